@@ -1,0 +1,394 @@
+//! What each feed says about itself: its last success, what is wrong with it, and what it had to drop.
+//!
+//! One call emits the status for the admin surface, the metric and the log line, so that they cannot drift.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// How many dropped items are kept by name; more are only counted.
+const MAX_NAMED_DROPS: usize = 1000;
+
+/// An item that was left out because it is invalid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its guid or name.
+    pub name: String,
+    /// From a small closed set: a metric label.
+    pub reason: &'static str,
+    /// What exactly is wrong with it.
+    pub detail: String,
+}
+
+/// What is wrong with a feed at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// From a small closed set: a metric label.
+    pub kind: &'static str,
+    /// The latest error with its sources.
+    pub message: String,
+    /// When the feed began to fail.
+    pub since: SystemTime,
+    /// How many attempts have failed in a row.
+    pub failures: u64,
+}
+
+/// A feed's state as operators see it.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The feed.
+    pub name: &'static str,
+    /// When it last succeeded.
+    pub last_success: Option<SystemTime>,
+    /// How long that success took.
+    pub last_duration: Option<Duration>,
+    /// What is wrong with it, if anything.
+    pub problem: Option<Problem>,
+    /// How much it holds, by kind of item.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// The items that it leaves out at present, by name.
+    pub dropped: BTreeMap<String, Dropped>,
+    last_turn: Instant,
+    stalls_after: Duration,
+}
+
+impl Status {
+    /// How long the feed's loop has been stuck, once that is longer than it can take in health.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let idle = self.last_turn.elapsed();
+        (idle > self.stalls_after).then_some(idle)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FeedLabel {
+    feed: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    feed: &'static str,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone)]
+struct Metrics {
+    last_success: Family<FeedLabel, Gauge>,
+    duration: Family<FeedLabel, Histogram>,
+    failing: Family<FeedLabel, Gauge>,
+    errors: Family<KindLabels, Counter>,
+    items: Family<KindLabels, Gauge>,
+    dropped: Family<KindLabels, Counter>,
+}
+
+impl Metrics {
+    fn new(registry: &mut Registry) -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(DURATIONS);
+        let metrics = Self {
+            last_success: Family::default(),
+            duration: Family::new_with_constructor(histogram),
+            failing: Family::default(),
+            errors: Family::default(),
+            items: Family::default(),
+            dropped: Family::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("copilot_feed");
+        registry.register_with_unit(
+            "last_success_timestamp",
+            "When the feed last succeeded, in Unix time",
+            Unit::Seconds,
+            metrics.last_success.clone(),
+        );
+        registry.register_with_unit(
+            "duration",
+            "How long a successful read took",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "failing",
+            "1 while the feed fails, else 0",
+            metrics.failing.clone(),
+        );
+        registry.register("errors", "Failed attempts by kind", metrics.errors.clone());
+        registry.register(
+            "items",
+            "Items that the feed holds, by kind",
+            metrics.items.clone(),
+        );
+        registry.register(
+            "dropped_items",
+            "Invalid items left out, by reason",
+            metrics.dropped.clone(),
+        );
+        metrics
+    }
+}
+
+/// Seconds of a read: from one small request to a full read of a large foundation.
+const DURATIONS: [f64; 11] = [
+    0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+];
+
+/// Every feed of the process.
+#[derive(Debug)]
+pub struct Feeds {
+    metrics: Metrics,
+    statuses: Vec<watch::Receiver<Status>>,
+}
+
+impl Feeds {
+    /// No feeds yet; their metrics go to `registry`.
+    pub fn new(registry: &mut Registry) -> Self {
+        Self {
+            metrics: Metrics::new(registry),
+            statuses: Vec::new(),
+        }
+    }
+
+    /// Adds a feed. Its loop turns at least every `stalls_after`, or counts as stuck.
+    pub fn register(&mut self, name: &'static str, stalls_after: Duration) -> Feed {
+        let status = watch::Sender::new(Status {
+            name,
+            last_success: None,
+            last_duration: None,
+            problem: None,
+            counts: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            last_turn: Instant::now(),
+            stalls_after,
+        });
+        self.metrics
+            .failing
+            .get_or_create(&FeedLabel { feed: name })
+            .set(0);
+        self.statuses.push(status.subscribe());
+        Feed {
+            name,
+            status,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// The present state of every feed.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.statuses
+            .iter()
+            .map(|status| status.borrow().clone())
+            .collect()
+    }
+}
+
+/// A feed's voice. Held by the feed's task.
+#[derive(Debug)]
+pub struct Feed {
+    name: &'static str,
+    status: watch::Sender<Status>,
+    metrics: Metrics,
+}
+
+impl Feed {
+    /// The feed's loop has come round. Call it at every turn.
+    pub fn turned(&self) {
+        self.status
+            .send_modify(|status| status.last_turn = Instant::now());
+    }
+
+    /// The feed did what it is for.
+    pub fn succeeded(&self, took: Duration) {
+        let now = SystemTime::now();
+        let label = FeedLabel { feed: self.name };
+        self.metrics
+            .last_success
+            .get_or_create(&label)
+            .set(unix_seconds(now));
+        self.metrics
+            .duration
+            .get_or_create(&label)
+            .observe(took.as_secs_f64());
+        self.metrics.failing.get_or_create(&label).set(0);
+        self.status.send_modify(|status| {
+            status.last_turn = Instant::now();
+            status.last_success = Some(now);
+            status.last_duration = Some(took);
+            if let Some(problem) = status.problem.take() {
+                info!(
+                    feed = self.name,
+                    failures = problem.failures,
+                    "feed recovered"
+                );
+            }
+        });
+    }
+
+    /// The feed could not do what it is for; what it read before stays in force.
+    pub fn failed(&self, kind: &'static str, error: &dyn std::error::Error) {
+        let message = chain(error);
+        self.metrics
+            .errors
+            .get_or_create(&KindLabels {
+                feed: self.name,
+                kind,
+            })
+            .inc();
+        self.metrics
+            .failing
+            .get_or_create(&FeedLabel { feed: self.name })
+            .set(1);
+        self.status.send_modify(|status| {
+            status.last_turn = Instant::now();
+            let previous = status.problem.take();
+            if previous
+                .as_ref()
+                .is_none_or(|previous| previous.kind != kind)
+            {
+                warn!(
+                    feed = self.name,
+                    kind,
+                    error = message,
+                    "feed failing; the last good state stays"
+                );
+            }
+            status.problem = Some(Problem {
+                kind,
+                message,
+                since: previous
+                    .as_ref()
+                    .map_or_else(SystemTime::now, |previous| previous.since),
+                failures: previous.map_or(0, |previous| previous.failures) + 1,
+            });
+        });
+    }
+
+    /// How many items of a kind the feed holds.
+    pub fn holds(&self, kind: &'static str, count: usize) {
+        let gauge = i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics
+            .items
+            .get_or_create(&KindLabels {
+                feed: self.name,
+                kind,
+            })
+            .set(gauge);
+        self.status.send_modify(|status| {
+            status.counts.insert(kind, count as u64);
+        });
+    }
+
+    /// The items that a complete read left out: they replace all that were reported before.
+    pub fn dropped_in_read(&self, items: Vec<Dropped>) {
+        self.status.send_modify(|status| {
+            let known = std::mem::take(&mut status.dropped);
+            for item in items {
+                self.drop_one(status, item, &known);
+            }
+        });
+    }
+
+    /// One item that was left out between complete reads.
+    pub fn dropped(&self, item: Dropped) {
+        self.status
+            .send_modify(|status| self.drop_one(status, item, &BTreeMap::new()));
+    }
+
+    fn drop_one(&self, status: &mut Status, item: Dropped, known: &BTreeMap<String, Dropped>) {
+        self.metrics
+            .dropped
+            .get_or_create(&KindLabels {
+                feed: self.name,
+                kind: item.reason,
+            })
+            .inc();
+        if status.dropped.len() >= MAX_NAMED_DROPS {
+            return;
+        }
+        if known.get(&item.name).or(status.dropped.get(&item.name)) != Some(&item) {
+            warn!(
+                feed = self.name,
+                item.name, item.reason, item.detail, "invalid item left out"
+            );
+        }
+        status.dropped.insert(item.name.clone(), item);
+    }
+}
+
+/// An error and its sources on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = error.source();
+    }
+    line
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed() -> (Feeds, Feed) {
+        let mut feeds = Feeds::new(&mut Registry::default());
+        let feed = feeds.register("test", Duration::from_secs(60));
+        (feeds, feed)
+    }
+
+    #[test]
+    fn a_failure_is_a_problem_until_the_next_success() {
+        let (feeds, feed) = feed();
+        feed.failed("status", &std::io::Error::other("no answer"));
+        feed.failed("status", &std::io::Error::other("still no answer"));
+        let problem = feeds.statuses()[0].problem.clone().unwrap();
+        assert_eq!(
+            (problem.failures, problem.message.as_str()),
+            (2, "still no answer")
+        );
+
+        feed.succeeded(Duration::from_millis(1));
+        let status = &feeds.statuses()[0];
+        assert_eq!(status.problem, None);
+        assert!(status.last_success.is_some());
+    }
+
+    #[test]
+    fn a_complete_read_replaces_what_was_dropped_before() {
+        let (feeds, feed) = feed();
+        let item = |name: &str| Dropped {
+            name: name.to_owned(),
+            reason: "bad",
+            detail: String::new(),
+        };
+        feed.dropped(item("a"));
+        feed.dropped_in_read(vec![item("b")]);
+        let names: Vec<_> = feeds.statuses()[0].dropped.keys().cloned().collect();
+        assert_eq!(names, ["b"]);
+    }
+
+    #[test]
+    fn a_loop_that_no_longer_turns_is_stalled() {
+        let mut feeds = Feeds::new(&mut Registry::default());
+        let feed = feeds.register("test", Duration::ZERO);
+        assert!(feeds.statuses()[0].stalled_for().is_some());
+        drop(feed);
+    }
+}

@@ -1,0 +1,21 @@
+//! Copilot: Cloud Foundry's routes and instances, served to Istio.
+//!
+//! Feeds ([`capi`], [`bbs`]) send [`model::Update`]s to the [`publisher`], the one task that owns the
+//! [`table`]. It turns what changed into [`istio`] resources and publishes an immutable [`snapshot`], which
+//! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
+
+pub mod backoff;
+pub mod feed;
+pub mod metrics;
+pub mod readiness;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+
+pub mod model;
+pub mod proto;
+
+pub mod snapshot;
+
+#[cfg(feature = "sim")]
+pub mod sim;

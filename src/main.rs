@@ -1,0 +1,3 @@
+//! The `copilot` command.
+
+fn main() {}

@@ -1,0 +1,100 @@
+//! Hostnames of routes.
+
+use std::{fmt, sync::Arc};
+
+/// The full name of a route: host and domain, lower case.
+///
+/// Holds whatever Cloud Controller allows, which is more than DNS does (`under_score`); whether Istio accepts it
+/// is for the validation to say. It never holds a character that would change the meaning of a resource name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hostname(Arc<str>);
+
+/// Why a text is no hostname.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHostname {
+    /// Nothing there.
+    #[error("empty hostname")]
+    Empty,
+    /// Longer than a domain name can be.
+    #[error("hostname of {0} bytes, at most 253 fit")]
+    TooLong(usize),
+    /// A character that no route's hostname has.
+    #[error("hostname {name:?} has the character {character:?}")]
+    Character {
+        /// The hostname as it came.
+        name: String,
+        /// The first bad character.
+        character: char,
+    },
+}
+
+impl Hostname {
+    /// Lower-cases `name`.
+    ///
+    /// # Errors
+    /// It is empty, longer than 253 bytes, or has other characters than letters, digits, `.`, `-`, `_` and `*`.
+    pub fn parse(name: &str) -> Result<Self, InvalidHostname> {
+        if name.is_empty() {
+            return Err(InvalidHostname::Empty);
+        }
+        if name.len() > 253 {
+            return Err(InvalidHostname::TooLong(name.len()));
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*');
+        if let Some(character) = name.chars().find(|c| !allowed(*c)) {
+            return Err(InvalidHostname::Character {
+                name: name.to_owned(),
+                character,
+            });
+        }
+        Ok(Self(name.to_ascii_lowercase().into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Hostname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_lower_case_and_keeps_what_cloud_controller_allows() {
+        assert_eq!(
+            Hostname::parse("Shop.Example.COM").unwrap().as_str(),
+            "shop.example.com"
+        );
+        for name in [
+            "*.example.com",
+            "under_score.example.com",
+            "-lead.example.com",
+        ] {
+            assert_eq!(Hostname::parse(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn refuses_what_would_change_the_meaning_of_a_resource_name() {
+        for name in [
+            "",
+            "a/b.example.com",
+            "a b.example.com",
+            "a\n.example.com",
+            "é.example.com",
+        ] {
+            assert!(Hostname::parse(name).is_err(), "{name:?}");
+        }
+        assert_eq!(
+            Hostname::parse(&"a".repeat(254)),
+            Err(InvalidHostname::TooLong(254))
+        );
+    }
+}

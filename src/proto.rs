@@ -1,0 +1,77 @@
+//! The messages of the peers, generated from `proto/`.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    reason = "generated; proto/ documents the messages"
+)]
+
+use std::sync::LazyLock;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _};
+use prost_types::Any;
+
+/// Istio's messages.
+pub mod istio {
+    /// The Mesh Configuration Protocol.
+    pub mod mcp {
+        /// Its only version on the wire.
+        pub mod v1alpha1 {
+            tonic::include_proto!("istio.mcp.v1alpha1");
+        }
+    }
+    /// Traffic management.
+    pub mod networking {
+        /// The version that every Pilot and istiod decodes.
+        pub mod v1alpha3 {
+            tonic::include_proto!("istio.networking.v1alpha3");
+        }
+    }
+}
+
+/// Google's common messages.
+pub mod google {
+    /// Status of a call.
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+/// Diego's BBS.
+pub mod bbs {
+    tonic::include_proto!("diego.bbs.models");
+}
+
+static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())
+        .expect("build.rs wrote valid descriptors")
+});
+
+/// Prints the message inside an `Any` as canonical proto3 JSON.
+///
+/// # Errors
+/// The type is not one of `proto/`, or the bytes do not decode as it.
+pub fn any_to_json(any: &Any) -> Result<serde_json::Value, JsonError> {
+    let name = any.type_url.rsplit('/').next().unwrap_or_default();
+    let descriptor = DESCRIPTORS
+        .get_message_by_name(name)
+        .ok_or_else(|| JsonError::UnknownType(any.type_url.clone()))?;
+    let message = DynamicMessage::decode(descriptor, any.value.as_slice())?;
+    debug_assert_eq!(message.descriptor().full_name(), name);
+    Ok(serde_json::to_value(message)?)
+}
+
+/// Why a message could not be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// The type is not one of `proto/`.
+    #[error("unknown type {0}")]
+    UnknownType(String),
+    /// The bytes are not a message of that type.
+    #[error("undecodable message")]
+    Decode(#[from] prost::DecodeError),
+    /// The message has no JSON form.
+    #[error("message without a JSON form")]
+    Json(#[from] serde_json::Error),
+}

@@ -1,0 +1,5 @@
+//! Simulators of the daemon's peers: real servers on loopback with real TLS, faithful in what they answer.
+//!
+//! The tests and `copilot demo` share them. Left out of release packages (feature `sim`).
+
+pub mod pki;

@@ -1,0 +1,92 @@
+//! Certificates for simulated peers.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+
+use crate::tls::Identity;
+
+/// A certificate authority that writes PEM files into a folder.
+pub struct Pki {
+    folder: PathBuf,
+    ca: PathBuf,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// Why a certificate could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The parameters make no certificate.
+    #[error("issuing a certificate")]
+    Issue(#[from] rcgen::Error),
+    /// A file cannot be written.
+    #[error("writing {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Pki {
+    /// A new authority; its certificate is `NAME-ca.crt` in `folder`.
+    pub fn new(folder: &Path, name: &str) -> Result<Self, Error> {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("{name} CA"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let ca = folder.join(format!("{name}-ca.crt"));
+        write(&ca, &issuer.pem())?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            ca,
+            issuer,
+        })
+    }
+
+    /// The authority's certificate.
+    pub fn ca(&self) -> &Path {
+        &self.ca
+    }
+
+    /// Issues a certificate for servers and clients with the given subject alternative names (DNS names and IP
+    /// addresses): `NAME.crt` and `NAME.key`.
+    pub fn issue(&self, name: &str, subject_alt_names: &[&str]) -> Result<Identity, Error> {
+        let names = subject_alt_names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>();
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let identity = Identity {
+            cert: self.folder.join(format!("{name}.crt")),
+            key: self.folder.join(format!("{name}.key")),
+        };
+        write(&identity.cert, &certificate.pem())?;
+        write(&identity.key, &key.serialize_pem())?;
+        Ok(identity)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
+}

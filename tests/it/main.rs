@@ -1,0 +1,1 @@
+//! The whole program against its peers, over real sockets.
