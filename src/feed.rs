@@ -349,7 +349,7 @@ mod tests {
 
     fn feed() -> (Feeds, Feed) {
         let mut feeds = Feeds::new(&mut Registry::default());
-        let feed = feeds.register("test", Duration::from_secs(60));
+        let feed = feeds.register("test", Duration::from_mins(1));
         (feeds, feed)
     }
 
