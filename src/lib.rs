@@ -16,6 +16,7 @@ pub mod model;
 pub mod proto;
 
 pub mod snapshot;
+pub mod table;
 
 #[cfg(feature = "sim")]
 pub mod sim;

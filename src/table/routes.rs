@@ -1,0 +1,111 @@
+//! Routes by guid, by hostname and by what they point at.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use smallvec::SmallVec;
+
+use super::changes::{Changes, Touched};
+use crate::model::{Hostname, Route, RouteGuid, Workload};
+
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    by_guid: HashMap<RouteGuid, Arc<Route>>,
+    /// Most hostnames have one route, most workloads are on one hostname.
+    by_host: HashMap<Hostname, SmallVec<[Arc<Route>; 1]>>,
+    by_workload: HashMap<Workload, SmallVec<[Arc<Route>; 1]>>,
+}
+
+impl Routes {
+    pub(super) fn len(&self) -> usize {
+        self.by_guid.len()
+    }
+
+    pub(super) fn hosts(&self) -> usize {
+        self.by_host.len()
+    }
+
+    pub(super) fn guids_except(&self, current: &HashSet<RouteGuid>) -> Vec<RouteGuid> {
+        self.by_guid
+            .keys()
+            .filter(|guid| !current.contains(guid))
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn of_host(&self, host: &Hostname) -> &[Arc<Route>] {
+        self.by_host.get(host).map_or(&[], SmallVec::as_slice)
+    }
+
+    pub(super) fn hosts_of(&self, workload: &Workload) -> impl Iterator<Item = &Hostname> {
+        self.by_workload
+            .get(workload)
+            .into_iter()
+            .flatten()
+            .map(|route| &route.host)
+    }
+
+    pub(super) fn upsert(&mut self, route: Route, changes: &mut Changes) {
+        if self
+            .by_guid
+            .get(&route.guid)
+            .is_some_and(|known| **known == route)
+        {
+            return;
+        }
+        self.remove(&route.guid, changes);
+        changes.touch(&route.host, Touched::Routing);
+
+        let route = Arc::new(route);
+        let siblings = self.by_host.entry(route.host.clone()).or_default();
+        let at = siblings.partition_point(|sibling| precedence(sibling) < precedence(&route));
+        siblings.insert(at, route.clone());
+        for workload in workloads(&route) {
+            self.by_workload
+                .entry(workload.clone())
+                .or_default()
+                .push(route.clone());
+        }
+        self.by_guid.insert(route.guid.clone(), route);
+    }
+
+    pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {
+        let Some(route) = self.by_guid.remove(guid) else {
+            return;
+        };
+        changes.touch(&route.host, Touched::Routing);
+        forget(&mut self.by_host, &route.host, guid);
+        for workload in workloads(&route) {
+            forget(&mut self.by_workload, workload, guid);
+        }
+    }
+}
+
+/// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same.
+fn precedence(route: &Route) -> (Reverse<usize>, &str, &RouteGuid) {
+    (Reverse(route.path.len()), &route.path, &route.guid)
+}
+
+/// The workloads that a route points at, each once. Destinations are sorted, so equal ones are neighbours.
+fn workloads(route: &Route) -> impl Iterator<Item = &Workload> {
+    route
+        .destinations
+        .chunk_by(|a, b| a.workload == b.workload)
+        .map(|same| &same[0].workload)
+}
+
+fn forget<K: std::hash::Hash + Eq>(
+    index: &mut HashMap<K, SmallVec<[Arc<Route>; 1]>>,
+    key: &K,
+    guid: &RouteGuid,
+) {
+    if let Some(routes) = index.get_mut(key) {
+        routes.retain(|route| route.guid != *guid);
+        if routes.is_empty() {
+            index.remove(key);
+        }
+    }
+}

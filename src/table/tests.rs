@@ -1,0 +1,369 @@
+//! The table by example, and against a model for any order of updates.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use proptest::{collection::vec, prelude::*, sample::subsequence};
+use smallvec::smallvec;
+
+use super::*;
+use crate::model::{
+    AppGuid, Destination, DiegoProcessGuid, InstanceGuid, PortMapping, Process, ProcessType,
+    Protocol, RouteGuid,
+};
+
+fn workload(app: &str) -> Workload {
+    Workload {
+        app: AppGuid::from(app),
+        process_type: ProcessType::Web,
+    }
+}
+
+fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
+    Route {
+        guid: RouteGuid::from(guid),
+        host: Hostname::parse(host).unwrap(),
+        path: path.into(),
+        internal: host.ends_with(".internal"),
+        created_at: 1,
+        destinations: apps
+            .iter()
+            .map(|app| Destination {
+                workload: workload(app),
+                port: 8080,
+                weight: None,
+                protocol: Protocol::Http1,
+            })
+            .collect(),
+    }
+}
+
+fn instance(guid: &str, app: Option<&str>) -> Arc<Instance> {
+    Arc::new(Instance {
+        guid: InstanceGuid::from(guid),
+        process: DiegoProcessGuid::from(format!("process-of-{guid}").as_str()),
+        workload: app.map(workload),
+        host_address: IpAddr::from([10, 0, 0, 1]),
+        container_address: None,
+        ports: smallvec![PortMapping {
+            container: 8080,
+            host: 61000
+        }],
+    })
+}
+
+fn touched(changes: &Changes) -> Vec<(&str, Touched)> {
+    changes
+        .hosts()
+        .map(|(host, touched)| (host.as_str(), touched))
+        .collect()
+}
+
+fn instances<'a>(table: &'a RouteTable, host: &str, app: &str) -> Vec<&'a Instance> {
+    let host = Hostname::parse(host).unwrap();
+    table
+        .host(&host)
+        .unwrap()
+        .instances(&workload(app))
+        .collect()
+}
+
+#[test]
+fn a_route_that_is_read_again_unchanged_touches_nothing() {
+    let mut table = RouteTable::default();
+    let routes = || {
+        vec![
+            route("r1", "a.example.com", "", &["app"]),
+            route("r2", "b.example.com", "", &[]),
+        ]
+    };
+    assert_eq!(table.apply(Update::AllRoutes(routes())).hosts().count(), 2);
+    assert!(table.apply(Update::AllRoutes(routes())).is_empty());
+}
+
+#[test]
+fn a_complete_read_removes_what_it_does_not_name() {
+    let mut table = RouteTable::default();
+    table.apply(Update::AllRoutes(vec![
+        route("r1", "a.example.com", "", &["app"]),
+        route("r2", "b.example.com", "", &["app"]),
+    ]));
+    let changes = table.apply(Update::AllRoutes(vec![route(
+        "r2",
+        "b.example.com",
+        "",
+        &["app"],
+    )]));
+    assert_eq!(touched(&changes), [("a.example.com", Touched::Routing)]);
+    assert!(
+        table
+            .host(&Hostname::parse("a.example.com").unwrap())
+            .is_none()
+    );
+}
+
+#[test]
+fn a_route_that_moves_to_another_host_touches_both() {
+    let mut table = RouteTable::default();
+    table.apply(Update::AllRoutes(vec![route(
+        "r1",
+        "a.example.com",
+        "",
+        &[],
+    )]));
+    let moved = Update::Routes {
+        current: vec![route("r1", "b.example.com", "", &[])],
+        gone: vec![],
+    };
+    let changes = table.apply(moved);
+    assert_eq!(
+        touched(&changes),
+        [
+            ("a.example.com", Touched::Routing),
+            ("b.example.com", Touched::Routing)
+        ]
+    );
+}
+
+#[test]
+fn an_instance_touches_only_the_endpoints_of_its_hosts() {
+    let mut table = RouteTable::default();
+    table.apply(Update::AllRoutes(vec![
+        route("r1", "a.example.com", "", &["app"]),
+        route("r2", "b.example.com", "", &["other"]),
+    ]));
+    let changes = table.apply(Update::Instances {
+        current: vec![instance("i1", Some("app"))],
+        gone: vec![],
+    });
+    assert_eq!(touched(&changes), [("a.example.com", Touched::Endpoints)]);
+    let again = table.apply(Update::Instances {
+        current: vec![instance("i1", Some("app"))],
+        gone: vec![],
+    });
+    assert!(again.is_empty());
+    let gone = table.apply(Update::Instances {
+        current: vec![],
+        gone: vec!["i1".into()],
+    });
+    assert_eq!(touched(&gone), [("a.example.com", Touched::Endpoints)]);
+    assert!(instances(&table, "a.example.com", "app").is_empty());
+}
+
+#[test]
+fn routes_of_a_host_are_ordered_by_the_length_of_their_path() {
+    let mut table = RouteTable::default();
+    table.apply(Update::AllRoutes(vec![
+        route("r1", "a.example.com", "", &[]),
+        route("r2", "a.example.com", "/b", &[]),
+        route("r3", "a.example.com", "/long", &[]),
+        route("r4", "a.example.com", "/a", &[]),
+    ]));
+    let host = Hostname::parse("a.example.com").unwrap();
+    let paths: Vec<_> = table
+        .host(&host)
+        .unwrap()
+        .routes
+        .iter()
+        .map(|route| &*route.path)
+        .collect();
+    assert_eq!(paths, ["/long", "/a", "/b", ""]);
+}
+
+#[test]
+fn a_process_that_the_bbs_does_not_describe_is_joined_when_cloud_controller_does() {
+    let mut table = RouteTable::default();
+    table.apply(Update::AllRoutes(vec![route(
+        "r1",
+        "a.example.com",
+        "",
+        &["app"],
+    )]));
+    assert!(
+        table
+            .apply(Update::AllInstances(vec![instance("i1", None)]))
+            .is_empty()
+    );
+    let asked: Vec<_> = table.undescribed().iter().cloned().collect();
+    assert_eq!(asked, [CapiProcessGuid::from("process-of-i1")]);
+
+    let known = vec![Process {
+        guid: "process-of-i1".into(),
+        workload: workload("app"),
+    }];
+    let changes = table.apply(Update::Processes {
+        known,
+        unknown: vec![],
+    });
+    assert_eq!(touched(&changes), [("a.example.com", Touched::Endpoints)]);
+    assert_eq!(instances(&table, "a.example.com", "app").len(), 1);
+    assert!(table.undescribed().is_empty());
+
+    table.apply(Update::AllInstances(vec![]));
+    table.apply(Update::AllInstances(vec![instance("i1", None)]));
+    assert_eq!(
+        table.undescribed().len(),
+        1,
+        "forgotten with its last instance, asked again with the next"
+    );
+}
+
+#[test]
+fn a_process_that_cloud_controller_does_not_know_either_is_not_asked_for_again() {
+    let mut table = RouteTable::default();
+    table.apply(Update::AllInstances(vec![instance("i1", None)]));
+    table.apply(Update::Processes {
+        known: vec![],
+        unknown: vec!["process-of-i1".into()],
+    });
+    assert!(table.undescribed().is_empty());
+}
+
+#[test]
+fn an_internal_host_has_a_vip_while_it_has_a_route() {
+    let mut table = RouteTable::new(Some("127.128.0.0/9".parse().unwrap()));
+    let host = Hostname::parse("a.apps.internal").unwrap();
+    table.apply(Update::AllRoutes(vec![
+        route("r1", "a.apps.internal", "", &[]),
+        route("r2", "b.example.com", "", &[]),
+    ]));
+    let vip = table.host(&host).unwrap().vip().unwrap();
+    assert_eq!(
+        table
+            .host(&Hostname::parse("b.example.com").unwrap())
+            .unwrap()
+            .vip(),
+        None
+    );
+    table.apply(Update::AllRoutes(vec![]));
+    table.apply(Update::AllRoutes(vec![route(
+        "r1",
+        "a.apps.internal",
+        "",
+        &["app"],
+    )]));
+    assert_eq!(table.host(&host).unwrap().vip(), Some(vip));
+}
+
+const ROUTES: [(&str, &str); 5] = [
+    ("r1", "a.example.com"),
+    ("r2", "a.example.com"),
+    ("r3", "b.example.com"),
+    ("r4", "c.example.com"),
+    ("r5", "c.example.com"),
+];
+const APPS: [&str; 3] = ["app-1", "app-2", "app-3"];
+const INSTANCES: [&str; 6] = ["i1", "i2", "i3", "i4", "i5", "i6"];
+
+fn any_route() -> impl Strategy<Value = Route> {
+    (
+        0..ROUTES.len(),
+        prop_oneof![Just(""), Just("/x")],
+        subsequence(APPS.to_vec(), 0..=2),
+    )
+        .prop_map(|(n, path, apps)| route(ROUTES[n].0, ROUTES[n].1, path, &apps))
+}
+
+fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
+    (0..INSTANCES.len(), proptest::option::of(0..APPS.len()))
+        .prop_map(|(n, app)| instance(INSTANCES[n], app.map(|app| APPS[app])))
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    AllRoutes(Vec<Route>),
+    Routes(Vec<Route>, Vec<usize>),
+    AllInstances(Vec<Arc<Instance>>),
+    Instances(Vec<Arc<Instance>>, Vec<usize>),
+    Described(usize, usize),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        vec(any_route(), 0..6).prop_map(Step::AllRoutes),
+        (vec(any_route(), 0..3), vec(0..ROUTES.len(), 0..3)).prop_map(|(a, b)| Step::Routes(a, b)),
+        vec(any_instance(), 0..6).prop_map(Step::AllInstances),
+        (vec(any_instance(), 0..3), vec(0..INSTANCES.len(), 0..3))
+            .prop_map(|(a, b)| Step::Instances(a, b)),
+        (0..INSTANCES.len(), 0..APPS.len()).prop_map(|(a, b)| Step::Described(a, b)),
+    ]
+}
+
+impl Step {
+    fn update(&self) -> Update {
+        match self.clone() {
+            Self::AllRoutes(routes) => Update::AllRoutes(routes),
+            Self::Routes(current, gone) => Update::Routes {
+                current,
+                gone: gone.into_iter().map(|n| ROUTES[n].0.into()).collect(),
+            },
+            Self::AllInstances(instances) => Update::AllInstances(instances),
+            Self::Instances(current, gone) => Update::Instances {
+                current,
+                gone: gone.into_iter().map(|n| INSTANCES[n].into()).collect(),
+            },
+            Self::Described(instance, app) => {
+                let guid = format!("process-of-{}", INSTANCES[instance]);
+                let process = Process {
+                    guid: guid.as_str().into(),
+                    workload: workload(APPS[app]),
+                };
+                Update::Processes {
+                    known: vec![process],
+                    unknown: vec![],
+                }
+            }
+        }
+    }
+}
+
+/// Everything that generation can see of a host.
+type Seen = Vec<(Route, Vec<Vec<Instance>>)>;
+
+fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
+    let hosts: BTreeSet<_> = ROUTES
+        .iter()
+        .map(|(_, host)| Hostname::parse(host).unwrap())
+        .collect();
+    hosts
+        .iter()
+        .filter_map(|host| table.host(host))
+        .map(|view| {
+            let routes = view.routes.iter().map(|route| {
+                let instances = route
+                    .destinations
+                    .iter()
+                    .map(|to| view.instances(&to.workload).cloned().collect());
+                (Route::clone(route), instances.collect())
+            });
+            (view.name.to_string(), routes.collect())
+        })
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn any_updates_end_in_the_table_of_their_final_state_and_report_every_host_that_differs(
+        steps in vec(any_step(), 1..20),
+    ) {
+        let mut table = RouteTable::default();
+        for step in &steps {
+            let before = seen(&table);
+            let changes = table.apply(step.update());
+            let after = seen(&table);
+            for host in before.keys().chain(after.keys()) {
+                if before.get(host) != after.get(host) {
+                    prop_assert!(changes.hosts().any(|(touched, _)| touched.as_str() == host), "{} not reported", host);
+                }
+            }
+        }
+
+        // The same state, read once.
+        let mut fresh = RouteTable::default();
+        fresh.apply(Update::AllInstances(table.instances.all()));
+        let known = table.instances.descriptions().collect();
+        fresh.apply(Update::Processes { known, unknown: vec![] });
+        let routes = seen(&table).into_values().flatten().map(|(route, _)| route).collect();
+        fresh.apply(Update::AllRoutes(routes));
+        prop_assert_eq!(seen(&fresh), seen(&table));
+    }
+}
