@@ -18,5 +18,9 @@ pub mod proto;
 pub mod snapshot;
 pub mod table;
 
+pub mod istio;
+
+pub mod publisher;
+
 #[cfg(feature = "sim")]
 pub mod sim;

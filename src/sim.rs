@@ -2,4 +2,5 @@
 //!
 //! The tests and `copilot demo` share them. Left out of release packages (feature `sim`).
 
+pub mod foundation;
 pub mod pki;

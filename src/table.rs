@@ -126,7 +126,7 @@ impl RouteTable {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             routes: self.routes.len(),
-            hosts: self.routes.hosts(),
+            hosts: self.routes.host_count(),
             instances: self.instances.len(),
         }
     }

@@ -33,7 +33,7 @@ impl Changes {
     }
 
     /// Adds the changes of a later update.
-    pub fn merge(&mut self, later: Self) {
+    pub fn merge(&mut self, later: &Self) {
         for (host, touched) in &later.hosts {
             self.touch(host, *touched);
         }

@@ -13,23 +13,23 @@ use crate::model::{Hostname, Route, RouteGuid, Workload};
 
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    by_guid: HashMap<RouteGuid, Arc<Route>>,
+    guids: HashMap<RouteGuid, Arc<Route>>,
     /// Most hostnames have one route, most workloads are on one hostname.
-    by_host: HashMap<Hostname, SmallVec<[Arc<Route>; 1]>>,
-    by_workload: HashMap<Workload, SmallVec<[Arc<Route>; 1]>>,
+    hosts: HashMap<Hostname, SmallVec<[Arc<Route>; 1]>>,
+    workloads: HashMap<Workload, SmallVec<[Arc<Route>; 1]>>,
 }
 
 impl Routes {
     pub(super) fn len(&self) -> usize {
-        self.by_guid.len()
+        self.guids.len()
     }
 
-    pub(super) fn hosts(&self) -> usize {
-        self.by_host.len()
+    pub(super) fn host_count(&self) -> usize {
+        self.hosts.len()
     }
 
     pub(super) fn guids_except(&self, current: &HashSet<RouteGuid>) -> Vec<RouteGuid> {
-        self.by_guid
+        self.guids
             .keys()
             .filter(|guid| !current.contains(guid))
             .cloned()
@@ -37,11 +37,11 @@ impl Routes {
     }
 
     pub(super) fn of_host(&self, host: &Hostname) -> &[Arc<Route>] {
-        self.by_host.get(host).map_or(&[], SmallVec::as_slice)
+        self.hosts.get(host).map_or(&[], SmallVec::as_slice)
     }
 
     pub(super) fn hosts_of(&self, workload: &Workload) -> impl Iterator<Item = &Hostname> {
-        self.by_workload
+        self.workloads
             .get(workload)
             .into_iter()
             .flatten()
@@ -50,7 +50,7 @@ impl Routes {
 
     pub(super) fn upsert(&mut self, route: Route, changes: &mut Changes) {
         if self
-            .by_guid
+            .guids
             .get(&route.guid)
             .is_some_and(|known| **known == route)
         {
@@ -60,26 +60,26 @@ impl Routes {
         changes.touch(&route.host, Touched::Routing);
 
         let route = Arc::new(route);
-        let siblings = self.by_host.entry(route.host.clone()).or_default();
+        let siblings = self.hosts.entry(route.host.clone()).or_default();
         let at = siblings.partition_point(|sibling| precedence(sibling) < precedence(&route));
         siblings.insert(at, route.clone());
         for workload in workloads(&route) {
-            self.by_workload
+            self.workloads
                 .entry(workload.clone())
                 .or_default()
                 .push(route.clone());
         }
-        self.by_guid.insert(route.guid.clone(), route);
+        self.guids.insert(route.guid.clone(), route);
     }
 
     pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {
-        let Some(route) = self.by_guid.remove(guid) else {
+        let Some(route) = self.guids.remove(guid) else {
             return;
         };
         changes.touch(&route.host, Touched::Routing);
-        forget(&mut self.by_host, &route.host, guid);
+        forget(&mut self.hosts, &route.host, guid);
         for workload in workloads(&route) {
-            forget(&mut self.by_workload, workload, guid);
+            forget(&mut self.workloads, workload, guid);
         }
     }
 }

@@ -1,1 +1,4 @@
 //! The whole program against its peers, over real sockets.
+
+mod layers;
+mod publisher;

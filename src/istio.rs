@@ -1,0 +1,117 @@
+//! From the table to Istio's resources: one pure function for each kind, and the validation of what they make.
+//!
+//! Names are those of the original Copilot, so that the two are interchangeable. An internal hostname's resources are
+//! in the namespace `internal`, the others in none.
+
+mod destination_rule;
+mod endpoint;
+mod gateway;
+mod service_entry;
+mod subset;
+pub mod validate;
+mod virtual_service;
+mod weights;
+
+use crate::{
+    model::Hostname,
+    snapshot::Encoded,
+    table::{HostView, Touched},
+};
+
+use self::validate::{Invalid, Validate};
+pub use self::{
+    endpoint::unreachable,
+    gateway::{FrontendCertificate, gateway},
+};
+
+/// The ingress gateway, which the external hostnames' VirtualServices name.
+pub const GATEWAY: &str = "cloudfoundry-ingress";
+
+/// A kind of resource that is generated for each hostname.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Which requests go where.
+    VirtualService,
+    /// The subsets that a VirtualService names.
+    DestinationRule,
+    /// The ports and endpoints.
+    ServiceEntry,
+}
+
+/// The collection of the gateway.
+pub const GATEWAYS: &str = "istio/networking/v1alpha3/gateways";
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::ServiceEntry,
+    ];
+
+    /// The MCP collection of this kind.
+    pub fn collection(self) -> &'static str {
+        match self {
+            Self::VirtualService => "istio/networking/v1alpha3/virtualservices",
+            Self::DestinationRule => "istio/networking/v1alpha3/destinationrules",
+            Self::ServiceEntry => "istio/networking/v1alpha3/serviceentries",
+        }
+    }
+
+    /// The name of a hostname's resource of this kind.
+    pub fn name(self, host: &Hostname, internal: bool) -> String {
+        let namespace = if internal { "internal/" } else { "" };
+        let prefix = match self {
+            Self::VirtualService => "copilot-service-for",
+            Self::DestinationRule => "copilot-rule-for",
+            Self::ServiceEntry => "copilot-service-entry-for",
+        };
+        format!("{namespace}{prefix}-{host}")
+    }
+
+    /// Whether the hostname's resource of this kind can be different after such a change.
+    ///
+    /// Instances appear in ServiceEntries only, with one exception: where apps share a route without weights, the
+    /// VirtualService splits by the number of their instances.
+    pub fn depends_on(self, touched: Touched, host: &HostView<'_>) -> bool {
+        match (touched, self) {
+            (Touched::Routing, _) | (Touched::Endpoints, Self::ServiceEntry) => true,
+            (Touched::Endpoints, Self::DestinationRule) => false,
+            (Touched::Endpoints, Self::VirtualService) => host
+                .routes
+                .iter()
+                .any(|route| weights::by_instances(&route.destinations)),
+        }
+    }
+
+    /// Generates, validates and encodes the hostname's resource of this kind. `None`: there is nothing to serve.
+    pub fn generate(self, host: &HostView<'_>) -> Option<Result<Encoded, Invalid>> {
+        match self {
+            Self::VirtualService => {
+                virtual_service::virtual_service(host).map(|body| self.encode(host, &body))
+            }
+            Self::DestinationRule => {
+                destination_rule::destination_rule(host).map(|body| self.encode(host, &body))
+            }
+            Self::ServiceEntry => {
+                service_entry::service_entry(host).map(|body| self.encode(host, &body))
+            }
+        }
+    }
+
+    fn encode<M: Validate + prost::Message + prost::Name>(
+        self,
+        host: &HostView<'_>,
+        body: &M,
+    ) -> Result<Encoded, Invalid> {
+        body.validate()?;
+        Ok(Encoded::new(
+            &self.name(host.name, host.is_internal()),
+            host.created_at(),
+            body,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

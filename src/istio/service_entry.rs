@@ -1,0 +1,99 @@
+//! ServiceEntries.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{endpoint, subset::Subsets};
+use crate::{
+    model::{Instance, Protocol, Workload},
+    proto::istio::networking::v1alpha3::{
+        ServiceEntry, ServicePort, WorkloadEntry,
+        service_entry::{Location, Resolution},
+    },
+    table::HostView,
+};
+
+/// The ports and endpoints of a hostname; `None` where no instance can be reached, since Pilots up to 1.4 discard a
+/// static ServiceEntry without endpoints.
+pub(super) fn service_entry(host: &HostView<'_>) -> Option<ServiceEntry> {
+    let ports = Ports::of(host);
+    let subsets = Subsets::of(host);
+    let endpoints: Vec<_> = subsets
+        .workloads()
+        .flat_map(|(workload, reached)| {
+            let (ports, subsets) = (&ports, &subsets);
+            host.instances(workload).filter_map(move |instance| {
+                endpoint(host, ports, subsets, workload, reached, instance)
+            })
+        })
+        .collect();
+    (!endpoints.is_empty()).then(|| ServiceEntry {
+        hosts: vec![host.name.to_string()],
+        addresses: host.vip().iter().map(ToString::to_string).collect(),
+        ports: ports.service_ports(),
+        location: Location::MeshInternal.into(),
+        resolution: Resolution::Static.into(),
+        endpoints,
+    })
+}
+
+fn endpoint(
+    host: &HostView<'_>,
+    ports: &Ports,
+    subsets: &Subsets<'_>,
+    workload: &Workload,
+    reached: &BTreeSet<u16>,
+    instance: &Instance,
+) -> Option<WorkloadEntry> {
+    let internal = host.is_internal();
+    let address = endpoint::address(instance, internal)?;
+    let serving: BTreeMap<u16, u16> = reached
+        .iter()
+        .filter_map(|port| Some((*port, endpoint::port(instance, *port, internal)?)))
+        .collect();
+    (!serving.is_empty()).then(|| WorkloadEntry {
+        address: address.to_string(),
+        labels: subsets.labels(workload, serving.keys().copied()),
+        ports: serving
+            .into_iter()
+            .map(|(port, at)| (ports.name(port), at.into()))
+            .collect(),
+    })
+}
+
+/// The service ports of a hostname: those of its destinations.
+struct Ports(BTreeMap<u16, Protocol>);
+
+impl Ports {
+    fn of(host: &HostView<'_>) -> Self {
+        let mut ports = BTreeMap::new();
+        for to in host.routes.iter().flat_map(|route| &route.destinations) {
+            // A port has one protocol for all who share it, and HTTP/1.1 is what everyone speaks.
+            let protocol = ports.entry(to.port).or_insert(to.protocol);
+            *protocol = to.protocol.min(*protocol);
+        }
+        Self(ports)
+    }
+
+    /// Unique in the ServiceEntry: Pilot discards one with two ports of the same name.
+    fn name(&self, port: u16) -> String {
+        if self.0.len() == 1 {
+            "http".to_owned()
+        } else {
+            format!("http-{port}")
+        }
+    }
+
+    fn service_ports(&self) -> Vec<ServicePort> {
+        self.0
+            .iter()
+            .map(|(port, protocol)| ServicePort {
+                number: (*port).into(),
+                protocol: match protocol {
+                    Protocol::Http1 => "http".to_owned(),
+                    Protocol::Http2 => "http2".to_owned(),
+                },
+                name: self.name(*port),
+            })
+            .collect()
+    }
+}

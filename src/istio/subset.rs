@@ -1,0 +1,109 @@
+//! The subsets of a hostname: which of its endpoints belong to which destination.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::validate::is_dns_label;
+use crate::{
+    model::{Destination, Workload},
+    table::HostView,
+};
+
+/// Label of an endpoint: the subset of its workload. The original's name for it.
+const APP: &str = "cfapp";
+
+/// The destinations of a hostname, as subsets of its endpoints.
+pub(super) struct Subsets<'a> {
+    ports: BTreeMap<&'a Workload, BTreeSet<u16>>,
+}
+
+impl<'a> Subsets<'a> {
+    pub(super) fn of(host: &HostView<'a>) -> Self {
+        let mut ports: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for to in host.routes.iter().flat_map(|route| &route.destinations) {
+            ports.entry(&to.workload).or_default().insert(to.port);
+        }
+        Self { ports }
+    }
+
+    /// The workloads, and the container ports at which the hostname reaches each.
+    pub(super) fn workloads(&self) -> impl Iterator<Item = (&'a Workload, &BTreeSet<u16>)> {
+        self.ports
+            .iter()
+            .map(|(workload, ports)| (*workload, ports))
+    }
+
+    /// The name of a destination's subset.
+    pub(super) fn name(&self, to: &Destination) -> String {
+        let workload = workload_name(&to.workload);
+        if self.is_split(&to.workload) {
+            label(format!("{workload}-{}", to.port))
+        } else {
+            workload
+        }
+    }
+
+    /// Every subset with the labels that select its endpoints, by name.
+    pub(super) fn selectors(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let mut selectors = BTreeMap::new();
+        for (workload, ports) in &self.ports {
+            let name = workload_name(workload);
+            let mut labels = BTreeMap::from([(APP.to_owned(), name.clone())]);
+            if self.is_split(workload) {
+                for port in ports {
+                    let mut labels = labels.clone();
+                    labels.extend([port_label(*port)]);
+                    selectors.insert(label(format!("{name}-{port}")), labels);
+                }
+            } else {
+                selectors.insert(name, std::mem::take(&mut labels));
+            }
+        }
+        selectors
+    }
+
+    /// The labels of an endpoint of the workload that has these container ports.
+    pub(super) fn labels(
+        &self,
+        workload: &Workload,
+        ports: impl Iterator<Item = u16>,
+    ) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::from([(APP.to_owned(), workload_name(workload))]);
+        if self.is_split(workload) {
+            labels.extend(ports.map(port_label));
+        }
+        labels
+    }
+
+    /// Whether the hostname reaches the workload at several ports. Each then has a subset of its own: Istio sends to
+    /// the service's port number where an endpoint does not name its port, which would be wrong for an instance
+    /// without a mapping of that port.
+    fn is_split(&self, workload: &Workload) -> bool {
+        self.ports
+            .get(workload)
+            .is_some_and(|ports| ports.len() > 1)
+    }
+}
+
+fn port_label(port: u16) -> (String, String) {
+    (format!("cfport-{port}"), "true".to_owned())
+}
+
+/// The app's guid; for other process types than web, with the type.
+fn workload_name(workload: &Workload) -> String {
+    let app = &workload.app;
+    match workload.process_type.as_str() {
+        "web" => label(app.to_string()),
+        other => label(format!("{app}-{other}")),
+    }
+}
+
+/// Subset names are DNS labels; what is not one is replaced by its hash.
+fn label(name: String) -> String {
+    if is_dns_label(&name) {
+        name
+    } else {
+        format!("cf-{:016x}", xxh3_64(name.as_bytes()))
+    }
+}

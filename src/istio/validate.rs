@@ -1,0 +1,388 @@
+//! Istio's own rules, the strictest of all supported versions.
+//!
+//! Pilot and istiod drop an invalid resource without a word to whoever served it, so this is the only place where an
+//! operator can learn why a route does not work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use crate::proto::istio::networking::v1alpha3::{
+    DestinationRule, Gateway, HttpRoute, HttpRouteDestination, Server, ServiceEntry, ServicePort,
+    VirtualService, WorkloadEntry, server_tls_settings::TlSmode, string_match::MatchType,
+};
+
+/// The rule that a resource breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Invalid {
+    /// From a small closed set: a metric label.
+    pub rule: &'static str,
+    /// What exactly is wrong.
+    pub detail: String,
+}
+
+/// What is not served as the foundation has it, by collection and hostname, and why.
+pub type Rejected = BTreeMap<(&'static str, String), Invalid>;
+
+fn require(
+    valid: bool,
+    rule: &'static str,
+    detail: impl FnOnce() -> String,
+) -> Result<(), Invalid> {
+    if valid {
+        Ok(())
+    } else {
+        Err(Invalid {
+            rule,
+            detail: detail(),
+        })
+    }
+}
+
+/// A resource that Istio validates before it takes it in.
+pub trait Validate {
+    /// Checks every rule.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    fn validate(&self) -> Result<(), Invalid>;
+}
+
+/// At most 63 of lower-case letters, digits and `-`, with neither end a `-`. Istio takes upper case too, but
+/// whatever we name is lower case.
+pub fn is_dns_label(label: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&label.len())
+        && label.bytes().all(allowed)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+/// A domain name: DNS labels, the first of which may be `*` where there are more; the last is not a number.
+fn domain(host: &str) -> Result<(), Invalid> {
+    let invalid = |why: &str| Invalid {
+        rule: "host",
+        detail: format!("hostname {host:?}: {why}"),
+    };
+    if host.len() > 255 {
+        return Err(invalid("longer than 255 bytes"));
+    }
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    if let Some(label) = name.split('.').find(|label| !is_dns_label(label)) {
+        return Err(invalid(&format!("{label:?} is not a DNS label")));
+    }
+    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    if name.rsplit('.').next().is_some_and(numeric) {
+        return Err(invalid("the last label is a number"));
+    }
+    Ok(())
+}
+
+fn port_number(number: u32) -> Result<(), Invalid> {
+    require((1..=65_535).contains(&number), "port", || {
+        format!("port {number} is not within 1 to 65535")
+    })
+}
+
+fn unique<T: Ord + std::fmt::Debug>(
+    items: impl IntoIterator<Item = T>,
+    rule: &'static str,
+    what: &str,
+) -> Result<(), Invalid> {
+    let mut seen = BTreeSet::new();
+    for item in items {
+        if seen.contains(&item) {
+            return Err(Invalid {
+                rule,
+                detail: format!("two {what} {item:?}"),
+            });
+        }
+        seen.insert(item);
+    }
+    Ok(())
+}
+
+impl Validate for VirtualService {
+    fn validate(&self) -> Result<(), Invalid> {
+        require(!self.hosts.is_empty(), "host", || "no hosts".to_owned())?;
+        self.hosts.iter().try_for_each(|host| domain(host))?;
+        unique(&self.hosts, "host", "hosts")?;
+        require(
+            self.gateways.iter().all(|gateway| is_dns_label(gateway)),
+            "gateway",
+            || format!("a gateway of {:?} is not a DNS label", self.gateways),
+        )?;
+        require(!self.http.is_empty(), "routes", || "no routes".to_owned())?;
+        self.http.iter().try_for_each(http_route)
+    }
+}
+
+fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
+    require(!route.route.is_empty(), "destination", || {
+        "a route without destinations".to_owned()
+    })?;
+    let uris = route
+        .r#match
+        .iter()
+        .filter_map(|r#match| r#match.uri.as_ref()?.match_type.as_ref());
+    for uri in uris {
+        let (MatchType::Exact(path) | MatchType::Prefix(path) | MatchType::Regex(path)) = uri;
+        require(path.starts_with('/'), "path", || {
+            format!("path {path:?} does not begin with a slash")
+        })?;
+        require(!path.chars().any(char::is_control), "path", || {
+            format!("path {path:?} has a control character")
+        })?;
+    }
+    let weights: Vec<_> = route.route.iter().map(|to| to.weight).collect();
+    require(
+        weights.iter().all(|weight| (0..=100).contains(weight)),
+        "weights",
+        || format!("weights {weights:?} are not all within 0 to 100"),
+    )?;
+    require(
+        weights.len() == 1 || weights.iter().sum::<i32>() == 100,
+        "weights",
+        || format!("weights {weights:?} do not sum to 100"),
+    )?;
+    route.route.iter().try_for_each(route_destination)
+}
+
+fn route_destination(to: &HttpRouteDestination) -> Result<(), Invalid> {
+    let Some(to) = &to.destination else {
+        return Err(Invalid {
+            rule: "destination",
+            detail: "a route to no destination".to_owned(),
+        });
+    };
+    domain(&to.host)?;
+    require(
+        to.subset.is_empty() || is_dns_label(&to.subset),
+        "subset",
+        || format!("subset {:?} is not a DNS label", to.subset),
+    )?;
+    to.port
+        .as_ref()
+        .map_or(Ok(()), |port| port_number(port.number))
+}
+
+impl Validate for DestinationRule {
+    fn validate(&self) -> Result<(), Invalid> {
+        domain(&self.host)?;
+        unique(
+            self.subsets.iter().map(|subset| &subset.name),
+            "subset",
+            "subsets",
+        )?;
+        for subset in &self.subsets {
+            require(is_dns_label(&subset.name), "subset", || {
+                format!("subset {:?} is not a DNS label", subset.name)
+            })?;
+            labels(&subset.labels)?;
+        }
+        Ok(())
+    }
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
+    labels.iter().try_for_each(|(name, value)| {
+        require(is_dns_label(name) && is_dns_label(value), "label", || {
+            format!("label {name:?} with value {value:?}")
+        })
+    })
+}
+
+impl Validate for ServiceEntry {
+    fn validate(&self) -> Result<(), Invalid> {
+        require(!self.hosts.is_empty(), "host", || "no hosts".to_owned())?;
+        self.hosts.iter().try_for_each(|host| domain(host))?;
+        self.addresses
+            .iter()
+            .try_for_each(|address| ipv4(address))?;
+        require(!self.ports.is_empty(), "port", || "no ports".to_owned())?;
+        unique(
+            self.ports.iter().map(|port| &port.name),
+            "port",
+            "ports named",
+        )?;
+        unique(
+            self.ports.iter().map(|port| port.number),
+            "port",
+            "ports numbered",
+        )?;
+        self.ports.iter().try_for_each(service_port)?;
+        require(!self.endpoints.is_empty(), "endpoint", || {
+            "no endpoints".to_owned()
+        })?;
+        self.endpoints
+            .iter()
+            .try_for_each(|endpoint| self.endpoint(endpoint))
+    }
+}
+
+impl ServiceEntry {
+    fn endpoint(&self, endpoint: &WorkloadEntry) -> Result<(), Invalid> {
+        ipv4(&endpoint.address)?;
+        labels(&endpoint.labels)?;
+        for (name, number) in &endpoint.ports {
+            port_number(*number)?;
+            require(
+                self.ports.iter().any(|port| port.name == *name),
+                "endpoint",
+                || format!("an endpoint has port {name:?}, which the service has not"),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn service_port(port: &ServicePort) -> Result<(), Invalid> {
+    port_number(port.number)?;
+    require(is_dns_label(&port.name), "port", || {
+        format!("port name {:?} is not a DNS label", port.name)
+    })?;
+    require(
+        matches!(port.protocol.as_str(), "http" | "http2"),
+        "port",
+        || format!("protocol {:?} is neither http nor http2", port.protocol),
+    )
+}
+
+/// Pilots up to 1.4 take IPv4 only.
+fn ipv4(address: &str) -> Result<(), Invalid> {
+    require(address.parse::<Ipv4Addr>().is_ok(), "address", || {
+        format!("{address:?} is not an IPv4 address")
+    })
+}
+
+impl Validate for Gateway {
+    fn validate(&self) -> Result<(), Invalid> {
+        require(!self.servers.is_empty(), "server", || {
+            "no servers".to_owned()
+        })?;
+        unique(
+            self.servers
+                .iter()
+                .filter_map(|server| Some(&server.port.as_ref()?.name)),
+            "port",
+            "ports named",
+        )?;
+        self.servers.iter().try_for_each(server)
+    }
+}
+
+fn server(server: &Server) -> Result<(), Invalid> {
+    let Some(port) = &server.port else {
+        return Err(Invalid {
+            rule: "port",
+            detail: "a server without a port".to_owned(),
+        });
+    };
+    port_number(port.number)?;
+    require(!port.name.is_empty(), "port", || {
+        "a port without a name".to_owned()
+    })?;
+    require(!server.hosts.is_empty(), "host", || {
+        "a server without hosts".to_owned()
+    })?;
+    for host in server.hosts.iter().filter(|host| *host != "*") {
+        domain(host)?;
+        require(host.contains('.'), "host", || {
+            format!("gateway host {host:?} is a short name")
+        })?;
+    }
+    require(
+        server.tls.is_some() == (port.protocol == "https"),
+        "tls",
+        || "HTTPS needs TLS settings, HTTP has none".to_owned(),
+    )?;
+    server.tls.as_ref().map_or(Ok(()), |tls| {
+        let files = !tls.server_certificate.is_empty() && !tls.private_key.is_empty();
+        require(tls.mode() != TlSmode::Simple || files, "tls", || {
+            "mode SIMPLE needs a certificate and a key".to_owned()
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_cloud_foundry_allows_and_istio_refuses_are_named_with_the_reason() {
+        for (host, why) in [
+            (
+                "under_score.example.com",
+                r#"hostname "under_score.example.com": "under_score" is not a DNS label"#,
+            ),
+            (
+                "-lead.example.com",
+                r#"hostname "-lead.example.com": "-lead" is not a DNS label"#,
+            ),
+            (
+                "a.example.1234",
+                r#"hostname "a.example.1234": the last label is a number"#,
+            ),
+            ("*", r#"hostname "*": "*" is not a DNS label"#),
+            (
+                "a*.example.com",
+                r#"hostname "a*.example.com": "a*" is not a DNS label"#,
+            ),
+            ("a..com", r#"hostname "a..com": "" is not a DNS label"#),
+        ] {
+            assert_eq!(domain(host).unwrap_err().to_string(), why);
+        }
+        for host in ["a.example.com", "*.example.com", "single", "1.2.3.example"] {
+            domain(host).unwrap();
+        }
+        assert!(domain(&format!("{}.com", "a".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn a_diego_process_guid_is_too_long_for_a_subset() {
+        let guid = "6a901b7c-9417-4dc1-8189-d3234aa0ab82";
+        assert!(is_dns_label(guid));
+        assert!(!is_dns_label(&format!("{guid}-{guid}")));
+    }
+
+    #[test]
+    fn weights_of_several_destinations_sum_to_one_hundred() {
+        let to = |weight| HttpRouteDestination {
+            destination: Some(crate::proto::istio::networking::v1alpha3::Destination {
+                host: "a.example.com".to_owned(),
+                ..Default::default()
+            }),
+            weight,
+        };
+        let route = |weights: &[i32]| HttpRoute {
+            route: weights.iter().map(|weight| to(*weight)).collect(),
+            ..HttpRoute::default()
+        };
+        http_route(&route(&[33, 67])).unwrap();
+        assert_eq!(
+            http_route(&route(&[33, 33, 33])).unwrap_err().rule,
+            "weights"
+        );
+        assert_eq!(http_route(&route(&[])).unwrap_err().rule, "destination");
+    }
+
+    #[test]
+    fn a_service_entry_with_two_ports_of_one_name_is_refused() {
+        let port = |number| ServicePort {
+            number,
+            protocol: "http".to_owned(),
+            name: "http".to_owned(),
+        };
+        let entry = ServiceEntry {
+            hosts: vec!["a.example.com".to_owned()],
+            ports: vec![port(8080), port(9090)],
+            ..ServiceEntry::default()
+        };
+        assert_eq!(
+            entry.validate().unwrap_err().detail,
+            r#"two ports named "http""#
+        );
+    }
+}

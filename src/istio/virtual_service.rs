@@ -1,0 +1,78 @@
+//! VirtualServices.
+
+use super::{GATEWAY, endpoint, subset::Subsets, weights};
+use crate::{
+    model::{Destination as To, Route},
+    proto::istio::networking::v1alpha3::{
+        Destination, HttpMatchRequest, HttpRoute, HttpRouteDestination, PortSelector, StringMatch,
+        VirtualService, string_match::MatchType,
+    },
+    table::HostView,
+};
+
+/// The routes of a hostname that have destinations; `None` where none has.
+pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
+    let subsets = Subsets::of(host);
+    let http: Vec<_> = host
+        .routes
+        .iter()
+        .filter(|route| !route.destinations.is_empty())
+        .map(|route| HttpRoute {
+            r#match: path_matches(&route.path),
+            route: destinations(host, &subsets, route),
+        })
+        .collect();
+    // Without a gateway, a VirtualService is for the sidecars of the mesh.
+    let gateways = if host.is_internal() {
+        Vec::new()
+    } else {
+        vec![GATEWAY.to_owned()]
+    };
+    (!http.is_empty()).then(|| VirtualService {
+        hosts: vec![host.name.to_string()],
+        gateways,
+        http,
+    })
+}
+
+/// `/sub` matches `/sub` and all below it, not `/subway`: Envoy's own prefix match is of characters.
+fn path_matches(path: &str) -> Vec<HttpMatchRequest> {
+    if path.is_empty() {
+        return Vec::new();
+    }
+    let below = MatchType::Prefix(format!("{}/", path.trim_end_matches('/')));
+    [MatchType::Exact(path.to_owned()), below]
+        .map(|match_type| HttpMatchRequest {
+            uri: Some(StringMatch {
+                match_type: Some(match_type),
+            }),
+        })
+        .into()
+}
+
+fn destinations(
+    host: &HostView<'_>,
+    subsets: &Subsets<'_>,
+    route: &Route,
+) -> Vec<HttpRouteDestination> {
+    let instances = |to: &To| {
+        let serving = host
+            .instances(&to.workload)
+            .filter(|instance| endpoint::serves(instance, to, host.is_internal()));
+        serving.count() as u64
+    };
+    let percentages = weights::percentages(&route.destinations, instances);
+    std::iter::zip(&route.destinations, percentages)
+        .filter(|(_, percentage)| *percentage > 0)
+        .map(|(to, percentage)| HttpRouteDestination {
+            destination: Some(Destination {
+                host: host.name.to_string(),
+                subset: subsets.name(to),
+                port: Some(PortSelector {
+                    number: to.port.into(),
+                }),
+            }),
+            weight: i32::try_from(percentage).expect("at most 100"),
+        })
+        .collect()
+}

@@ -1,0 +1,192 @@
+//! The one task that owns the table: takes in updates, regenerates what they changed, publishes snapshots.
+
+mod state;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::Ipv4Net;
+use prometheus_client::registry::Registry;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use self::state::{Metrics, State};
+use crate::{
+    istio::{
+        FrontendCertificate,
+        validate::{Invalid, Rejected},
+    },
+    model::{CapiProcessGuid, Update},
+    readiness::Gate,
+    snapshot::{self, Snapshot},
+};
+
+/// What must have been read completely before anything is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Input {
+    /// The routes of the mesh's domains.
+    Routes,
+    /// The running instances.
+    Instances,
+    /// What the running instances are instances of.
+    Processes,
+}
+
+/// How and when snapshots are made.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long to wait for more changes after one.
+    pub quiet: Duration,
+    /// How long a change waits at most, however many follow it.
+    pub ceiling: Duration,
+    /// What to wait for before the first snapshot.
+    pub required: BTreeSet<Input>,
+    /// The router's certificates.
+    pub certificates: Vec<FrontendCertificate>,
+    /// Where internal hostnames get their virtual addresses from.
+    pub vip_range: Option<Ipv4Net>,
+}
+
+/// What the publisher tells others.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    /// The published state.
+    pub snapshots: snapshot::Receiver,
+    /// What is withheld, and why.
+    pub rejected: watch::Receiver<Arc<Rejected>>,
+    /// The processes of running instances that nobody has described yet: a question to Cloud Controller.
+    pub undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
+}
+
+/// Owns the table; everyone else reads what it publishes.
+#[derive(Debug)]
+pub struct Publisher {
+    settings: Settings,
+    state: State,
+    updates: mpsc::Receiver<Update>,
+    published: Option<Gate>,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    rejected: watch::Sender<Arc<Rejected>>,
+    undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
+}
+
+/// When the changes that wait have to be published.
+#[derive(Debug, Clone, Copy)]
+struct Armed {
+    first: Instant,
+    last: Instant,
+}
+
+impl Publisher {
+    /// Takes updates from `updates`; opens `published` with the first snapshot.
+    ///
+    /// # Errors
+    /// Istio would discard the gateway, which is made of the configured certificates.
+    pub fn new(
+        settings: Settings,
+        updates: mpsc::Receiver<Update>,
+        published: Gate,
+        registry: &mut Registry,
+    ) -> Result<(Self, Outputs), Invalid> {
+        let state = State::new(&settings, Metrics::new(registry))?;
+        let this = Self {
+            settings,
+            state,
+            updates,
+            published: Some(published),
+            snapshots: watch::Sender::new(None),
+            rejected: watch::Sender::default(),
+            undescribed: watch::Sender::default(),
+        };
+        let outputs = Outputs {
+            snapshots: this.snapshots.subscribe(),
+            rejected: this.rejected.subscribe(),
+            undescribed: this.undescribed.subscribe(),
+        };
+        Ok((this, outputs))
+    }
+
+    /// Runs until `shutdown`, or until every feed is gone.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut armed = None;
+        loop {
+            let due = armed.map(|armed| self.due(armed));
+            tokio::select! {
+                // The deadline comes before further updates, or a steady stream of them would hold it off.
+                biased;
+                () = shutdown.cancelled() => return,
+                () = wait_until(due) => {
+                    armed = None;
+                    self.publish();
+                }
+                update = self.updates.recv() => {
+                    let Some(update) = update else { return };
+                    self.take_in(update, &mut armed);
+                }
+            }
+        }
+    }
+
+    fn due(&self, armed: Armed) -> Instant {
+        (armed.last + self.settings.quiet).min(armed.first + self.settings.ceiling)
+    }
+
+    fn take_in(&mut self, update: Update, armed: &mut Option<Armed>) {
+        self.state.apply(update);
+        let undescribed = self.state.undescribed();
+        self.undescribed.send_if_modified(|sent| {
+            let changed = **sent != *undescribed;
+            if changed {
+                *sent = Arc::new(undescribed.clone());
+            }
+            changed
+        });
+        if self.state.is_due() {
+            let now = Instant::now();
+            armed
+                .get_or_insert(Armed {
+                    first: now,
+                    last: now,
+                })
+                .last = now;
+        }
+    }
+
+    fn publish(&mut self) {
+        let collections = self.state.publish();
+        let rejected = self.state.rejected();
+        self.rejected.send_if_modified(|sent| {
+            !Arc::ptr_eq(&std::mem::replace(sent, rejected.clone()), &rejected)
+        });
+        let Some(collections) = collections else {
+            return;
+        };
+        if let Some(gate) = self.published.take() {
+            info!(resources = total(&collections), "first snapshot");
+            gate.open();
+        }
+        self.snapshots
+            .send_replace(Some(Arc::new(Snapshot::new(collections))));
+    }
+}
+
+fn total(collections: &BTreeMap<&'static str, Arc<snapshot::Collection>>) -> usize {
+    collections
+        .values()
+        .map(|collection| collection.len())
+        .sum()
+}
+
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

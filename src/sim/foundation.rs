@@ -1,0 +1,64 @@
+//! Foundations of any size, the same for the same size: for load tests and benchmarks.
+
+use std::{net::IpAddr, sync::Arc};
+
+use smallvec::smallvec;
+
+use crate::model::{
+    AppGuid, Destination, Hostname, Instance, InstanceGuid, PortMapping, ProcessType, Protocol,
+    Route, RouteGuid, Workload,
+};
+
+/// A UUID that is the `n`th of a kind.
+pub fn guid(kind: u16, n: usize) -> String {
+    format!("{n:08x}-{kind:04x}-4000-8000-{n:012x}")
+}
+
+/// The app of the `n`th route.
+pub fn app(n: usize) -> AppGuid {
+    guid(1, n).as_str().into()
+}
+
+fn workload(n: usize) -> Workload {
+    Workload {
+        app: app(n),
+        process_type: ProcessType::Web,
+    }
+}
+
+/// The `n`th route: a hostname of its own to an app of its own.
+pub fn route(n: usize) -> Route {
+    Route {
+        guid: RouteGuid::from(guid(2, n).as_str()),
+        host: Hostname::parse(&format!("app-{n:06}.apps.example.com")).expect("a valid hostname"),
+        path: "".into(),
+        internal: false,
+        created_at: 1_500_000_000 + i64::try_from(n).expect("few routes"),
+        destinations: smallvec![Destination {
+            workload: workload(n),
+            port: 8080,
+            weight: None,
+            protocol: Protocol::Http1,
+        }],
+    }
+}
+
+/// The `index`th instance of the `n`th route's app; `port` is its port on the cell.
+pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
+    let cell = u32::try_from(n / 200).expect("few cells");
+    Arc::new(Instance {
+        guid: InstanceGuid::from(
+            guid(3 + u16::try_from(index).expect("few instances"), n).as_str(),
+        ),
+        process: format!("{}-{}", guid(1, n), guid(2, n)).as_str().into(),
+        workload: Some(workload(n)),
+        host_address: IpAddr::from((0x0a00_0001 + cell).to_be_bytes()),
+        container_address: Some(IpAddr::from(
+            (0x0aff_0000 + u32::try_from(n).expect("few")).to_be_bytes(),
+        )),
+        ports: smallvec![PortMapping {
+            container: 8080,
+            host: port
+        }],
+    })
+}

@@ -1,0 +1,388 @@
+//! What a change costs, in counts; when snapshots are published; that what is published is valid.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use copilot::{
+    istio::{self, Kind, validate::Validate},
+    metrics,
+    model::{Destination, Hostname, Protocol, Route, Update, Workload},
+    proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, VirtualService},
+    publisher::{Input, Outputs, Publisher, Settings},
+    readiness::Readiness,
+    sim::foundation,
+    snapshot::Snapshot,
+};
+use prometheus_client::registry::Registry;
+use proptest::{collection::vec, prelude::*};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A running publisher and its peers.
+struct Running {
+    updates: mpsc::Sender<Update>,
+    outputs: Outputs,
+    registry: Registry,
+    readiness: Readiness,
+    _stop: DropGuard,
+}
+
+fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
+    Settings {
+        quiet: Duration::ZERO,
+        ceiling: Duration::from_millis(100),
+        required: BTreeSet::from_iter(required),
+        certificates: Vec::new(),
+        vip_range: Some("127.128.0.0/9".parse().unwrap()),
+    }
+}
+
+fn start(settings: Settings) -> Running {
+    let mut registry = Registry::default();
+    let readiness = Readiness::default();
+    let (updates, inbox) = mpsc::channel(16);
+    let gate = readiness.gate("first snapshot");
+    let (publisher, outputs) = Publisher::new(settings, inbox, gate, &mut registry).unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(publisher.run(stop.clone()));
+    Running {
+        updates,
+        outputs,
+        registry,
+        readiness,
+        _stop: stop.drop_guard(),
+    }
+}
+
+impl Running {
+    async fn send(&self, update: Update) {
+        self.updates.send(update).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Arc<Snapshot> {
+        let changed = self.outputs.snapshots.changed();
+        tokio::time::timeout(Duration::from_secs(60), changed)
+            .await
+            .expect("a snapshot")
+            .unwrap();
+        self.outputs
+            .snapshots
+            .borrow_and_update()
+            .clone()
+            .expect("a snapshot")
+    }
+
+    /// A counter or gauge without labels.
+    fn metric(&self, name: &str) -> u64 {
+        let page = metrics::page(&self.registry);
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {page}"))
+            .parse()
+            .unwrap()
+    }
+
+    fn encoded(&self) -> u64 {
+        self.metric("copilot_resources_encoded_total")
+    }
+}
+
+/// The collections that differ between two snapshots.
+fn changed_collections(before: &Snapshot, after: &Snapshot) -> Vec<&'static str> {
+    after
+        .iter()
+        .filter(|(name, collection)| before.get(name).unwrap().version() != collection.version())
+        .map(|(name, _)| name)
+        .collect()
+}
+
+async fn a_change_costs_what_it_changes(routes: usize) {
+    let mut running = start(settings([Input::Routes, Input::Instances]));
+    let all_routes = || Update::AllRoutes((0..routes).map(foundation::route).collect());
+    let all_instances = |port: u16| {
+        let instances =
+            (0..routes).flat_map(|n| [0, 1].map(|index| foundation::instance(n, index, port)));
+        Update::AllInstances(instances.collect())
+    };
+    running.send(all_routes()).await;
+    running.send(all_instances(61_000)).await;
+    let first = running.next().await;
+    let initial = 3 * routes as u64;
+    assert_eq!(running.encoded(), initial);
+
+    let moved = Update::Instances {
+        current: vec![foundation::instance(7, 0, 61_999)],
+        gone: vec![],
+    };
+    running.send(moved).await;
+    let second = running.next().await;
+    assert_eq!(
+        running.encoded(),
+        initial + 1,
+        "one instance is in one ServiceEntry"
+    );
+    assert_eq!(
+        changed_collections(&first, &second),
+        [Kind::ServiceEntry.collection()]
+    );
+    let collection = Kind::ServiceEntry.collection();
+    let (old, new) = (
+        first.get(collection).unwrap(),
+        second.get(collection).unwrap(),
+    );
+    assert_eq!(new.diff(old).changed.len(), 1);
+
+    // Full reads without a difference, then one route more: the next snapshot is the route's alone.
+    running.send(all_routes()).await;
+    running
+        .send(Update::Routes {
+            current: vec![foundation::route(routes)],
+            gone: vec![],
+        })
+        .await;
+    let third = running.next().await;
+    assert_eq!(
+        running.encoded(),
+        initial + 1 + 2,
+        "without an instance, a route is two resources"
+    );
+    assert_eq!(changed_collections(&second, &third).len(), 2);
+
+    let instance = foundation::instance(routes, 0, 61_000);
+    running
+        .send(Update::Instances {
+            current: vec![instance],
+            gone: vec![],
+        })
+        .await;
+    let fourth = running.next().await;
+    assert_eq!(running.encoded(), initial + 1 + 3);
+    let touched: usize = fourth
+        .iter()
+        .map(|(name, collection)| collection.diff(second.get(name).unwrap()).changed.len())
+        .sum();
+    assert_eq!(touched, 3, "a route and its instance are three resources");
+}
+
+#[tokio::test]
+async fn a_change_costs_what_it_changes_at_20_000_routes() {
+    a_change_costs_what_it_changes(20_000).await;
+}
+
+#[tokio::test]
+async fn a_change_costs_what_it_changes_at_100_000_routes() {
+    a_change_costs_what_it_changes(100_000).await;
+}
+
+#[tokio::test]
+async fn nothing_is_published_before_every_required_input_was_read_completely() {
+    let mut running = start(settings([
+        Input::Routes,
+        Input::Instances,
+        Input::Processes,
+    ]));
+    running
+        .send(Update::Routes {
+            current: vec![foundation::route(1)],
+            gone: vec![],
+        })
+        .await;
+    running
+        .send(Update::AllRoutes(vec![foundation::route(0)]))
+        .await;
+    let mut instance = foundation::instance(0, 0, 61_000).as_ref().clone();
+    instance.workload = None;
+    let process = instance.process.capi_process().clone();
+    running
+        .send(Update::AllInstances(vec![instance.into()]))
+        .await;
+
+    // The question to Cloud Controller shows that all three were taken in; still there is no snapshot.
+    running
+        .outputs
+        .undescribed
+        .wait_for(|asked| asked.contains(&process))
+        .await
+        .unwrap();
+    assert!(running.outputs.snapshots.borrow().is_none());
+    assert_eq!(running.readiness.pending(), ["first snapshot"]);
+
+    let workload = foundation::route(0).destinations[0].workload.clone();
+    let known = vec![copilot::model::Process {
+        guid: process,
+        workload,
+    }];
+    running
+        .send(Update::Processes {
+            known,
+            unknown: vec![],
+        })
+        .await;
+    let snapshot = running.next().await;
+    assert_eq!(
+        snapshot.get(Kind::ServiceEntry.collection()).unwrap().len(),
+        1
+    );
+    assert!(running.readiness.pending().is_empty());
+}
+
+#[tokio::test]
+async fn an_empty_foundation_is_published_too() {
+    let mut running = start(settings([Input::Routes, Input::Instances]));
+    running.send(Update::AllRoutes(vec![])).await;
+    running.send(Update::AllInstances(vec![])).await;
+    let snapshot = running.next().await;
+    assert_eq!(snapshot.get(istio::GATEWAYS).unwrap().len(), 1);
+    assert!(
+        snapshot
+            .get(Kind::VirtualService.collection())
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steady_stream_of_changes_is_published_at_the_ceiling() {
+    let quiet = Duration::from_millis(10);
+    let mut running = start(Settings {
+        quiet,
+        ..settings([Input::Routes])
+    });
+    running.send(Update::AllRoutes(vec![])).await;
+    running.next().await;
+
+    let begun = tokio::time::Instant::now();
+    let mut interval = tokio::time::interval(quiet / 2);
+    let mut published = running.outputs.snapshots.clone();
+    for n in 0.. {
+        tokio::select! {
+            _ = interval.tick() => {
+                running.send(Update::Routes { current: vec![foundation::route(n)], gone: vec![] }).await;
+            }
+            _ = published.changed() => break,
+        }
+    }
+    let waited = begun.elapsed();
+    assert!(
+        waited >= Duration::from_millis(95) && waited <= Duration::from_millis(110),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_invalid_hostname_is_withheld_and_named_and_the_rest_is_served() {
+    let mut running = start(settings([Input::Routes]));
+    let mut bad = foundation::route(0);
+    bad.host = Hostname::parse("under_score.example.com").unwrap();
+    running
+        .send(Update::AllRoutes(vec![bad, foundation::route(1)]))
+        .await;
+    let snapshot = running.next().await;
+    assert_eq!(
+        snapshot
+            .get(Kind::VirtualService.collection())
+            .unwrap()
+            .len(),
+        1
+    );
+    let rejected = running.outputs.rejected.borrow().clone();
+    let key = (
+        Kind::VirtualService.collection(),
+        "under_score.example.com".to_owned(),
+    );
+    let expected = r#"hostname "under_score.example.com": "under_score" is not a DNS label"#;
+    assert_eq!(rejected[&key].to_string(), expected);
+
+    running
+        .send(Update::AllRoutes(vec![
+            foundation::route(1),
+            foundation::route(2),
+        ]))
+        .await;
+    running.next().await;
+    assert!(
+        running.outputs.rejected.borrow().is_empty(),
+        "forgotten with the route"
+    );
+}
+
+fn any_route() -> impl Strategy<Value = Route> {
+    let host = prop_oneof![
+        "[a-z]{1,3}\\.example\\.com",
+        "[a-zA-Z0-9_*-]{1,8}\\.apps\\.internal",
+        "[a-zA-Z0-9_.*-]{1,70}",
+    ];
+    let destination = (0usize..4, "web|worker|[ -~é]{1,40}", 1u16.., any::<bool>());
+    let weight = proptest::option::of(0u32..200);
+    (
+        any::<u16>(),
+        host,
+        "(/[a-z%é\u{1}]{0,5})?",
+        vec((destination, weight), 0..5),
+    )
+        .prop_map(|(guid, host, path, to)| Route {
+            guid: foundation::guid(9, guid.into()).as_str().into(),
+            internal: host.ends_with(".internal"),
+            host: Hostname::parse(&host).unwrap(),
+            path: path.as_str().into(),
+            created_at: 0,
+            destinations: to
+                .into_iter()
+                .map(|((app, process_type, port, http2), weight)| Destination {
+                    workload: Workload {
+                        app: foundation::app(app),
+                        process_type: process_type.as_str().into(),
+                    },
+                    port: if port % 2 == 0 { 8080 } else { port },
+                    weight,
+                    protocol: if http2 {
+                        Protocol::Http2
+                    } else {
+                        Protocol::Http1
+                    },
+                })
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+        })
+}
+
+fn check<M: Validate + prost::Message + Default>(snapshot: &Snapshot, kind: Kind) {
+    for resource in snapshot.get(kind.collection()).unwrap().iter() {
+        let body = resource.decode().body.unwrap();
+        let message = M::decode(body.value.as_slice()).unwrap();
+        message
+            .validate()
+            .unwrap_or_else(|invalid| panic!("{}: {invalid}", resource.name));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_published_resource_passes_validation_and_none_is_lost_without_a_word(routes in vec(any_route(), 0..30)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut running = start(settings([Input::Routes, Input::Instances]));
+            let instances = (0..4).map(|n| foundation::instance(n, 0, 61_000)).collect();
+            running.send(Update::AllInstances(instances)).await;
+            running.send(Update::AllRoutes(routes.clone())).await;
+            let snapshot = running.next().await;
+            check::<VirtualService>(&snapshot, Kind::VirtualService);
+            check::<DestinationRule>(&snapshot, Kind::DestinationRule);
+            check::<ServiceEntry>(&snapshot, Kind::ServiceEntry);
+
+            let rejected = running.outputs.rejected.borrow().clone();
+            // Of two routes with one guid, the later counts.
+            let last = |route: &Route| routes.iter().rfind(|other| other.guid == route.guid) == Some(route);
+            for route in routes.iter().filter(|route| last(route) && !route.destinations.is_empty()) {
+                let kind = Kind::VirtualService;
+                let name = kind.name(&route.host, route.internal);
+                let published = snapshot.get(kind.collection()).unwrap().get(&name).is_some();
+                let named = rejected.contains_key(&(kind.collection(), route.host.to_string()));
+                assert!(published != named, "{}: published {published}, rejected {named}", route.host);
+            }
+        });
+    }
+}
