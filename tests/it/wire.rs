@@ -1,0 +1,252 @@
+//! What goes over the wire for one foundation, for a reviewer to read; and that it depends on nothing else.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use copilot::{
+    istio::FrontendCertificate,
+    model::{
+        AppGuid, Destination, Hostname, Instance, PortMapping, ProcessType, Protocol, Route,
+        RouteGuid, Update, Workload,
+    },
+    proto::any_to_json,
+    publisher::{Input, Publisher, Settings},
+    readiness::Readiness,
+    snapshot::Snapshot,
+};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+fn workload(app: &str, process_type: &str) -> Workload {
+    Workload {
+        app: AppGuid::from(app),
+        process_type: ProcessType::from(process_type),
+    }
+}
+
+fn to(app: &str, port: u16) -> Destination {
+    Destination {
+        workload: workload(app, "web"),
+        port,
+        weight: None,
+        protocol: Protocol::Http1,
+    }
+}
+
+fn weighted(app: &str, weight: u32) -> Destination {
+    Destination {
+        weight: Some(weight),
+        ..to(app, 8080)
+    }
+}
+
+fn route(
+    guid: &str,
+    host: &str,
+    path: &str,
+    destinations: impl IntoIterator<Item = Destination>,
+) -> Route {
+    Route {
+        guid: RouteGuid::from(guid),
+        host: Hostname::parse(host).unwrap(),
+        path: path.into(),
+        internal: host.ends_with(".internal"),
+        created_at: 1_557_508_668,
+        destinations: destinations.into_iter().collect(),
+    }
+}
+
+fn instance(
+    guid: &str,
+    app: &str,
+    process_type: &str,
+    last: u8,
+    ports: &[(u16, u16)],
+) -> Arc<Instance> {
+    Arc::new(Instance {
+        guid: guid.into(),
+        process: format!("{app}-process").as_str().into(),
+        workload: Some(workload(app, process_type)),
+        host_address: IpAddr::from([10, 0, 16, last]),
+        container_address: Some(IpAddr::from([10, 255, 0, last])),
+        ports: ports
+            .iter()
+            .map(|&(container, host)| PortMapping { container, host })
+            .collect(),
+    })
+}
+
+fn routes() -> Vec<Route> {
+    let worker = Destination {
+        workload: workload("queue", "worker"),
+        port: 8080,
+        ..to("queue", 8080)
+    };
+    let grpc = Destination {
+        protocol: Protocol::Http2,
+        ..to("grpc", 8080)
+    };
+    vec![
+        route("r1", "shop.example.com", "", [to("shop", 8080)]),
+        route("r2", "shop.example.com", "/cart", [to("cart", 8080)]),
+        route(
+            "r3",
+            "canary.example.com",
+            "",
+            [weighted("blue", 2), weighted("green", 1)],
+        ),
+        route(
+            "r4",
+            "shared.example.com",
+            "",
+            [to("blue", 8080), to("green", 8080)],
+        ),
+        route(
+            "r5",
+            "ports.example.com",
+            "",
+            [to("multi", 8080), to("multi", 9090)],
+        ),
+        route("r6", "*.wild.example.com", "", [worker]),
+        route("r7", "backend.apps.internal", "", [to("cart", 8080)]),
+        route("r8", "stopped.example.com", "", [to("stopped", 8080)]),
+        route("r9", "unmapped.example.com", "", []),
+        route("r10", "under_score.example.com", "", [to("shop", 8080)]),
+        route("r11", "grpc.example.com", "", [grpc]),
+    ]
+}
+
+fn instances() -> Vec<Arc<Instance>> {
+    vec![
+        instance("shop-0", "shop", "web", 1, &[(8080, 61_001)]),
+        instance("shop-1", "shop", "web", 2, &[(8080, 61_002)]),
+        instance("cart-0", "cart", "web", 3, &[(8080, 61_003)]),
+        instance("blue-0", "blue", "web", 4, &[(8080, 61_004)]),
+        instance("blue-1", "blue", "web", 5, &[(8080, 61_005)]),
+        instance("green-0", "green", "web", 6, &[(8080, 61_006)]),
+        // The second instance was not restarted since the port was added.
+        instance(
+            "multi-0",
+            "multi",
+            "web",
+            7,
+            &[(8080, 61_007), (9090, 61_008)],
+        ),
+        instance("multi-1", "multi", "web", 8, &[(8080, 61_009)]),
+        instance("queue-0", "queue", "worker", 9, &[(8080, 61_010)]),
+        instance("queue-web", "queue", "web", 10, &[(8080, 61_011)]),
+        instance("grpc-0", "grpc", "web", 11, &[(8080, 61_012)]),
+    ]
+}
+
+/// Runs a daemon's core over the updates, to the snapshot that follows the last of them.
+async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
+    let settings = Settings {
+        quiet: Duration::from_millis(1),
+        ceiling: Duration::from_secs(1),
+        required: [Input::Routes, Input::Instances].into(),
+        certificates: vec![
+            FrontendCertificate {
+                names: vec!["*.example.com".into(), "example.com".into()],
+            },
+            FrontendCertificate {
+                names: vec!["example.org".into()],
+            },
+        ],
+        vip_range: Some("127.128.0.0/9".parse().unwrap()),
+    };
+    let readiness = Readiness::default();
+    let (sender, receiver) = mpsc::channel(updates.len());
+    for update in updates {
+        sender.send(update).await.unwrap();
+    }
+    let gate = readiness.gate("first snapshot");
+    let (publisher, mut outputs) =
+        Publisher::new(settings, receiver, gate, &mut Registry::default()).unwrap();
+    let running = tokio::spawn(publisher.run(CancellationToken::new()));
+    // Updates that are there already are taken in before the quiet time can pass.
+    let published = outputs
+        .snapshots
+        .wait_for(Option::is_some)
+        .await
+        .unwrap()
+        .clone();
+    running.abort();
+    published.unwrap()
+}
+
+fn readable(snapshot: &Snapshot) -> Value {
+    let collections: BTreeMap<_, _> = snapshot
+        .iter()
+        .map(|(name, collection)| {
+            let resources = collection.iter().map(|resource| {
+                let message = resource.decode();
+                let metadata = message.metadata.unwrap();
+                json!({
+                    "name": metadata.name,
+                    "create_time": metadata.create_time.unwrap().to_string(),
+                    "version": metadata.version,
+                    "body": any_to_json(&message.body.unwrap()).unwrap(),
+                })
+            });
+            (name, resources.collect::<Vec<_>>())
+        })
+        .collect();
+    json!(collections)
+}
+
+/// Every byte that a full response of every collection carries, with the collections' versions.
+fn bytes(snapshot: &Snapshot) -> BTreeMap<&'static str, (String, Vec<u8>)> {
+    snapshot
+        .iter()
+        .map(|(name, collection)| {
+            (
+                name,
+                (
+                    collection.version().to_string(),
+                    collection.chunks().flatten().copied().collect(),
+                ),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn one_foundation() {
+    let snapshot = snapshot(vec![
+        Update::AllRoutes(routes()),
+        Update::AllInstances(instances()),
+    ])
+    .await;
+    insta::assert_json_snapshot!(readable(&snapshot));
+}
+
+#[tokio::test]
+async fn equal_foundations_have_equal_bytes_and_versions_whatever_came_first() {
+    let at_once = snapshot(vec![
+        Update::AllRoutes(routes()),
+        Update::AllInstances(instances()),
+    ])
+    .await;
+
+    let mut one_by_one = vec![Update::AllInstances(vec![]), Update::AllRoutes(vec![])];
+    for instance in instances().into_iter().rev() {
+        one_by_one.push(Update::Instances {
+            current: vec![instance],
+            gone: vec![],
+        });
+    }
+    let detour = route("r1", "elsewhere.example.com", "", [to("shop", 8080)]);
+    one_by_one.push(Update::Routes {
+        current: vec![detour],
+        gone: vec![],
+    });
+    for route in routes().into_iter().rev() {
+        one_by_one.push(Update::Routes {
+            current: vec![route],
+            gone: vec![],
+        });
+    }
+    assert_eq!(bytes(snapshot(one_by_one).await.as_ref()), bytes(&at_once));
+}
