@@ -2,11 +2,7 @@
 
 mod state;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ipnet::Ipv4Net;
 use prometheus_client::registry::Registry;
@@ -17,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::state::{Metrics, State};
+pub use self::state::{Metrics, State};
 use crate::{
     istio::{
         FrontendCertificate,
@@ -169,19 +165,16 @@ impl Publisher {
             return;
         };
         if let Some(gate) = self.published.take() {
-            info!(resources = total(&collections), "first snapshot");
+            let resources: usize = collections
+                .values()
+                .map(|collection| collection.len())
+                .sum();
+            info!(resources, "first snapshot");
             gate.open();
         }
         self.snapshots
             .send_replace(Some(Arc::new(Snapshot::new(collections))));
     }
-}
-
-fn total(collections: &BTreeMap<&'static str, Arc<snapshot::Collection>>) -> usize {
-    collections
-        .values()
-        .map(|collection| collection.len())
-        .sum()
 }
 
 async fn wait_until(due: Option<Instant>) {

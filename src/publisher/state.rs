@@ -28,8 +28,9 @@ use crate::{
 
 type Edits = BTreeMap<Arc<str>, Option<Encoded>>;
 
+/// Takes in updates and makes collections of them.
 #[derive(Debug)]
-pub(super) struct State {
+pub struct State {
     table: RouteTable,
     missing: BTreeSet<Input>,
     /// Whether anything was published yet; the first snapshot is due even if it is empty.
@@ -41,7 +42,11 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Invalid> {
+    /// An empty table, and the gateway.
+    ///
+    /// # Errors
+    /// Istio would discard the gateway.
+    pub fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Invalid> {
         let gateway = istio::gateway(&settings.certificates)?;
         let mut collections: BTreeMap<_, _> = Kind::ALL
             .iter()
@@ -63,7 +68,8 @@ impl State {
         })
     }
 
-    pub(super) fn apply(&mut self, update: Update) {
+    /// Takes in an update; cheap, since nothing is generated yet.
+    pub fn apply(&mut self, update: Update) {
         let complete = match &update {
             Update::AllRoutes(_) => Some(Input::Routes),
             Update::AllInstances(_) => Some(Input::Instances),
@@ -78,21 +84,23 @@ impl State {
         self.metrics.record_sizes(&self.table);
     }
 
-    pub(super) fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
+    /// The processes of running instances that nobody has described yet.
+    pub fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
         self.table.undescribed()
     }
 
-    pub(super) fn rejected(&self) -> Arc<Rejected> {
+    /// What is withheld, and why.
+    pub fn rejected(&self) -> Arc<Rejected> {
         self.rejected.clone()
     }
 
     /// Whether there is something to publish, and everything required is there.
-    pub(super) fn is_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         self.missing.is_empty() && (!self.published || !self.pending.is_empty())
     }
 
     /// Regenerates what changed. `None` where the result is the same as before.
-    pub(super) fn publish(&mut self) -> Option<BTreeMap<&'static str, Arc<Collection>>> {
+    pub fn publish(&mut self) -> Option<BTreeMap<&'static str, Arc<Collection>>> {
         let started = Instant::now();
         let mut edits: BTreeMap<Kind, Edits> = BTreeMap::new();
         for (host, touched) in mem::take(&mut self.pending).hosts() {
@@ -207,11 +215,12 @@ struct ItemLabel {
     item: &'static str,
 }
 
+/// What the publisher measures.
 #[derive(Debug, Clone)]
-pub(super) struct Metrics {
+pub struct Metrics {
     sizes: Family<ItemLabel, Gauge>,
     generation: Histogram,
-    pub(super) encoded: Counter,
+    encoded: Counter,
     rejected: Gauge,
     resources: Family<CollectionLabel, Gauge>,
     bytes: Family<CollectionLabel, Gauge>,
@@ -219,7 +228,11 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(registry: &mut Registry) -> Self {
+    /// An empty table, and the gateway.
+    ///
+    /// # Errors
+    /// Istio would discard the gateway.
+    pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             sizes: Family::default(),
             generation: Histogram::new(metrics::SECONDS),

@@ -60,7 +60,7 @@ impl Running {
 
     async fn next(&mut self) -> Arc<Snapshot> {
         let changed = self.outputs.snapshots.changed();
-        tokio::time::timeout(Duration::from_secs(60), changed)
+        tokio::time::timeout(Duration::from_mins(1), changed)
             .await
             .expect("a snapshot")
             .unwrap();

@@ -166,14 +166,14 @@ async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
         Publisher::new(settings, receiver, gate, &mut Registry::default()).unwrap();
     let running = tokio::spawn(publisher.run(CancellationToken::new()));
     // Updates that are there already are taken in before the quiet time can pass.
-    let published = outputs
+    let first = outputs
         .snapshots
         .wait_for(Option::is_some)
         .await
         .unwrap()
         .clone();
     running.abort();
-    published.unwrap()
+    first.unwrap()
 }
 
 fn readable(snapshot: &Snapshot) -> Value {

@@ -1,0 +1,122 @@
+//! What a change costs from the update to the collections, without sockets: time and allocations.
+//!
+//! `cargo bench --bench publish`; add `-- --sample-count 10` for a quick look.
+
+use copilot::{
+    model::Update,
+    publisher::{Metrics, Settings, State},
+    sim::foundation,
+};
+use divan::{AllocProfiler, Bencher, black_box};
+use prometheus_client::registry::Registry;
+use std::{collections::BTreeSet, time::Duration};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+const ROUTES: [usize; 2] = [20_000, 100_000];
+
+fn main() {
+    divan::main();
+}
+
+fn empty() -> State {
+    let settings = Settings {
+        quiet: Duration::ZERO,
+        ceiling: Duration::ZERO,
+        required: BTreeSet::new(),
+        certificates: Vec::new(),
+        vip_range: None,
+    };
+    State::new(&settings, Metrics::new(&mut Registry::default()))
+        .expect("a gateway without certificates is valid")
+}
+
+fn routes(count: usize) -> Update {
+    Update::AllRoutes((0..count).map(foundation::route).collect())
+}
+
+fn instances(count: usize) -> Update {
+    let instances =
+        (0..count).flat_map(|n| [0, 1].map(|index| foundation::instance(n, index, 61_000)));
+    Update::AllInstances(instances.collect())
+}
+
+fn published(count: usize) -> State {
+    let mut state = empty();
+    state.apply(routes(count));
+    state.apply(instances(count));
+    black_box(state.publish());
+    state
+}
+
+/// From nothing to the first snapshot.
+#[divan::bench(args = ROUTES, sample_count = 10)]
+fn initial_build(bencher: Bencher, count: usize) {
+    bencher
+        .with_inputs(|| (empty(), routes(count), instances(count)))
+        .bench_local_values(|(mut state, routes, instances)| {
+            state.apply(routes);
+            state.apply(instances);
+            black_box(state.publish());
+            state
+        });
+}
+
+/// One instance moves to another port: the new snapshot.
+#[divan::bench(args = ROUTES)]
+fn one_instance_changes(bencher: Bencher, count: usize) {
+    let mut state = published(count);
+    let mut port = 0;
+    bencher
+        .with_inputs(|| {
+            port = port % 60_000 + 1;
+            Update::Instances {
+                current: vec![foundation::instance(count / 2, 0, port)],
+                gone: vec![],
+            }
+        })
+        .bench_local_values(|update| {
+            state.apply(update);
+            black_box(state.publish())
+        });
+}
+
+/// A route comes and goes.
+#[divan::bench(args = ROUTES)]
+fn one_route_changes(bencher: Bencher, count: usize) {
+    let mut state = published(count);
+    let mut there = false;
+    bencher
+        .with_inputs(|| {
+            there = !there;
+            let route = foundation::route(count);
+            if there {
+                Update::Routes {
+                    current: vec![route],
+                    gone: vec![],
+                }
+            } else {
+                Update::Routes {
+                    current: vec![],
+                    gone: vec![route.guid],
+                }
+            }
+        })
+        .bench_local_values(|update| {
+            state.apply(update);
+            black_box(state.publish())
+        });
+}
+
+/// A full read that finds everything as it was.
+#[divan::bench(args = ROUTES, sample_count = 20)]
+fn unchanged_full_read(bencher: Bencher, count: usize) {
+    let mut state = published(count);
+    bencher
+        .with_inputs(|| routes(count))
+        .bench_local_values(|update| {
+            state.apply(update);
+            black_box(state.publish())
+        });
+}
