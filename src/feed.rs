@@ -87,7 +87,7 @@ struct Metrics {
     failing: Family<FeedLabel, Gauge>,
     errors: Family<KindLabels, Counter>,
     items: Family<KindLabels, Gauge>,
-    dropped: Family<KindLabels, Counter>,
+    dropped: Family<KindLabels, Gauge>,
 }
 
 impl Metrics {
@@ -127,7 +127,7 @@ impl Metrics {
         );
         registry.register(
             "dropped_items",
-            "Invalid items left out, by reason",
+            "Invalid items that are left out at present, by reason",
             metrics.dropped.clone(),
         );
         metrics
@@ -188,8 +188,8 @@ impl Feeds {
     }
 }
 
-/// A feed's voice. Held by the feed's task.
-#[derive(Debug)]
+/// A feed's voice. Held by the feed's task; clones speak for the same feed.
+#[derive(Debug, Clone)]
 pub struct Feed {
     name: &'static str,
     status: watch::Sender<Status>,
@@ -197,6 +197,11 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// The feed's state, to follow as it changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
     /// The feed's loop has come round. Call it at every turn.
     pub fn turned(&self) {
         self.status
@@ -288,6 +293,9 @@ impl Feed {
     pub fn dropped_in_read(&self, items: Vec<Dropped>) {
         self.status.send_modify(|status| {
             let known = std::mem::take(&mut status.dropped);
+            for item in known.values() {
+                self.gauge(item.reason).set(0);
+            }
             for item in items {
                 self.drop_one(status, item, &known);
             }
@@ -301,23 +309,28 @@ impl Feed {
     }
 
     fn drop_one(&self, status: &mut Status, item: Dropped, known: &BTreeMap<String, Dropped>) {
-        self.metrics
-            .dropped
-            .get_or_create(&KindLabels {
-                feed: self.name,
-                kind: item.reason,
-            })
-            .inc();
-        if status.dropped.len() >= MAX_NAMED_DROPS {
+        let named = status.dropped.get(&item.name);
+        if named.is_none() {
+            self.gauge(item.reason).inc();
+        }
+        if named.is_none() && status.dropped.len() >= MAX_NAMED_DROPS {
             return;
         }
-        if known.get(&item.name).or(status.dropped.get(&item.name)) != Some(&item) {
+        if named.or(known.get(&item.name)) != Some(&item) {
             warn!(
                 feed = self.name,
                 item.name, item.reason, item.detail, "invalid item left out"
             );
         }
         status.dropped.insert(item.name.clone(), item);
+    }
+
+    fn gauge(&self, reason: &'static str) -> Gauge {
+        let labels = KindLabels {
+            feed: self.name,
+            kind: reason,
+        };
+        self.metrics.dropped.get_or_create_owned(&labels)
     }
 }
 
@@ -382,6 +395,30 @@ mod tests {
         feed.dropped_in_read(vec![item("b")]);
         let names: Vec<_> = feeds.statuses()[0].dropped.keys().cloned().collect();
         assert_eq!(names, ["b"]);
+    }
+
+    #[test]
+    fn an_item_that_every_read_leaves_out_counts_once() {
+        let mut registry = Registry::default();
+        let mut feeds = Feeds::new(&mut registry);
+        let feed = feeds.register("test", Duration::from_mins(1));
+        let item = Dropped {
+            name: "a".to_owned(),
+            reason: "bad",
+            detail: String::new(),
+        };
+        let count = |registry: &Registry| {
+            let mut page = String::new();
+            prometheus_client::encoding::text::encode(&mut page, registry).unwrap();
+            let line = "copilot_feed_dropped_items{feed=\"test\",kind=\"bad\"} ";
+            let line = page.lines().find_map(|found| found.strip_prefix(line));
+            line.map(str::to_owned)
+        };
+        feed.dropped_in_read(vec![item.clone()]);
+        feed.dropped_in_read(vec![item]);
+        assert_eq!(count(&registry).as_deref(), Some("1"));
+        feed.dropped_in_read(vec![]);
+        assert_eq!(count(&registry).as_deref(), Some("0"));
     }
 
     #[test]

@@ -18,11 +18,8 @@ use crate::{
     table::{HostView, Touched},
 };
 
+pub use self::gateway::{FrontendCertificate, Served, gateway};
 use self::validate::{Invalid, Validate};
-pub use self::{
-    endpoint::unreachable,
-    gateway::{FrontendCertificate, gateway},
-};
 
 /// The ingress gateway, which the external hostnames' VirtualServices name.
 pub const GATEWAY: &str = "cloudfoundry-ingress";
@@ -96,6 +93,15 @@ impl Kind {
             Self::ServiceEntry => {
                 service_entry::service_entry(host).map(|body| self.encode(host, &body))
             }
+        }
+    }
+
+    /// What is wrong with the hostname although its resource of this kind is served.
+    pub fn remark(self, host: &HostView<'_>) -> Option<Invalid> {
+        match self {
+            Self::VirtualService => virtual_service::shadowed(host),
+            Self::DestinationRule => None,
+            Self::ServiceEntry => endpoint::unreachable(host),
         }
     }
 

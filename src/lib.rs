@@ -1,8 +1,6 @@
 //! Copilot: Cloud Foundry's routes and instances, served to Istio.
 //!
-//! Feeds ([`capi`], [`bbs`]) send [`model::Update`]s to the [`publisher`], the one task that owns the
-//! [`table`]. It turns what changed into [`istio`] resources and publishes an immutable [`snapshot`], which
-//! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
+//! Feeds of routes and instances, a table that joins them, and what is made of it for Istio.
 
 pub mod backoff;
 pub mod feed;

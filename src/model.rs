@@ -114,7 +114,7 @@ pub struct Process {
 pub struct PortMapping {
     /// The port inside the container.
     pub container: u16,
-    /// The port on the cell.
+    /// The port on the cell; 0 where the cell does not lead there, and only the container's own address does.
     pub host: u16,
 }
 

@@ -1,5 +1,6 @@
 //! The one task that owns the table: takes in updates, regenerates what they changed, publishes snapshots.
 
+mod metrics;
 mod state;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -13,14 +14,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::state::{Metrics, State};
+pub use self::{metrics::Metrics, state::State};
 use crate::{
     istio::{
         FrontendCertificate,
         validate::{Invalid, Rejected},
     },
     model::{CapiProcessGuid, Update},
-    readiness::Gate,
+    readiness::{Gate, Readiness},
     snapshot::{self, Snapshot},
 };
 
@@ -67,6 +68,7 @@ pub struct Publisher {
     settings: Settings,
     state: State,
     updates: mpsc::Receiver<Update>,
+    described: Option<Gate>,
     published: Option<Gate>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     rejected: watch::Sender<Arc<Rejected>>,
@@ -81,22 +83,24 @@ struct Armed {
 }
 
 impl Publisher {
-    /// Takes updates from `updates`; opens `published` with the first snapshot.
+    /// Takes updates from `updates`. Ready with the first snapshot.
     ///
     /// # Errors
     /// Istio would discard the gateway, which is made of the configured certificates.
     pub fn new(
         settings: Settings,
         updates: mpsc::Receiver<Update>,
-        published: Gate,
+        readiness: &Readiness,
         registry: &mut Registry,
     ) -> Result<(Self, Outputs), Invalid> {
+        let described = settings.required.contains(&Input::Processes);
         let state = State::new(&settings, Metrics::new(registry))?;
         let this = Self {
             settings,
             state,
             updates,
-            published: Some(published),
+            described: described.then(|| readiness.gate("processes from Cloud Controller")),
+            published: Some(readiness.gate("first snapshot")),
             snapshots: watch::Sender::new(None),
             rejected: watch::Sender::default(),
             undescribed: watch::Sender::default(),
@@ -144,6 +148,11 @@ impl Publisher {
             }
             changed
         });
+        if !self.state.is_missing(Input::Processes)
+            && let Some(gate) = self.described.take()
+        {
+            gate.open();
+        }
         if self.state.is_due() {
             let now = Instant::now();
             armed
@@ -164,16 +173,16 @@ impl Publisher {
         let Some(collections) = collections else {
             return;
         };
+        let resources: usize = collections
+            .values()
+            .map(|collection| collection.len())
+            .sum();
+        let snapshot = Arc::new(Snapshot::new(collections));
+        self.snapshots.send_replace(Some(snapshot));
         if let Some(gate) = self.published.take() {
-            let resources: usize = collections
-                .values()
-                .map(|collection| collection.len())
-                .sum();
             info!(resources, "first snapshot");
             gate.open();
         }
-        self.snapshots
-            .send_replace(Some(Arc::new(Snapshot::new(collections))));
     }
 }
 

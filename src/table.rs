@@ -16,6 +16,7 @@ mod vips;
 use std::{
     collections::{BTreeSet, HashSet},
     net::Ipv4Addr,
+    sync::Arc,
 };
 
 use ipnet::Ipv4Net;
@@ -72,7 +73,7 @@ impl RouteTable {
                 self.touch_endpoints(touched, &mut changes);
             }
         }
-        self.assign_vips(&changes);
+        self.assign_vips(&mut changes);
         changes
     }
 
@@ -90,19 +91,21 @@ impl RouteTable {
         }
     }
 
-    fn assign_vips(&mut self, changes: &Changes) {
-        let mut new = Vec::new();
-        for host in changes.routed() {
-            match self.routes.of_host(host).first() {
-                None => self.vips.release(host),
-                Some(route) if route.internal => new.push(route.clone()),
-                Some(_) => {}
-            }
-        }
-        // In the order of the routes' creation, so that replicas agree on who has to move aside.
-        new.sort_by(|a, b| (a.created_at, &a.guid).cmp(&(b.created_at, &b.guid)));
-        for route in new {
-            self.vips.assign(&route.host);
+    fn assign_vips(&mut self, changes: &mut Changes) {
+        let hosts: Vec<_> = changes.routed().cloned().collect();
+        let ages = hosts.into_iter().map(|host| {
+            let internal = self
+                .routes
+                .of_host(&host)
+                .iter()
+                .filter(|route| route.internal);
+            let oldest = internal
+                .map(|route| (route.created_at, route.guid.clone()))
+                .min();
+            (host, oldest)
+        });
+        for moved in self.vips.update(ages) {
+            changes.touch(&moved, Touched::Endpoints);
         }
     }
 
@@ -117,9 +120,14 @@ impl RouteTable {
         })
     }
 
-    /// The processes of running instances that neither the BBS nor Cloud Controller has described yet.
+    /// The processes of running instances that neither the BBS nor Cloud Controller has described.
     pub fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
         self.instances.undescribed()
+    }
+
+    /// Whether each of them was asked for: Cloud Controller does not know what is left.
+    pub fn is_answered(&self) -> bool {
+        self.instances.is_answered()
     }
 
     /// How many routes, hostnames and instances there are.
@@ -148,8 +156,8 @@ pub struct Sizes {
 pub struct HostView<'a> {
     /// The hostname.
     pub name: &'a Hostname,
-    /// Its routes, the longest path first, equal lengths by their bytes. Never empty.
-    pub routes: &'a [std::sync::Arc<Route>],
+    /// Its routes, the longest path first, equal lengths by their bytes, equal paths the newest first. Never empty.
+    pub routes: &'a [Arc<Route>],
     table: &'a RouteTable,
 }
 
@@ -171,6 +179,11 @@ impl<'a> HostView<'a> {
     /// The running instances of a workload, in the order of their guids.
     pub fn instances(&self, workload: &Workload) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.table.instances.of_workload(workload)
+    }
+
+    /// Whether it should have a virtual address and has none, since all are taken.
+    pub fn lacks_vip(&self) -> bool {
+        self.is_internal() && self.table.vips.is_configured() && self.vip().is_none()
     }
 
     /// The virtual address of an internal hostname.

@@ -1,9 +1,10 @@
 //! Logs: JSON lines or text, with a level that can change while the process runs.
 
-use std::str::FromStr;
+use std::{io::IsTerminal as _, str::FromStr};
 
 use tracing_subscriber::{
-    EnvFilter, Registry,
+    Registry,
+    filter::{LevelFilter, Targets},
     layer::{Layer as _, SubscriberExt as _},
     reload,
     util::{SubscriberInitExt as _, TryInitError},
@@ -44,14 +45,17 @@ impl FromStr for Level {
 
 impl Level {
     /// The libraries beneath log at `warn` at most: their debug output drowns ours.
-    fn filter(self) -> EnvFilter {
-        EnvFilter::new(match self {
-            Self::Debug => "warn,copilot=debug",
-            Self::Info => "warn,copilot=info",
+    fn filter(self) -> Targets {
+        let (libraries, ours) = match self {
+            Self::Debug => (LevelFilter::WARN, LevelFilter::DEBUG),
+            Self::Info => (LevelFilter::WARN, LevelFilter::INFO),
             // The original's `error` includes what is degraded, our `warn`.
-            Self::Error => "error,copilot=warn",
-            Self::Fatal => "error",
-        })
+            Self::Error => (LevelFilter::ERROR, LevelFilter::WARN),
+            Self::Fatal => (LevelFilter::ERROR, LevelFilter::ERROR),
+        };
+        Targets::new()
+            .with_default(libraries)
+            .with_target(env!("CARGO_PKG_NAME"), ours)
     }
 }
 
@@ -67,7 +71,7 @@ pub enum Format {
 
 /// Changes the level of a running process.
 #[derive(Debug, Clone)]
-pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
+pub struct LevelHandle(reload::Handle<Targets, Registry>);
 
 impl LevelHandle {
     /// Applies from the next event on.
@@ -88,7 +92,10 @@ pub fn init(level: Level, format: Format) -> Result<LevelHandle, TryInitError> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         Format::Json => lines.json().flatten_event(true).boxed(),
-        Format::Text => lines.compact().boxed(),
+        Format::Text => lines
+            .compact()
+            .with_ansi(std::io::stderr().is_terminal())
+            .boxed(),
     };
     Registry::default().with(filter).with(lines).try_init()?;
     Ok(LevelHandle(handle))

@@ -1,32 +1,23 @@
 //! TLS from PEM files: server and client configurations, and a listener that shakes hands off the accept path.
 
+mod accept;
+
 use std::{
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
 };
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    AlertDescription, ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
+    sign::CertifiedKey,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
-use tracing::{debug, warn};
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
+
+pub use self::accept::{Connection, FailedHandshake, Handshake, HandshakeError, Peer, accept};
 
 /// What is wrong with TLS material; each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +95,22 @@ pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConf
     Ok(config)
 }
 
+/// A server that presents `identity` over HTTP/1.1 and asks for no client certificate.
+///
+/// # Errors
+/// A file is unreadable, or the key does not match the certificate.
+pub fn server(identity: &Identity) -> Result<ServerConfig, Error> {
+    let (chain, key) = load(identity)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|source| pair_error(identity, source))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 /// A client that trusts the CAs in `ca` and presents `identity`, if there is one.
 ///
 /// # Errors
@@ -122,6 +129,33 @@ pub fn client(ca: &Path, identity: Option<&Identity>) -> Result<ClientConfig, Er
                 .map_err(|source| pair_error(identity, source))
         }
     }
+}
+
+/// Whether a file holds certificates of authorities.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_ca(path: &Path) -> Result<(), Error> {
+    roots(path).map(drop)
+}
+
+/// Whether a file holds a certificate chain.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_chain(path: &Path) -> Result<(), Error> {
+    certificates(path).map(drop)
+}
+
+/// Whether a private key's file holds one, and it is that of the certificate, which is known to be good.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_key(identity: &Identity) -> Result<(), Error> {
+    let (chain, key) = load(identity)?;
+    CertifiedKey::from_der(chain, key, &provider())
+        .map_err(|source| pair_error(identity, source))?;
+    Ok(())
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -192,6 +226,44 @@ pub fn subject_alt_names(certificate: &[u8]) -> Result<Vec<String>, x509_parser:
         .collect())
 }
 
+/// The DNS names of a certificate, after a check that the private key is its own. Both are PEM texts.
+///
+/// # Errors
+/// One of the texts is not what it should be, or the key belongs to another certificate.
+pub fn dns_names(chain: &[u8], key: &[u8]) -> Result<Vec<String>, PairError> {
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(PairError::Chain)?;
+    let leaf = chain.first().ok_or(PairError::Empty)?.clone();
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(PairError::Key)?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(PairError::Mismatch)?;
+    let is_dns = |name: &String| name.parse::<std::net::IpAddr>().is_err() && !name.contains("://");
+    Ok(subject_alt_names(&leaf)?
+        .into_iter()
+        .filter(is_dns)
+        .collect())
+}
+
+/// What is wrong with a certificate and a key.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    /// The chain is not PEM.
+    #[error("reading the certificate chain")]
+    Chain(#[source] rustls::pki_types::pem::Error),
+    /// The chain has no certificate.
+    #[error("no certificate in the chain")]
+    Empty,
+    /// The key is not PEM.
+    #[error("reading the private key")]
+    Key(#[source] rustls::pki_types::pem::Error),
+    /// They do not belong together, or one of them is unusable.
+    #[error("certificate and private key do not work together")]
+    Mismatch(#[source] rustls::Error),
+    /// The certificate has unreadable names.
+    #[error("reading the certificate's names")]
+    Names(#[from] x509_parser::error::X509Error),
+}
+
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
@@ -208,137 +280,33 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// Where it connected from.
-    pub address: SocketAddr,
-    /// The subject alternative names of every certificate it presented; verified with the handshake.
-    pub names: Arc<[String]>,
-}
-
-/// A connection after its handshake.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TlsStream<TcpStream>,
-    peer: Peer,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+/// The TLS error that `error` comes from, if it comes from one.
+pub fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(error) = error.downcast_ref() {
+        return Some(error);
+    }
+    // An I/O error hides what it wraps from its sources.
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => cause(wrapped),
+        None => error.source().and_then(cause),
     }
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// How long a peer may take for its handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How many handshakes run at once: one costs about a millisecond of CPU, and more than this only queue for it.
-const HANDSHAKES: usize = 128;
-
-/// Accepts connections until `shutdown`, and sends those whose handshake succeeds to `accepted`.
-///
-/// A peer that is slow, silent or speaks no TLS holds up nobody else and ends after ten seconds.
-pub async fn accept(
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
-    accepted: mpsc::Sender<io::Result<Connection>>,
-    shutdown: CancellationToken,
-) {
-    let acceptor = TlsAcceptor::from(config);
-    let permits = Arc::new(Semaphore::new(HANDSHAKES));
-    let mut handshakes = JoinSet::new();
-    loop {
-        let permit = permits
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        let (stream, address) = tokio::select! {
-            () = shutdown.cancelled() => return,
-            connection = listener.accept() => match connection {
-                Ok(connection) => connection,
-                Err(error) => {
-                    // Out of file descriptors, most likely: trying at once again would only spin.
-                    warn!(%error, "accepting a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        while handshakes.try_join_next().is_some() {}
-        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
-        handshakes.spawn(async move {
-            match tokio::time::timeout(HANDSHAKE, shake_hands(&acceptor, stream, address)).await {
-                Ok(Ok(connection)) => {
-                    drop(permit);
-                    // A closed receiver means that the server is shutting down.
-                    if accepted.send(Ok(connection)).await.is_err() {
-                        debug!(%address, "connection refused: shutting down");
-                    }
-                }
-                Ok(Err(error)) => warn!(%address, %error, "TLS handshake failed"),
-                Err(_) => warn!(%address, "TLS handshake timed out"),
-            }
-        });
-    }
-}
-
-async fn shake_hands(
-    acceptor: &TlsAcceptor,
-    stream: TcpStream,
-    address: SocketAddr,
-) -> io::Result<Connection> {
-    stream.set_nodelay(true)?;
-    let stream = acceptor.accept(stream).await?;
-    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let names = certificates
-        .iter()
-        .flat_map(|certificate| subject_alt_names(certificate).unwrap_or_default())
-        .collect();
-    Ok(Connection {
-        stream,
-        peer: Peer { address, names },
-    })
+/// Whether a peer says by `alert` that it does not accept our certificate, or has seen none.
+pub fn refuses_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::AccessDenied
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate
+    )
 }

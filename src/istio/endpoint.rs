@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::validate::Invalid;
 use crate::{
     model::{Destination, Instance},
     table::HostView,
@@ -42,16 +43,25 @@ pub(super) fn serves(instance: &Instance, to: &Destination, internal: bool) -> b
     address(instance, internal).is_some() && port(instance, to.port, internal).is_some()
 }
 
-/// How many instances of a hostname's destinations are running but cannot be reached: no IPv4 address, or no mapping
-/// of the destination's port.
-pub fn unreachable(host: &HostView<'_>) -> usize {
-    host.routes
-        .iter()
-        .flat_map(|route| &route.destinations)
-        .map(|to| {
-            host.instances(&to.workload)
-                .filter(|instance| !serves(instance, to, host.is_internal()))
-                .count()
-        })
-        .sum()
+/// Instances of a hostname's destinations that run but cannot be reached, or an internal hostname without an address.
+pub(super) fn unreachable(host: &HostView<'_>) -> Option<Invalid> {
+    if host.lacks_vip() {
+        let detail = "no virtual address is left in VIPCIDR".to_owned();
+        return Some(Invalid {
+            rule: "vip",
+            detail,
+        });
+    }
+    let destinations = host.routes.iter().flat_map(|route| &route.destinations);
+    let unreachable = destinations.flat_map(|to| {
+        host.instances(&to.workload)
+            .filter(|instance| !serves(instance, to, host.is_internal()))
+    });
+    let count = unreachable.count();
+    (count > 0).then(|| Invalid {
+        rule: "unreachable",
+        detail: format!(
+            "{count} instances without an IPv4 address or without a mapping of the destination's port"
+        ),
+    })
 }

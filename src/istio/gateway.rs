@@ -1,8 +1,10 @@
 //! The ingress gateway.
 
+use std::collections::BTreeSet;
+
 use super::{
     GATEWAY,
-    validate::{Invalid, Validate as _},
+    validate::{Invalid, Validate as _, gateway_host},
 };
 use crate::{
     proto::istio::networking::v1alpha3::{
@@ -21,12 +23,26 @@ pub struct FrontendCertificate {
     pub names: Vec<String>,
 }
 
+/// The gateway, and the names of certificates that it does not serve, each with the reason.
+#[derive(Debug)]
+pub struct Served {
+    /// The resource.
+    pub gateway: Encoded,
+    /// The rest of the certificates' names.
+    pub left_out: Vec<(String, Invalid)>,
+}
+
 /// The gateway: plain HTTP for every hostname, and HTTPS for those of each certificate.
 ///
+/// One name that Istio or Envoy refuses would take the whole gateway with it, so such names are left out. Two
+/// certificates for one name are among them: Envoy refuses a listener that cannot tell which to present.
+///
 /// # Errors
-/// Istio would discard it; what is wrong is named.
-pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Encoded, Invalid> {
-    let http = Server {
+/// Istio would discard the gateway all the same; what is wrong is named.
+pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> {
+    let mut left_out = Vec::new();
+    let mut taken = BTreeSet::new();
+    let mut servers = vec![Server {
         port: Some(Port {
             number: 80,
             protocol: "http".to_owned(),
@@ -34,26 +50,61 @@ pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Encoded, Invalid>
         }),
         hosts: vec!["*".to_owned()],
         tls: None,
-    };
-    let https = certificates
-        .iter()
-        .enumerate()
-        .map(|(index, certificate)| Server {
-            // Names are unique across the servers of a gateway.
-            port: Some(Port {
-                number: 443,
-                protocol: "https".to_owned(),
-                name: format!("https-{index}"),
-            }),
-            hosts: certificate.names.clone(),
-            tls: Some(tls_settings(&certificate.names[0])),
-        });
+    }];
+    for (index, certificate) in certificates.iter().enumerate() {
+        let mut hosts = Vec::new();
+        for name in &certificate.names {
+            let host = name.to_lowercase();
+            match servable(&host, &certificate.names[0], &taken) {
+                Ok(()) => {
+                    taken.insert(host.clone());
+                    hosts.push(host);
+                }
+                Err(invalid) => left_out.push((host, invalid)),
+            }
+        }
+        if !hosts.is_empty() {
+            servers.push(https(index, hosts, &certificate.names[0]));
+        }
+    }
     let gateway = Gateway {
-        servers: std::iter::once(http).chain(https).collect(),
+        servers,
         ..Gateway::default()
     };
     gateway.validate()?;
-    Ok(Encoded::new(GATEWAY, CREATED_AT, &gateway))
+    Ok(Served {
+        gateway: Encoded::new(GATEWAY, CREATED_AT, &gateway),
+        left_out,
+    })
+}
+
+fn servable(host: &str, folder: &str, taken: &BTreeSet<String>) -> Result<(), Invalid> {
+    let invalid = |detail: &str| {
+        Err(Invalid {
+            rule: "certificate",
+            detail: detail.to_owned(),
+        })
+    };
+    if folder.contains('/') || folder.starts_with('.') {
+        return invalid("the certificate's first name is no name of a folder");
+    }
+    if taken.contains(host) {
+        return invalid("another certificate is for this name too");
+    }
+    gateway_host(host)
+}
+
+fn https(index: usize, hosts: Vec<String>, folder: &str) -> Server {
+    Server {
+        // Names are unique across the servers of a gateway.
+        port: Some(Port {
+            number: 443,
+            protocol: "https".to_owned(),
+            name: format!("https-{index}"),
+        }),
+        hosts,
+        tls: Some(tls_settings(folder)),
+    }
 }
 
 fn tls_settings(folder: &str) -> ServerTlsSettings {
@@ -62,5 +113,41 @@ fn tls_settings(folder: &str) -> ServerTlsSettings {
         server_certificate: format!("/etc/istio/{folder}/tls.crt"),
         private_key: format!("/etc/istio/{folder}/tls.key"),
         ..ServerTlsSettings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(names: &[&str]) -> FrontendCertificate {
+        FrontendCertificate {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_spoil_the_gateway_is_left_out_and_the_rest_is_served() {
+        let served = gateway(&[
+            certificate(&["*.Example.com", "localhost", "under_score.example.com"]),
+            certificate(&["*.example.com"]),
+            certificate(&["../etc"]),
+            certificate(&["example.org"]),
+        ])
+        .unwrap();
+        let left_out: Vec<_> = served
+            .left_out
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(
+            left_out,
+            [
+                "localhost",
+                "under_score.example.com",
+                "*.example.com",
+                "../etc"
+            ]
+        );
     }
 }

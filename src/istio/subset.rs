@@ -12,6 +12,8 @@ use crate::{
 
 /// Label of an endpoint: the subset of its workload. The original's name for it.
 const APP: &str = "cfapp";
+/// Comes before the port in the name of a subset for one of several ports.
+const PORT: &str = "port-";
 
 /// The destinations of a hostname, as subsets of its endpoints.
 pub(super) struct Subsets<'a> {
@@ -38,7 +40,7 @@ impl<'a> Subsets<'a> {
     pub(super) fn name(&self, to: &Destination) -> String {
         let workload = workload_name(&to.workload);
         if self.is_split(&to.workload) {
-            label(format!("{workload}-{}", to.port))
+            split_name(&workload, to.port)
         } else {
             workload
         }
@@ -54,7 +56,7 @@ impl<'a> Subsets<'a> {
                 for port in ports {
                     let mut labels = labels.clone();
                     labels.extend([port_label(*port)]);
-                    selectors.insert(label(format!("{name}-{port}")), labels);
+                    selectors.insert(split_name(&name, *port), labels);
                 }
             } else {
                 selectors.insert(name, std::mem::take(&mut labels));
@@ -86,6 +88,11 @@ impl<'a> Subsets<'a> {
     }
 }
 
+/// The subset of a workload at one of several ports.
+fn split_name(workload: &str, port: u16) -> String {
+    label(format!("{workload}-{PORT}{port}"))
+}
+
 fn port_label(port: u16) -> (String, String) {
     (format!("cfport-{port}"), "true".to_owned())
 }
@@ -95,6 +102,8 @@ fn workload_name(workload: &Workload) -> String {
     let app = &workload.app;
     match workload.process_type.as_str() {
         "web" => label(app.to_string()),
+        // Not to be taken for a subset of the web process at one of its ports.
+        other if other.starts_with(PORT) => hash(&format!("{app}-{other}")),
         other => label(format!("{app}-{other}")),
     }
 }
@@ -104,6 +113,10 @@ fn label(name: String) -> String {
     if is_dns_label(&name) {
         name
     } else {
-        format!("cf-{:016x}", xxh3_64(name.as_bytes()))
+        hash(&name)
     }
+}
+
+fn hash(name: &str) -> String {
+    format!("cf-{:016x}", xxh3_64(name.as_bytes()))
 }

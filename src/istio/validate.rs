@@ -269,8 +269,22 @@ impl Validate for Gateway {
             "port",
             "ports named",
         )?;
+        let https = self.servers.iter().filter(|server| server.tls.is_some());
+        unique(
+            https.flat_map(|server| &server.hosts),
+            "host",
+            "TLS servers for",
+        )?;
         self.servers.iter().try_for_each(server)
     }
+}
+
+/// A hostname of a gateway's server, other than `*`.
+pub(super) fn gateway_host(host: &str) -> Result<(), Invalid> {
+    domain(host)?;
+    require(host.contains('.'), "host", || {
+        format!("gateway host {host:?} is a short name")
+    })
 }
 
 fn server(server: &Server) -> Result<(), Invalid> {
@@ -287,12 +301,8 @@ fn server(server: &Server) -> Result<(), Invalid> {
     require(!server.hosts.is_empty(), "host", || {
         "a server without hosts".to_owned()
     })?;
-    for host in server.hosts.iter().filter(|host| *host != "*") {
-        domain(host)?;
-        require(host.contains('.'), "host", || {
-            format!("gateway host {host:?} is a short name")
-        })?;
-    }
+    let named = server.hosts.iter().filter(|host| *host != "*");
+    named.into_iter().try_for_each(|host| gateway_host(host))?;
     require(
         server.tls.is_some() == (port.protocol == "https"),
         "tls",

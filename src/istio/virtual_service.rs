@@ -1,6 +1,8 @@
 //! VirtualServices.
 
-use super::{GATEWAY, endpoint, subset::Subsets, weights};
+use std::sync::Arc;
+
+use super::{GATEWAY, endpoint, subset::Subsets, validate::Invalid, weights};
 use crate::{
     model::{Destination as To, Route},
     proto::istio::networking::v1alpha3::{
@@ -13,10 +15,7 @@ use crate::{
 /// The routes of a hostname that have destinations; `None` where none has.
 pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
     let subsets = Subsets::of(host);
-    let http: Vec<_> = host
-        .routes
-        .iter()
-        .filter(|route| !route.destinations.is_empty())
+    let http: Vec<_> = served(host)
         .map(|route| HttpRoute {
             r#match: path_matches(&route.path),
             route: destinations(host, &subsets, route),
@@ -32,6 +31,34 @@ pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
         hosts: vec![host.name.to_string()],
         gateways,
         http,
+    })
+}
+
+/// The routes with destinations, one for each path. Two with the same path follow each other, and the first counts.
+fn served<'a>(host: &HostView<'a>) -> impl Iterator<Item = &'a Route> {
+    let mapped = host
+        .routes
+        .iter()
+        .filter(|route| !route.destinations.is_empty());
+    let mut last: Option<&str> = None;
+    mapped
+        .filter(move |route| last.replace(&route.path) != Some(&route.path))
+        .map(Arc::as_ref)
+}
+
+/// The routes of a hostname that another one hides.
+pub(super) fn shadowed(host: &HostView<'_>) -> Option<Invalid> {
+    let served: Vec<_> = served(host).map(|route| &route.guid).collect();
+    let mut hidden = host
+        .routes
+        .iter()
+        .filter(|route| !route.destinations.is_empty() && !served.contains(&&route.guid));
+    hidden.next().map(|route| Invalid {
+        rule: "shadowed",
+        detail: format!(
+            "route {} has the path {:?} of a newer one",
+            route.guid, route.path
+        ),
     })
 }
 

@@ -7,20 +7,14 @@ use std::{
     time::Instant,
 };
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
-};
 use tracing::{info, warn};
 
-use super::{Input, Settings};
+use super::{Input, Metrics, Settings};
 use crate::{
     istio::{
-        self, GATEWAY, GATEWAYS, Kind,
+        self, GATEWAY, GATEWAYS, Kind, Served,
         validate::{Invalid, Rejected},
     },
-    metrics,
     model::{CapiProcessGuid, Hostname, Update},
     snapshot::{Collection, Encoded},
     table::{Changes, RouteTable, Touched},
@@ -47,7 +41,11 @@ impl State {
     /// # Errors
     /// Istio would discard the gateway.
     pub fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Invalid> {
-        let gateway = istio::gateway(&settings.certificates)?;
+        let Served { gateway, left_out } = istio::gateway(&settings.certificates)?;
+        let mut rejected = Arc::default();
+        for (host, invalid) in left_out {
+            reject(&mut rejected, (GATEWAYS, host), Some(invalid));
+        }
         let mut collections: BTreeMap<_, _> = Kind::ALL
             .iter()
             .map(|kind| (kind.collection(), Arc::default()))
@@ -63,7 +61,7 @@ impl State {
             published: false,
             pending: Changes::default(),
             collections,
-            rejected: Arc::default(),
+            rejected,
             metrics,
         })
     }
@@ -78,7 +76,7 @@ impl State {
         self.pending.merge(&self.table.apply(update));
         self.missing.retain(|input| Some(*input) != complete);
         // Known once the instances are, and every process of theirs was described or looked up in vain.
-        if !self.missing.contains(&Input::Instances) && self.table.undescribed().is_empty() {
+        if !self.missing.contains(&Input::Instances) && self.table.is_answered() {
             self.missing.remove(&Input::Processes);
         }
         self.metrics.record_sizes(&self.table);
@@ -92,6 +90,11 @@ impl State {
     /// What is withheld, and why.
     pub fn rejected(&self) -> Arc<Rejected> {
         self.rejected.clone()
+    }
+
+    /// Whether this input is still to come.
+    pub fn is_missing(&self, input: Input) -> bool {
+        self.missing.contains(&input)
     }
 
     /// Whether there is something to publish, and everything required is there.
@@ -110,52 +113,53 @@ impl State {
         for (kind, edits) in edits {
             changed |= self.edit(kind.collection(), edits);
         }
-        self.metrics
-            .generation
-            .observe(started.elapsed().as_secs_f64());
-        self.metrics.rejected.set(gauge(self.rejected.len()));
+        self.metrics.generated(started.elapsed());
+        self.metrics.rejected(self.rejected.len());
         changed.then(|| self.collections.clone())
     }
 
     fn regenerate(&mut self, name: &Hostname, touched: Touched, edits: &mut BTreeMap<Kind, Edits>) {
-        let host = self.table.host(name);
-        for kind in Kind::ALL {
-            let Some(host) = &host else {
-                for internal in [false, true] {
-                    edits
-                        .entry(kind)
-                        .or_default()
-                        .insert(kind.name(name, internal).into(), None);
-                }
-                reject(
-                    &mut self.rejected,
-                    (kind.collection(), name.to_string()),
-                    None,
-                );
-                continue;
-            };
-            if !kind.depends_on(touched, host) {
-                continue;
-            }
-            let (encoded, reason) = match kind.generate(host) {
-                Some(Ok(encoded)) => (Some(encoded), None),
+        let Some(host) = self.table.host(name) else {
+            return self.withdraw(name, edits);
+        };
+        let internal = host.is_internal();
+        for kind in Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.depends_on(touched, &host))
+        {
+            let (encoded, reason) = match kind.generate(&host) {
+                Some(Ok(encoded)) => (Some(encoded), kind.remark(&host)),
                 Some(Err(invalid)) => (None, Some(invalid)),
-                None => (None, None),
+                None => (None, kind.remark(&host)),
             };
-            self.metrics.encoded.inc_by(u64::from(encoded.is_some()));
-            edits
-                .entry(kind)
-                .or_default()
-                .insert(kind.name(name, host.is_internal()).into(), encoded);
-            let reason = reason.or_else(|| {
-                (kind == Kind::ServiceEntry)
-                    .then(|| unreachable(host))
-                    .flatten()
-            });
+            self.metrics.encoded(encoded.is_some());
+            let edits = edits.entry(kind).or_default();
+            edits.insert(kind.name(name, internal).into(), encoded);
+            if touched == Touched::Routing {
+                // Its domain may have been of the other sort before.
+                edits.insert(kind.name(name, !internal).into(), None);
+            }
             reject(
                 &mut self.rejected,
                 (kind.collection(), name.to_string()),
                 reason,
+            );
+        }
+    }
+
+    /// No route has the hostname any more.
+    fn withdraw(&mut self, name: &Hostname, edits: &mut BTreeMap<Kind, Edits>) {
+        for kind in Kind::ALL {
+            for internal in [false, true] {
+                edits
+                    .entry(kind)
+                    .or_default()
+                    .insert(kind.name(name, internal).into(), None);
+            }
+            reject(
+                &mut self.rejected,
+                (kind.collection(), name.to_string()),
+                None,
             );
         }
     }
@@ -194,116 +198,4 @@ fn reject(rejected: &mut Arc<Rejected>, key: (&'static str, String), reason: Opt
         info!(collection, host, "no longer withheld");
         rejected.remove(&key);
     }
-}
-
-/// Some of the hostname's instances run, but no request can reach them.
-fn unreachable(host: &crate::table::HostView<'_>) -> Option<Invalid> {
-    let count = istio::unreachable(host);
-    (count > 0).then(|| Invalid {
-        rule: "unreachable",
-        detail: format!("{count} instances without an IPv4 address or without a mapping of the destination's port"),
-    })
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CollectionLabel {
-    collection: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ItemLabel {
-    item: &'static str,
-}
-
-/// What the publisher measures.
-#[derive(Debug, Clone)]
-pub struct Metrics {
-    sizes: Family<ItemLabel, Gauge>,
-    generation: Histogram,
-    encoded: Counter,
-    rejected: Gauge,
-    resources: Family<CollectionLabel, Gauge>,
-    bytes: Family<CollectionLabel, Gauge>,
-    changes: Family<CollectionLabel, Counter>,
-}
-
-impl Metrics {
-    /// An empty table, and the gateway.
-    ///
-    /// # Errors
-    /// Istio would discard the gateway.
-    pub fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            sizes: Family::default(),
-            generation: Histogram::new(metrics::SECONDS),
-            encoded: Counter::default(),
-            rejected: Gauge::default(),
-            resources: Family::default(),
-            bytes: Family::default(),
-            changes: Family::default(),
-        };
-        let registry = registry.sub_registry_with_prefix("copilot");
-        registry.register("table_items", "What the table holds", metrics.sizes.clone());
-        registry.register_with_unit(
-            "generation",
-            "From changes in the table to a snapshot",
-            Unit::Seconds,
-            metrics.generation.clone(),
-        );
-        registry.register(
-            "resources_encoded",
-            "Resources that were encoded",
-            metrics.encoded.clone(),
-        );
-        registry.register(
-            "rejected_resources",
-            "Resources that are withheld or incomplete, see /debug/rejected",
-            metrics.rejected.clone(),
-        );
-        registry.register(
-            "collection_resources",
-            "Resources of a collection",
-            metrics.resources.clone(),
-        );
-        registry.register_with_unit(
-            "collection_size",
-            "Encoded size of a collection: a full response has it in one message",
-            Unit::Bytes,
-            metrics.bytes.clone(),
-        );
-        registry.register(
-            "collection_changes",
-            "Versions of a collection",
-            metrics.changes.clone(),
-        );
-        metrics
-    }
-
-    fn record_sizes(&self, table: &RouteTable) {
-        let sizes = table.sizes();
-        for (item, count) in [
-            ("routes", sizes.routes),
-            ("hosts", sizes.hosts),
-            ("instances", sizes.instances),
-        ] {
-            self.sizes
-                .get_or_create(&ItemLabel { item })
-                .set(gauge(count));
-        }
-    }
-
-    fn record_collection(&self, name: &'static str, collection: &Collection) {
-        let label = CollectionLabel { collection: name };
-        self.resources
-            .get_or_create(&label)
-            .set(gauge(collection.len()));
-        self.bytes
-            .get_or_create(&label)
-            .set(gauge(collection.encoded_len()));
-        self.changes.get_or_create(&label).inc();
-    }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -97,6 +97,11 @@ impl Collection {
         self.leaves.iter().map(|leaf| &leaf.chunk)
     }
 
+    /// One of the [`chunks`](Self::chunks), for those who send them one after the other.
+    pub fn chunk(&self, index: usize) -> Option<&Bytes> {
+        self.leaves.get(index).map(|leaf| &leaf.chunk)
+    }
+
     /// The resources in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = Resource<'_>> {
         self.leaves
@@ -115,8 +120,8 @@ impl Collection {
         Some(leaf.resource(entry))
     }
 
-    /// The collection with resources set (`Some`) and removed (`None`). Work follows the number of edits; an edit
-    /// that sets what is there already, or removes what is not, changes nothing.
+    /// The collection with resources set (`Some`) and removed (`None`). An edit that sets what is there already, or
+    /// removes what is not, changes nothing. Only the leaves with edits are rebuilt; of the others a pointer is copied.
     #[must_use]
     pub fn edited(&self, edits: BTreeMap<Arc<str>, Option<Encoded>>) -> Self {
         let mut next = Self {
@@ -323,126 +328,4 @@ impl<'a> Cursor<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-    use crate::proto::istio::networking::v1alpha3::DestinationRule;
-
-    fn encoded(name: &str, content: u8) -> Encoded {
-        let host = content.to_string();
-        Encoded::new(
-            name,
-            0,
-            &DestinationRule {
-                host,
-                ..DestinationRule::default()
-            },
-        )
-    }
-
-    fn edit(
-        names: impl IntoIterator<Item = (u16, Option<u8>)>,
-    ) -> BTreeMap<Arc<str>, Option<Encoded>> {
-        names
-            .into_iter()
-            .map(|(name, content)| {
-                let name: Arc<str> = format!("name-{name:05}").into();
-                let encoded = content.map(|content| encoded(&name, content));
-                (name, encoded)
-            })
-            .collect()
-    }
-
-    fn contents(collection: &Collection) -> BTreeMap<String, ResourceVersion> {
-        collection
-            .iter()
-            .map(|resource| (resource.name.to_owned(), resource.version))
-            .collect()
-    }
-
-    #[test]
-    fn one_edit_rebuilds_one_leaf() {
-        let before = Collection::default().edited(edit((0..10_000).map(|n| (n, Some(0)))));
-        let after = before.edited(edit([(5_000, Some(1))]));
-        let kept = after
-            .leaves
-            .iter()
-            .filter(|leaf| before.leaves.iter().any(|old| Arc::ptr_eq(old, leaf)))
-            .count();
-        assert_eq!(kept, after.leaves.len() - 1);
-        assert_eq!(after.diff(&before).changed.len(), 1);
-    }
-
-    #[test]
-    fn setting_what_is_there_changes_nothing() {
-        let before = Collection::default().edited(edit((0..1000).map(|n| (n, Some(0)))));
-        let after = before.edited(edit([(500, Some(0)), (2000, None)]));
-        assert_eq!(after.version(), before.version());
-        assert!(std::iter::zip(&after.leaves, &before.leaves).all(|(a, b)| Arc::ptr_eq(a, b)));
-    }
-
-    #[test]
-    fn an_empty_collection_has_a_version() {
-        assert_eq!(Collection::default().version().to_string(), "0".repeat(32));
-    }
-
-    #[test]
-    fn a_resource_decodes_to_what_was_encoded() {
-        let collection = Collection::default().edited(edit([(7, Some(3))]));
-        let resource = collection.get("name-00007").unwrap();
-        let message = resource.decode();
-        let metadata = message.metadata.unwrap();
-        assert_eq!(metadata.name, "name-00007");
-        assert_eq!(metadata.version, resource.version.to_string());
-        assert_eq!(
-            message.body.unwrap().type_url,
-            "type.googleapis.com/istio.networking.v1alpha3.DestinationRule"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn edits_end_in_the_state_they_describe(
-            rounds in vec(vec((0u16..600, proptest::option::weighted(0.6, 0u8..4)), 0..300), 1..6),
-        ) {
-            let mut collection = Collection::default();
-            let mut model = BTreeMap::new();
-            for round in rounds {
-                let before = collection.clone();
-                let edits = edit(round);
-                for (name, edit) in &edits {
-                    match edit {
-                        Some(encoded) => model.insert(name.to_string(), encoded.version),
-                        None => model.remove(&**name),
-                    };
-                }
-                collection = before.edited(edits);
-                prop_assert_eq!(contents(&collection), model.clone());
-                prop_assert_eq!(collection.len(), model.len());
-                prop_assert_eq!(collection.chunks().map(Bytes::len).sum::<usize>(), collection.encoded_len());
-                prop_assert!(collection.leaves.iter().all(|leaf| (1..=LEAF_MAX).contains(&leaf.entries.len())));
-
-                // The same state from nothing has the same version.
-                let rebuilt = Collection::default().edited(
-                    collection.iter().map(|r| (r.name.into(), Some(Encoded { version: r.version, bytes: r.bytes }))).collect(),
-                );
-                prop_assert_eq!(rebuilt.version(), collection.version());
-
-                // A sink that applies the diff to the old state holds the new one.
-                let mut sink = contents(&before);
-                let diff = collection.diff(&before);
-                for name in diff.removed {
-                    prop_assert!(sink.remove(name).is_some(), "{} was not there", name);
-                }
-                for resource in diff.changed {
-                    prop_assert_ne!(sink.insert(resource.name.to_owned(), resource.version), Some(resource.version));
-                }
-                prop_assert_eq!(sink, contents(&collection));
-                for name in model.keys() {
-                    prop_assert!(collection.get(name).is_some());
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -13,7 +13,9 @@ pub(super) struct Instances {
     by_workload: HashMap<Workload, BTreeMap<InstanceGuid, Arc<Instance>>>,
     /// Only of processes that the BBS does not describe.
     by_process: HashMap<CapiProcessGuid, Undescribed>,
-    /// The keys of `by_process` that Cloud Controller has not answered for.
+    /// The keys of `by_process` without a workload.
+    undescribed: BTreeSet<CapiProcessGuid>,
+    /// Those of them that Cloud Controller has not answered for.
     unanswered: BTreeSet<CapiProcessGuid>,
 }
 
@@ -31,7 +33,11 @@ impl Instances {
     }
 
     pub(super) fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
-        &self.unanswered
+        &self.undescribed
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.unanswered.is_empty()
     }
 
     pub(super) fn of_workload(
@@ -93,6 +99,7 @@ impl Instances {
             let Some(entry) = self.by_process.get_mut(&process.guid) else {
                 continue;
             };
+            self.undescribed.remove(&process.guid);
             let before = entry.workload.replace(process.workload.clone());
             if before.as_ref() == Some(&process.workload) {
                 continue;
@@ -114,6 +121,7 @@ impl Instances {
         let workload = instance.workload.clone().or_else(|| {
             let process = instance.process.capi_process();
             let entry = self.by_process.entry(process.clone()).or_insert_with(|| {
+                self.undescribed.insert(process.clone());
                 self.unanswered.insert(process.clone());
                 Undescribed::default()
             });
@@ -146,6 +154,7 @@ impl Instances {
         let workload = entry.workload.clone();
         if entry.instances.is_empty() {
             self.by_process.remove(process);
+            self.undescribed.remove(process);
             self.unanswered.remove(process);
         }
         workload

@@ -84,9 +84,16 @@ impl Routes {
     }
 }
 
-/// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same.
-fn precedence(route: &Route) -> (Reverse<usize>, &str, &RouteGuid) {
-    (Reverse(route.path.len()), &route.path, &route.guid)
+/// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same. A
+/// hostname and path are unique in Cloud Controller: of two routes with both, the older one is gone, and we do not
+/// know it yet.
+fn precedence(route: &Route) -> (Reverse<usize>, &str, Reverse<i64>, &RouteGuid) {
+    (
+        Reverse(route.path.len()),
+        &route.path,
+        Reverse(route.created_at),
+        &route.guid,
+    )
 }
 
 /// The workloads that a route points at, each once. Destinations are sorted, so equal ones are neighbours.

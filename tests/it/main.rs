@@ -1,6 +1,10 @@
 //! The whole program against its peers, over real sockets.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test that cannot go on panics; nothing here is for another crate"
+)]
 
 mod layers;
 mod publisher;

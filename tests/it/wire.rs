@@ -161,9 +161,8 @@ async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
     for update in updates {
         sender.send(update).await.unwrap();
     }
-    let gate = readiness.gate("first snapshot");
     let (publisher, mut outputs) =
-        Publisher::new(settings, receiver, gate, &mut Registry::default()).unwrap();
+        Publisher::new(settings, receiver, &readiness, &mut Registry::default()).unwrap();
     let running = tokio::spawn(publisher.run(CancellationToken::new()));
     // Updates that are there already are taken in before the quiet time can pass.
     let first = outputs
@@ -213,7 +212,7 @@ fn bytes(snapshot: &Snapshot) -> BTreeMap<&'static str, (String, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn one_foundation() {
+async fn a_foundation_with_one_of_everything_is_served_as_reviewed() {
     let snapshot = snapshot(vec![
         Update::AllRoutes(routes()),
         Update::AllInstances(instances()),
