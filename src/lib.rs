@@ -13,6 +13,7 @@ pub mod tls;
 pub mod model;
 pub mod proto;
 
+pub mod bbs;
 pub mod snapshot;
 pub mod table;
 

@@ -2,5 +2,6 @@
 //!
 //! The tests and `copilot demo` share them. Left out of release packages (feature `sim`).
 
+pub mod bbs;
 pub mod foundation;
 pub mod pki;

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on panics; nothing here is for another crate"
 )]
 
+mod bbs;
 mod layers;
 mod publisher;
 mod wire;

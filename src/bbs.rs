@@ -1,0 +1,233 @@
+//! The feed of running instances: follows Diego's BBS by its event stream and by lists.
+//!
+//! ```text
+//! event stream ─▶ subscription ─ bounded queue ─▶ watcher ─▶ merge ─▶ Update::Instances
+//!                 (reader task)                      ▲  (one owner)
+//! lists ─▶ client ─ field by field ──────────────────┘
+//! ```
+//!
+//! The stream has no replay and its clean end looks like a loss, so every end of it is followed by a new
+//! subscription and then a list, in that order.
+
+mod client;
+mod events;
+mod fields;
+mod merge;
+mod observation;
+mod observe;
+mod subscription;
+mod watcher;
+
+#[cfg(test)]
+mod captured;
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::StatusCode;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::{
+    feed::Feed,
+    model::{AppGuid, Update},
+    readiness::Gate,
+    tls,
+};
+
+/// The Diego domain of Cloud Foundry's apps; everything else in the BBS is left alone.
+pub const DOMAIN: &str = "cf-apps";
+
+/// Where the BBS is and how it is followed.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its address, `https://bbs.service.cf.internal:8889` in most foundations.
+    pub address: Url,
+    /// The CAs that the BBS's certificate is verified against.
+    pub ca: PathBuf,
+    /// What is presented to the BBS; it accepts any certificate of its own CA.
+    pub identity: tls::Identity,
+    /// The time between two lists while nothing goes wrong.
+    pub sync_interval: Duration,
+    /// How long one list may take from the request to its last byte.
+    pub request_timeout: Duration,
+    /// How long a connection may take: standbys do not listen, so the next address has to be tried soon.
+    pub connect_timeout: Duration,
+    /// The shortest and the longest delay before another attempt.
+    pub backoff: (Duration, Duration),
+    /// A list that lacks more than this share of the routable instances is not believed at once.
+    pub max_removed_share: f64,
+    /// After how long a first list is believed that the BBS does not vouch for.
+    pub confirm_after: Duration,
+}
+
+/// Where the feed's findings go.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The instances: all of them once, then only what changes.
+    pub updates: mpsc::Sender<Update>,
+    /// The apps whose desired state changed. Cloud Controller writes it right after a route is mapped or unmapped,
+    /// so it is worth reading their routes at once.
+    pub touched_apps: mpsc::Sender<AppGuid>,
+    /// The state of the lists, and of what they and the events leave out.
+    pub lists: Feed,
+    /// The state of the event stream.
+    pub events: Feed,
+    /// Opened by the first complete list.
+    pub synced: Gate,
+}
+
+/// Follows one BBS.
+#[derive(Debug)]
+pub struct Watcher {
+    client: client::Client,
+    settings: Settings,
+    outputs: Outputs,
+}
+
+impl Watcher {
+    /// Reads the certificates; connects to nothing yet.
+    pub fn new(settings: Settings, outputs: Outputs) -> Result<Self, Error> {
+        Ok(Self {
+            client: client::Client::new(&settings)?,
+            settings,
+            outputs,
+        })
+    }
+
+    /// Follows the BBS until `shutdown`, or until nobody receives the updates.
+    pub async fn run(self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = watcher::follow(self.client, &self.settings, self.outputs) => {}
+        }
+    }
+}
+
+/// What went wrong with the BBS.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificates cannot be used.
+    #[error("reading the certificates for the BBS")]
+    Certificates(#[from] tls::Error),
+    /// The HTTP client cannot be made from the settings.
+    #[error("making a client for the BBS")]
+    Client(#[source] reqwest::Error),
+    /// Nobody answers at the address.
+    #[error("connecting to {url}")]
+    Connect {
+        /// What was asked for.
+        url: Url,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// One side does not accept the other's certificate, or they share no version of TLS.
+    #[error("TLS with {url}: {advice}")]
+    Tls {
+        /// What was asked for.
+        url: Url,
+        /// What an operator may look at.
+        advice: &'static str,
+        /// The alert or the failed check.
+        source: reqwest::Error,
+    },
+    /// The answer took too long.
+    #[error("{url} took longer than {limit:?}")]
+    Timeout {
+        /// What was asked for.
+        url: Url,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// The answer is not the BBS's.
+    #[error("{url} answered {status}")]
+    Status {
+        /// What was asked for.
+        url: Url,
+        /// The answer's status.
+        status: StatusCode,
+    },
+    /// The answer has a good status, but something other than the BBS wrote it.
+    #[error("{url} answered with {found}")]
+    Foreign {
+        /// What was asked for.
+        url: Url,
+        /// What gave it away.
+        found: String,
+    },
+    /// The BBS reports an error inside its answer.
+    #[error("{url} reports error {code}: {message}")]
+    Response {
+        /// What was asked for.
+        url: Url,
+        /// Its type.
+        code: i32,
+        /// Its text.
+        message: String,
+    },
+    /// The connection broke while the answer was read.
+    #[error("reading from {url}")]
+    Broken {
+        /// What was asked for.
+        url: Url,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The event stream ended in order: the BBS stops, or has dropped us for being slow.
+    #[error("the BBS ended the event stream")]
+    Ended,
+    /// What arrived is not in the BBS's format.
+    #[error("decoding {what}: {detail}")]
+    Undecodable {
+        /// What was read.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Events arrived faster than they were merged.
+    #[error("{0} events are waiting, the stream is begun anew")]
+    Overflow(usize),
+    /// The BBS does not vouch for the first list.
+    #[error(
+        "the domain {DOMAIN} is not fresh, the first list is not believed yet: is Cloud Controller's diego_sync running?"
+    )]
+    NotFresh,
+    /// Most rows of the first list cannot be read.
+    #[error("{unreadable} rows of the first list cannot be read, {listed} can")]
+    Unreadable {
+        /// The good rows.
+        listed: usize,
+        /// The others.
+        unreadable: usize,
+    },
+    /// A list lacks so much that it is not believed until another one agrees.
+    #[error(
+        "{held} of {served} routable instances are not listed (domain fresh: {fresh}), they stay until that is confirmed"
+    )]
+    Brake {
+        /// The instances that stay.
+        held: usize,
+        /// The routable instances.
+        served: usize,
+        /// Whether the BBS vouches for the domain.
+        fresh: bool,
+    },
+}
+
+impl Error {
+    /// A metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Certificates(_) | Self::Client(_) => "settings",
+            Self::Connect { .. } => "connect",
+            Self::Tls { .. } => "tls",
+            Self::Timeout { .. } => "timeout",
+            Self::Status { .. } | Self::Foreign { .. } => "status",
+            Self::Response { .. } => "response",
+            Self::Broken { .. } | Self::Ended => "stream_ended",
+            Self::Undecodable { .. } | Self::Unreadable { .. } => "undecodable",
+            Self::Overflow(_) => "overflow",
+            Self::NotFresh | Self::Brake { .. } => "brake",
+        }
+    }
+}

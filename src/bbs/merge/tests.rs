@@ -1,0 +1,495 @@
+//! The rules of the merge one by one, and then all at once against simulated histories.
+
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    bbs::observation::{Endpoint, Tag},
+    model::{ProcessType, Workload},
+};
+
+fn workload() -> Workload {
+    Workload {
+        app: "app".into(),
+        process_type: ProcessType::Web,
+    }
+}
+
+fn endpoint(number: u8) -> Endpoint {
+    Endpoint {
+        host_address: Ipv4Addr::new(10, 0, 0, number).into(),
+        container_address: None,
+        ports: SmallVec::new(),
+    }
+}
+
+/// Running, in the first state of its row.
+fn running(guid: &str) -> Observation {
+    Observation {
+        guid: guid.into(),
+        process: "process".into(),
+        index: 0,
+        tag: Tag { epoch: 1, index: 5 },
+        since: 100,
+        workload: None,
+        endpoint: Some(endpoint(1)),
+    }
+}
+
+fn at(epoch: u128, index: u32, since: i64) -> Observation {
+    Observation {
+        tag: Tag { epoch, index },
+        since,
+        ..running("a")
+    }
+}
+
+fn withheld(observation: Observation) -> Observation {
+    Observation {
+        endpoint: None,
+        ..observation
+    }
+}
+
+fn wanted(instances: u32, epoch: u128, index: u32) -> Desired {
+    Desired {
+        process: "process".into(),
+        instances,
+        tag: Tag { epoch, index },
+        app: None,
+        workload: None,
+    }
+}
+
+fn listed(instances: Vec<Observation>) -> List {
+    List {
+        instances,
+        desired: Vec::new(),
+        fresh: true,
+    }
+}
+
+struct Bench {
+    merge: Merge,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            merge: Merge::new(0.3),
+            now: Instant::now(),
+        }
+    }
+
+    fn serving(observation: Observation) -> Self {
+        let mut bench = Self::new();
+        bench.observe(observation);
+        assert_eq!(bench.merge.served(), 1);
+        bench
+    }
+
+    fn event(&mut self, event: Event) -> Changes {
+        self.merge.event(event, self.now)
+    }
+
+    fn observe(&mut self, observation: Observation) -> Changes {
+        self.event(Event::Observed(observation))
+    }
+
+    fn list(&mut self, list: List) -> Changes {
+        let mark = self.merge.mark();
+        self.merge.list(list, mark, self.now)
+    }
+
+    fn is_served(&self) -> bool {
+        self.merge.served() == 1
+    }
+}
+
+#[test]
+fn within_an_incarnation_the_index_decides() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    bench.observe(withheld(at(1, 4, 999)));
+    assert!(bench.is_served(), "an older index is late");
+    bench.observe(withheld(at(1, 5, 100)));
+    assert!(!bench.is_served(), "presence changes keep the index");
+    bench.observe(at(1, 6, 1));
+    assert!(bench.is_served());
+}
+
+#[test]
+fn between_incarnations_the_clock_decides() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    bench.observe(withheld(at(2, 9, 99)));
+    assert!(bench.is_served());
+    bench.observe(withheld(at(2, 0, 101)));
+    assert!(!bench.is_served());
+}
+
+#[test]
+fn a_removal_that_is_older_than_what_is_known_removes_nothing() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    bench.event(Event::Removed(at(1, 4, 90)));
+    bench.event(Event::Removed(at(2, 0, 99)));
+    assert!(bench.is_served());
+    let changes = bench.event(Event::Removed(at(1, 5, 100)));
+    assert_eq!(changes.gone, ["a".into()]);
+}
+
+#[test]
+fn what_was_removed_stays_so_under_its_incarnation_for_five_minutes() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    bench.event(Event::Removed(at(1, 5, 100)));
+    bench.list(listed(vec![at(1, 5, 100)]));
+    bench.observe(at(1, 4, 90));
+    assert!(!bench.is_served());
+    bench.now += tombstones::KEPT;
+    bench.list(listed(vec![at(1, 5, 100)]));
+    assert!(bench.is_served(), "it did not stop");
+}
+
+#[test]
+fn what_was_removed_comes_back_under_another_incarnation() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    bench.event(Event::Removed(at(1, 5, 100)));
+    bench.observe(at(2, 0, 101));
+    assert!(bench.is_served());
+}
+
+#[test]
+fn of_two_rows_for_one_instance_the_later_one_is_true() {
+    for rows in [
+        vec![withheld(at(1, 5, 100)), at(2, 0, 101)],
+        vec![at(2, 0, 101), withheld(at(1, 5, 100))],
+    ] {
+        let mut bench = Bench::new();
+        bench.list(listed(rows));
+        assert!(bench.is_served());
+    }
+}
+
+#[test]
+fn what_a_list_lacks_goes_unless_it_was_heard_of_since_the_request() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    let mark = bench.merge.mark();
+    bench.observe(at(1, 6, 110));
+    bench.merge.list(listed(Vec::new()), mark, bench.now);
+    assert!(bench.is_served());
+    bench.list(listed(Vec::new()));
+    assert!(!bench.is_served());
+}
+
+#[test]
+fn changes_that_do_not_show_are_not_reported() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    assert!(bench.observe(at(1, 6, 110)).is_empty());
+    assert!(bench.list(listed(vec![at(1, 6, 110)])).is_empty());
+    assert!(bench.event(Event::Desired(wanted(1, 1, 0))).is_empty());
+}
+
+#[test]
+fn a_description_that_comes_later_is_reported_and_stays() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    let mut desired = wanted(1, 1, 0);
+    desired.workload = Some(workload());
+    let changes = bench.event(Event::Desired(desired));
+    assert_eq!(changes.current[0].workload, Some(workload()));
+    let undescribed = wanted(2, 1, 1);
+    assert!(bench.event(Event::Desired(undescribed)).is_empty());
+
+    let mut bench = Bench::new();
+    let mut described = at(1, 5, 100);
+    described.workload = Some(workload());
+    bench.list(listed(vec![described]));
+    assert!(bench.observe(at(1, 6, 110)).is_empty());
+}
+
+#[test]
+fn instances_beyond_the_desired_number_are_not_served() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    bench.event(Event::Desired(wanted(0, 1, 2)));
+    assert!(!bench.is_served());
+    bench.event(Event::Desired(wanted(1, 1, 1)));
+    assert!(!bench.is_served(), "the larger number is the older one");
+    bench.event(Event::Desired(wanted(1, 1, 3)));
+    assert!(bench.is_served());
+}
+
+#[test]
+fn a_process_that_is_not_listed_has_no_limit() {
+    let mut bench = Bench::new();
+    bench.event(Event::Desired(wanted(0, 1, 2)));
+    bench.list(listed(vec![at(1, 5, 100)]));
+    assert!(bench.is_served());
+}
+
+#[test]
+fn a_stopped_process_stays_stopped_while_its_instances_are_still_listed() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    bench.event(Event::DesiredRemoved(wanted(1, 1, 2)));
+    bench.list(listed(vec![at(1, 5, 100)]));
+    bench.event(Event::Desired(wanted(1, 1, 2)));
+    assert!(!bench.is_served());
+    bench.event(Event::Desired(wanted(1, 2, 0)));
+    assert!(bench.is_served(), "it is desired anew");
+}
+
+#[test]
+fn a_list_does_not_undo_what_was_desired_after_its_request() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    let mark = bench.merge.mark();
+    bench.event(Event::DesiredRemoved(wanted(1, 1, 2)));
+    bench.event(Event::Desired(wanted(0, 2, 0)));
+    let mut list = listed(vec![at(1, 5, 100)]);
+    list.desired = vec![wanted(1, 1, 2)];
+    bench.merge.list(list, mark, bench.now);
+    assert!(!bench.is_served());
+}
+
+fn many(count: u8) -> Vec<Observation> {
+    (0..count).map(|n| running(&format!("i{n}"))).collect()
+}
+
+#[test]
+fn a_list_that_lacks_too_much_is_believed_when_it_stays_so_for_a_minute() {
+    let mut bench = Bench::new();
+    bench.list(listed(many(100)));
+    bench.list(listed(many(60)));
+    assert_eq!((bench.merge.served(), bench.merge.held()), (100, 40));
+    bench.now += CONFIRM_AFTER / 2;
+    bench.list(listed(many(60)));
+    assert_eq!(bench.merge.served(), 100);
+    bench.now += CONFIRM_AFTER / 2;
+    bench.list(listed(many(60)));
+    assert_eq!((bench.merge.served(), bench.merge.held()), (60, 0));
+}
+
+#[test]
+fn what_is_listed_again_was_never_missing() {
+    let mut bench = Bench::new();
+    bench.list(listed(many(100)));
+    bench.list(listed(many(60)));
+    bench.list(listed(many(100)));
+    bench.now += CONFIRM_AFTER;
+    bench.list(listed(many(60)));
+    assert_eq!(bench.merge.served(), 100);
+}
+
+#[test]
+fn a_few_may_always_go_and_events_are_never_held_back() {
+    let mut bench = Bench::new();
+    bench.list(listed(many(10)));
+    bench.list(listed(Vec::new()));
+    assert_eq!(bench.merge.served(), 0);
+
+    bench.list(listed(many(100)));
+    for observation in many(90) {
+        bench.event(Event::Removed(observation));
+    }
+    assert_eq!(bench.merge.served(), 10);
+}
+
+#[test]
+fn while_the_domain_is_not_fresh_lists_add_and_change_but_do_not_remove() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    let mut list = listed(vec![running("b")]);
+    list.fresh = false;
+    bench.list(list);
+    assert_eq!((bench.merge.served(), bench.merge.held()), (2, 1));
+    bench.list(listed(vec![running("b")]));
+    assert_eq!((bench.merge.served(), bench.merge.held()), (1, 0));
+}
+
+// === Histories ===
+
+/// What happens to one of a few instances, or to their process.
+#[derive(Debug, Clone)]
+enum Act {
+    Start(u8),
+    Routable(u8, bool),
+    Suspect(u8),
+    Evacuate(u8),
+    Stop(u8),
+    Scale(u32),
+    Stopped,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        3 => (0_u8..4).prop_map(Act::Start),
+        2 => (0_u8..4, any::<bool>()).prop_map(|(at, routable)| Act::Routable(at, routable)),
+        1 => (0_u8..4).prop_map(Act::Suspect),
+        2 => (0_u8..4).prop_map(Act::Evacuate),
+        2 => (0_u8..4).prop_map(Act::Stop),
+        1 => (0_u32..5).prop_map(Act::Scale),
+        1 => Just(Act::Stopped),
+    ]
+}
+
+/// A BBS's database, which writes each change down as an event.
+#[derive(Default)]
+struct Database {
+    rows: HashMap<u8, Observation>,
+    desired: Option<Desired>,
+    clock: i64,
+    epochs: u128,
+}
+
+impl Database {
+    fn act(&mut self, act: &Act) -> Vec<Event> {
+        self.clock += 1;
+        match act {
+            Act::Start(index) => self.start(*index),
+            Act::Routable(index, routable) => self.change(*index, |row, clock| {
+                row.endpoint = routable.then(|| endpoint(1));
+                row.tag.index += 1;
+                row.since = clock;
+            }),
+            // The event repeats the row: the presence is not in the tag, and makes no difference here.
+            Act::Suspect(index) => self.change(*index, |_, _| {}),
+            Act::Evacuate(index) => {
+                self.epochs += 1;
+                let epoch = self.epochs;
+                self.change(*index, |row, clock| {
+                    row.tag = Tag { epoch, index: 0 };
+                    row.since = clock;
+                })
+            }
+            Act::Stop(index) => {
+                let row = self.rows.remove(index);
+                row.into_iter().map(Event::Removed).collect()
+            }
+            Act::Scale(instances) => self.scale(*instances),
+            Act::Stopped => {
+                let desired = self.desired.take();
+                desired.into_iter().map(Event::DesiredRemoved).collect()
+            }
+        }
+    }
+
+    fn start(&mut self, index: u8) -> Vec<Event> {
+        if self.rows.contains_key(&index) {
+            return Vec::new();
+        }
+        self.epochs += 1;
+        let row = Observation {
+            guid: format!("{index}-{}", self.clock).as_str().into(),
+            index: index.into(),
+            tag: Tag {
+                epoch: self.epochs,
+                index: 1,
+            },
+            since: self.clock,
+            ..running("")
+        };
+        self.rows.insert(index, row.clone());
+        vec![Event::Observed(withheld(row.clone())), Event::Observed(row)]
+    }
+
+    fn change(&mut self, index: u8, change: impl FnOnce(&mut Observation, i64)) -> Vec<Event> {
+        let clock = self.clock;
+        let Some(row) = self.rows.get_mut(&index) else {
+            return Vec::new();
+        };
+        change(row, clock);
+        vec![Event::Observed(row.clone())]
+    }
+
+    fn scale(&mut self, instances: u32) -> Vec<Event> {
+        self.epochs += 1;
+        let desired = match self.desired.take() {
+            Some(known) => Desired {
+                instances,
+                tag: Tag {
+                    index: known.tag.index + 1,
+                    ..known.tag
+                },
+                ..known
+            },
+            None => wanted(instances, self.epochs, 0),
+        };
+        self.desired = Some(desired.clone());
+        vec![Event::Desired(desired)]
+    }
+
+    fn list(&self) -> List {
+        List {
+            instances: self.rows.values().cloned().collect(),
+            desired: self.desired.clone().into_iter().collect(),
+            fresh: true,
+        }
+    }
+}
+
+fn served(merge: &Merge) -> Vec<InstanceGuid> {
+    let mut guids: Vec<_> = merge.all().iter().map(|one| one.guid.clone()).collect();
+    guids.sort();
+    guids
+}
+
+/// What those who follow the changes hold.
+fn apply(followed: &mut HashSet<InstanceGuid>, changes: Changes) {
+    for guid in changes.gone {
+        assert!(followed.remove(&guid));
+    }
+    followed.extend(changes.current.into_iter().map(|one| one.guid.clone()));
+}
+
+proptest! {
+    /// Events come late and in another order, lists are read at any time and arrive later still. A last list that was
+    /// requested after all of it settles the matter, but for the processes and instances that events removed: those
+    /// are gone for good in a true history.
+    #[test]
+    fn any_interleaving_ends_where_one_last_list_ends(
+        history in prop::collection::vec((act(), 0_usize..4, 0_u8..3), 0..60),
+    ) {
+        let now = Instant::now();
+        let mut database = Database::default();
+        let mut merge = Merge::new(1.0);
+        let mut followed = HashSet::new();
+        let mut late: Vec<(usize, Event)> = Vec::new();
+        let mut reading: Option<(List, Mark)> = None;
+        for (act, delay, list) in history {
+            match list {
+                1 => reading = reading.or_else(|| Some((database.list(), merge.mark()))),
+                2 => if let Some((list, mark)) = reading.take() {
+                    apply(&mut followed, merge.list(list, mark, now));
+                },
+                _ => {}
+            }
+            // Desired events keep their order among themselves; those of instances need not.
+            let ordered = matches!(act, Act::Scale(_) | Act::Stopped);
+            let events = database.act(&act).into_iter();
+            late.extend(events.map(|event| (if ordered { 0 } else { delay }, event)));
+            let due: Vec<_> = late.extract_if(.., |(delay, _)| *delay == 0).collect();
+            for (delay, _) in &mut late {
+                *delay -= 1;
+            }
+            for (_, event) in due {
+                apply(&mut followed, merge.event(event, now));
+            }
+        }
+        for (_, event) in late {
+            apply(&mut followed, merge.event(event, now));
+        }
+        let mark = merge.mark();
+        apply(&mut followed, merge.list(database.list(), mark, now));
+
+        let mut once = Merge::new(1.0);
+        once.list(database.list(), Mark(0), now);
+        // A process that is desired no more limits what is still listed of it, until that has stopped.
+        let expected = if database.desired.is_some() || merge.processes.values().all(|process| process.desired.is_none()) {
+            served(&once)
+        } else {
+            Vec::new()
+        };
+        prop_assert_eq!(served(&merge), expected);
+        let mut followed: Vec<_> = followed.into_iter().collect();
+        followed.sort();
+        prop_assert_eq!(followed, served(&merge));
+        prop_assert_eq!(merge.served(), merge.all().len());
+    }
+}

@@ -1,0 +1,67 @@
+//! Remembers for a while which instances are gone, so that a list that lags behind does not bring them back.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use crate::{bbs::observation::Tag, model::InstanceGuid};
+
+/// Longer than a container takes to stop. A row that is still listed after that did not stop, and is taken back.
+pub(super) const KEPT: Duration = Duration::from_mins(5);
+
+/// As many as a large foundation has instances; beyond that the oldest are forgotten first.
+const MAX: usize = 250_000;
+
+/// The last state of a row's incarnation. Not of an instance: one that was removed may be reported again under
+/// another incarnation, when its cell brings it back.
+type Grave = (InstanceGuid, u128);
+
+/// What is gone.
+#[derive(Debug, Default)]
+pub(super) struct Tombstones {
+    graves: HashMap<Grave, (u32, Instant)>,
+    /// In the order of burial; an older entry of a grave that was renewed has no effect.
+    order: VecDeque<(Instant, Grave)>,
+}
+
+impl Tombstones {
+    /// The incarnation of the tag is gone, up to the tag's index.
+    pub(super) fn bury(&mut self, guid: InstanceGuid, tag: Tag, now: Instant) {
+        let grave = (guid, tag.epoch);
+        let (index, at) = self.graves.entry(grave.clone()).or_insert((tag.index, now));
+        *index = tag.index.max(*index);
+        *at = now;
+        self.order.push_back((now, grave));
+        if self.order.len() > MAX {
+            self.forget_first();
+        }
+    }
+
+    /// Whether the state with this tag is known to be gone.
+    pub(super) fn cover(&self, guid: &InstanceGuid, tag: Tag) -> bool {
+        self.graves
+            .get(&(guid.clone(), tag.epoch))
+            .is_some_and(|(index, _)| tag.index <= *index)
+    }
+
+    /// Forgets what was buried long before `now`.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(at, _)| now.duration_since(*at) >= KEPT)
+        {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some((buried, grave)) = self.order.pop_front() else {
+            return;
+        };
+        if self.graves.get(&grave).is_some_and(|(_, at)| *at == buried) {
+            self.graves.remove(&grave);
+        }
+    }
+}

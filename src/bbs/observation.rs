@@ -1,0 +1,72 @@
+//! What lists and events say, parsed: the merge's input.
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use crate::model::{AppGuid, DiegoProcessGuid, InstanceGuid, PortMapping, Workload};
+
+/// Which state of a row was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Tag {
+    /// The row's incarnation, hashed to a fixed size.
+    pub(super) epoch: u128,
+    /// Counts the changes of that incarnation.
+    pub(super) index: u32,
+}
+
+/// Where a routable instance is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) host_address: IpAddr,
+    pub(super) container_address: Option<IpAddr>,
+    pub(super) ports: SmallVec<[PortMapping; 2]>,
+}
+
+/// What a list or an event says of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Observation {
+    pub(super) guid: InstanceGuid,
+    pub(super) process: DiegoProcessGuid,
+    /// Its place among the process's instances.
+    pub(super) index: u32,
+    pub(super) tag: Tag,
+    /// When the BBS last changed the row other than in its presence, in nanoseconds.
+    pub(super) since: i64,
+    /// Absent from changed events.
+    pub(super) workload: Option<Workload>,
+    /// Present where the instance may be routed to.
+    pub(super) endpoint: Option<Endpoint>,
+}
+
+/// What a list or an event says of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Desired {
+    pub(super) process: DiegoProcessGuid,
+    pub(super) instances: u32,
+    pub(super) tag: Tag,
+    pub(super) app: Option<AppGuid>,
+    pub(super) workload: Option<Workload>,
+}
+
+/// An event of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event {
+    /// An instance is as given.
+    Observed(Observation),
+    /// An instance's row is gone.
+    Removed(Observation),
+    /// A process is to run as given.
+    Desired(Desired),
+    /// A process is to run no more.
+    DesiredRemoved(Desired),
+}
+
+/// A complete list.
+#[derive(Debug, Clone, Default)]
+pub(super) struct List {
+    pub(super) instances: Vec<Observation>,
+    pub(super) desired: Vec<Desired>,
+    /// Whether the BBS vouches that the domain's desired state is complete.
+    pub(super) fresh: bool,
+}

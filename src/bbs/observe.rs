@@ -1,0 +1,334 @@
+//! Parses what the BBS sends into observations: what is not for us is `None`, what is invalid is dropped by name.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    DOMAIN, events,
+    observation::{Desired, Endpoint, Event, Observation, Tag},
+};
+use crate::{
+    feed::Dropped,
+    model::{AppGuid, PortMapping, ProcessType, Workload},
+    proto::bbs::{
+        ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpNetInfo, DesiredLrp,
+        DesiredLrpSchedulingInfo, ModificationTag, Presence,
+    },
+};
+
+/// Diego's SSH daemon; never to be reached by a route.
+const SSH_PORT: u16 = 2222;
+
+/// What an event says.
+pub(super) fn event(event: events::Event) -> Result<Option<Event>, Dropped> {
+    Ok(match event {
+        events::Event::Created(lrp) => actual(lrp)?.map(Event::Observed),
+        events::Event::Changed(event) => changed(event)
+            .map_or(Ok(None), actual)?
+            .map(Event::Observed),
+        events::Event::Removed(lrp) => actual(bygone(lrp))?.map(Event::Removed),
+        events::Event::Desired(lrp) => desired(&lrp)?.map(Event::Desired),
+        events::Event::DesiredRemoved(lrp) => desired(&lrp)?.map(Event::DesiredRemoved),
+    })
+}
+
+/// Of a row that is gone only its identity and tag matter; where it was reached may even be invalid.
+fn bygone(lrp: ActualLrp) -> ActualLrp {
+    ActualLrp {
+        state: String::new(),
+        ..lrp
+    }
+}
+
+/// The row as it is after the change.
+pub(super) fn changed(event: ActualLrpInstanceChangedEvent) -> Option<ActualLrp> {
+    let after = event.after?;
+    Some(ActualLrp {
+        actual_lrp_key: event.actual_lrp_key,
+        actual_lrp_instance_key: event.actual_lrp_instance_key,
+        actual_lrp_net_info: after.actual_lrp_net_info,
+        state: after.state,
+        since: after.since,
+        modification_tag: after.modification_tag,
+        presence: after.presence,
+        metric_tags: BTreeMap::new(),
+        routable: after.routable,
+        availability_zone: after.availability_zone,
+    })
+}
+
+/// What a row says of an instance; `None` for rows that nothing was started for yet, and for other domains.
+pub(super) fn actual(lrp: ActualLrp) -> Result<Option<Observation>, Dropped> {
+    let key = lrp.actual_lrp_key.unwrap_or_default();
+    let guid = lrp
+        .actual_lrp_instance_key
+        .unwrap_or_default()
+        .instance_guid;
+    let running = lrp.state == "RUNNING";
+    if key.domain != DOMAIN || (guid.is_empty() && !running) {
+        return Ok(None);
+    }
+    let invalid = |reason, detail: String| Dropped {
+        name: format!("{}/{} {guid}", key.process_guid, key.index),
+        reason,
+        detail,
+    };
+    if guid.is_empty() || key.process_guid.is_empty() {
+        return Err(invalid("guid", "the guid is empty".to_owned()));
+    }
+    let index = u32::try_from(key.index).map_err(|_| invalid("index", key.index.to_string()))?;
+    // A BBS older than the field does not send `routable`; it routes to all that runs. Every presence that is known
+    // serves: a suspect cell may only be out of touch, and an evacuating one serves until its replacement runs.
+    let routable =
+        running && lrp.routable != Some(false) && Presence::try_from(lrp.presence).is_ok();
+    let endpoint = routable
+        .then(|| endpoint(&lrp.actual_lrp_net_info.unwrap_or_default()))
+        .transpose()
+        .map_err(|(reason, detail)| invalid(reason, detail))?;
+    Ok(Some(Observation {
+        guid: guid.as_str().into(),
+        process: key.process_guid.as_str().into(),
+        index,
+        tag: tag(lrp.modification_tag),
+        since: lrp.since,
+        workload: workload(|name| lrp.metric_tags.get(name).map(String::as_str)),
+        endpoint,
+    }))
+}
+
+fn endpoint(net: &ActualLrpNetInfo) -> Result<Endpoint, (&'static str, String)> {
+    let address = |text: &str| {
+        text.parse::<IpAddr>()
+            .map_err(|_| ("address", format!("{text:?} is no IP address")))
+    };
+    let container_address = match net.instance_address.as_str() {
+        "" => None,
+        text => Some(address(text)?),
+    };
+    Ok(Endpoint {
+        host_address: address(&net.address)?,
+        container_address,
+        ports: ports(net)?,
+    })
+}
+
+/// One mapping for each container port. A cell with a proxy reports an app's port twice: for the proxy that other
+/// cells reach, and for the one that only containers reach, whose entry may have no host port.
+fn ports(net: &ActualLrpNetInfo) -> Result<SmallVec<[PortMapping; 2]>, (&'static str, String)> {
+    let port =
+        |number: u32| u16::try_from(number).map_err(|_| ("port", format!("{number} is no port")));
+    let mut ports = SmallVec::<[PortMapping; 2]>::new();
+    for mapping in &net.ports {
+        let (container, host) = (port(mapping.container_port)?, port(mapping.host_port)?);
+        if container == 0 || container == SSH_PORT {
+            continue;
+        }
+        match ports.iter_mut().find(|known| known.container == container) {
+            None => ports.push(PortMapping { container, host }),
+            Some(known) if known.host == 0 => known.host = host,
+            Some(_) => {}
+        }
+    }
+    ports.sort_unstable_by_key(|mapping| mapping.container);
+    Ok(ports)
+}
+
+/// What is to run of a process; `None` for other domains.
+pub(super) fn desired(lrp: &DesiredLrp) -> Result<Option<Desired>, Dropped> {
+    let static_tag = |name: &str| lrp.metric_tags.get(name).map(|tag| tag.r#static.as_str());
+    let app = static_tag("app_id").filter(|app| !app.is_empty());
+    of_process(
+        (&lrp.domain, &lrp.process_guid),
+        lrp.instances,
+        lrp.modification_tag.clone(),
+        app.unwrap_or(&lrp.log_guid),
+        workload(static_tag),
+    )
+}
+
+/// The same from an older BBS, which says the app but not the process type.
+pub(super) fn scheduling(info: DesiredLrpSchedulingInfo) -> Result<Option<Desired>, Dropped> {
+    let key = info.desired_lrp_key.unwrap_or_default();
+    of_process(
+        (&key.domain, &key.process_guid),
+        info.instances,
+        info.modification_tag,
+        &key.log_guid,
+        None,
+    )
+}
+
+fn of_process(
+    (domain, process): (&str, &str),
+    instances: i32,
+    tag_sent: Option<ModificationTag>,
+    app: &str,
+    workload: Option<Workload>,
+) -> Result<Option<Desired>, Dropped> {
+    if domain != DOMAIN {
+        return Ok(None);
+    }
+    let invalid = |reason, detail: String| Dropped {
+        name: format!("desired {process}"),
+        reason,
+        detail,
+    };
+    if process.is_empty() {
+        return Err(invalid("guid", "the guid is empty".to_owned()));
+    }
+    Ok(Some(Desired {
+        process: process.into(),
+        instances: u32::try_from(instances)
+            .map_err(|_| invalid("instances", instances.to_string()))?,
+        tag: tag(tag_sent),
+        app: (!app.is_empty()).then(|| AppGuid::from(app)),
+        workload,
+    }))
+}
+
+fn workload<'a>(tag: impl Fn(&str) -> Option<&'a str>) -> Option<Workload> {
+    let present = |name| tag(name).filter(|value| !value.is_empty());
+    Some(Workload {
+        app: present("app_id")?.into(),
+        process_type: ProcessType::from(present("process_type")?),
+    })
+}
+
+fn tag(tag: Option<ModificationTag>) -> Tag {
+    let tag = tag.unwrap_or_default();
+    Tag {
+        epoch: xxh3_128(tag.epoch.as_bytes()),
+        index: tag.index,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::bbs::{self, ActualLrpInstanceKey, ActualLrpKey};
+
+    fn row() -> ActualLrp {
+        ActualLrp {
+            actual_lrp_key: Some(ActualLrpKey {
+                process_guid: "process".to_owned(),
+                index: 0,
+                domain: DOMAIN.to_owned(),
+            }),
+            actual_lrp_instance_key: Some(ActualLrpInstanceKey {
+                instance_guid: "instance".to_owned(),
+                cell_id: "cell".to_owned(),
+            }),
+            actual_lrp_net_info: Some(ActualLrpNetInfo {
+                address: "10.0.16.5".to_owned(),
+                ports: Vec::new(),
+                instance_address: "10.255.1.2".to_owned(),
+            }),
+            state: "RUNNING".to_owned(),
+            ..ActualLrp::default()
+        }
+    }
+
+    fn mapping(container_port: u32, host_port: u32) -> bbs::PortMapping {
+        bbs::PortMapping {
+            container_port,
+            host_port,
+            ..bbs::PortMapping::default()
+        }
+    }
+
+    fn endpoint_of(lrp: ActualLrp) -> Option<Endpoint> {
+        actual(lrp).unwrap().unwrap().endpoint
+    }
+
+    #[test]
+    fn only_what_runs_and_is_not_withheld_has_an_endpoint() {
+        let with = |change: fn(&mut ActualLrp)| {
+            let mut lrp = row();
+            change(&mut lrp);
+            endpoint_of(lrp).is_some()
+        };
+        assert!(with(|_| {}), "routable is absent in older BBSs");
+        assert!(with(|lrp| lrp.routable = Some(true)));
+        assert!(with(|lrp| lrp.presence = Presence::Suspect.into()));
+        assert!(with(|lrp| lrp.presence = Presence::Evacuating.into()));
+        assert!(!with(|lrp| lrp.presence = 7));
+        assert!(!with(|lrp| lrp.routable = Some(false)));
+        assert!(!with(|lrp| lrp.state = "CRASHED".to_owned()));
+    }
+
+    #[test]
+    fn rows_of_other_domains_and_without_an_instance_are_not_for_us() {
+        let mut other = row();
+        other.actual_lrp_key.as_mut().unwrap().domain = "tasks".to_owned();
+        assert_eq!(actual(other), Ok(None));
+        let mut unclaimed = row();
+        unclaimed.actual_lrp_instance_key = None;
+        unclaimed.state = "UNCLAIMED".to_owned();
+        assert_eq!(actual(unclaimed), Ok(None));
+    }
+
+    #[test]
+    fn ports_are_sorted_and_unique_prefer_a_host_port_and_leave_ssh_out() {
+        let mut lrp = row();
+        lrp.actual_lrp_net_info.as_mut().unwrap().ports = vec![
+            mapping(9090, 0),
+            mapping(8080, 0),
+            mapping(8080, 61_000),
+            mapping(8080, 61_002),
+            mapping(2222, 61_001),
+        ];
+        let ports = endpoint_of(lrp).unwrap().ports;
+        let ports: Vec<_> = ports
+            .iter()
+            .map(|port| (port.container, port.host))
+            .collect();
+        assert_eq!(ports, [(8080, 61_000), (9090, 0)]);
+    }
+
+    #[test]
+    fn a_removal_counts_even_where_the_row_was_invalid() {
+        let mut lrp = row();
+        lrp.actual_lrp_net_info = None;
+        let removed = event(events::Event::Removed(lrp));
+        assert!(
+            matches!(removed, Ok(Some(Event::Removed(_)))),
+            "{removed:?}"
+        );
+    }
+
+    #[test]
+    fn invalid_rows_are_named_with_the_reason() {
+        let reason = |change: fn(&mut ActualLrp)| {
+            let mut lrp = row();
+            change(&mut lrp);
+            actual(lrp).unwrap_err().reason
+        };
+        let net = |lrp: &mut ActualLrp| lrp.actual_lrp_net_info.clone().unwrap();
+        assert_eq!(reason(|lrp| lrp.actual_lrp_net_info = None), "address");
+        assert_eq!(reason(|lrp| lrp.actual_lrp_instance_key = None), "guid");
+        assert_eq!(
+            reason(|lrp| lrp.actual_lrp_key.as_mut().unwrap().process_guid.clear()),
+            "guid"
+        );
+        assert_eq!(
+            reason(|lrp| lrp.actual_lrp_key.as_mut().unwrap().index = -1),
+            "index"
+        );
+        let mut lrp = row();
+        lrp.actual_lrp_net_info = Some(ActualLrpNetInfo {
+            ports: vec![mapping(8080, 70_000)],
+            ..net(&mut lrp)
+        });
+        let dropped = actual(lrp).unwrap_err();
+        assert_eq!(
+            (
+                dropped.name.as_str(),
+                dropped.reason,
+                dropped.detail.as_str()
+            ),
+            ("process/0 instance", "port", "70000 is no port")
+        );
+    }
+}
