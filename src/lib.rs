@@ -14,6 +14,7 @@ pub mod model;
 pub mod proto;
 
 pub mod bbs;
+pub mod capi;
 pub mod snapshot;
 pub mod table;
 

@@ -3,5 +3,6 @@
 //! The tests and `copilot demo` share them. Left out of release packages (feature `sim`).
 
 pub mod bbs;
+pub mod capi;
 pub mod foundation;
 pub mod pki;

@@ -7,6 +7,7 @@
 )]
 
 mod bbs;
+mod capi;
 mod layers;
 mod publisher;
 mod wire;

@@ -1,0 +1,123 @@
+//! One complete read of the mesh's routes, a page at a time.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use super::{
+    client::Client,
+    domains::Domains,
+    error::Error,
+    harvest::Harvest,
+    keyset::Keyset,
+    list::{List, MAX_GUIDS, filter},
+};
+use crate::{
+    feed::Dropped,
+    model::{Route, RouteGuid},
+};
+
+/// The list of all routes.
+pub(super) const PATH: &str = "/v3/routes";
+
+/// A full read in progress. Nothing of it counts until its last page was read.
+#[derive(Debug)]
+pub(super) struct FullRead {
+    started: Instant,
+    page_size: u32,
+    /// One for each group of domains; none yet before the domains are read.
+    lists: Option<Vec<List>>,
+    routes: HashMap<RouteGuid, Route>,
+    dropped: Vec<Dropped>,
+    failures: u32,
+}
+
+/// What a full read yields.
+#[derive(Debug)]
+pub(super) struct Complete {
+    pub(super) started: Instant,
+    pub(super) routes: HashMap<RouteGuid, Route>,
+    pub(super) dropped: Vec<Dropped>,
+}
+
+impl FullRead {
+    pub(super) fn new(page_size: u32) -> Self {
+        Self {
+            started: Instant::now(),
+            page_size,
+            lists: None,
+            routes: HashMap::new(),
+            dropped: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    /// Reads the domains or the next page. Whether that was the last one.
+    ///
+    /// After an error the same page can be tried again.
+    pub(super) async fn step(
+        &mut self,
+        client: &mut Client,
+        domains: &mut Domains,
+    ) -> Result<bool, Error> {
+        let Some(lists) = &mut self.lists else {
+            self.dropped = domains.resolve(client).await?;
+            let lists = lists(domains, self.page_size);
+            let is_done = lists.is_empty();
+            self.lists = Some(lists);
+            return Ok(is_done);
+        };
+        let Some(list) = lists.last_mut() else {
+            return Ok(true);
+        };
+        let mut harvest = Harvest::default();
+        if !list.next(client, |raw| harvest.add(raw, domains)).await? {
+            lists.pop();
+        }
+        let is_done = lists.is_empty();
+        self.failures = 0;
+        // Only known domains were asked for: there is nothing to look up.
+        harvest.drop_unsettled();
+        self.dropped.append(&mut harvest.dropped);
+        let routes = harvest.routes.into_iter();
+        self.routes
+            .extend(routes.map(|route| (route.guid.clone(), route)));
+        Ok(is_done)
+    }
+
+    /// A page could not be read; how often that happened in a row.
+    pub(super) fn failed(&mut self) -> u32 {
+        self.failures += 1;
+        self.failures
+    }
+
+    /// What was read in between is newer than what this read has so far.
+    pub(super) fn overlay(&mut self, current: &[Route], gone: &[RouteGuid]) {
+        for route in current {
+            self.routes.insert(route.guid.clone(), route.clone());
+        }
+        for guid in gone {
+            self.routes.remove(guid);
+        }
+    }
+
+    pub(super) fn complete(self) -> Complete {
+        Complete {
+            started: self.started,
+            routes: self.routes,
+            dropped: self.dropped,
+        }
+    }
+}
+
+/// Long lists of domains are read in several walks, each with a URL that fits.
+fn lists(domains: &Domains, page_size: u32) -> Vec<List> {
+    let guids: Vec<_> = domains.guids().collect();
+    guids
+        .chunks(MAX_GUIDS)
+        .map(|guids| {
+            let filter = vec![filter("domain_guids", guids)];
+            List::new(PATH, filter, Keyset::new("created_at", page_size, None))
+        })
+        .collect()
+}

@@ -1,0 +1,134 @@
+//! Which routes of the mesh an app has: what to look at again when the app is touched.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use smallvec::SmallVec;
+
+use crate::model::{AppGuid, Route, RouteGuid};
+
+/// The routes as last sent, by guid and by app.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    apps: HashMap<RouteGuid, SmallVec<[AppGuid; 1]>>,
+    routes: HashMap<AppGuid, HashSet<RouteGuid>>,
+}
+
+impl Index {
+    /// Holds nothing but these routes.
+    pub(super) fn rebuild<'a>(&mut self, routes: impl IntoIterator<Item = &'a Route>) {
+        self.apps.clear();
+        self.routes.clear();
+        for route in routes {
+            self.upsert(route);
+        }
+    }
+
+    /// Adds a route or changes it.
+    pub(super) fn upsert(&mut self, route: &Route) {
+        self.remove(&route.guid);
+        let apps: SmallVec<[AppGuid; 1]> = route
+            .destinations
+            .iter()
+            .map(|destination| destination.workload.app.clone())
+            .collect();
+        for app in &apps {
+            self.routes
+                .entry(app.clone())
+                .or_default()
+                .insert(route.guid.clone());
+        }
+        self.apps.insert(route.guid.clone(), apps);
+    }
+
+    /// Removes a route; whether it was there.
+    pub(super) fn remove(&mut self, guid: &RouteGuid) -> bool {
+        let Some(apps) = self.apps.remove(guid) else {
+            return false;
+        };
+        for app in apps {
+            if let Some(routes) = self.routes.get_mut(&app) {
+                routes.remove(guid);
+                if routes.is_empty() {
+                    self.routes.remove(&app);
+                }
+            }
+        }
+        true
+    }
+
+    /// How many routes there are.
+    pub(super) fn len(&self) -> usize {
+        self.apps.len()
+    }
+
+    /// The routes that are not among `present`.
+    pub(super) fn missing_from<T>(&self, present: &HashMap<RouteGuid, T>) -> HashSet<RouteGuid> {
+        self.apps
+            .keys()
+            .filter(|guid| !present.contains_key(guid))
+            .cloned()
+            .collect()
+    }
+
+    /// Adds to `routes` those that are mapped to an app.
+    pub(super) fn collect_routes_of(&self, app: &AppGuid, routes: &mut BTreeSet<RouteGuid>) {
+        if let Some(of_app) = self.routes.get(app) {
+            routes.extend(of_app.iter().cloned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Destination, Hostname, ProcessType, Protocol, Workload};
+
+    fn route(guid: &str, apps: &[&str]) -> Route {
+        let destination = |app: &&str| Destination {
+            workload: Workload {
+                app: AppGuid::from(*app),
+                process_type: ProcessType::Web,
+            },
+            port: 8080,
+            weight: None,
+            protocol: Protocol::Http1,
+        };
+        Route {
+            guid: guid.into(),
+            host: Hostname::parse("a.example.com").unwrap(),
+            path: Arc::default(),
+            internal: false,
+            created_at: 0,
+            destinations: apps.iter().map(destination).collect(),
+        }
+    }
+
+    fn routes_of(index: &Index, app: &str) -> Vec<String> {
+        let mut routes = BTreeSet::new();
+        index.collect_routes_of(&app.into(), &mut routes);
+        routes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn follows_a_route_from_app_to_app() {
+        let mut index = Index::default();
+        index.upsert(&route("r", &["a", "b", "b"]));
+        assert_eq!(routes_of(&index, "b"), ["r"]);
+        index.upsert(&route("r", &["a"]));
+        assert_eq!(routes_of(&index, "a"), ["r"]);
+        assert!(routes_of(&index, "b").is_empty());
+        assert!(index.remove(&"r".into()));
+        assert!(!index.remove(&"r".into()));
+        assert!(index.routes.is_empty() && index.apps.is_empty());
+    }
+
+    #[test]
+    fn names_what_a_read_misses() {
+        let mut index = Index::default();
+        index.rebuild([&route("r", &["a"]), &route("s", &[])]);
+        let read = HashMap::from([(RouteGuid::from("s"), 1), (RouteGuid::from("t"), 2)]);
+        assert_eq!(index.missing_from(&read), HashSet::from(["r".into()]));
+    }
+}

@@ -1,0 +1,335 @@
+//! What changed lately: the end of a list, followed by the server's clock.
+
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    client::Client,
+    domains::Domains,
+    error::Error,
+    full_read,
+    keyset::Keyset,
+    list::{self, List, filter},
+    pending::Batch,
+    timestamp::Timestamp,
+    wire,
+};
+use crate::model::{AppGuid, RouteGuid};
+
+/// Rows bear the time at which their transaction began and show when it ends; longer ones are left to full reads.
+const OVERLAP: Duration = Duration::from_mins(1);
+
+/// The events that say something about routes.
+const EVENT_TYPES: [&str; 6] = [
+    "audit.app.delete-request",
+    "audit.app.map-route",
+    "audit.app.unmap-route",
+    "audit.route.create",
+    "audit.route.delete-request",
+    "audit.route.update",
+];
+
+/// Which rows were seen: by the server's clock, never by ours.
+#[derive(Debug, Default)]
+struct Window {
+    latest: Option<Timestamp>,
+    seen: BTreeSet<(Timestamp, String)>,
+}
+
+impl Window {
+    /// From where to read on, so that what was committed late is not missed.
+    fn from(&self) -> Option<Timestamp> {
+        self.latest.map(|latest| latest.minus(OVERLAP))
+    }
+
+    /// Whether a row is seen for the first time.
+    fn admit(&mut self, time: Timestamp, guid: &str) -> bool {
+        self.latest = self.latest.max(Some(time));
+        self.seen.insert((time, guid.to_owned()))
+    }
+
+    /// Forgets what is not going to be read again.
+    fn prune(&mut self) {
+        if let Some(from) = self.from() {
+            self.seen = self.seen.split_off(&(from, String::new()));
+        }
+    }
+}
+
+/// What a tail found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Committed changes.
+    pub(super) changed: Batch,
+    /// Changes that may still be on their way.
+    pub(super) announced: Batch,
+}
+
+/// Which list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Audit events: mappings and deletions.
+    AuditEvents,
+    /// Routes in order of their last update: creations.
+    UpdatedRoutes,
+}
+
+/// A list that is followed.
+#[derive(Debug)]
+pub(super) struct Tail {
+    source: Source,
+    page_size: u32,
+    window: Option<Window>,
+}
+
+impl Tail {
+    pub(super) fn new(source: Source, page_size: u32) -> Self {
+        Self {
+            source,
+            page_size,
+            window: None,
+        }
+    }
+
+    /// Finds the present end of the list; what is before it is left to the full read that follows.
+    pub(super) async fn seed(
+        &mut self,
+        client: &mut Client,
+        domains: &Domains,
+    ) -> Result<(), Error> {
+        let mut query = self.filter(domains);
+        query.push(("order_by".to_owned(), format!("-{}", self.column())));
+        query.push(("per_page".to_owned(), "1".to_owned()));
+        let mut newest = None;
+        list::one_page(self.path(), &query, client, |raw| {
+            newest = Some(self.row(raw));
+        })
+        .await?;
+        let mut window = Window::default();
+        if let Some(row) = newest {
+            // From no time at all, the next look would walk the whole list.
+            let row = row.ok_or_else(|| Error::NewestRow {
+                url: client.url(self.path()).into(),
+            })?;
+            window.latest = Some(row.time);
+        }
+        self.window = Some(window);
+        Ok(())
+    }
+
+    /// What is new since the last look.
+    pub(super) async fn read(
+        &mut self,
+        client: &mut Client,
+        domains: &Domains,
+    ) -> Result<Findings, Error> {
+        let Some(window) = &self.window else {
+            self.seed(client, domains).await?;
+            return Ok(Findings::default());
+        };
+        let keyset = Keyset::new(self.column(), self.page_size, window.from());
+        let mut rows = Vec::new();
+        List::new(self.path(), self.filter(domains), keyset)
+            .read(client, |raw| rows.extend(self.row(raw)))
+            .await?;
+        // Only now: rows of a read that failed half-way have to be seen again.
+        let window = self.window.get_or_insert_default();
+        let mut findings = Findings::default();
+        for row in rows {
+            if window.admit(row.time, &row.guid) {
+                row.subject.add_to(&mut findings);
+            }
+        }
+        window.prune();
+        Ok(findings)
+    }
+
+    fn path(&self) -> &'static str {
+        match self.source {
+            Source::AuditEvents => "/v3/audit_events",
+            Source::UpdatedRoutes => full_read::PATH,
+        }
+    }
+
+    fn column(&self) -> &'static str {
+        match self.source {
+            Source::AuditEvents => "created_at",
+            Source::UpdatedRoutes => "updated_at",
+        }
+    }
+
+    fn filter(&self, domains: &Domains) -> Vec<(String, String)> {
+        match self.source {
+            Source::AuditEvents => vec![filter("types", EVENT_TYPES)],
+            Source::UpdatedRoutes => domains.filter().0.into_iter().collect(),
+        }
+    }
+
+    /// A row that cannot be read has nothing to say; a full read finds what it was about.
+    fn row(&self, raw: &RawValue) -> Option<Row> {
+        match self.source {
+            Source::AuditEvents => event(raw),
+            Source::UpdatedRoutes => updated_route(raw),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    time: Timestamp,
+    guid: String,
+    subject: Subject,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Subject {
+    Changed(RouteGuid),
+    DeletedRoute(RouteGuid),
+    DeletedApp(AppGuid),
+    Nothing,
+}
+
+impl Subject {
+    fn add_to(self, findings: &mut Findings) {
+        match self {
+            Self::Changed(route) => findings.changed.routes.insert(route),
+            Self::DeletedRoute(route) => findings.announced.routes.insert(route),
+            Self::DeletedApp(app) => findings.announced.apps.insert(app),
+            Self::Nothing => false,
+        };
+    }
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    guid: Cow<'a, str>,
+    created_at: Timestamp,
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    target: Target<'a>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Target<'a> {
+    #[serde(borrow)]
+    guid: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Mapping<'a> {
+    #[serde(borrow)]
+    route_guid: Cow<'a, str>,
+}
+
+fn event(raw: &RawValue) -> Option<Row> {
+    let event: Event = serde_json::from_str(raw.get()).ok()?;
+    let subject = match &*event.kind {
+        "audit.route.create" | "audit.route.update" => {
+            Subject::Changed(RouteGuid::from(&*event.target.guid))
+        }
+        "audit.route.delete-request" => Subject::DeletedRoute(RouteGuid::from(&*event.target.guid)),
+        "audit.app.map-route" | "audit.app.unmap-route" => {
+            let mapping: Mapping = serde_json::from_str(event.data?.get()).ok()?;
+            Subject::Changed(RouteGuid::from(&*mapping.route_guid))
+        }
+        "audit.app.delete-request" => Subject::DeletedApp(AppGuid::from(&*event.target.guid)),
+        _ => Subject::Nothing,
+    };
+    Some(Row {
+        time: event.created_at,
+        guid: event.guid.into_owned(),
+        subject,
+    })
+}
+
+#[derive(Deserialize)]
+struct Updated {
+    updated_at: Timestamp,
+}
+
+fn updated_route(raw: &RawValue) -> Option<Row> {
+    let guid = wire::guid(raw)?.into_owned();
+    let updated: Updated = serde_json::from_str(raw.get()).ok()?;
+    let route = RouteGuid::from(guid.as_str());
+    Some(Row {
+        time: updated.updated_at,
+        guid,
+        subject: Subject::Changed(route),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(seconds: u64) -> Timestamp {
+        let text = format!("\"1970-01-01T00:{:02}:{:02}Z\"", seconds / 60, seconds % 60);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_new_once_even_when_it_shows_late() {
+        let mut window = Window::default();
+        assert!(window.admit(time(100), "a"));
+        assert!(!window.admit(time(100), "a"));
+        window.prune();
+        assert_eq!(window.from(), Some(time(40)));
+        assert!(window.admit(time(95), "late"));
+        assert!(!window.admit(time(95), "late"));
+    }
+
+    #[test]
+    fn forgets_what_is_not_read_again_and_nothing_else() {
+        let mut window = Window::default();
+        window.admit(time(100), "old");
+        window.admit(time(140), "at the edge");
+        window.admit(time(200), "new");
+        window.prune();
+        let kept: Vec<_> = window.seen.iter().map(|(_, guid)| guid.as_str()).collect();
+        assert_eq!(kept, ["at the edge", "new"]);
+    }
+
+    fn subject(event_type: &str, target: &str, data: &str) -> Option<Subject> {
+        let json = format!(
+            r#"{{"guid":"e","created_at":"1970-01-01T00:01:00Z","type":"{event_type}",
+                "target":{{"guid":"{target}"}},"data":{data}}}"#
+        );
+        let raw: Box<RawValue> = serde_json::from_str(&json).unwrap();
+        event(&raw).map(|row| row.subject)
+    }
+
+    #[test]
+    fn an_event_names_the_route_or_the_app() {
+        assert_eq!(
+            subject("audit.route.create", "r", "null"),
+            Some(Subject::Changed("r".into()))
+        );
+        assert_eq!(
+            subject(
+                "audit.app.unmap-route",
+                "a",
+                r#"{"route_guid":"r","app_port":-1}"#
+            ),
+            Some(Subject::Changed("r".into()))
+        );
+        assert_eq!(
+            subject("audit.route.delete-request", "r", r#"{"recursive":true}"#),
+            Some(Subject::DeletedRoute("r".into()))
+        );
+        assert_eq!(
+            subject("audit.app.delete-request", "a", "{}"),
+            Some(Subject::DeletedApp("a".into()))
+        );
+        assert_eq!(
+            subject("audit.app.start", "a", "{}"),
+            Some(Subject::Nothing)
+        );
+        assert_eq!(subject("audit.app.map-route", "a", "{}"), None);
+    }
+}

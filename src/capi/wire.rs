@@ -1,0 +1,297 @@
+//! Cloud Controller's objects, read leniently: what is not needed is skipped, what is not known is tolerated.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use super::{domains::Known, timestamp::Timestamp};
+use crate::{
+    feed::Dropped,
+    model::{
+        AppGuid, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
+        Protocol, Route, RouteGuid, Workload,
+    },
+};
+
+/// Where Cloud Controller leaves the port to the platform.
+const DEFAULT_PORT: u16 = 8080;
+/// Why an item is dropped that is not what the API promises.
+pub(super) const MALFORMED: &str = "malformed";
+/// Some errors quote what they found, at any length.
+const MAX_DETAIL: usize = 200;
+
+#[derive(Deserialize)]
+struct Identified<'a> {
+    #[serde(borrow)]
+    guid: Cow<'a, str>,
+}
+
+/// The guid of a resource, if that much can be read.
+pub(super) fn guid(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let identified: Identified = serde_json::from_str(raw.get()).ok()?;
+    Some(identified.guid)
+}
+
+fn dropped(raw: &RawValue, reason: &'static str, error: &dyn std::error::Error) -> Dropped {
+    Dropped {
+        name: guid(raw).map_or_else(|| "?".to_owned(), Cow::into_owned),
+        reason,
+        detail: error.to_string().chars().take(MAX_DETAIL).collect(),
+    }
+}
+
+fn malformed<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Dropped> {
+    serde_json::from_str(raw.get()).map_err(|error| dropped(raw, MALFORMED, &error))
+}
+
+/// What goes over a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DomainKind {
+    Http,
+    Internal,
+    Tcp,
+}
+
+/// A domain.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Domain {
+    pub(super) guid: DomainGuid,
+    pub(super) name: Hostname,
+    pub(super) kind: DomainKind,
+}
+
+#[derive(Deserialize)]
+struct WireDomain<'a> {
+    #[serde(borrow)]
+    guid: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    internal: Option<bool>,
+    router_group: Option<IgnoredAny>,
+    /// Since API 3.85.
+    #[serde(borrow)]
+    supported_protocols: Option<Vec<Cow<'a, str>>>,
+}
+
+impl WireDomain<'_> {
+    fn kind(&self) -> DomainKind {
+        let is_tcp = match &self.supported_protocols {
+            Some(protocols) => !protocols.iter().any(|protocol| protocol == "http"),
+            None => self.router_group.is_some(),
+        };
+        match self.internal {
+            _ if is_tcp => DomainKind::Tcp,
+            Some(true) => DomainKind::Internal,
+            _ => DomainKind::Http,
+        }
+    }
+}
+
+/// Reads a domain.
+pub(super) fn domain(raw: &RawValue) -> Result<Domain, Dropped> {
+    let wire: WireDomain = malformed(raw)?;
+    Ok(Domain {
+        guid: (&*wire.guid).into(),
+        name: Hostname::parse(&wire.name)
+            .map_err(|error| dropped(raw, "invalid_hostname", &error))?,
+        kind: wire.kind(),
+    })
+}
+
+#[derive(Deserialize)]
+struct ToOne<'a> {
+    #[serde(borrow)]
+    data: Identified<'a>,
+}
+
+#[derive(Deserialize)]
+struct WireRoute<'a> {
+    #[serde(borrow)]
+    guid: Cow<'a, str>,
+    created_at: Timestamp,
+    /// Since API 3.85.
+    #[serde(borrow)]
+    protocol: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    host: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    path: Option<Cow<'a, str>>,
+    port: Option<IgnoredAny>,
+    #[serde(borrow)]
+    destinations: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    relationships: RouteRelationships<'a>,
+}
+
+#[derive(Deserialize)]
+struct RouteRelationships<'a> {
+    #[serde(borrow)]
+    domain: ToOne<'a>,
+}
+
+#[derive(Deserialize)]
+struct WireDestination<'a> {
+    #[serde(borrow)]
+    app: DestinationApp<'a>,
+    weight: Option<u32>,
+    port: Option<u16>,
+    /// Since API 3.104.
+    #[serde(borrow)]
+    protocol: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct DestinationApp<'a> {
+    #[serde(borrow)]
+    guid: Cow<'a, str>,
+    #[serde(borrow)]
+    process: DestinationProcess<'a>,
+}
+
+#[derive(Deserialize)]
+struct DestinationProcess<'a> {
+    #[serde(rename = "type", borrow)]
+    process_type: Cow<'a, str>,
+}
+
+/// What a row of the list of routes is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// A route of the mesh; its invalid destinations are left out.
+    Mesh(Route, Vec<Dropped>),
+    /// A TCP route, or one of another domain.
+    Elsewhere,
+    /// To be read again when its domain is known.
+    UnknownDomain(DomainGuid),
+}
+
+/// A path that is neither empty nor absolute.
+#[derive(Debug, thiserror::Error)]
+#[error("path {0:?} does not begin with a slash")]
+struct InvalidPath(String);
+
+/// Port 0 cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("port 0")]
+struct PortZero;
+
+/// Reads a route. `domains` says what is known of its domain.
+pub(super) fn route<'d>(
+    raw: &RawValue,
+    domains: impl FnOnce(&DomainGuid) -> Known<'d>,
+) -> Result<Row, Dropped> {
+    let wire: WireRoute = malformed(raw)?;
+    if wire.port.is_some() || wire.protocol.as_deref() == Some("tcp") {
+        return Ok(Row::Elsewhere);
+    }
+    let domain_guid = DomainGuid::from(&*wire.relationships.domain.data.guid);
+    let domain = match domains(&domain_guid) {
+        Known::Mesh(domain) => domain,
+        Known::Outside => return Ok(Row::Elsewhere),
+        Known::Unknown => return Ok(Row::UnknownDomain(domain_guid)),
+    };
+    let host = match wire.host.as_deref() {
+        // A route on the bare domain.
+        None | Some("") => Ok(domain.name.clone()),
+        Some(host) => Hostname::parse(&format!("{host}.{}", domain.name)),
+    }
+    .map_err(|error| dropped(raw, "invalid_hostname", &error))?;
+    let path = path(wire.path.as_deref().unwrap_or_default())
+        .map_err(|error| dropped(raw, "invalid_path", &error))?;
+    let (destinations, mut invalid) = destinations(raw, &wire.destinations);
+    if destinations.is_empty()
+        && let Some(invalid) = invalid.pop()
+    {
+        // Served without destinations it would answer 503; what is known of it may still be good.
+        let reason = MALFORMED;
+        return Err(Dropped { reason, ..invalid });
+    }
+    let route = Route {
+        guid: RouteGuid::from(&*wire.guid),
+        host,
+        path,
+        internal: domain.internal,
+        created_at: wire.created_at.unix_seconds(),
+        destinations,
+    };
+    Ok(Row::Mesh(route, invalid))
+}
+
+fn path(path: &str) -> Result<Arc<str>, InvalidPath> {
+    match path {
+        // Nearly all: they share one.
+        "" => Ok(Arc::default()),
+        path if path.starts_with('/') => Ok(path.into()),
+        path => Err(InvalidPath(path.to_owned())),
+    }
+}
+
+fn destinations(
+    route: &RawValue,
+    wire: &[&RawValue],
+) -> (SmallVec<[Destination; 1]>, Vec<Dropped>) {
+    let mut invalid = Vec::new();
+    let mut destinations = SmallVec::new();
+    for raw in wire {
+        match destination(raw) {
+            Ok(destination) => destinations.push(destination),
+            Err(error) => invalid.push(dropped(route, "invalid_destination", &*error)),
+        }
+    }
+    destinations.sort_unstable();
+    destinations.dedup();
+    (destinations, invalid)
+}
+
+fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>> {
+    let wire: WireDestination = serde_json::from_str(raw.get())?;
+    let port = wire.port.unwrap_or(DEFAULT_PORT);
+    if port == 0 {
+        return Err(Box::new(PortZero));
+    }
+    Ok(Destination {
+        workload: Workload {
+            app: AppGuid::from(&*wire.app.guid),
+            process_type: ProcessType::from(&*wire.app.process.process_type),
+        },
+        port,
+        weight: wire.weight,
+        protocol: match wire.protocol.as_deref() {
+            Some("http2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        },
+    })
+}
+
+#[derive(Deserialize)]
+struct WireProcess<'a> {
+    #[serde(borrow)]
+    guid: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    process_type: Cow<'a, str>,
+    #[serde(borrow)]
+    relationships: ProcessRelationships<'a>,
+}
+
+#[derive(Deserialize)]
+struct ProcessRelationships<'a> {
+    #[serde(borrow)]
+    app: ToOne<'a>,
+}
+
+/// Reads a process.
+pub(super) fn process(raw: &RawValue) -> Result<Process, Dropped> {
+    let wire: WireProcess = malformed(raw)?;
+    Ok(Process {
+        guid: CapiProcessGuid::from(&*wire.guid),
+        workload: Workload {
+            app: AppGuid::from(&*wire.relationships.app.data.guid),
+            process_type: ProcessType::from(&*wire.process_type),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Objects as Cloud Controller sends them, in all its versions.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::capi::domains::Domain as MeshDomain;
+
+const ROUTE: &str = "cbad697f-cac1-48f4-9017-ac08f39dfb31";
+const APP: &str = "0a6636b5-7fc4-44d8-8752-0db3e40b35a5";
+
+fn raw(value: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap()
+}
+
+fn wire_route() -> Value {
+    json!({
+        "guid": ROUTE, "created_at": "2019-05-10T17:17:48Z", "updated_at": null,
+        "protocol": "http", "host": "a-hostname", "path": "", "port": null, "url": "unused",
+        "destinations": [wire_destination()],
+        "options": {"loadbalancing": "round-robin"}, "metadata": {"labels": {}},
+        "relationships": {
+            "space": {"data": {"guid": "s"}},
+            "domain": {"data": {"guid": "d"}},
+        },
+        "links": {}, "added_in_a_later_version": [1, 2],
+    })
+}
+
+fn wire_destination() -> Value {
+    json!({
+        "guid": "385bf117", "app": {"guid": APP, "process": {"type": "web"}},
+        "weight": null, "port": 8080, "protocol": "http1",
+    })
+}
+
+fn read(value: &Value) -> Result<Row, Dropped> {
+    let domain = MeshDomain {
+        name: Hostname::parse("example.com").unwrap(),
+        internal: false,
+    };
+    route(&raw(value), |guid| match guid.to_string().as_str() {
+        "d" => Known::Mesh(&domain),
+        "elsewhere" => Known::Outside,
+        _ => Known::Unknown,
+    })
+}
+
+fn read_mesh(value: &Value) -> (Route, Vec<Dropped>) {
+    match read(value) {
+        Ok(Row::Mesh(route, dropped)) => (route, dropped),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_route_is_read_with_its_destination() {
+    let (route, dropped) = read_mesh(&wire_route());
+    assert_eq!(dropped, []);
+    assert_eq!(route.guid, RouteGuid::from(ROUTE));
+    assert_eq!(route.host.as_str(), "a-hostname.example.com");
+    assert_eq!(route.created_at, 1_557_508_668);
+    assert_eq!(
+        route.destinations.as_slice(),
+        [Destination {
+            workload: Workload {
+                app: APP.into(),
+                process_type: ProcessType::Web
+            },
+            port: 8080,
+            weight: None,
+            protocol: Protocol::Http1,
+        }]
+    );
+}
+
+#[test]
+fn hosts_may_be_empty_a_wildcard_upper_case_or_have_underscores() {
+    for (host, expected) in [
+        ("", "example.com"),
+        ("*", "*.example.com"),
+        ("Under_Score", "under_score.example.com"),
+    ] {
+        let mut value = wire_route();
+        value["host"] = host.into();
+        assert_eq!(read_mesh(&value).0.host.as_str(), expected);
+    }
+}
+
+#[test]
+fn what_older_versions_leave_out_is_not_missed() {
+    let mut value = wire_route();
+    for key in [
+        "protocol",
+        "options",
+        "updated_at",
+        "port",
+        "path",
+        "metadata",
+    ] {
+        value.as_object_mut().unwrap().remove(key);
+    }
+    let destination = value["destinations"][0].as_object_mut().unwrap();
+    destination.remove("protocol");
+    destination.remove("weight");
+    assert_eq!(read_mesh(&value), read_mesh(&wire_route()));
+}
+
+#[test]
+fn destinations_are_sorted_and_each_is_there_once() {
+    let mut value = wire_route();
+    let mut second = wire_destination();
+    second["port"] = 1024.into();
+    second["protocol"] = "http2".into();
+    second["weight"] = 39.into();
+    value["destinations"] = json!([wire_destination(), second, wire_destination()]);
+    let ports: Vec<_> = read_mesh(&value)
+        .0
+        .destinations
+        .iter()
+        .map(|destination| (destination.port, destination.protocol, destination.weight))
+        .collect();
+    assert_eq!(
+        ports,
+        [
+            (1024, Protocol::Http2, Some(39)),
+            (8080, Protocol::Http1, None)
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_protocol_is_http_and_a_missing_port_the_default() {
+    let mut value = wire_route();
+    value["destinations"][0]["protocol"] = "http9".into();
+    value["destinations"][0]["port"] = Value::Null;
+    assert_eq!(read_mesh(&value), read_mesh(&wire_route()));
+}
+
+#[test]
+fn an_invalid_destination_is_left_out_alone() {
+    for (key, bad) in [
+        ("port", json!(0)),
+        ("port", json!(70_000)),
+        ("app", Value::Null),
+        ("weight", json!("all")),
+    ] {
+        let mut value = wire_route();
+        let mut second = wire_destination();
+        second[key] = bad;
+        value["destinations"] = json!([second, wire_destination()]);
+        let (route, dropped) = read_mesh(&value);
+        assert_eq!(route.destinations.len(), 1);
+        assert_eq!(
+            (dropped[0].name.as_str(), dropped[0].reason),
+            (ROUTE, "invalid_destination")
+        );
+    }
+}
+
+#[test]
+fn a_route_without_any_valid_destination_is_unreadable() {
+    let mut value = wire_route();
+    value["destinations"][0]["port"] = 0.into();
+    let dropped = read(&value).unwrap_err();
+    assert_eq!((dropped.name.as_str(), dropped.reason), (ROUTE, MALFORMED));
+    value["destinations"] = json!([]);
+    assert!(read_mesh(&value).0.destinations.is_empty(), "none is fine");
+}
+
+#[test]
+fn tcp_routes_and_other_domains_are_elsewhere() {
+    let mut tcp = wire_route();
+    tcp["protocol"] = "tcp".into();
+    let mut port = wire_route();
+    port["port"] = 1024.into();
+    let mut domain = wire_route();
+    domain["relationships"]["domain"]["data"]["guid"] = "elsewhere".into();
+    for value in [tcp, port, domain] {
+        assert_eq!(read(&value), Ok(Row::Elsewhere));
+    }
+    let mut unknown = wire_route();
+    unknown["relationships"]["domain"]["data"]["guid"] = "new".into();
+    assert_eq!(read(&unknown), Ok(Row::UnknownDomain("new".into())));
+}
+
+#[test]
+fn an_invalid_route_is_named_with_the_reason() {
+    for (key, bad, reason) in [
+        ("host", json!("a/b"), "invalid_hostname"),
+        ("path", json!("no-slash"), "invalid_path"),
+        ("created_at", json!("yesterday"), "malformed"),
+        ("relationships", json!({}), "malformed"),
+        ("destinations", Value::Null, "malformed"),
+    ] {
+        let mut value = wire_route();
+        value[key] = bad;
+        let dropped = read(&value).unwrap_err();
+        assert_eq!((dropped.name.as_str(), dropped.reason), (ROUTE, reason));
+    }
+}
+
+#[test]
+fn a_detail_has_a_bounded_length() {
+    let mut value = wire_route();
+    value["path"] = "x".repeat(5000).into();
+    assert!(read(&value).unwrap_err().detail.len() <= MAX_DETAIL);
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(Value::from("2019-05-10T17:17:48Z")),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("guid|app|data|domain|type|process", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_json_panics(bad in any_json(), at in 0..9_usize) {
+        let mut value = wire_route();
+        let keys = ["guid", "created_at", "protocol", "host", "path", "port", "destinations", "relationships"];
+        match keys.get(at) {
+            Some(key) => value[*key] = bad,
+            None => value["destinations"][0] = bad,
+        }
+        match read(&value) {
+            Ok(Row::Mesh(route, _)) => prop_assert!(route.path.is_empty() || route.path.starts_with('/')),
+            Ok(_) => {}
+            Err(dropped) => prop_assert!(!dropped.name.is_empty() || value["guid"] == ""),
+        }
+        domain(&raw(&value)).ok();
+        process(&raw(&value)).ok();
+    }
+}
+
+#[test]
+fn domains_are_http_internal_or_tcp_in_every_version() {
+    let kind = |value: Value| {
+        let mut domain_value = json!({"guid": "d", "name": "Example.com"});
+        domain_value
+            .as_object_mut()
+            .unwrap()
+            .append(&mut value.as_object().unwrap().clone());
+        domain(&raw(&domain_value)).unwrap().kind
+    };
+    let group = json!({"guid": "g"});
+    for (value, expected) in [
+        (json!({}), DomainKind::Http),
+        (
+            json!({"internal": true, "router_group": null}),
+            DomainKind::Internal,
+        ),
+        (json!({"router_group": group}), DomainKind::Tcp),
+        (
+            json!({"router_group": group, "supported_protocols": ["tcp"]}),
+            DomainKind::Tcp,
+        ),
+        (
+            json!({"router_group": group, "supported_protocols": ["http"]}),
+            DomainKind::Http,
+        ),
+        (json!({"supported_protocols": null}), DomainKind::Http),
+    ] {
+        assert_eq!(kind(value.clone()), expected, "{value}");
+    }
+}
+
+#[test]
+fn a_process_names_its_app_and_type() {
+    let value = json!({
+        "guid": "p", "type": "worker", "version": null,
+        "relationships": {"app": {"data": {"guid": APP}}, "revision": null},
+    });
+    let process = process(&raw(&value)).unwrap();
+    assert_eq!(process.workload.app, AppGuid::from(APP));
+    assert_eq!(process.workload.process_type.as_str(), "worker");
+    let dropped = super::process(&raw(&json!({"guid": "p"}))).unwrap_err();
+    assert_eq!((dropped.name.as_str(), dropped.reason), ("p", "malformed"));
+}

@@ -1,0 +1,330 @@
+//! The HTTPS server of the simulated Cloud Controller and UAA.
+
+use std::{collections::BTreeMap, io::ErrorKind::BrokenPipe, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Query, State as Context},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::Listener,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CLIENT_ID, CLIENT_SECRET, Capi,
+    faults::Fault,
+    list::{self, BadQuery},
+    lock,
+    log::{Endpoint, Request},
+    objects::EXTERNAL,
+    state::State,
+};
+use crate::tls;
+
+/// How many connections may wait to be served; clients of a simulator are few.
+const BACKLOG: usize = 16;
+/// How long requests may take to end when the server stops.
+const GRACE: Duration = Duration::from_secs(1);
+
+struct Accepted {
+    connections: mpsc::Receiver<tls::Handshake>,
+    address: SocketAddr,
+}
+
+impl Listener for Accepted {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            match self.connections.recv().await {
+                Some(Ok(connection)) => return (connection.stream, self.address),
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Serves until `shutdown`.
+pub(super) async fn run(capi: Capi, listener: TcpListener, shutdown: CancellationToken) {
+    let (sender, connections) = mpsc::channel(BACKLOG);
+    let address = capi.0.address;
+    let tls = capi.0.tls.clone();
+    let accepting = tls::accept(listener, tls, sender, shutdown.clone());
+    let listener = Accepted {
+        connections,
+        address,
+    };
+    let server = axum::serve(listener, router(capi, shutdown.clone()))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let grace = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        _ = futures_util::future::join(accepting, server.into_future()) => {}
+        () = grace => {}
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    capi: Capi,
+    shutdown: CancellationToken,
+}
+
+type Parameters = Query<BTreeMap<String, String>>;
+
+fn router(capi: Capi, shutdown: CancellationToken) -> Router {
+    let endpoint = |endpoint| {
+        move |Context(server): Context<Server>, Query(query): Parameters, headers: HeaderMap| async move {
+            server.answer(endpoint, query, &headers).await
+        }
+    };
+    Router::new()
+        .route("/", get(endpoint(Endpoint::Root)))
+        .route("/uaa/oauth/token", post(endpoint(Endpoint::Token)))
+        .route("/v3/info", get(endpoint(Endpoint::Info)))
+        .route("/v3/domains", get(endpoint(Endpoint::Domains)))
+        .route("/v3/routes", get(endpoint(Endpoint::Routes)))
+        .route("/v3/processes", get(endpoint(Endpoint::Processes)))
+        .route("/v3/audit_events", get(endpoint(Endpoint::AuditEvents)))
+        .with_state(Server { capi, shutdown })
+}
+
+impl Server {
+    async fn answer(
+        &self,
+        endpoint: Endpoint,
+        query: BTreeMap<String, String>,
+        headers: &HeaderMap,
+    ) -> Response {
+        let user_agent = headers.get(header::USER_AGENT);
+        let user_agent = user_agent.and_then(|value| value.to_str().ok());
+        let (fault, changes) = lock(&self.capi.0.script).next(endpoint);
+        let mut response = {
+            let mut state = self.capi.state();
+            for change in changes {
+                change(&mut state);
+            }
+            if fault == Some(Fault::Revoked) {
+                state.tokens.clear();
+            }
+            self.healthy(&mut state, endpoint, &query, headers)
+        };
+        self.capi.0.log.add(Request {
+            endpoint,
+            query,
+            user_agent: user_agent.unwrap_or_default().to_owned(),
+        });
+        if let Some(fault) = fault {
+            response = self.fail(fault, response).await;
+        }
+        let id = headers.get("x-vcap-request-id");
+        if let Some(id) = id.and_then(|id| id.to_str().ok()) {
+            let id = format!("{id}::9f1d4a30");
+            if let Ok(id) = HeaderValue::try_from(id) {
+                response.headers_mut().insert("x-vcap-request-id", id);
+            }
+        }
+        response
+    }
+
+    fn healthy(
+        &self,
+        state: &mut State,
+        endpoint: Endpoint,
+        query: &BTreeMap<String, String>,
+        headers: &HeaderMap,
+    ) -> Response {
+        match endpoint {
+            Endpoint::Root => json_response(&self.root()),
+            Endpoint::Info => json_response(&json!({"name": "", "build": "", "rate_limits": {
+                "enabled": state.rate_limit.is_some(), "general_limit": "", "reset_interval_in_minutes": 60,
+            }})),
+            Endpoint::Token => token(state, headers),
+            _ if !is_authorized(state, headers) => refusal(
+                StatusCode::UNAUTHORIZED,
+                (1000, "CF-InvalidAuthToken", "Invalid Auth Token"),
+            ),
+            _ => {
+                let mut response = match list::list(state, endpoint, query) {
+                    Ok(body) => with_type("application/json; charset=utf-8", body),
+                    Err(BadQuery(detail)) => refusal(
+                        StatusCode::BAD_REQUEST,
+                        (10005, "CF-BadQueryParameter", &detail),
+                    ),
+                };
+                if let Some((limit, remaining)) = state.rate_limit {
+                    let headers = response.headers_mut();
+                    headers.insert("x-ratelimit-limit", limit.into());
+                    headers.insert("x-ratelimit-remaining", remaining.into());
+                }
+                response
+            }
+        }
+    }
+
+    fn root(&self) -> Value {
+        let uaa = format!("https://{}/uaa", self.capi.0.address);
+        json!({"links": {
+            "self": {"href": EXTERNAL},
+            "cloud_controller_v3": {"href": format!("{EXTERNAL}/v3"), "meta": {"version": "3.228.0"}},
+            "login": {"href": uaa}, "uaa": {"href": uaa},
+            "credhub": null, "routing": null, "logging": null, "log_cache": null,
+        }})
+    }
+
+    async fn fail(&self, fault: Fault, healthy: Response) -> Response {
+        match fault {
+            Fault::Truncated => truncated(healthy).await,
+            Fault::Reset => reset(),
+            Fault::Endless => endless(),
+            Fault::Hang => {
+                self.shutdown.cancelled().await;
+                healthy
+            }
+            fault => answer(fault),
+        }
+    }
+}
+
+fn token(state: &mut State, headers: &HeaderMap) -> Response {
+    let expected = format!(
+        "Basic {}",
+        STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}"))
+    );
+    let authorization = headers.get(header::AUTHORIZATION);
+    if authorization.is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
+        let body = json!({"error": "unauthorized", "error_description": "Bad credentials"});
+        return (StatusCode::UNAUTHORIZED, json_response(&body)).into_response();
+    }
+    let token = state.new_guid();
+    state.tokens.insert(token.clone());
+    json_response(&json!({
+        "access_token": token, "token_type": "bearer", "expires_in": state.token_lifetime,
+        "scope": "cloud_controller.admin_read_only", "jti": "5f1d4a30",
+    }))
+}
+
+fn is_authorized(state: &State, headers: &HeaderMap) -> bool {
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("bearer "))
+        .is_some_and(|token| state.tokens.contains(token))
+}
+
+fn answer(fault: Fault) -> Response {
+    let text = |status: StatusCode, text: &'static str| (status, text).into_response();
+    match fault {
+        Fault::Revoked => refusal(
+            StatusCode::UNAUTHORIZED,
+            (1000, "CF-InvalidAuthToken", "Invalid Auth Token"),
+        ),
+        Fault::Forbidden => refusal(
+            StatusCode::FORBIDDEN,
+            (10003, "CF-NotAuthorized", "You are not authorized to perform the requested action"),
+        ),
+        Fault::UnknownRoute => (
+            StatusCode::NOT_FOUND,
+            [("x-cf-routererror", "unknown_route")],
+            "404 Not Found: Requested route ('api.example.org') does not exist.\n",
+        )
+            .into_response(),
+        Fault::RateLimited(seconds) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, seconds.to_string())],
+            errors((10013, "CF-RateLimitExceeded", "Rate Limit Exceeded")),
+        )
+            .into_response(),
+        Fault::UnknownError => refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            (10001, "UnknownError", "An unknown error occurred."),
+        ),
+        Fault::BadGateway => with_status(
+            StatusCode::BAD_GATEWAY,
+            with_type("text/html", "<html><h1>502 Bad Gateway</h1></html>".to_owned()),
+        ),
+        Fault::Maintenance => text(StatusCode::SERVICE_UNAVAILABLE, "API down for maintenance"),
+        Fault::Empty => with_type(
+            "application/json",
+            r#"{"pagination":{"total_results":0,"total_pages":1,"next":null,"previous":null},"resources":[]}"#
+                .to_owned(),
+        ),
+        Fault::NoList => json_response(&json!({})),
+        Fault::Truncated
+        | Fault::Reset
+        | Fault::Endless
+        | Fault::Hang
+        | Fault::Garbage => text(StatusCode::OK, "<!DOCTYPE html>"),
+    }
+}
+
+/// Announces the whole body, sends half of it and breaks off.
+async fn truncated(healthy: Response) -> Response {
+    let body = axum::body::to_bytes(healthy.into_body(), usize::MAX)
+        .await
+        .unwrap_or_default();
+    let (half, length) = (body.slice(..body.len() / 2), body.len());
+    let broken = async {
+        // Lets the server write the first half before it learns that there is no second one.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::from(BrokenPipe))
+    };
+    let parts = stream::iter([Ok(half)]).chain(stream::once(broken));
+    let mut response = Response::new(Body::from_stream(parts));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+/// Breaks off before anything is sent.
+fn reset() -> Response {
+    let broken: std::io::Result<Bytes> = Err(BrokenPipe.into());
+    Response::new(Body::from_stream(stream::iter([broken])))
+}
+
+/// White space for ever: the beginning of well-formed JSON.
+fn endless() -> Response {
+    let chunk = Bytes::from(vec![b' '; 1 << 20]);
+    let chunks = stream::repeat(chunk).map(Ok::<_, std::convert::Infallible>);
+    Response::new(Body::from_stream(chunks))
+}
+
+fn errors((code, title, detail): (u32, &str, &str)) -> String {
+    json!({"errors": [{"code": code, "title": title, "detail": detail}]}).to_string()
+}
+
+fn refusal(status: StatusCode, error: (u32, &str, &str)) -> Response {
+    with_status(status, with_type("application/json", errors(error)))
+}
+
+fn json_response(body: &Value) -> Response {
+    with_type("application/json", body.to_string())
+}
+
+fn with_type(content_type: &'static str, body: String) -> Response {
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+fn with_status(status: StatusCode, mut response: Response) -> Response {
+    *response.status_mut() = status;
+    response
+}

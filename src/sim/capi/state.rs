@@ -1,0 +1,238 @@
+//! What the simulated foundation holds, and the verbs that change it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::objects::{self, Destination, DomainSpec, Record, RouteSpec};
+use crate::model::{AppGuid, CapiProcessGuid, DomainGuid, RouteGuid};
+
+/// When the simulated clock starts: 2024-01-01T00:00:00Z.
+const EPOCH: u64 = 1_704_067_200;
+
+/// Rows in the order of `created_at` and guid.
+pub(super) type Table = BTreeMap<(u64, String), Record>;
+
+#[derive(Debug)]
+struct RouteRow {
+    spec: RouteSpec,
+    created_at: u64,
+    updated_at: u64,
+}
+
+/// What the simulated foundation holds.
+#[derive(Debug)]
+pub struct State {
+    /// `page * per_page` beyond this is refused, where the operator has set it.
+    pub max_total_results: Option<u64>,
+    /// How many seconds UAA's tokens live.
+    pub token_lifetime: u64,
+    /// `X-RateLimit-Limit` and `X-RateLimit-Remaining`, where the limiter is on.
+    pub rate_limit: Option<(u64, u64)>,
+    now: u64,
+    guids: u64,
+    domain_specs: HashMap<DomainGuid, DomainSpec>,
+    route_rows: HashMap<RouteGuid, RouteRow>,
+    pub(super) tokens: HashSet<String>,
+    pub(super) domains: Table,
+    pub(super) routes: Table,
+    pub(super) processes: Table,
+    pub(super) audit_events: Table,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            max_total_results: None,
+            token_lifetime: 43_199,
+            rate_limit: None,
+            now: EPOCH,
+            guids: 0,
+            domain_specs: HashMap::new(),
+            route_rows: HashMap::new(),
+            tokens: HashSet::new(),
+            domains: Table::new(),
+            routes: Table::new(),
+            processes: Table::new(),
+            audit_events: Table::new(),
+        }
+    }
+}
+
+impl State {
+    /// Moves the clock on.
+    pub fn advance(&mut self, seconds: u64) {
+        self.now += seconds;
+    }
+
+    /// What the clock says, in seconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// A guid that nothing has yet; in no order, as random ones.
+    pub fn new_guid(&mut self) -> String {
+        self.guids += 1;
+        let mixed = self.guids.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!(
+            "{:08x}-{:04x}-4000-8000-{:012x}",
+            mixed >> 32,
+            mixed & 0xffff,
+            self.guids
+        )
+    }
+
+    /// Adds a domain.
+    pub fn add_domain(&mut self, name: &str, kind: super::DomainKind) -> DomainGuid {
+        let guid = self.new_guid();
+        let spec = DomainSpec {
+            name: name.to_owned(),
+            kind,
+            organization: None,
+        };
+        insert(&mut self.domains, objects::domain(&guid, &spec, self.now));
+        let guid = DomainGuid::from(guid.as_str());
+        self.domain_specs.insert(guid.clone(), spec);
+        guid
+    }
+
+    /// Adds many routes at once, without audit events.
+    pub fn load(&mut self, specs: impl IntoIterator<Item = RouteSpec>) -> Vec<RouteGuid> {
+        specs
+            .into_iter()
+            .map(|spec| self.insert_route(spec))
+            .collect()
+    }
+
+    /// A route with this host.
+    pub fn route(&self, host: &str) -> Option<RouteGuid> {
+        let mut rows = self.route_rows.iter();
+        rows.find(|(_, row)| row.spec.host == host)
+            .map(|(guid, _)| guid.clone())
+    }
+
+    /// Creates a route.
+    pub fn create_route(&mut self, spec: RouteSpec) -> RouteGuid {
+        let guid = self.insert_route(spec);
+        self.emit("audit.route.create", &guid.to_string(), &json!({}));
+        guid
+    }
+
+    /// Maps a route to one more destination. The route's row is not touched, as in reality.
+    pub fn map(&mut self, route: &RouteGuid, destination: Destination) {
+        let app = destination.app.to_string();
+        let data = mapping(route, &destination);
+        self.change(route, |spec| spec.destinations.push(destination));
+        self.emit("audit.app.map-route", &app, &data);
+    }
+
+    /// Removes the destinations of an app from a route.
+    pub fn unmap(&mut self, route: &RouteGuid, app: &AppGuid) {
+        let data = self.unmap_silently(route, app);
+        self.emit("audit.app.unmap-route", &app.to_string(), &data);
+    }
+
+    /// Does the same, and tells nobody: what is seen of a transaction whose audit event comes later.
+    pub fn unmap_silently(&mut self, route: &RouteGuid, app: &AppGuid) -> Value {
+        self.change(route, |spec| {
+            spec.destinations
+                .retain(|destination| destination.app != *app);
+        });
+        json!({"route_guid": route.to_string(), "app_port": -1})
+    }
+
+    /// Changes a route in a way that leaves no trace but in the route itself, such as a destination's protocol.
+    pub fn change(&mut self, route: &RouteGuid, change: impl FnOnce(&mut RouteSpec)) {
+        if let Some(row) = self.route_rows.get_mut(route) {
+            change(&mut row.spec);
+            self.render(route);
+        }
+    }
+
+    /// Deletes a route, with the audit event.
+    pub fn delete_route(&mut self, route: &RouteGuid) {
+        self.emit("audit.route.delete-request", &route.to_string(), &json!({}));
+        self.delete_route_silently(route);
+    }
+
+    /// Deletes a route as the deletion of unmapped routes does: without a trace.
+    pub fn delete_route_silently(&mut self, route: &RouteGuid) {
+        if let Some(row) = self.route_rows.remove(route) {
+            self.routes.remove(&(row.created_at, route.to_string()));
+        }
+    }
+
+    /// Adds a process.
+    pub fn add_process(&mut self, app: &AppGuid, process_type: &str) -> CapiProcessGuid {
+        let guid = self.new_guid();
+        let record = objects::process(&guid, app, process_type, self.now);
+        insert(&mut self.processes, record);
+        CapiProcessGuid::from(guid.as_str())
+    }
+
+    /// Records an audit event of now.
+    pub fn emit(&mut self, kind: &str, target: &str, data: &Value) {
+        self.emit_at(self.now, kind, target, data);
+    }
+
+    /// Records an audit event of another time: that of a transaction which began then and is committed now.
+    pub fn emit_at(&mut self, time: u64, kind: &str, target: &str, data: &Value) {
+        let guid = self.new_guid();
+        let record = objects::audit_event(&guid, kind, target, data, time);
+        insert(&mut self.audit_events, record);
+    }
+
+    /// Makes the JSON of a route unreadable.
+    pub fn spoil(&mut self, route: &RouteGuid) {
+        if let Some(row) = self.route_rows.get(route) {
+            let key = (row.created_at, route.to_string());
+            if let Some(record) = self.routes.get_mut(&key) {
+                record.json = format!(r#"{{"guid":"{route}","created_at":17}}"#);
+            }
+        }
+    }
+
+    /// Makes the JSON of a process unreadable.
+    pub fn spoil_process(&mut self, process: &CapiProcessGuid) {
+        let guid = process.to_string();
+        for record in self.processes.values_mut() {
+            if record.guid == guid {
+                record.json = format!(r#"{{"guid":"{guid}"}}"#);
+            }
+        }
+    }
+
+    fn insert_route(&mut self, spec: RouteSpec) -> RouteGuid {
+        let guid = RouteGuid::from(self.new_guid().as_str());
+        let row = RouteRow {
+            spec,
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        self.route_rows.insert(guid.clone(), row);
+        self.render(&guid);
+        guid
+    }
+
+    fn render(&mut self, guid: &RouteGuid) {
+        let row = &self.route_rows[guid];
+        let domain = &self.domain_specs[&row.spec.domain];
+        let times = (row.created_at, row.updated_at);
+        insert(
+            &mut self.routes,
+            objects::route(guid, &row.spec, domain, times),
+        );
+    }
+}
+
+fn mapping(route: &RouteGuid, destination: &Destination) -> Value {
+    json!({
+        "route_guid": route.to_string(), "app_port": destination.port,
+        "process_type": destination.process_type, "weight": destination.weight,
+        "protocol": objects::protocol(destination.protocol),
+    })
+}
+
+fn insert(table: &mut Table, record: Record) {
+    table.insert((record.created_at, record.guid.clone()), record);
+}

@@ -1,0 +1,257 @@
+//! The poller against a simulated Cloud Controller and UAA, over TLS.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod between_reads;
+mod faults;
+mod full_read;
+mod processes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use copilot::{
+    capi::{Error, Io, Poller, Settings},
+    feed::{Feed, Feeds, Status},
+    model::{AppGuid, CapiProcessGuid, DomainGuid, Route, RouteGuid, Update},
+    readiness::Readiness,
+    sim::{
+        capi::{
+            CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, Endpoint, Fault, RouteSpec,
+        },
+        pki::Pki,
+    },
+};
+use prometheus_client::registry::Registry;
+use tempfile::TempDir;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here takes on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// An interval that never passes during a test.
+const NEVER: Duration = Duration::from_hours(1);
+
+async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, event)
+        .await
+        .expect("it should have happened by now")
+}
+
+/// A foundation with the domain `mesh.example.com` in the mesh and `other.example.com` outside.
+struct Foundation {
+    capi: Capi,
+    mesh: DomainGuid,
+    other: DomainGuid,
+    pki: Pki,
+    folder: TempDir,
+}
+
+impl Foundation {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::new(folder.path(), "cf").unwrap();
+        let capi = Capi::start(&pki, "127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
+        let mesh = capi
+            .state()
+            .add_domain("mesh.example.com", DomainKind::Http);
+        let other = capi
+            .state()
+            .add_domain("other.example.com", DomainKind::Http);
+        Self {
+            capi,
+            mesh,
+            other,
+            pki,
+            folder,
+        }
+    }
+
+    /// Polled once, with nothing in between.
+    fn settings(&self) -> Settings {
+        Settings {
+            api: self.capi.url(),
+            uaa: None,
+            ca: self.pki.ca().to_owned(),
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: CLIENT_SECRET.to_owned().into(),
+            domains: vec!["mesh.example.com".parse().unwrap()],
+            full_read_interval: NEVER,
+            tail_interval: Duration::from_millis(20),
+            tail_audit_events: false,
+            tail_updated_at: false,
+            page_size: 5000,
+            max_shrink_percent: 20,
+            confirm_after: Duration::from_millis(20),
+            request_timeout: SOON,
+            page_retries: 3,
+            min_backoff: Duration::from_millis(10),
+            max_backoff: Duration::from_millis(50),
+            debounce: Duration::from_millis(10),
+            recheck_after: Vec::new(),
+        }
+    }
+
+    /// Creates `count` routes without destinations, one in each second.
+    fn load(&self, count: usize) -> Vec<RouteGuid> {
+        let mut state = self.capi.state();
+        (0..count)
+            .map(|_| {
+                state.advance(1);
+                let host = format!("host-{}", state.now());
+                let spec = RouteSpec::new(&self.mesh, &host);
+                state.load([spec]).remove(0)
+            })
+            .collect()
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn poll(&self) -> Polling {
+        Polling::start(self.settings())
+    }
+}
+
+fn app(name: &str) -> AppGuid {
+    AppGuid::from(name)
+}
+
+fn web(name: &str) -> Destination {
+    Destination::web(&app(name))
+}
+
+/// A running poller, and what it says.
+struct Polling {
+    updates: mpsc::Receiver<Update>,
+    touched: mpsc::Sender<AppGuid>,
+    undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
+    routes: watch::Receiver<Status>,
+    tail: watch::Receiver<Status>,
+    asked: watch::Receiver<Status>,
+    token: watch::Receiver<Status>,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Polling {
+    fn start(settings: Settings) -> Self {
+        Self::try_start(settings).unwrap()
+    }
+
+    fn try_start(settings: Settings) -> Result<Self, Error> {
+        let mut feeds = Feeds::new(&mut Registry::default());
+        let [routes, tail, processes, token] =
+            ["routes", "tail", "processes", "token"].map(|name| feeds.register(name, NEVER));
+        let readiness = Readiness::default();
+        let (sender, updates) = mpsc::channel(1024);
+        let (touched, touched_apps) = mpsc::channel(16);
+        let undescribed = watch::Sender::default();
+        let statuses = [&routes, &tail, &processes, &token].map(Feed::status);
+        let [routes_status, tail_status, processes_status, token_status] = statuses;
+        let io = Io {
+            updates: sender,
+            touched_apps,
+            undescribed: undescribed.subscribe(),
+            routes,
+            tail,
+            processes,
+            token,
+            synced: Some(readiness.gate("routes")),
+        };
+        let shutdown = CancellationToken::new();
+        let poller = Poller::new(settings, io)?;
+        let task = tokio::spawn(poller.run(shutdown.clone()));
+        Ok(Self {
+            updates,
+            touched,
+            undescribed,
+            routes: routes_status,
+            tail: tail_status,
+            asked: processes_status,
+            token: token_status,
+            readiness,
+            shutdown,
+            task,
+        })
+    }
+
+    async fn update(&mut self) -> Update {
+        soon(self.updates.recv()).await.expect("the poller runs")
+    }
+
+    /// The next full read, by hostname and path.
+    async fn all_routes(&mut self) -> BTreeMap<String, Route> {
+        match self.update().await {
+            Update::AllRoutes(routes) => by_name(routes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next change.
+    async fn changed(&mut self) -> (BTreeMap<String, Route>, Vec<RouteGuid>) {
+        match self.update().await {
+            Update::Routes { current, gone } => (by_name(current), gone),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until the full reads fail in this way; what the problem says.
+    async fn problem(&mut self, kind: &str) -> String {
+        problem(&mut self.routes, kind).await
+    }
+
+    async fn problem_is_over(&mut self) {
+        let is_well = |status: &Status| status.problem.is_none();
+        soon(self.routes.wait_for(is_well)).await.unwrap();
+    }
+
+    fn has_sent_nothing(&mut self) -> bool {
+        matches!(
+            self.updates.try_recv(),
+            Err(mpsc::error::TryRecvError::Empty)
+        )
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        soon(self.task).await.unwrap();
+    }
+}
+
+async fn problem(status: &mut watch::Receiver<Status>, kind: &str) -> String {
+    let has_kind = |status: &Status| {
+        let problem = status.problem.as_ref();
+        problem.is_some_and(|problem| problem.kind == kind)
+    };
+    let last = status.clone();
+    let status = tokio::time::timeout(SOON, status.wait_for(has_kind)).await;
+    let status = status.unwrap_or_else(|_| panic!("{:?} is no {kind}", last.borrow().problem));
+    status.unwrap().problem.as_ref().unwrap().message.clone()
+}
+
+fn by_name(routes: Vec<Route>) -> BTreeMap<String, Route> {
+    let count = routes.len();
+    let routes: BTreeMap<_, _> = routes
+        .into_iter()
+        .map(|route| (format!("{}{}", route.host, route.path), route))
+        .collect();
+    assert_eq!(routes.len(), count, "every route is there once");
+    routes
+}
+
+fn guids(routes: &BTreeMap<String, Route>) -> BTreeSet<RouteGuid> {
+    routes.values().map(|route| route.guid.clone()).collect()
+}

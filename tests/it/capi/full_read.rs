@@ -1,0 +1,423 @@
+//! What a full read finds, and that it loses nothing.
+
+use copilot::model::{Destination as ModelDestination, ProcessType, Protocol, Workload};
+use serde_json::json;
+
+use super::*;
+
+/// One route of each kind.
+fn routes_of_every_kind(foundation: &Foundation) -> Vec<RouteSpec> {
+    let mesh = &foundation.mesh;
+    let [internal, tcp] = [
+        ("apps.internal", DomainKind::Internal),
+        ("tcp.example.com", DomainKind::Tcp),
+    ]
+    .map(|(name, kind)| foundation.capi.state().add_domain(name, kind));
+    let worker = Destination {
+        process_type: "worker".to_owned(),
+        port: 9090,
+        protocol: Protocol::Http2,
+        ..web("a")
+    };
+    let weighted = |name, weight| Destination {
+        weight: Some(weight),
+        ..web(name)
+    };
+    let with_options = |host, options| RouteSpec {
+        options,
+        ..RouteSpec::new(mesh, host)
+    };
+    let hash = json!({"loadbalancing": "hash", "hash_header": "x", "hash_balance": "1.5"});
+    vec![
+        RouteSpec::new(mesh, "plain").to(web("a")),
+        RouteSpec::new(mesh, "").to(web("a")),
+        RouteSpec::new(mesh, "*"),
+        RouteSpec::new(mesh, "plain").path("/Sub").to(web("b")),
+        RouteSpec::new(mesh, "Upper_Case"),
+        RouteSpec::new(mesh, "shared")
+            .to(worker)
+            .to(web("b"))
+            .to(web("a")),
+        RouteSpec::new(mesh, "weighted")
+            .to(weighted("a", 61))
+            .to(weighted("b", 39)),
+        RouteSpec::new(&internal, "inner").to(web("a")),
+        RouteSpec::new(&foundation.other, "elsewhere").to(web("a")),
+        with_options("old-row", None),
+        with_options("hashed", Some(hash)),
+        RouteSpec {
+            port: Some(1024),
+            ..RouteSpec::new(&tcp, "")
+        },
+    ]
+}
+
+fn destination(name: &str, process_type: &str, port: u16, weight: Option<u32>) -> ModelDestination {
+    ModelDestination {
+        workload: Workload {
+            app: app(name),
+            process_type: ProcessType::from(process_type),
+        },
+        port,
+        weight,
+        protocol: Protocol::Http1,
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_route_is_read_as_what_it_is() {
+    let foundation = Foundation::new().await;
+    let specs = routes_of_every_kind(&foundation);
+    foundation.capi.state().load(specs);
+    let mut settings = foundation.settings();
+    settings.domains.push("*.internal".parse().unwrap());
+    let mut polling = Polling::start(settings);
+    let routes = polling.all_routes().await;
+
+    let names: Vec<_> = routes.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "*.mesh.example.com",
+            "hashed.mesh.example.com",
+            "inner.apps.internal",
+            "mesh.example.com",
+            "old-row.mesh.example.com",
+            "plain.mesh.example.com",
+            "plain.mesh.example.com/Sub",
+            "shared.mesh.example.com",
+            "upper_case.mesh.example.com",
+            "weighted.mesh.example.com",
+        ]
+    );
+    assert!(routes["inner.apps.internal"].internal);
+    assert!(!routes["mesh.example.com"].internal);
+    assert_eq!(routes["mesh.example.com"].created_at, 1_704_067_200);
+    let worker = ModelDestination {
+        protocol: Protocol::Http2,
+        ..destination("a", "worker", 9090, None)
+    };
+    assert_eq!(
+        routes["shared.mesh.example.com"].destinations.as_slice(),
+        [
+            destination("a", "web", 8080, None),
+            worker,
+            destination("b", "web", 8080, None),
+        ]
+    );
+    assert_eq!(
+        routes["weighted.mesh.example.com"].destinations.as_slice(),
+        [
+            destination("a", "web", 8080, Some(61)),
+            destination("b", "web", 8080, Some(39)),
+        ]
+    );
+    soon(polling.readiness.ready()).await;
+    polling.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_of_the_api_says_who_it_is() {
+    let foundation = Foundation::new().await;
+    let mut polling = foundation.poll();
+    polling.all_routes().await;
+    let request = &foundation.capi.requests(Endpoint::Routes)[0];
+    assert!(request.user_agent.starts_with("copilot/"));
+    assert_eq!(
+        request.parameter("domain_guids"),
+        Some(foundation.mesh.to_string().as_str())
+    );
+}
+
+#[tokio::test]
+async fn routes_deleted_between_two_pages_hide_no_others() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(25);
+    let deleted = routes[..3].to_vec();
+    foundation.capi.before(Endpoint::Routes, 1, move |state| {
+        for route in &deleted {
+            state.delete_route_silently(route);
+        }
+    });
+    let settings = Settings {
+        page_size: 10,
+        ..foundation.settings()
+    };
+    let read = Polling::start(settings).all_routes().await;
+    let live: BTreeSet<_> = routes[3..].iter().cloned().collect();
+    assert!(guids(&read).is_superset(&live));
+}
+
+#[tokio::test]
+async fn more_routes_in_one_second_than_a_page_holds_are_all_read() {
+    let foundation = Foundation::new().await;
+    let mut routes = foundation.load(3);
+    let specs = (0..35).map(|at| RouteSpec::new(&foundation.mesh, &format!("bulk-{at}")));
+    routes.extend(foundation.capi.state().load(specs));
+    routes.extend(foundation.load(0));
+    let first = routes[3].clone();
+    foundation.capi.before(Endpoint::Routes, 2, move |state| {
+        state.delete_route_silently(&first);
+    });
+    let settings = Settings {
+        page_size: 10,
+        ..foundation.settings()
+    };
+    let read = Polling::start(settings).all_routes().await;
+    let live = routes.iter().filter(|route| **route != routes[3]);
+    assert!(guids(&read).is_superset(&live.cloned().collect()));
+}
+
+#[tokio::test]
+async fn a_limit_on_total_results_does_not_end_the_read() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(45);
+    foundation.capi.state().max_total_results = Some(15);
+    let settings = Settings {
+        page_size: 10,
+        ..foundation.settings()
+    };
+    let read = Polling::start(settings).all_routes().await;
+    assert_eq!(read.len(), routes.len());
+}
+
+#[tokio::test]
+async fn an_invalid_route_is_left_out_alone_and_named() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(3);
+    foundation.capi.state().spoil(&routes[1]);
+    let mut polling = foundation.poll();
+    let read = polling.all_routes().await;
+    assert_eq!(read.len(), 2);
+    let named = soon(polling.routes.wait_for(|status| !status.dropped.is_empty()));
+    let dropped = named.await.unwrap().dropped.clone();
+    assert_eq!(dropped[&routes[1].to_string()].reason, "malformed");
+}
+
+#[tokio::test]
+async fn a_domain_that_does_not_exist_is_named_and_the_others_are_served() {
+    let foundation = Foundation::new().await;
+    foundation.load(1);
+    let mut settings = foundation.settings();
+    settings.domains.push("gone.example.com".parse().unwrap());
+    let mut polling = Polling::start(settings);
+    assert_eq!(polling.all_routes().await.len(), 1);
+    let dropped = polling.routes.borrow().dropped.clone();
+    assert_eq!(dropped["gone.example.com"].reason, "missing_domain");
+}
+
+#[tokio::test]
+async fn a_suffix_pattern_finds_its_domains_page_by_page() {
+    let foundation = Foundation::new().await;
+    {
+        let mut state = foundation.capi.state();
+        for at in 0..7 {
+            let domain = state.add_domain(&format!("d{at}.example.org"), DomainKind::Http);
+            state.load([RouteSpec::new(&domain, "a")]);
+        }
+    }
+    let settings = Settings {
+        domains: vec!["*.example.org".parse().unwrap()],
+        page_size: 2,
+        ..foundation.settings()
+    };
+    let routes = Polling::start(settings).all_routes().await;
+    assert_eq!(routes.len(), 7);
+    assert!(routes.contains_key("a.d6.example.org"));
+}
+
+#[tokio::test]
+async fn more_domains_than_fit_into_a_url_are_read_in_several_walks() {
+    let foundation = Foundation::new().await;
+    {
+        let mut state = foundation.capi.state();
+        for at in 0..200 {
+            let domain = state.add_domain(&format!("d{at}.example.org"), DomainKind::Http);
+            state.load([RouteSpec::new(&domain, "a")]);
+        }
+    }
+    let settings = Settings {
+        domains: vec!["*.example.org".parse().unwrap()],
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
+    assert_eq!(polling.all_routes().await.len(), 200);
+    let asked = foundation.capi.requests(Endpoint::Routes);
+    let domains = asked
+        .iter()
+        .filter_map(|request| request.parameter("domain_guids"));
+    let counts: Vec<_> = domains.map(|guids| guids.split(',').count()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 200);
+    assert!(counts.iter().all(|count| *count <= 180), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_read_that_shrinks_to_nothing_is_held_until_a_second_one_confirms_it() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(10);
+    let settings = Settings {
+        full_read_interval: Duration::from_millis(20),
+        confirm_after: NEVER,
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
+    assert_eq!(polling.all_routes().await.len(), 10);
+    for route in &routes {
+        foundation.capi.state().delete_route_silently(route);
+    }
+    let message = polling.problem("implausible_shrink").await;
+    assert!(message.contains("10 of 10"), "{message}");
+    while let Ok(update) = polling.updates.try_recv() {
+        assert!(matches!(update, Update::AllRoutes(routes) if routes.len() == 10));
+    }
+    polling.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_read_confirms_that_routes_are_gone() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(10);
+    let settings = Settings {
+        full_read_interval: Duration::from_millis(20),
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
+    assert_eq!(polling.all_routes().await.len(), 10);
+    for route in &routes[1..] {
+        foundation.capi.state().delete_route_silently(route);
+    }
+    while polling.all_routes().await.len() > 1 {}
+    polling.problem_is_over().await;
+}
+
+#[tokio::test]
+async fn an_empty_page_in_passing_empties_nothing() {
+    let foundation = Foundation::new().await;
+    foundation.load(10);
+    let settings = Settings {
+        full_read_interval: Duration::from_millis(20),
+        ..foundation.settings()
+    };
+    foundation.capi.inject(Endpoint::Routes, 1, 1, Fault::Empty);
+    let mut polling = Polling::start(settings);
+    assert_eq!(polling.all_routes().await.len(), 10);
+    polling.problem("implausible_shrink").await;
+    assert_eq!(polling.all_routes().await.len(), 10);
+}
+
+#[tokio::test]
+async fn routes_that_turn_unreadable_by_the_dozen_stay() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(40);
+    let settings = Settings {
+        full_read_interval: Duration::from_millis(20),
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
+    assert_eq!(polling.all_routes().await.len(), 40);
+    for route in &routes[..20] {
+        foundation.capi.state().spoil(route);
+    }
+    polling.problem("unreadable").await;
+    let asked = foundation.capi.count(Endpoint::Routes);
+    soon(foundation.capi.requested(Endpoint::Routes, asked + 4)).await;
+    while let Ok(update) = polling.updates.try_recv() {
+        assert!(matches!(update, Update::AllRoutes(routes) if routes.len() == 40));
+    }
+}
+
+#[tokio::test]
+async fn a_first_read_of_nothing_counts_when_a_second_one_confirms_it() {
+    let foundation = Foundation::new().await;
+    let mut polling = foundation.poll();
+    assert!(polling.all_routes().await.is_empty());
+    assert_eq!(foundation.capi.count(Endpoint::Domains), 2);
+    polling.problem_is_over().await;
+}
+
+#[tokio::test]
+async fn a_first_read_of_an_empty_page_in_passing_is_not_served() {
+    let foundation = Foundation::new().await;
+    foundation.load(3);
+    foundation.capi.inject(Endpoint::Routes, 0, 1, Fault::Empty);
+    assert_eq!(foundation.poll().all_routes().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_first_read_that_misses_a_domain_waits_for_another_and_says_so() {
+    let foundation = Foundation::new().await;
+    foundation.load(3);
+    let mut settings = foundation.settings();
+    settings.domains.push("late.example.com".parse().unwrap());
+    foundation.capi.before(Endpoint::Domains, 1, |state| {
+        let late = state.add_domain("late.example.com", DomainKind::Http);
+        state.load([RouteSpec::new(&late, "a")]);
+    });
+    let mut polling = Polling::start(settings);
+    let message = polling.problem("unconfirmed").await;
+    assert!(message.contains("late.example.com"), "{message}");
+    assert_eq!(polling.all_routes().await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_first_read_of_unreadable_rows_is_not_served() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(40);
+    for route in &routes[..20] {
+        foundation.capi.state().spoil(route);
+    }
+    let settings = Settings {
+        full_read_interval: Duration::from_millis(20),
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
+    polling.problem("unreadable").await;
+    soon(foundation.capi.requested(Endpoint::Routes, 4)).await;
+    assert!(polling.has_sent_nothing());
+    assert_eq!(
+        polling.routes.borrow().dropped.len(),
+        20,
+        "named all the same"
+    );
+}
+
+#[tokio::test]
+async fn two_reads_that_lose_different_routes_confirm_nothing() {
+    let foundation = Foundation::new().await;
+    let routes = foundation.load(10);
+    let settings = Settings {
+        full_read_interval: Duration::from_millis(20),
+        ..foundation.settings()
+    };
+    // The reads see different thirds, as from replicas that lag differently.
+    for (at, spoilt) in [(1, 0..3), (2, 3..6), (3, 0..0)] {
+        let routes = routes.clone();
+        foundation.capi.before(Endpoint::Routes, at, move |state| {
+            for route in &routes {
+                state.change(route, |_| {});
+            }
+            for route in &routes[spoilt] {
+                state.spoil(route);
+            }
+        });
+    }
+    let mut polling = Polling::start(settings);
+    for _ in 0..2 {
+        assert_eq!(polling.all_routes().await.len(), 10);
+    }
+}
+
+#[tokio::test]
+async fn every_page_has_the_configured_size() {
+    let foundation = Foundation::new().await;
+    foundation.load(60);
+    let settings = Settings {
+        page_size: 7,
+        ..foundation.settings()
+    };
+    let read = Polling::start(settings).all_routes().await;
+    assert_eq!(read.len(), 60);
+    for request in foundation.capi.requests(Endpoint::Routes) {
+        assert_eq!(request.parameter("per_page"), Some("7"));
+    }
+}
