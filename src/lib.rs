@@ -19,6 +19,7 @@ pub mod snapshot;
 pub mod table;
 
 pub mod istio;
+pub mod mcp;
 
 pub mod publisher;
 

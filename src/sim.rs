@@ -6,3 +6,4 @@ pub mod bbs;
 pub mod capi;
 pub mod foundation;
 pub mod pki;
+pub mod sink;

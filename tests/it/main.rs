@@ -9,5 +9,6 @@
 mod bbs;
 mod capi;
 mod layers;
+mod mcp;
 mod publisher;
 mod wire;

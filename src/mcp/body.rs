@@ -1,0 +1,263 @@
+//! A response's bytes: a gRPC frame of the stream's own header fields and the collection's shared chunks.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Frame;
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+use super::{connection::Response, metrics::Metrics, subscription::Content};
+use crate::{proto::istio::mcp::v1alpha1::Resources, snapshot::Collection};
+
+/// gRPC's prefix of a message: a byte for the compression, four for the length.
+const PREFIX: usize = 5;
+
+/// A response as the pieces to send: the header and then the resources, which are in the collection's encoding
+/// already. Protobuf allows any order of fields, so a response is the concatenation of the two.
+#[derive(Debug)]
+pub(super) struct Frames {
+    len: u32,
+    head: Option<Bytes>,
+    rest: Rest,
+}
+
+#[derive(Debug)]
+enum Rest {
+    Full(Arc<Collection>, usize),
+    Delta(std::vec::IntoIter<Bytes>),
+}
+
+impl Frames {
+    /// The frame of a response; `None` if it is longer than the 4 GiB that a gRPC message can have.
+    pub(super) fn new(response: Response) -> Option<Self> {
+        let (resources_len, rest, removed_resources) = match response.content {
+            Content::Full(collection) => {
+                let len = collection.encoded_len();
+                (len, Rest::Full(collection, 0), Vec::new())
+            }
+            Content::Delta { changed, removed } => {
+                let len = changed.iter().map(Bytes::len).sum();
+                (len, Rest::Delta(changed.into_iter()), removed)
+            }
+        };
+        let header = Resources {
+            system_version_info: response.version.to_string(),
+            collection: response.collection.as_ref().to_owned(),
+            nonce: response.nonce.to_string(),
+            incremental: response.incremental,
+            removed_resources,
+            resources: Vec::new(),
+        };
+        let header_len = header.encoded_len();
+        let len = u32::try_from(header_len + resources_len).ok()?;
+        let mut head = BytesMut::with_capacity(PREFIX + header_len);
+        head.put_u8(0);
+        head.put_u32(len);
+        header
+            .encode(&mut head)
+            .expect("a BytesMut takes all that is written");
+        Some(Self {
+            len,
+            head: Some(head.freeze()),
+            rest,
+        })
+    }
+
+    /// Bytes of the message.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.head.take().or_else(|| match &mut self.rest {
+            Rest::Full(collection, index) => {
+                let chunk = collection.chunk(*index)?;
+                *index += 1;
+                Some(chunk.clone())
+            }
+            Rest::Delta(resources) => resources.next(),
+        })
+    }
+}
+
+/// The body of a stream. It holds one response and takes the next when that is sent, so a slow peer costs no memory.
+#[derive(Debug)]
+pub(super) struct Body {
+    current: Option<Frames>,
+    responses: mpsc::Receiver<Frames>,
+    /// How the stream ends; heeded between two messages.
+    end: oneshot::Receiver<Status>,
+    ended: bool,
+    metrics: Arc<Metrics>,
+}
+
+impl Body {
+    /// A body that sends `responses` until there is an `end`.
+    pub(super) fn new(
+        responses: mpsc::Receiver<Frames>,
+        end: oneshot::Receiver<Status>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            current: None,
+            responses,
+            end,
+            ended: false,
+            metrics,
+        }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<HeaderMap> {
+        let status = ready!(Pin::new(&mut self.end).poll(cx))
+            .unwrap_or_else(|_| Status::internal("the stream's task is gone"));
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(match status.add_header(&mut trailers) {
+            Ok(()) => trailers,
+            // Only metadata can fail, and we attach none.
+            Err(_) => HeaderMap::new(),
+        })
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            if let Some(bytes) = self.current.as_mut().and_then(Iterator::next) {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            self.current = None;
+            if let Poll::Ready(trailers) = self.poll_end(cx) {
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            match ready!(self.responses.poll_recv(cx)) {
+                Some(frames) => self.current = Some(frames),
+                // The sender goes only with, or after, the end.
+                None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if self.current.is_some() {
+            self.metrics.send_failed();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::{
+        mcp::sinks::Sinks, proto::istio::networking::v1alpha3::VirtualService, snapshot::Encoded,
+    };
+
+    fn collection() -> Arc<Collection> {
+        let edits = (0..1000).map(|n| {
+            let name = format!("{n:04}");
+            let encoded = Encoded::new(&name, 0, &VirtualService::default());
+            (name.into(), Some(encoded))
+        });
+        Arc::new(Collection::default().edited(edits.collect()))
+    }
+
+    fn response(content: Content, incremental: bool) -> Response {
+        Response {
+            collection: "some/collection".into(),
+            version: collection().version(),
+            nonce: 7,
+            incremental,
+            content,
+            unknown: false,
+        }
+    }
+
+    fn decoded(frames: &[Bytes]) -> Resources {
+        let message = frames.concat();
+        let (prefix, message) = message.split_at(PREFIX);
+        assert_eq!(prefix[0], 0, "not compressed");
+        let len = u32::from_be_bytes(prefix[1..].try_into().unwrap());
+        assert_eq!(len as usize, message.len());
+        Resources::decode(message).unwrap()
+    }
+
+    #[test]
+    fn a_full_response_is_a_header_and_the_collections_own_bytes() {
+        let collection = collection();
+        let frames: Vec<_> = Frames::new(response(Content::Full(collection.clone()), false))
+            .unwrap()
+            .collect();
+        let sent = frames[1..].iter().map(|frame| frame.as_ptr());
+        assert!(sent.eq(collection.chunks().map(|chunk| chunk.as_ptr())));
+        let decoded = decoded(&frames);
+        assert_eq!(decoded.collection, "some/collection");
+        assert_eq!(
+            decoded.system_version_info,
+            collection.version().to_string()
+        );
+        assert_eq!(decoded.nonce, "7");
+        assert_eq!(decoded.resources.len(), 1000);
+        assert!(!decoded.incremental);
+    }
+
+    #[test]
+    fn a_delta_is_slices_of_the_collections_own_bytes() {
+        let collection = collection();
+        let changed = collection.get("0500").unwrap().bytes;
+        let content = Content::Delta {
+            changed: vec![changed.clone()],
+            removed: vec!["gone".to_owned()],
+        };
+        let frames: Vec<_> = Frames::new(response(content, true)).unwrap().collect();
+        assert_eq!(frames[1].as_ptr(), changed.as_ptr());
+        let decoded = decoded(&frames);
+        assert_eq!(decoded.resources.len(), 1);
+        assert_eq!(decoded.removed_resources, ["gone"]);
+        assert!(decoded.incremental);
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_the_message_that_is_being_sent() {
+        use http_body_util::BodyExt as _;
+
+        let metrics = Metrics::new(&mut Registry::default(), Sinks::default());
+        let (responses, outgoing) = mpsc::channel(1);
+        let (end, ended) = oneshot::channel();
+        let mut body = Body::new(outgoing, ended, Arc::new(metrics));
+        let frames = Frames::new(response(Content::Full(collection()), false)).unwrap();
+        responses.send(frames).await.unwrap();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        end.send(Status::unavailable("enough")).unwrap();
+        let rest = body.collect().await.unwrap();
+        let trailers = rest.trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "14");
+        assert_eq!(trailers["grpc-message"], "enough");
+        let resources = decoded(&[first, rest.to_bytes()]).resources;
+        assert_eq!(resources.len(), 1000);
+    }
+}

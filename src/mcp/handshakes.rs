@@ -1,0 +1,111 @@
+//! What becomes of handshakes: each failure is counted, and an address that begins to fail is named.
+
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+
+use tracing::{debug, info, warn};
+
+use super::metrics::Metrics;
+use crate::{
+    feed::chain,
+    tls::{Connection, FailedHandshake, Handshake, HandshakeError},
+};
+
+/// Most addresses that are remembered. With more, the first of them are named again, which is noise and no harm.
+const REMEMBERED: usize = 64;
+
+/// The handshakes of all peers.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    metrics: Arc<Metrics>,
+    failing: Failing,
+}
+
+impl Handshakes {
+    /// No handshakes yet.
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            failing: Failing::default(),
+        }
+    }
+
+    /// The connection, if there is one.
+    pub(super) fn conclude(&mut self, handshake: Handshake) -> Option<Connection> {
+        match handshake {
+            Ok(connection) => {
+                let address = connection.peer.address;
+                if self.failing.ends(address.ip()) {
+                    info!(%address, "TLS handshakes succeed again");
+                }
+                Some(connection)
+            }
+            Err(FailedHandshake { address, error }) => {
+                self.metrics.handshake_failed(error.kind());
+                // A peer that only comes and goes is the health check of a load balancer, more often than not.
+                let is_news =
+                    !matches!(error, HandshakeError::Io(_)) && self.failing.begins(address.ip());
+                let error = chain(&error);
+                if is_news {
+                    warn!(%address, error, "TLS handshakes fail");
+                } else {
+                    debug!(%address, error, "TLS handshake failed");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The addresses whose last handshake failed, the latest to begin at the end.
+#[derive(Debug, Default)]
+struct Failing(VecDeque<IpAddr>);
+
+impl Failing {
+    /// Remembers a failure; whether it is the first of its address.
+    fn begins(&mut self, ip: IpAddr) -> bool {
+        if self.0.contains(&ip) {
+            return false;
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(ip);
+        true
+    }
+
+    /// Forgets an address; whether it had failed.
+    fn ends(&mut self, ip: IpAddr) -> bool {
+        let index = self.0.iter().position(|known| *known == ip);
+        index.and_then(|index| self.0.remove(index)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(n: u8) -> IpAddr {
+        [10, 0, 0, n].into()
+    }
+
+    #[test]
+    fn an_address_begins_to_fail_once_until_it_succeeds() {
+        let mut failing = Failing::default();
+        assert!(!failing.ends(ip(1)));
+        assert!(failing.begins(ip(1)) && failing.begins(ip(2)));
+        assert!(!failing.begins(ip(1)));
+        assert!(failing.ends(ip(1)) && !failing.ends(ip(1)));
+        assert!(failing.begins(ip(1)));
+    }
+
+    #[test]
+    fn only_so_many_addresses_are_remembered() {
+        let mut failing = Failing::default();
+        for n in 0..=64 {
+            assert!(failing.begins(ip(n)));
+        }
+        assert_eq!(failing.0.len(), REMEMBERED);
+        assert!(!failing.begins(ip(1)));
+        assert!(failing.begins(ip(0)), "the oldest had to go");
+    }
+}

@@ -1,0 +1,267 @@
+//! The open streams: who may have one, and what operators see of them.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Instant, SystemTime},
+};
+
+use serde::{Serialize, Serializer};
+use tonic::Status;
+
+use super::{
+    Limits,
+    connection::Connection,
+    subscription::{Subscription, Tally},
+};
+use crate::tls::Peer;
+
+/// A stream as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SinkStatus {
+    /// Counts the streams of this process.
+    pub id: u64,
+    /// Where it comes from.
+    pub peer: String,
+    /// The subject alternative names of its own certificate.
+    pub names: Vec<String>,
+    /// What the sink calls itself; nobody checks it.
+    pub node: String,
+    /// Its gRPC library.
+    pub user_agent: String,
+    /// When the stream was opened.
+    #[serde(serialize_with = "timestamp")]
+    pub connected: SystemTime,
+    /// What it asked for, by collection.
+    pub collections: BTreeMap<String, CollectionStatus>,
+}
+
+/// A collection on one stream.
+#[derive(Debug, Clone, Serialize)]
+pub struct CollectionStatus {
+    /// Whether its sink takes deltas.
+    pub incremental: bool,
+    /// The version sent last.
+    pub sent_version: Option<String>,
+    /// The version acknowledged last.
+    pub acked_version: Option<String>,
+    /// The response that waits for its answer.
+    pub pending: Option<PendingStatus>,
+    /// The last answer, if that was a rejection.
+    pub nack: Option<NackStatus>,
+    /// How many responses were sent.
+    pub sent: u64,
+    /// How many of them were acknowledged.
+    pub acks: u64,
+    /// How many of them were rejected.
+    pub nacks: u64,
+}
+
+/// A response without an answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct PendingStatus {
+    /// Its nonce.
+    pub nonce: String,
+    /// When it was sent.
+    #[serde(serialize_with = "timestamp")]
+    pub since: SystemTime,
+}
+
+/// Why a sink rejected a response, in its own words.
+#[derive(Debug, Clone, Serialize)]
+pub struct NackStatus {
+    /// The gRPC code.
+    pub code: i32,
+    /// The message.
+    pub message: String,
+}
+
+fn timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+fn system_time(instant: Instant) -> SystemTime {
+    SystemTime::now() - instant.elapsed()
+}
+
+impl CollectionStatus {
+    fn new(subscription: &Subscription) -> Self {
+        let tally = &subscription.tally;
+        Self {
+            incremental: subscription.incremental,
+            sent_version: tally.sent_version.as_ref().map(ToString::to_string),
+            acked_version: tally.acked_version.as_ref().map(ToString::to_string),
+            pending: subscription.pending().map(|pending| PendingStatus {
+                nonce: pending.nonce.to_string(),
+                since: system_time(pending.sent),
+            }),
+            nack: tally.nack.as_ref().map(|(code, message)| NackStatus {
+                code: *code,
+                message: message.clone(),
+            }),
+            sent: tally.sent,
+            acks: tally.acks,
+            nacks: tally.nacks,
+        }
+    }
+}
+
+/// A stream in numbers, over all of its collections.
+#[derive(Debug)]
+pub(super) struct StreamTotals {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) sent: u64,
+    pub(super) acks: u64,
+    pub(super) nacks: u64,
+    /// When the oldest response was sent that waits for its answer.
+    pub(super) oldest_pending: Option<Instant>,
+}
+
+/// Every open stream. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Sinks(Arc<Streams>);
+
+#[derive(Debug, Default)]
+struct Streams {
+    next_id: AtomicU64,
+    open: Mutex<BTreeMap<u64, Arc<Stream>>>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    peer: Peer,
+    user_agent: String,
+    connected: Instant,
+    connection: Mutex<Connection>,
+}
+
+impl Sinks {
+    /// Every open stream, the oldest first.
+    pub fn list(&self) -> Vec<SinkStatus> {
+        // Cloned, so that a stream is never locked under the lock of all.
+        let open = self.open().clone();
+        open.iter().map(|(id, stream)| stream.status(*id)).collect()
+    }
+
+    /// What was sent and answered on every open stream.
+    pub(super) fn totals(&self) -> Vec<StreamTotals> {
+        let open = self.open().clone();
+        open.iter().map(|(id, stream)| stream.totals(*id)).collect()
+    }
+
+    /// Takes in a stream, if the limits allow another one.
+    pub(super) fn admit(
+        &self,
+        peer: Peer,
+        user_agent: String,
+        limits: &Limits,
+    ) -> Result<Sink, Status> {
+        let mut open = self.open();
+        exhausted(open.len() >= limits.streams_total, "streams are open")?;
+        let same = open
+            .values()
+            .filter(|stream| stream.peer.address.ip() == peer.address.ip())
+            .count();
+        exhausted(
+            same >= limits.streams_per_peer,
+            format_args!("streams of {} are open", peer.address.ip()),
+        )?;
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        let stream = Arc::new(Stream {
+            peer,
+            user_agent,
+            connected: Instant::now(),
+            connection: Mutex::default(),
+        });
+        open.insert(id, stream.clone());
+        drop(open);
+        Ok(Sink {
+            id,
+            stream,
+            sinks: self.clone(),
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Stream>>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn exhausted(is: bool, what: impl Display) -> Result<(), Status> {
+    if is {
+        return Err(Status::resource_exhausted(format!("too many {what}")));
+    }
+    Ok(())
+}
+
+impl Stream {
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn totals(&self, id: u64) -> StreamTotals {
+        let connection = self.connection();
+        let sum = |count: fn(&Tally) -> u64| {
+            let subscriptions = connection.subscriptions();
+            subscriptions.map(|(_, one)| count(&one.tally)).sum()
+        };
+        StreamTotals {
+            id,
+            peer: self.peer.address,
+            sent: sum(|tally| tally.sent),
+            acks: sum(|tally| tally.acks),
+            nacks: sum(|tally| tally.nacks),
+            oldest_pending: connection.oldest_pending(),
+        }
+    }
+
+    fn status(&self, id: u64) -> SinkStatus {
+        let connection = self.connection();
+        SinkStatus {
+            id,
+            peer: self.peer.address.to_string(),
+            names: self.peer.names.to_vec(),
+            node: connection.node().to_owned(),
+            user_agent: self.user_agent.clone(),
+            connected: system_time(self.connected),
+            collections: connection
+                .subscriptions()
+                .map(|(name, subscription)| (name.to_owned(), CollectionStatus::new(subscription)))
+                .collect(),
+        }
+    }
+}
+
+/// A place among the open streams; given up when dropped.
+#[derive(Debug)]
+pub(super) struct Sink {
+    id: u64,
+    stream: Arc<Stream>,
+    sinks: Sinks,
+}
+
+impl Sink {
+    /// The stream's state. Only its own task changes it; others read it now and then, for a moment.
+    pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.stream.connection()
+    }
+
+    /// The stream's number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.sinks.open().remove(&self.id);
+    }
+}

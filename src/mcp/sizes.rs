@@ -1,0 +1,96 @@
+//! Watches the size of full responses against what sinks accept.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Limits;
+use crate::snapshot::{self, Snapshot};
+
+/// How many thresholds each collection is over.
+#[derive(Debug, Default)]
+struct Sizes {
+    levels: BTreeMap<&'static str, usize>,
+}
+
+/// Follows the snapshots until `shutdown`.
+///
+/// A Pilot drops the stream of a response beyond its limit, reconnects and gets the same again: for ever, and the
+/// server sees only that the peer has left. So the size itself has to be said.
+pub(super) async fn watch(
+    mut snapshots: snapshot::Receiver,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) {
+    let mut sizes = Sizes::default();
+    snapshots.mark_changed();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = snapshots.changed() => if changed.is_err() { return },
+        }
+        let snapshot = snapshots.borrow_and_update().clone();
+        if let Some(snapshot) = snapshot {
+            sizes.observe(&snapshot, &limits.message_warning_bytes);
+        }
+    }
+}
+
+impl Sizes {
+    fn observe(&mut self, snapshot: &Snapshot, thresholds: &[usize]) {
+        for (name, collection) in snapshot.iter() {
+            let (bytes, resources) = (collection.encoded_len(), collection.len());
+            let level = thresholds.iter().filter(|limit| bytes > **limit).count();
+            let before = self.levels.insert(name, level).unwrap_or_default();
+            if level == before {
+                continue;
+            }
+            let limit = thresholds[level.max(before) - 1];
+            if level > before {
+                warn!(
+                    collection = name,
+                    bytes,
+                    resources,
+                    limit,
+                    "response exceeds what sinks may accept; see --mcpMaxMsgSize"
+                );
+            } else {
+                info!(
+                    collection = name,
+                    bytes, resources, limit, "response is below the limit again"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        proto::istio::networking::v1alpha3::VirtualService,
+        snapshot::{Collection, Encoded},
+    };
+
+    const NAME: &str = "istio/networking/v1alpha3/virtualservices";
+
+    fn snapshot(resources: usize) -> Snapshot {
+        let edits = (0..resources).map(|n| {
+            let name = format!("name-{n}");
+            let encoded = Encoded::new(&name, 0, &VirtualService::default());
+            (name.into(), Some(encoded))
+        });
+        let collection = Collection::default().edited(edits.collect());
+        Snapshot::new([(NAME, Arc::new(collection))].into())
+    }
+
+    #[test]
+    fn a_level_rises_and_falls_with_the_size() {
+        let mut sizes = Sizes::default();
+        for (resources, level) in [(0, 0), (2, 0), (20, 1), (200, 2), (2, 0)] {
+            sizes.observe(&snapshot(resources), &[1000, 10_000]);
+            assert_eq!(sizes.levels[NAME], level, "of {resources} resources");
+        }
+    }
+}

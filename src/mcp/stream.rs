@@ -1,0 +1,236 @@
+//! The task of one stream: hears its sink, follows the snapshots, and sends what is due.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::{
+    Limits,
+    body::Frames,
+    bucket::Bucket,
+    collections::{self, OTHER},
+    connection::Event,
+    io::Caller,
+    metrics::Metrics,
+    sinks::Sink,
+};
+use crate::{proto::istio::mcp::v1alpha1::RequestResources, snapshot};
+
+/// How long a peer may take to read the end of its stream before its connection is cut.
+pub(super) const GRACE: Duration = Duration::from_secs(3);
+
+/// Sinks reconnect after it, to this process's successor or to another replica.
+const SHUTDOWN: &str = "copilot is shutting down";
+
+/// One stream.
+pub(super) struct Stream {
+    pub(super) sink: Sink,
+    pub(super) caller: Caller,
+    pub(super) limits: Arc<Limits>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Holds one response: the next is made when that one is on its way, from the state that is newest then.
+    pub(super) responses: mpsc::Sender<Frames>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Stream {
+    /// Serves the stream, then tells the sink how it ended.
+    pub(super) async fn run(
+        self,
+        requests: Streaming<RequestResources>,
+        snapshots: snapshot::Receiver,
+        end: oneshot::Sender<Status>,
+    ) {
+        let (id, address) = (self.sink.id(), self.caller.peer.address);
+        info!(id, %address, names = ?self.caller.peer.names, "stream opened");
+        let status = self.serve(requests, snapshots).await;
+        info!(id, %address, code = ?status.code(), reason = status.message(), "stream closed");
+        let Self {
+            sink,
+            caller,
+            responses,
+            metrics,
+            ..
+        } = self;
+        // The place is free before the sink learns that it may come again.
+        drop(sink);
+        // Nobody receives the end when the sink has left already.
+        if end.send(status).is_ok()
+            && tokio::time::timeout(GRACE, responses.closed())
+                .await
+                .is_err()
+        {
+            warn!(id, %address, "connection cut: its peer does not read");
+            metrics.cut();
+            caller.cut.cancel();
+        }
+    }
+
+    async fn serve(
+        &self,
+        mut requests: Streaming<RequestResources>,
+        mut snapshots: snapshot::Receiver,
+    ) -> Status {
+        let mut bucket = Bucket::new(
+            self.limits.requests_per_second,
+            self.limits.request_burst,
+            std::time::Instant::now(),
+        );
+        // The state that is there already counts as new.
+        snapshots.mark_changed();
+        loop {
+            let (is_due, deadline) = self.outlook();
+            let turn = tokio::select! {
+                () = self.shutdown.cancelled() => Err(Status::unavailable(SHUTDOWN)),
+                () = self.responses.closed() => Err(Status::cancelled("the sink has left")),
+                status = expiry(deadline) => Err(status),
+                request = next(&mut requests, &mut bucket) => self.on_request(request),
+                changed = snapshots.changed() => match changed {
+                    Ok(()) => {
+                        self.on_snapshot(&mut snapshots);
+                        Ok(())
+                    }
+                    Err(_) => Err(Status::unavailable(SHUTDOWN)),
+                },
+                Ok(permit) = self.responses.reserve(), if is_due => self.send(permit),
+            };
+            if let Err(status) = turn {
+                return status;
+            }
+        }
+    }
+
+    /// Whether there is something to send, and when the stream ends if nothing happens until then.
+    fn outlook(&self) -> (bool, Option<(Instant, &'static str)>) {
+        let connection = self.sink.connection();
+        let unanswered = self.limits.ack_timeout.and_then(|timeout| {
+            let deadline = connection.oldest_pending()? + timeout;
+            Some((
+                Instant::from_std(deadline),
+                "a response was not acknowledged in time",
+            ))
+        });
+        let aged = self.limits.max_connection_age.map(|age| {
+            (
+                self.caller.connected + age,
+                "the connection has reached its age",
+            )
+        });
+        let deadline = unanswered.into_iter().chain(aged).min_by_key(|(at, _)| *at);
+        (connection.is_due(), deadline)
+    }
+
+    fn on_request(&self, request: Result<Option<RequestResources>, Status>) -> Result<(), Status> {
+        let request = match request {
+            Ok(Some(request)) => request,
+            // The sink has said all that it wanted to.
+            Ok(None) => return Err(Status::ok("")),
+            Err(status) => {
+                self.metrics.receive_failed(&status);
+                return Err(status);
+            }
+        };
+        let collection = request.collection.clone();
+        let now = std::time::Instant::now();
+        let event = self.sink.connection().on_request(request, now);
+        let event = event.map_err(|refusal| {
+            let status = Status::resource_exhausted(refusal.to_string());
+            self.metrics.refused(&status);
+            status
+        })?;
+        self.record(&collection, event, now);
+        Ok(())
+    }
+
+    fn record(&self, collection: &str, event: Event, now: std::time::Instant) {
+        let id = self.sink.id();
+        let label = collections::label(collection);
+        match event {
+            Event::Subscribed | Event::Renewed => debug!(id, collection, "subscribed"),
+            Event::Acked(pending) => {
+                debug!(id, collection, nonce = pending.nonce, "acknowledged");
+                let latency = now.saturating_duration_since(pending.available);
+                self.metrics.acked(label, latency);
+            }
+            Event::Nacked {
+                pending,
+                code,
+                message,
+            } => {
+                let version = pending.collection.version();
+                warn!(id, collection, %version, code, message, "rejected");
+                self.metrics.nacked(label, code);
+            }
+            Event::Stale => {
+                debug!(id, collection, "stale answer");
+                self.metrics.stale();
+            }
+            Event::Ignored => debug!(id, collection, "ignored"),
+        }
+    }
+
+    fn on_snapshot(&self, snapshots: &mut snapshot::Receiver) {
+        if let Some(snapshot) = &*snapshots.borrow_and_update() {
+            self.sink.connection().on_snapshot(snapshot.clone());
+        }
+    }
+
+    fn send(&self, permit: mpsc::Permit<'_, Frames>) -> Result<(), Status> {
+        let next = self.sink.connection().next(std::time::Instant::now());
+        // What looked due may have turned out to be held already.
+        let Some(response) = next else { return Ok(()) };
+        let id = self.sink.id();
+        let label = collections::label(&response.collection);
+        let incremental = response.incremental;
+        debug!(
+            id,
+            collection = &*response.collection,
+            version = %response.version,
+            nonce = response.nonce,
+            "sent"
+        );
+        if response.unknown {
+            self.metrics.unknown(label);
+            if label == OTHER {
+                warn!(
+                    id,
+                    collection = &*response.collection,
+                    "unknown collection asked for; answered empty"
+                );
+            }
+        }
+        let frames = Frames::new(response).ok_or_else(|| {
+            Status::out_of_range("the collection is larger than a message can be")
+        })?;
+        self.metrics.sent(label, incremental, frames.len());
+        permit.send(frames);
+        Ok(())
+    }
+}
+
+/// The next request, once the stream may be heard again. Cancelling it loses nothing.
+async fn next(
+    requests: &mut Streaming<RequestResources>,
+    bucket: &mut Bucket,
+) -> Result<Option<RequestResources>, Status> {
+    tokio::time::sleep_until(bucket.ready_at().into()).await;
+    let request = requests.message().await;
+    bucket.take(std::time::Instant::now());
+    request
+}
+
+async fn expiry(deadline: Option<(Instant, &'static str)>) -> Status {
+    match deadline {
+        Some((at, reason)) => {
+            tokio::time::sleep_until(at).await;
+            Status::unavailable(reason)
+        }
+        None => std::future::pending().await,
+    }
+}

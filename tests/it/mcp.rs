@@ -1,0 +1,13 @@
+//! The MCP server over real TLS, with the cases of docs/conformance.md.
+
+#![expect(clippy::unwrap_used, reason = "what a test expects to be there")]
+
+mod answers;
+mod auth;
+mod collections;
+mod conformance;
+mod harness;
+mod incremental;
+mod lifecycle;
+mod raw;
+mod stress;

@@ -1,0 +1,283 @@
+//! A server on loopback with certificates of its own, and sinks for it.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use copilot::{
+    mcp::{Limits, Server, Settings, Sinks},
+    metrics,
+    proto::istio::{
+        mcp::v1alpha1::{RequestResources, Resources},
+        networking::v1alpha3::VirtualService,
+    },
+    sim::{
+        pki::Pki,
+        sink::{self, Stream},
+    },
+    snapshot::{Collection, Encoded, Snapshot},
+    tls,
+};
+use prometheus_client::registry::Registry;
+use rustls::ClientConfig;
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, transport::Channel};
+
+pub(super) const A: &str = "istio/networking/v1alpha3/virtualservices";
+pub(super) const B: &str = "istio/networking/v1alpha3/gateways";
+pub(super) const C: &str = "istio/networking/v1alpha3/serviceentries";
+
+/// Nothing that is waited for takes as long as this in health.
+pub(super) const SOON: Duration = Duration::from_secs(20);
+
+/// What a collection holds: names, and numbers that stand for the rest.
+pub(super) type Contents<'a> = &'a [(&'a str, u32)];
+
+/// The outcome of `future`, which is due soon.
+#[track_caller]
+pub(super) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        tokio::time::timeout(SOON, future)
+            .await
+            .unwrap_or_else(|_| panic!("nothing has happened that {caller} waits for"))
+    }
+}
+
+/// Lets everything else go on until `condition` holds.
+#[track_caller]
+pub(super) fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    soon(async move {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
+/// A running server.
+pub(super) struct Harness {
+    pub(super) pki: Pki,
+    pub(super) address: std::net::SocketAddr,
+    pub(super) sinks: Sinks,
+    pub(super) shutdown: CancellationToken,
+    registry: Registry,
+    state: Mutex<BTreeMap<&'static str, Arc<Collection>>>,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    run: JoinHandle<()>,
+    folder: TempDir,
+}
+
+impl Harness {
+    /// A server with usual limits and nothing to serve yet.
+    pub(super) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(super) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let pki = Pki::new(folder.path(), "mcp").unwrap();
+        let mut settings = Settings {
+            identity: pki.issue("copilot", &["localhost"]).unwrap(),
+            client_ca: pki.ca().to_owned(),
+            allowed_names: None,
+            limits: Limits::default(),
+        };
+        change(&mut settings);
+        let (snapshots, receiver) = watch::channel(None);
+        let mut registry = Registry::default();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(address, settings, receiver, &mut registry)
+            .await
+            .unwrap();
+        let shutdown = CancellationToken::new();
+        Self {
+            pki,
+            address: server.local_addr(),
+            sinks: server.sinks(),
+            run: tokio::spawn(server.run(shutdown.clone())),
+            shutdown,
+            registry,
+            state: Mutex::default(),
+            snapshots,
+            folder,
+        }
+    }
+
+    /// Publishes a snapshot in which these collections have these resources and the others what they had.
+    pub(super) fn publish(&self, changes: &[(&'static str, Contents)]) {
+        let mut state = self.state.lock().unwrap();
+        for (name, resources) in changes {
+            let before = state.entry(name).or_default();
+            *before = Arc::new(replaced(before, resources));
+        }
+        let snapshot = Snapshot::new(state.clone());
+        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+    }
+
+    /// Publishes a collection as it is.
+    pub(super) fn publish_collection(&self, name: &'static str, collection: Collection) {
+        self.publish_collections(&BTreeMap::from([(name, collection)]));
+    }
+
+    /// Publishes these collections and nothing else.
+    pub(super) fn publish_collections(&self, collections: &BTreeMap<&'static str, Collection>) {
+        let collections = collections
+            .iter()
+            .map(|(name, collection)| (*name, Arc::new(collection.clone())))
+            .collect();
+        let snapshot = Snapshot::new(collections);
+        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+    }
+
+    /// The client side of a certificate of the server's CA for these names.
+    pub(super) fn client_config(&self, names: &[&str]) -> ClientConfig {
+        let identity = self.pki.issue("sink", names).unwrap();
+        tls::client(self.pki.ca(), Some(&identity)).unwrap()
+    }
+
+    pub(super) async fn channel(&self) -> Channel {
+        let config = self.client_config(&["pilot.example.com"]);
+        sink::connect(self.address, config).await.unwrap()
+    }
+
+    /// A stream on a connection of its own.
+    pub(super) async fn stream(&self) -> Stream {
+        Stream::open(&self.channel().await).await.unwrap()
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The page of metrics.
+    pub(super) fn page(&self) -> String {
+        metrics::page(&self.registry)
+    }
+
+    /// The value of a metric, by its name with labels as on the page.
+    pub(super) fn metric(&self, name: &str) -> Option<f64> {
+        let page = self.page();
+        let line = page.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok())
+    }
+
+    /// Ends the server and waits for it.
+    pub(super) async fn stop(self) {
+        self.shutdown.cancel();
+        soon(self.run).await.unwrap();
+    }
+
+    /// Waits for the server alone, which was told to end.
+    pub(super) async fn stopped(self) {
+        soon(self.run).await.unwrap();
+    }
+}
+
+fn replaced(before: &Collection, resources: Contents) -> Collection {
+    let mut edits: BTreeMap<Arc<str>, _> =
+        before.iter().map(|old| (old.name.into(), None)).collect();
+    edits.extend(resources.iter().map(|(name, content)| {
+        let encoded = resource(name, *content);
+        ((*name).into(), Some(encoded))
+    }));
+    before.edited(edits)
+}
+
+pub(super) fn resource(name: &str, content: u32) -> Encoded {
+    let body = VirtualService {
+        hosts: vec![format!("{name}.example.com")],
+        gateways: vec![content.to_string()],
+        ..VirtualService::default()
+    };
+    Encoded::new(name, 1_500_000_000, &body)
+}
+
+/// A collection whose full state is about 300 bytes a resource.
+pub(super) fn large(resources: u32) -> Collection {
+    let padding = "x".repeat(180);
+    let edits = (0..resources).map(|n| {
+        let name = format!("name-{n:06}");
+        let body = VirtualService {
+            hosts: vec![padding.clone()],
+            ..VirtualService::default()
+        };
+        let encoded = Encoded::new(&name, 0, &body);
+        (name.into(), Some(encoded))
+    });
+    Collection::default().edited(edits.collect())
+}
+
+pub(super) trait StreamExt {
+    /// The next response.
+    async fn response(&mut self) -> Resources;
+    /// How the stream ends, whatever comes before.
+    async fn status(&mut self) -> Status;
+    /// That nothing is on its way: collections that nobody publishes are asked for, and their answers come next.
+    async fn expect_silence(&mut self);
+    async fn subscribe_incrementally(&mut self, collection: &str);
+    async fn ack_incrementally(&mut self, response: &Resources);
+}
+
+impl StreamExt for Stream {
+    async fn response(&mut self) -> Resources {
+        soon(self.next()).await.unwrap().expect("a response")
+    }
+
+    async fn status(&mut self) -> Status {
+        loop {
+            match soon(self.next()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Status::ok(""),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    async fn expect_silence(&mut self) {
+        // Two, in this order: collections take turns by name, so what was due with the first comes before the second.
+        for probe in ["probe/2", "probe/1"] {
+            self.subscribe(probe).await;
+            let response = self.response().await;
+            assert_eq!(response.collection, probe);
+            self.ack(&response).await;
+        }
+    }
+
+    async fn subscribe_incrementally(&mut self, collection: &str) {
+        self.send(RequestResources {
+            incremental: true,
+            ..sink::request(collection)
+        })
+        .await;
+    }
+
+    async fn ack_incrementally(&mut self, response: &Resources) {
+        self.send(RequestResources {
+            incremental: true,
+            ..sink::ack(response)
+        })
+        .await;
+    }
+}
+
+/// The names in a response.
+pub(super) fn names(response: &Resources) -> Vec<&str> {
+    let metadata = response
+        .resources
+        .iter()
+        .filter_map(|resource| resource.metadata.as_ref());
+    metadata.map(|metadata| &*metadata.name).collect()
+}
+
+#[track_caller]
+pub(super) fn assert_code<T: Debug>(result: Result<T, Status>, code: Code) -> Status {
+    let status = result.map_or_else(|status| status, |_| Status::ok(""));
+    assert_eq!(status.code(), code, "{status}");
+    status
+}
