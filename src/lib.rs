@@ -1,6 +1,8 @@
 //! Copilot: Cloud Foundry's routes and instances, served to Istio.
 //!
-//! Feeds of routes and instances, a table that joins them, and what is made of it for Istio.
+//! Feeds ([`capi`], [`bbs`]) send [`model::Update`]s to the [`publisher`], the one task that owns the
+//! [`table`]. It turns what changed into [`istio`] resources and publishes an immutable [`snapshot`], which
+//! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
 pub mod backoff;
 pub mod feed;
@@ -21,7 +23,13 @@ pub mod table;
 pub mod istio;
 pub mod mcp;
 
+pub mod admin;
 pub mod publisher;
+
+pub mod config;
+
+pub mod app;
+pub mod cli;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -4,6 +4,8 @@
 
 pub mod bbs;
 pub mod capi;
+pub mod cloud_foundry;
 pub mod foundation;
+pub mod operator;
 pub mod pki;
 pub mod sink;

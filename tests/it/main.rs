@@ -8,7 +8,13 @@
 
 mod bbs;
 mod capi;
+mod cli;
+mod config;
+mod daemon;
+mod demo;
+mod faults;
 mod layers;
 mod mcp;
+mod mesh;
 mod publisher;
 mod wire;

@@ -1,0 +1,106 @@
+//! The read-only HTTP surface for operators: health, readiness, metrics, and what is served and why not.
+
+mod debug;
+mod health;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::header,
+    response::IntoResponse,
+    routing::{get, put},
+};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    feed::Feeds, istio::validate::Rejected, mcp::Sinks, metrics, readiness::Readiness, snapshot,
+    telemetry::LevelHandle,
+};
+
+/// A request carries a word at most.
+const MAX_BODY: usize = 1024;
+
+/// What the surface shows.
+#[derive(Debug)]
+pub struct Sources {
+    /// What the process is waiting for.
+    pub readiness: Readiness,
+    /// The state of every feed.
+    pub feeds: Feeds,
+    /// What is published.
+    pub snapshots: snapshot::Receiver,
+    /// What is withheld.
+    pub rejected: watch::Receiver<Arc<Rejected>>,
+    /// Who reads it.
+    pub sinks: Sinks,
+    /// Every metric.
+    pub registry: Registry,
+    /// The log level, where this process's logs are ours.
+    pub log_level: Option<LevelHandle>,
+    /// Cancelled when the process is to end.
+    pub shutdown: CancellationToken,
+}
+
+/// The bound, not yet running server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    sources: Arc<Sources>,
+}
+
+impl Server {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// The address is in use, or not this machine's.
+    pub async fn bind(address: SocketAddr, sources: Sources) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self {
+            listener,
+            sources: Arc::new(sources),
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stop`: later than the other tasks, so that a shutdown can be watched.
+    pub async fn run(self, stop: CancellationToken) {
+        let router = Router::new()
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .route("/metrics", get(metrics_page))
+            .route("/debug/snapshot", get(debug::snapshot))
+            .route("/debug/resources/{*path}", get(debug::resources))
+            .route("/debug/rejected", get(debug::rejected))
+            .route("/debug/sinks", get(debug::sinks))
+            .route("/debug/log-level", put(debug::set_log_level))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(self.sources);
+        // `axum::serve` itself never fails; a broken connection ends only itself.
+        let served = axum::serve(self.listener, router)
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        tokio::select! {
+            served = served => served.unwrap_or_else(|error| tracing::error!(%error, "admin server ended")),
+            // A client that keeps its connection open does not hold up the end.
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn metrics_page(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    (
+        [(header::CONTENT_TYPE, OPEN_METRICS)],
+        metrics::page(&sources.registry),
+    )
+}

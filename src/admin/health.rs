@@ -1,0 +1,115 @@
+//! Liveness and readiness.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
+
+use super::Sources;
+use crate::feed::Status;
+
+/// A feed in the answers.
+#[derive(Debug, Serialize)]
+struct Feed {
+    #[serde(rename = "feed")]
+    name: &'static str,
+    last_success: Option<String>,
+    last_success_age_seconds: Option<u64>,
+    last_duration_ms: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stalled_seconds: Option<u64>,
+    holds: BTreeMap<&'static str, u64>,
+    dropped_items: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Problem {
+    kind: &'static str,
+    error: String,
+    since: String,
+    failures: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Health {
+    healthy: bool,
+    stalled: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Readiness {
+    ready: bool,
+    shutting_down: bool,
+    waiting_for: Vec<&'static str>,
+    feeds: Vec<Feed>,
+}
+
+/// Alive: every feed's loop still turns. That every task runs goes without saying: the process ends with the first
+/// that does not.
+pub(super) async fn healthz(State(sources): State<Arc<Sources>>) -> (StatusCode, Json<Health>) {
+    let statuses = sources.feeds.statuses();
+    let stalled: Vec<_> = statuses
+        .iter()
+        .filter(|feed| feed.stalled_for().is_some())
+        .map(|feed| feed.name)
+        .collect();
+    let healthy = stalled.is_empty();
+    (status(healthy), Json(Health { healthy, stalled }))
+}
+
+/// Ready: the first complete state is published. Later failures of a feed do not end readiness, since the last good
+/// state is served; they show in the detail.
+pub(super) async fn readyz(State(sources): State<Arc<Sources>>) -> (StatusCode, Json<Readiness>) {
+    let waiting_for = sources.readiness.pending();
+    let shutting_down = sources.shutdown.is_cancelled();
+    let ready = waiting_for.is_empty() && !shutting_down;
+    let feeds = sources.feeds.statuses().iter().map(Feed::from).collect();
+    (
+        status(ready),
+        Json(Readiness {
+            ready,
+            shutting_down,
+            waiting_for,
+            feeds,
+        }),
+    )
+}
+
+fn status(good: bool) -> StatusCode {
+    if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+impl From<&Status> for Feed {
+    fn from(status: &Status) -> Self {
+        let age = |time: SystemTime| time.elapsed().unwrap_or_default().as_secs();
+        Self {
+            name: status.name,
+            last_success: status.last_success.map(rfc3339),
+            last_success_age_seconds: status.last_success.map(age),
+            last_duration_ms: status.last_duration.as_ref().map(Duration::as_millis),
+            problem: status.problem.as_ref().map(|problem| Problem {
+                kind: problem.kind,
+                error: problem.message.clone(),
+                since: rfc3339(problem.since),
+                failures: problem.failures,
+            }),
+            stalled_seconds: status.stalled_for().as_ref().map(Duration::as_secs),
+            holds: status.counts.clone(),
+            dropped_items: status.dropped.len(),
+        }
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}

@@ -1,0 +1,203 @@
+//! `copilot demo`: the real daemon on a simulated foundation, and a person who watches.
+
+mod scene;
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::scene::{REACHED_HOSTS, SERVED_HOSTS, Scene};
+use crate::{
+    app,
+    config::Config,
+    istio::{GATEWAYS, Kind},
+    shutdown,
+    sim::{cloud_foundry::CloudFoundry, operator::Operator, sink::State},
+    telemetry::{self, Format, Level},
+};
+
+/// How long the first complete state may take before the demo says that it failed.
+const CONVERGENCE: Duration = Duration::from_secs(25);
+/// How long a change may take before the demo says that it got lost.
+const CHANGE: Duration = Duration::from_secs(20);
+/// Time to read a line before the next.
+const PAUSE: Duration = Duration::from_millis(1500);
+/// What `--once` exits with when the state did not arrive.
+const NOT_CONVERGED: u8 = 2;
+
+/// The size of the foundation, and when to end.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Print the first complete state and end: 0 if it arrived, 2 if not.
+    #[arg(long)]
+    once: bool,
+    /// Add this many routes, each to an app of its own.
+    #[arg(long, default_value_t = 0)]
+    routes: usize,
+    /// Deal this many instances out to those apps.
+    #[arg(long, default_value_t = 0)]
+    instances: usize,
+}
+
+impl Options {
+    /// Ctrl-C is how the demo ends, and with `--once` comes before the state that was asked for.
+    fn interrupted(&self) -> ExitCode {
+        if self.once {
+            ExitCode::from(NOT_CONVERGED)
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// The stage, and who watches it.
+struct Demo {
+    scene: Scene,
+    /// What the client holds.
+    sink: watch::Receiver<State>,
+    operator: Operator,
+    begun: Instant,
+}
+
+/// Runs the demo until Ctrl-C, or once.
+pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        options.routes > 0 || options.instances == 0,
+        "--instances needs --routes"
+    );
+    telemetry::init(Level::Fatal, Format::Text)?;
+    let stop = shutdown::signalled().context("installing signal handlers")?;
+
+    println!(
+        "Starting a simulated foundation: UAA, Cloud Controller and BBS on loopback, with real TLS."
+    );
+    let mut foundation = CloudFoundry::start().await?;
+    foundation.load(options.routes, options.instances);
+    let scene = Scene::set(foundation);
+
+    let begun = Instant::now();
+    let config = Config::parse(serde_json::from_value(scene.foundation.config())?)
+        .map_err(|problems| anyhow::anyhow!("the demo's config: {problems:?}"))?;
+    let daemon = app::bind(config, None).await?;
+    let (mcp, admin) = (daemon.mcp_address, daemon.admin_address);
+    print_addresses(&scene.foundation, mcp, admin);
+    let end = CancellationToken::new();
+    let running = tokio::spawn(daemon.run(end.clone().cancelled_owned()));
+
+    let kinds = Kind::ALL.map(Kind::collection);
+    let collections = [kinds.as_slice(), &[GATEWAYS]].concat();
+    let pilot = scene
+        .foundation
+        .connect_pilot(mcp, collections.into_iter().map(str::to_owned).collect())
+        .await?;
+    let mut demo = Demo {
+        scene,
+        sink: pilot.state(),
+        operator: Operator::new(admin)?,
+        begun,
+    };
+    let outcome = tokio::select! {
+        outcome = demo.show(&options) => outcome,
+        () = stop => Ok(options.interrupted()),
+    };
+    println!("Ending the daemon as SIGTERM would.");
+    end.cancel();
+    running.await.context("joining the daemon")??;
+    outcome
+}
+
+fn print_addresses(foundation: &CloudFoundry, mcp: SocketAddr, admin: SocketAddr) {
+    println!();
+    println!("  Cloud Controller   {}", foundation.capi.url());
+    println!(
+        "  BBS                {} (mutual TLS)",
+        foundation.bbs.address()
+    );
+    println!("  Copilot for Pilot  {mcp} (MCP, mutual TLS)");
+    for page in [
+        "readyz",
+        "metrics",
+        "debug/snapshot",
+        "debug/rejected",
+        "debug/sinks",
+    ] {
+        println!("  Copilot for you    http://{admin}/{page}");
+    }
+    println!("  Certificates       {}", foundation.folder().display());
+    println!();
+}
+
+impl Demo {
+    async fn show(&mut self, options: &Options) -> anyhow::Result<ExitCode> {
+        let served = SERVED_HOSTS + options.routes;
+        let reached = REACHED_HOSTS + options.routes.min(options.instances);
+        let complete = self
+            .sink
+            .wait_for(|state| table::is_complete(state, served, reached));
+        let Ok(arrived) = tokio::time::timeout(CONVERGENCE, complete).await else {
+            println!("The complete state did not reach the client within {CONVERGENCE:?}.");
+            self.print_table().await?;
+            return Ok(ExitCode::from(NOT_CONVERGED));
+        };
+        drop(arrived.context("the stream ended")?);
+        let elapsed = self.begun.elapsed().as_millis();
+        println!("The client holds the complete state {elapsed} ms after the daemon's start.\n");
+        self.print_table().await?;
+        if options.once {
+            return Ok(ExitCode::SUCCESS);
+        }
+        println!(
+            "\nNow the foundation changes. Each line is a change, with the time until the client holds it."
+        );
+        println!("Ctrl-C ends the demo.\n");
+        for step in 0.. {
+            tokio::time::sleep(PAUSE).await;
+            self.change(step).await?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn print_table(&self) -> anyhow::Result<()> {
+        let rejected = self.rejected().await?;
+        print!(
+            "{}",
+            table::render(&self.sink.borrow(), |host| rejected
+                .get(host.as_str())
+                .cloned())?
+        );
+        Ok(())
+    }
+
+    /// Why hostnames are not served, as an operator learns it.
+    async fn rejected(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let page = self.operator.json("/debug/rejected").await?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let resources = page["resources"].as_array().into_iter().flatten();
+        Ok(resources
+            .map(|resource| (text(&resource["host"]), text(&resource["detail"])))
+            .collect())
+    }
+
+    /// Changes the foundation and waits for the consequence.
+    async fn change(&mut self, step: usize) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let change = self.scene.change(step, &self.sink.borrow());
+        let arrived = self.sink.wait_for(|state| (change.arrived)(state));
+        if let Ok(state) = tokio::time::timeout(CHANGE, arrived).await {
+            drop(state.context("the stream ended")?);
+            println!("{:>6} ms  {}", started.elapsed().as_millis(), change.what);
+        } else {
+            println!("  lost?    {} (not seen for {CHANGE:?})", change.what);
+        }
+        Ok(())
+    }
+}

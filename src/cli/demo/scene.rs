@@ -1,0 +1,161 @@
+//! The demo's foundation, and what happens in it.
+
+use super::table;
+use crate::{
+    model::{Hostname, RouteGuid},
+    sim::{
+        cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN},
+        sink::State,
+    },
+};
+
+/// A small foundation with one of everything.
+pub(super) struct Scene {
+    pub(super) foundation: CloudFoundry,
+    shop: App,
+    cart: App,
+    rolled: App,
+    promotion: RouteGuid,
+}
+
+/// Something that happened, and how the client shows that it knows.
+pub(super) struct Change {
+    pub(super) what: String,
+    pub(super) arrived: Box<dyn Fn(&State) -> bool + Send + Sync>,
+}
+
+impl Scene {
+    /// Pushes the apps and maps the routes.
+    pub(super) fn set(mut foundation: CloudFoundry) -> Self {
+        let f = &mut foundation;
+        let (shop, cart, blue, green) = (f.push(2), f.push(1), f.push(2), f.push(1));
+        let mut stopped = f.push(1);
+        f.stop(&mut stopped);
+        f.map(&f.create_route("shop", ""), &shop, None);
+        f.map(&f.create_route("shop", "/cart"), &cart, None);
+        f.map(&f.create_internal_route("cart"), &cart, None);
+        let canary = f.create_route("canary", "");
+        f.map(&canary, &blue, Some(90));
+        f.map(&canary, &green, Some(10));
+        f.map(&f.create_route("stopped", ""), &stopped, None);
+        f.map(&f.create_route("under_score", ""), &shop, None);
+        // A rolling deployment: two processes of one app, of one and two instances.
+        let rolled = f.push(2);
+        f.map(&f.create_route("rolling", ""), &rolled, None);
+        let next = f.start_process(&rolled.guid, 1);
+        let promotion = f.create_route("promotion", "");
+        Self {
+            foundation,
+            shop,
+            cart,
+            rolled: next,
+            promotion,
+        }
+    }
+
+    /// The next thing that happens; after the last comes the first again. `held` is what the client holds before.
+    pub(super) fn change(&mut self, step: usize, held: &State) -> Change {
+        match step % 6 {
+            0 => self.scale_shop(3),
+            1 => self.crash_shop(held),
+            2 => self.map_promotion(),
+            3 => self.unmap_promotion(),
+            4 => self.scale_shop(2),
+            _ => self.go_on_rolling(step),
+        }
+    }
+
+    fn scale_shop(&mut self, instances: u32) -> Change {
+        self.foundation.scale(&mut self.shop, instances);
+        // The other endpoint is the cart's.
+        let expected = instances as usize + 1;
+        Change {
+            what: format!(
+                "shop is scaled to {instances} instances: its ServiceEntry has as many endpoints"
+            ),
+            arrived: Box::new(move |state| {
+                table::endpoints(state, &host("shop")).len() == expected
+            }),
+        }
+    }
+
+    fn crash_shop(&mut self, held: &State) -> Change {
+        let before = table::endpoints(held, &host("shop"));
+        self.foundation.crash(&mut self.shop);
+        Change {
+            what: "an instance of shop crashes and starts on another port: one endpoint is another"
+                .to_owned(),
+            arrived: Box::new(move |state| {
+                let now = table::endpoints(state, &host("shop"));
+                now.len() == before.len() && now != before
+            }),
+        }
+    }
+
+    fn map_promotion(&mut self) -> Change {
+        self.foundation.map(&self.promotion, &self.cart, None);
+        Change {
+            what: "promotion is mapped to cart: a VirtualService, a DestinationRule and a ServiceEntry".to_owned(),
+            arrived: Box::new(|state| table::endpoints(state, &host("promotion")).len() == 1),
+        }
+    }
+
+    fn unmap_promotion(&mut self) -> Change {
+        self.foundation.unmap(&self.promotion, &self.cart);
+        Change {
+            what: "promotion is unmapped: its three resources are gone".to_owned(),
+            arrived: Box::new(|state| table::endpoints(state, &host("promotion")).is_empty()),
+        }
+    }
+
+    fn go_on_rolling(&mut self, step: usize) -> Change {
+        let instances = if step % 12 < 6 { 2 } else { 1 };
+        self.foundation.scale(&mut self.rolled, instances);
+        let expected = instances as usize + 2;
+        Change {
+            what: format!(
+                "the deployment of rolling goes on: its new process has {instances} instances"
+            ),
+            arrived: Box::new(move |state| {
+                table::endpoints(state, &host("rolling")).len() == expected
+            }),
+        }
+    }
+}
+
+/// How many hostnames have resources in the beginning: those of the routes below but the last two.
+pub(super) const SERVED_HOSTS: usize = 5;
+/// How many of them have instances: all but the stopped app's.
+pub(super) const REACHED_HOSTS: usize = SERVED_HOSTS - 1;
+
+/// Every route: its hostname, its path, and what it is there for.
+pub(super) fn routes() -> [(Hostname, &'static str, &'static str); 8] {
+    [
+        ("shop", DOMAIN, "", "two instances"),
+        ("shop", DOMAIN, "/cart", "another app for a path"),
+        ("canary", DOMAIN, "", "two apps, 90 to 10"),
+        (
+            "rolling",
+            DOMAIN,
+            "",
+            "a rolling deployment: two processes of one app",
+        ),
+        ("stopped", DOMAIN, "", "the app is stopped"),
+        (
+            "cart",
+            INTERNAL_DOMAIN,
+            "",
+            "internal: container addresses, a virtual IP",
+        ),
+        ("under_score", DOMAIN, "", "a hostname that Istio refuses"),
+        ("promotion", DOMAIN, "", "not mapped to an app"),
+    ]
+    .map(|(host, domain, path, remark)| {
+        let host = Hostname::parse(&format!("{host}.{domain}")).expect("a valid hostname");
+        (host, path, remark)
+    })
+}
+
+fn host(name: &str) -> Hostname {
+    Hostname::parse(&format!("{name}.{DOMAIN}")).expect("a valid hostname")
+}

@@ -1,0 +1,261 @@
+//! Reads a JSON object key by key and collects everything that is wrong with it, not only the first thing.
+
+use std::{
+    collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration,
+};
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::go_duration;
+
+/// A year: no interval is longer, and sums of them stay within what a clock can show.
+const LONGEST: Duration = Duration::from_hours(8760);
+
+/// A key and what is wrong with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, with the sections that it is in: `BBS.Address`.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+/// One JSON object of the file. Every read takes its key out, so that [`Section::end`] knows the unknown ones.
+///
+/// Keys match without regard to case, as in the Go program whose files these are.
+pub(super) struct Section<'p> {
+    path: String,
+    values: BTreeMap<String, (String, Value)>,
+    problems: &'p mut Vec<Problem>,
+}
+
+impl<'p> Section<'p> {
+    pub(super) fn new(
+        path: &str,
+        object: Map<String, Value>,
+        problems: &'p mut Vec<Problem>,
+    ) -> Self {
+        let mut section = Self {
+            path: path.to_owned(),
+            values: BTreeMap::new(),
+            problems,
+        };
+        for (key, value) in object {
+            let twice = section.values.insert(key.to_lowercase(), (key, value));
+            if let Some((key, _)) = twice {
+                section.problem(&key, "is there twice");
+            }
+        }
+        section
+    }
+
+    pub(super) fn problem(&mut self, key: &str, what: impl fmt::Display) {
+        let problem = Problem {
+            key: self.key(key),
+            what: what.to_string(),
+        };
+        self.problems.push(problem);
+    }
+
+    fn key(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.values
+            .remove(&key.to_lowercase())
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_null())
+    }
+
+    /// An optional value, converted; a value that does not convert is a problem and reads as absent.
+    fn read<T, E: fmt::Display>(
+        &mut self,
+        key: &str,
+        convert: impl FnOnce(Value) -> Result<T, E>,
+    ) -> Option<T> {
+        match convert(self.take(key)?) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.problem(key, what);
+                None
+            }
+        }
+    }
+
+    /// Reports a missing key. A key that is there with a bad value was reported when it was read.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&mut Self, &str) -> Option<T>,
+    ) -> Option<T> {
+        let there = self
+            .values
+            .get(&key.to_lowercase())
+            .is_some_and(|(_, value)| !value.is_null());
+        let value = read(self, key);
+        if !there {
+            self.problem(key, "is required");
+        }
+        value
+    }
+
+    pub(super) fn string(&mut self, key: &str) -> Option<String> {
+        self.read(key, |value| match value {
+            Value::String(text) if !text.is_empty() => Ok(text),
+            Value::String(_) => Err("is empty".to_owned()),
+            other => Err(format!("expected a string, found {}", kind(&other))),
+        })
+    }
+
+    pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
+        let text = self.string(key)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(key, format_args!("{text:?}: {error}"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
+        self.string(key).map(PathBuf::from)
+    }
+
+    pub(super) fn address(&mut self, key: &str) -> Option<SocketAddr> {
+        self.parsed(key)
+    }
+
+    /// An address of a peer that proves who it is.
+    pub(super) fn https(&mut self, key: &str) -> Option<Url> {
+        let url: Url = self.parsed(key)?;
+        let bare = url.username().is_empty()
+            && url.password().is_none()
+            && url.path() == "/"
+            && url.query().is_none();
+        if url.scheme() == "https" && url.has_host() && bare {
+            return Some(url);
+        }
+        self.problem(key, "expected https://HOST:PORT and nothing more");
+        None
+    }
+
+    pub(super) fn duration(&mut self, key: &str, default: Duration) -> Duration {
+        let read = self.string(key).map(|text| go_duration::parse(&text));
+        match read {
+            None => default,
+            Some(Ok(duration)) if !duration.is_zero() && duration <= LONGEST => duration,
+            Some(Ok(_)) => {
+                self.problem(key, "must be longer than zero and at most 8760h");
+                default
+            }
+            Some(Err(error)) => {
+                self.problem(key, error);
+                default
+            }
+        }
+    }
+
+    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
+        let read = self.read(key, |value| {
+            value
+                .as_bool()
+                .ok_or(format!("expected true or false, found {}", kind(&value)))
+        });
+        read.unwrap_or(default)
+    }
+
+    pub(super) fn count<T>(
+        &mut self,
+        key: &str,
+        range: std::ops::RangeInclusive<u64>,
+        default: T,
+    ) -> T
+    where
+        T: TryFrom<u64>,
+    {
+        let expected = format!(
+            "expected a whole number from {} to {}",
+            range.start(),
+            range.end()
+        );
+        let read = self.read(key, |value| {
+            let number = value.as_u64().filter(|number| range.contains(number));
+            number
+                .and_then(|number| T::try_from(number).ok())
+                .ok_or(match value.as_u64() {
+                    Some(number) => format!("{expected}, found {number}"),
+                    None => format!("{expected}, found {}", kind(&value)),
+                })
+        });
+        read.unwrap_or(default)
+    }
+
+    pub(super) fn strings(&mut self, key: &str) -> Option<Vec<String>> {
+        self.read(key, |value| {
+            serde_json::from_value(value).map_err(|_| "expected a list of strings")
+        })
+    }
+
+    pub(super) fn list(&mut self, key: &str) -> Vec<Map<String, Value>> {
+        let read = self.read(key, |value| {
+            serde_json::from_value(value).map_err(|_| "expected a list of objects")
+        });
+        read.unwrap_or_default()
+    }
+
+    pub(super) fn object(&mut self, key: &str) -> Option<Map<String, Value>> {
+        self.read(key, |value| match value {
+            Value::Object(object) => Ok(object),
+            other => Err(format!("expected an object, found {}", kind(&other))),
+        })
+    }
+
+    /// The object of a key, as a section of its own.
+    pub(super) fn section(&mut self, key: &str, object: Map<String, Value>) -> Section<'_> {
+        let path = self.key(key);
+        Section::new(&path, object, self.problems)
+    }
+
+    /// Elements of a list are sections too: `TLSPems[0]`.
+    pub(super) fn element(
+        &mut self,
+        key: &str,
+        index: usize,
+        object: Map<String, Value>,
+    ) -> Section<'_> {
+        let path = self.key(&format!("{key}[{index}]"));
+        Section::new(&path, object, self.problems)
+    }
+
+    /// Whatever was not read is unknown.
+    pub(super) fn end(mut self) {
+        for (key, _) in std::mem::take(&mut self.values).into_values() {
+            self.problem(&key, "unknown key");
+        }
+    }
+}
+
+/// What a value is. Never the value itself: it may be a secret under a wrong key or in a wrong form.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

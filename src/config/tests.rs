@@ -1,0 +1,101 @@
+//! Everything that is wrong with a file is said at once, with its key.
+
+use serde_json::json;
+
+use super::*;
+
+fn problems(config: Value) -> Vec<String> {
+    let Value::Object(object) = config else {
+        panic!("an object")
+    };
+    let problems = Config::parse(object).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_empty_file_is_told_every_key_that_it_needs() {
+    assert_eq!(
+        problems(json!({})),
+        [
+            "ListenAddressForMCP: is required",
+            "PilotClientCAPath: is required",
+            "ServerCertPath: is required",
+            "ServerKeyPath: is required",
+            "MeshDomains: is required",
+            "CAPI: is required",
+            "BBS: is required",
+        ]
+    );
+}
+
+#[test]
+fn bad_values_are_named_with_their_section() {
+    let config = json!({
+        "ListenAddressForMCP": "nowhere",
+        "LogLevel": "loud",
+        "MCPConvergeInterval": "30",
+        "VIPCIDR": "127.128.0.0/40",
+        "MeshDomains": ["*.*.example.com"],
+        "CAPI": { "Address": "cc:9024:1", "PageSize": 5001, "TailAuditEvents": "yes" },
+        "BBS": { "SyncInterval": "0", "Adress": "https://bbs" },
+        "TLSPems": [{ "CertChain": "", "PrivateKey": 5 }],
+        "Unknown": 1,
+    });
+    let said = problems(config);
+    for begin in [
+        "LogLevel: \"loud\": unknown log level",
+        "ListenAddressForMCP: \"nowhere\": invalid socket address",
+        "MeshDomains[0]: ",
+        "CAPI.Address: expected https://HOST:PORT and nothing more",
+        "CAPI.CACertPath: is required",
+        "CAPI.PageSize: expected a whole number from 1 to 5000, found 5001",
+        "CAPI.TailAuditEvents: expected true or false, found a string",
+        "BBS.Address: is required",
+        "BBS.SyncInterval: must be longer than zero",
+        "BBS.Adress: unknown key",
+        "MCPConvergeInterval: \"30\" is no duration",
+        "VIPCIDR: \"127.128.0.0/40\": ",
+        "TLSPems[0].CertChain: is empty",
+        "TLSPems[0].PrivateKey: expected a string, found a number",
+        "Unknown: unknown key",
+    ] {
+        assert!(
+            said.iter().any(|problem| problem.starts_with(begin)),
+            "{begin:?} is not in {said:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_in_the_wrong_form_is_not_repeated() {
+    let config = json!({
+        "CAPI": { "ClientSecret": 12_345_678 },
+        "TLSPems": [{ "PrivateKey": ["-----BEGIN PRIVATE KEY-----"] }],
+    });
+    let said = problems(config).join("\n");
+    assert!(
+        said.contains("CAPI.ClientSecret: expected a string, found a number"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("12345678") && !said.contains("BEGIN"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_key_that_is_there_in_two_spellings_is_a_problem() {
+    let said = problems(json!({ "LogLevel": "info", "loglevel": "debug" }));
+    assert!(said[0].ends_with("is there twice"), "{said:?}");
+}
+
+#[test]
+fn keys_match_without_regard_to_case() {
+    let said = problems(json!({ "listenaddressformcp": "127.0.0.1:9009" }));
+    assert!(
+        !said
+            .iter()
+            .any(|problem| problem.contains("ListenAddressForMCP")),
+        "{said:?}"
+    );
+}

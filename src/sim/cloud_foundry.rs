@@ -1,0 +1,294 @@
+//! A whole foundation: Cloud Controller, UAA and the BBS together, changed as Cloud Controller would change them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    bbs::{self, Bbs, InstanceSpec, ProcessSpec},
+    capi::{self, CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, RouteSpec},
+    pki::{self, Pki},
+    sink::{self, Answer, Options, Sink},
+};
+use crate::{
+    model::{AppGuid, DomainGuid, InstanceGuid, RouteGuid},
+    tls,
+};
+
+/// The domain of external routes.
+pub const DOMAIN: &str = "apps.example.com";
+/// The domain of internal routes.
+pub const INTERNAL_DOMAIN: &str = "apps.internal";
+
+/// Why a foundation could not be simulated.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no place for the certificates.
+    #[error("making a folder for certificates")]
+    Folder(#[from] std::io::Error),
+    /// A certificate could not be made.
+    #[error("making certificates")]
+    Pki(#[from] pki::Error),
+    /// A certificate cannot be used.
+    #[error("using the certificates")]
+    Tls(#[from] tls::Error),
+    /// No Cloud Controller.
+    #[error("starting the simulated cloud controller")]
+    Capi(#[from] capi::Error),
+    /// No BBS.
+    #[error("starting the simulated BBS")]
+    Bbs(#[from] bbs::Error),
+    /// No connection to the daemon.
+    #[error("connecting the simulated Pilot")]
+    Connect(#[from] tonic::transport::Error),
+    /// The daemon refuses the stream.
+    #[error("opening a stream of the simulated Pilot")]
+    Stream(#[from] Box<tonic::Status>),
+}
+
+/// An app with one process and the instances that run.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its guid.
+    pub guid: AppGuid,
+    /// Its process's guid in Diego.
+    pub process: String,
+    /// The instances by index.
+    pub instances: Vec<InstanceGuid>,
+}
+
+/// A simulated foundation.
+pub struct CloudFoundry {
+    /// Its Cloud Controller and UAA.
+    pub capi: Capi,
+    /// Its BBS.
+    pub bbs: Bbs,
+    /// Who signs every certificate.
+    pub pki: Pki,
+    domain: DomainGuid,
+    internal_domain: DomainGuid,
+    started: u32,
+    folder: TempDir,
+}
+
+impl CloudFoundry {
+    /// An empty foundation on loopback, with certificates in a folder that ends with it.
+    pub async fn start() -> Result<Self, Error> {
+        let folder = TempDir::new()?;
+        let pki = Pki::new(folder.path(), "demo")?;
+        let capi = Capi::start(&pki, (Ipv4Addr::LOCALHOST, 0).into()).await?;
+        let identity = pki.issue("bbs", &["127.0.0.1"])?;
+        let bbs = Bbs::start_on_loopback(&identity, pki.ca()).await?;
+        pki.issue("copilot", &["localhost", "127.0.0.1"])?;
+        pki.issue("pilot", &["pilot"])?;
+        let (domain, internal_domain) = {
+            let mut state = capi.state();
+            let domain = state.add_domain(DOMAIN, DomainKind::Http);
+            (
+                domain,
+                state.add_domain(INTERNAL_DOMAIN, DomainKind::Internal),
+            )
+        };
+        Ok(Self {
+            capi,
+            bbs,
+            pki,
+            domain,
+            internal_domain,
+            started: 0,
+            folder,
+        })
+    }
+
+    /// Where the certificates are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The config of a daemon that serves this foundation, on free ports.
+    pub fn config(&self) -> Value {
+        let file = |name: &str| self.folder.path().join(name);
+        json!({
+            "ListenAddressForMCP": "127.0.0.1:0",
+            "ServerCertPath": file("copilot.crt"),
+            "ServerKeyPath": file("copilot.key"),
+            "PilotClientCAPath": self.pki.ca(),
+            "AdminListenAddress": "127.0.0.1:0",
+            "MeshDomains": [DOMAIN, INTERNAL_DOMAIN],
+            "VIPCIDR": "127.128.0.0/9",
+            "CAPI": {
+                "Address": self.capi.url().as_str(),
+                "CACertPath": self.pki.ca(),
+                "ClientID": CLIENT_ID,
+                "ClientSecret": CLIENT_SECRET,
+            },
+            "BBS": {
+                "Address": self.bbs.address().as_str(),
+                "ServerCACertPath": self.pki.ca(),
+                "ClientCertPath": file("copilot.crt"),
+                "ClientKeyPath": file("copilot.key"),
+            },
+        })
+    }
+
+    /// Connects a Pilot to a daemon; it asks for `collections` and acknowledges everything.
+    pub async fn connect_pilot(
+        &self,
+        mcp: SocketAddr,
+        collections: Vec<String>,
+    ) -> Result<Sink, Error> {
+        let pilot = tls::Identity {
+            cert: self.folder.path().join("pilot.crt"),
+            key: self.folder.path().join("pilot.key"),
+        };
+        let channel = sink::connect(mcp, tls::client(self.pki.ca(), Some(&pilot))?).await?;
+        let options = Options {
+            collections,
+            ..Options::default()
+        };
+        Ok(Sink::open(&channel, options, |_| Answer::Ack)
+            .await
+            .map_err(Box::new)?)
+    }
+
+    /// Pushes an app and starts its instances.
+    pub fn push(&mut self, instances: u32) -> App {
+        let guid = AppGuid::from(self.capi.state().new_guid().as_str());
+        self.start_process(&guid, instances)
+    }
+
+    /// Starts another process of the app, as a rolling deployment does.
+    pub fn start_process(&mut self, app: &AppGuid, instances: u32) -> App {
+        let (process, version) = {
+            let mut state = self.capi.state();
+            (state.add_process(app, "web"), state.new_guid())
+        };
+        let process = format!("{process}-{version}");
+        self.bbs.desire(ProcessSpec {
+            process_guid: process.clone(),
+            app_guid: app.to_string(),
+            process_type: "web".to_owned(),
+            instances,
+            metric_tags: true,
+        });
+        let mut app = App {
+            guid: app.clone(),
+            process,
+            instances: Vec::new(),
+        };
+        for index in 0..instances {
+            app.instances.push(self.start_instance(&app.process, index));
+        }
+        app
+    }
+
+    fn start_instance(&mut self, process: &str, index: u32) -> InstanceGuid {
+        let spec = self.next_instance();
+        self.bbs.start_instance(process, index, &spec)
+    }
+
+    fn next_instance(&mut self) -> InstanceSpec {
+        self.started += 1;
+        let n = self.started;
+        // 250 instances on a cell, as on a real one.
+        let offset = |first: u32, n: u32| IpAddr::from((first + n).to_be_bytes());
+        let port = u16::try_from(61_000 + n % 250 * 2).expect("a port");
+        InstanceSpec {
+            cell: offset(0x0a00_1001, n / 250),
+            container: offset(0x0aff_0001, n),
+            ports: vec![(8080, port), (2222, port + 1)],
+        }
+    }
+
+    /// Scales an app to a number of instances.
+    pub fn scale(&mut self, app: &mut App, instances: u32) {
+        self.bbs.scale(&app.process, instances);
+        let running = u32::try_from(app.instances.len()).expect("few instances");
+        for index in running..instances {
+            app.instances.push(self.start_instance(&app.process, index));
+        }
+        for gone in app.instances.drain(instances as usize..) {
+            self.bbs.stop_instance(&gone);
+        }
+    }
+
+    /// Stops an app: its route stays, nothing answers.
+    pub fn stop(&mut self, app: &mut App) {
+        self.bbs.remove_process(&app.process);
+        for gone in app.instances.drain(..) {
+            self.bbs.stop_instance(&gone);
+        }
+    }
+
+    /// The last instance of an app crashes, and comes back elsewhere.
+    pub fn crash(&mut self, app: &mut App) {
+        let Some(crashed) = app.instances.pop() else {
+            return;
+        };
+        self.bbs.crash(&crashed);
+        let index = u32::try_from(app.instances.len()).expect("few instances");
+        app.instances.push(self.start_instance(&app.process, index));
+    }
+
+    /// Creates an external route.
+    pub fn create_route(&self, host: &str, path: &str) -> RouteGuid {
+        self.capi
+            .state()
+            .create_route(RouteSpec::new(&self.domain, host).path(path))
+    }
+
+    /// Creates an internal route.
+    pub fn create_internal_route(&self, host: &str) -> RouteGuid {
+        self.capi
+            .state()
+            .create_route(RouteSpec::new(&self.internal_domain, host))
+    }
+
+    /// Maps a route to an app, by weight where there is one; Cloud Controller then updates the desired state.
+    pub fn map(&self, route: &RouteGuid, app: &App, weight: Option<u32>) {
+        self.capi.state().map(
+            route,
+            Destination {
+                weight,
+                ..Destination::web(&app.guid)
+            },
+        );
+        self.bbs.touch(&app.process);
+    }
+
+    /// Unmaps a route from an app.
+    pub fn unmap(&self, route: &RouteGuid, app: &App) {
+        self.capi.state().unmap(route, &app.guid);
+        self.bbs.touch(&app.process);
+    }
+
+    /// Many routes, each to an app of its own, and the instances dealt out to the apps: without events.
+    pub fn load(&mut self, routes: usize, instances: usize) {
+        let apps: Vec<_> = {
+            let mut state = self.capi.state();
+            (0..routes).map(|_| state.new_guid()).collect()
+        };
+        let domain = self.domain.clone();
+        let specs = apps.iter().enumerate().map(|(n, app)| {
+            RouteSpec::new(&domain, &format!("app-{n:06}"))
+                .to(Destination::web(&app.as_str().into()))
+        });
+        self.capi.state().load(specs);
+        for (n, app) in apps.into_iter().enumerate() {
+            let count = instances / routes + usize::from(n < instances % routes);
+            let process = ProcessSpec {
+                process_guid: format!("{app}-{app}"),
+                app_guid: app,
+                process_type: "web".to_owned(),
+                instances: u32::try_from(count).expect("few instances"),
+                metric_tags: true,
+            };
+            let specs = (0..count).map(|_| self.next_instance()).collect();
+            self.bbs.load([(process, specs)]);
+        }
+    }
+}

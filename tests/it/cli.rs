@@ -1,0 +1,186 @@
+//! The commands as an operator types them: bad input is one clear message, exit code 1, no panic.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use copilot::sim::pki::Pki;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder with certificates and a good config file.
+struct Files {
+    folder: TempDir,
+    config: Value,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let pki = Pki::new(folder.path(), "test").unwrap();
+        let server = pki.issue("server", &["127.0.0.1"]).unwrap();
+        pki.issue("other", &["127.0.0.1"]).unwrap();
+        let config = json!({
+            "ListenAddressForMCP": "127.0.0.1:0",
+            "ServerCertPath": server.cert,
+            "ServerKeyPath": server.key,
+            "PilotClientCAPath": pki.ca(),
+            "AdminListenAddress": "127.0.0.1:0",
+            "MeshDomains": ["apps.example.com"],
+            "CAPI": {
+                "Address": "https://127.0.0.1:1",
+                "CACertPath": pki.ca(),
+                "ClientID": "copilot",
+                "ClientSecret": "hush-hush",
+            },
+            "BBS": {
+                "Address": "https://127.0.0.1:1",
+                "ServerCACertPath": pki.ca(),
+                "ClientCertPath": server.cert,
+                "ClientKeyPath": server.key,
+            },
+        });
+        Self { folder, config }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a command on the config with one value changed; `pointer` is a JSON pointer.
+    fn run_with(&self, command: &str, pointer: &str, value: Value) -> Output {
+        let mut config = self.config.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        config
+            .pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .insert(key.to_owned(), value);
+        let path = self.path("config.json");
+        fs::write(&path, config.to_string()).unwrap();
+        run(command, &path)
+    }
+}
+
+fn run(command: &str, config: &Path) -> Output {
+    let binary = env!("CARGO_BIN_EXE_copilot");
+    Command::new(binary)
+        .arg(command)
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap()
+}
+
+/// Both commands refuse, each in one line that says `what`, and exit with 1.
+fn assert_refused(files: &Files, pointer: &str, value: &Value, what: &str) {
+    for command in ["check", "serve"] {
+        let output = files.run_with(command, pointer, value.clone());
+        assert_says(&output, what);
+    }
+}
+
+fn assert_says(output: &Output, what: &str) {
+    let said = String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(what), "{what:?} is not in {said:?}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(
+        !said.contains("panicked") && !said.contains("hush-hush"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_good_file_is_good() {
+    let files = Files::new();
+    let output = files.run_with("check", "/LogLevel", json!("debug"));
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let files = Files::new();
+    for command in ["check", "serve"] {
+        assert_says(
+            &run(command, &files.path("nowhere.json")),
+            "nowhere.json: No such file or directory",
+        );
+    }
+}
+
+#[test]
+fn bad_json_is_located() {
+    let files = Files::new();
+    let path = files.path("bad.json");
+    fs::write(&path, "{\"ListenAddressForMCP\":\n oops}").unwrap();
+    for command in ["check", "serve"] {
+        assert_says(&run(command, &path), "expected value at line 2 column 2");
+    }
+}
+
+#[test]
+fn bad_values_are_named_by_their_key() {
+    let files = Files::new();
+    for (pointer, value, what) in [
+        ("/Surprise", json!(1), "Surprise: unknown key"),
+        (
+            "/BBS/SyncInterval",
+            json!("soon"),
+            "BBS.SyncInterval: \"soon\" is no duration",
+        ),
+        ("/VIPCIDR", json!("127.0.0.1"), "VIPCIDR: \"127.0.0.1\""),
+        (
+            "/ListenAddressForMCP",
+            json!("9009"),
+            "ListenAddressForMCP: \"9009\"",
+        ),
+    ] {
+        assert_refused(&files, pointer, &value, what);
+    }
+}
+
+#[test]
+fn bad_certificates_are_named_by_key_and_file() {
+    let files = Files::new();
+    let other = files.path("other.key");
+    assert_refused(
+        &files,
+        "/ServerKeyPath",
+        &json!(other),
+        "other.key do not work together",
+    );
+    let nowhere = files.path("nowhere.crt");
+    assert_refused(
+        &files,
+        "/BBS/ClientCertPath",
+        &json!(nowhere),
+        "nowhere.crt",
+    );
+    let config = files.path("config.json");
+    assert_refused(
+        &files,
+        "/CAPI/CACertPath",
+        &json!(config),
+        "config.json holds no certificate",
+    );
+}
+
+#[test]
+fn an_address_in_use_is_named_by_its_key() {
+    let files = Files::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    for key in ["/ListenAddressForMCP", "/AdminListenAddress"] {
+        let output = files.run_with("serve", key, json!(address));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let what = format!("{} {address}: ", &key[1..]);
+        let last = said.trim_end().lines().last().unwrap();
+        assert!(last.contains(&what) && last.contains("in use"), "{said}");
+    }
+}

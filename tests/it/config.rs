@@ -1,0 +1,345 @@
+//! What a config file becomes: every key, every default, and the router's certificates up to the published gateway.
+
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+
+use copilot::{
+    bbs, capi,
+    config::Config,
+    istio::{FrontendCertificate, GATEWAY, GATEWAYS},
+    mcp,
+    publisher::{self, Input},
+    sim::pki::Pki,
+    telemetry::Level,
+    tls::Identity,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::mesh::{Daemon, foundation, with};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A folder with certificates, a different one for each key.
+struct Files {
+    folder: TempDir,
+    pilot_ca: PathBuf,
+    capi_ca: PathBuf,
+    bbs_ca: PathBuf,
+    server: Identity,
+    client: Identity,
+    frontend: Identity,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let [pki, capi, bbs] =
+            ["pilot", "capi", "bbs"].map(|name| Pki::new(folder.path(), name).unwrap());
+        Self {
+            pilot_ca: pki.ca().to_owned(),
+            capi_ca: capi.ca().to_owned(),
+            bbs_ca: bbs.ca().to_owned(),
+            server: pki.issue("server", &["127.0.0.1"]).unwrap(),
+            client: pki.issue("client", &["copilot"]).unwrap(),
+            frontend: pki
+                .issue(
+                    "frontend",
+                    &["*.apps.example.com", "10.0.0.1", "example.com"],
+                )
+                .unwrap(),
+            folder,
+        }
+    }
+
+    /// Only what is required.
+    fn minimal(&self) -> Value {
+        json!({
+            "ListenAddressForMCP": "127.0.0.1:9009",
+            "ServerCertPath": self.server.cert,
+            "ServerKeyPath": self.server.key,
+            "PilotClientCAPath": self.pilot_ca,
+            "MeshDomains": ["apps.example.com"],
+            "CAPI": {
+                "Address": "https://cc.example.com:9024",
+                "CACertPath": self.capi_ca,
+                "ClientID": "copilot",
+                "ClientSecret": "hush-hush",
+            },
+            "BBS": {
+                "Address": "https://bbs.example.com:8889",
+                "ServerCACertPath": self.bbs_ca,
+                "ClientCertPath": self.client.cert,
+                "ClientKeyPath": self.client.key,
+            },
+        })
+    }
+
+    /// Every key, each with a value that is neither its default nor another's.
+    fn full(&self) -> Value {
+        with(
+            self.minimal(),
+            &[
+                ("/AdminListenAddress", json!("127.0.0.2:9103")),
+                ("/LogLevel", json!("error")),
+                ("/MCPQuietInterval", json!("11ms")),
+                ("/MCPConvergeInterval", json!("101ms")),
+                ("/VIPCIDR", json!("127.129.0.0/16")),
+                ("/AllowedSinkNames", json!(["pilot", "galley"])),
+                ("/MaxSinkStreams", json!(12)),
+                ("/MaxSinkStreamsPerPeer", json!(13)),
+                ("/MaxSinkRequestsPerSecond", json!(14)),
+                ("/TLSPems", json!([pair(&self.frontend)])),
+                (
+                    "/MeshDomains",
+                    json!(["apps.example.com", "*.apps.internal"]),
+                ),
+                ("/CAPI/UAAAddress", json!("https://uaa.example.com:8443")),
+                ("/CAPI/FullReadInterval", json!("15m")),
+                ("/CAPI/TailInterval", json!("16s")),
+                ("/CAPI/TailAuditEvents", json!(false)),
+                ("/CAPI/TailRouteUpdates", json!(false)),
+                ("/CAPI/PageSize", json!(17)),
+                ("/CAPI/MaxShrinkPercent", json!(18)),
+                ("/CAPI/RequestTimeout", json!("19s")),
+                ("/BBS/SyncInterval", json!("20s")),
+                ("/BBS/RequestTimeout", json!("21s")),
+                ("/BBS/MaxRemovedPercent", json!(25)),
+            ],
+        )
+    }
+
+    fn load(&self, config: &Value) -> Config {
+        let path = self.folder.path().join("config.json");
+        fs::write(&path, config.to_string()).unwrap();
+        Config::load(&path).unwrap()
+    }
+
+    /// What the minimal file becomes: the defaults that the README names.
+    fn defaults(&self) -> Config {
+        Config {
+            log_level: Level::Info,
+            mcp_address: "127.0.0.1:9009".parse().unwrap(),
+            mcp: mcp::Settings {
+                identity: self.server.clone(),
+                client_ca: self.pilot_ca.clone(),
+                allowed_names: None,
+                limits: mcp::Limits::default(),
+            },
+            admin_address: "127.0.0.1:9003".parse().unwrap(),
+            capi: self.capi_defaults(),
+            bbs: bbs::Settings {
+                address: "https://bbs.example.com:8889".parse().unwrap(),
+                ca: self.bbs_ca.clone(),
+                identity: self.client.clone(),
+                sync_interval: 30 * SECOND,
+                request_timeout: 30 * SECOND,
+                connect_timeout: 5 * SECOND,
+                backoff: (SECOND / 2, 15 * SECOND),
+                max_removed_share: 0.3,
+                confirm_after: 60 * SECOND,
+            },
+            publisher: publisher::Settings {
+                quiet: Duration::from_millis(10),
+                ceiling: Duration::from_millis(100),
+                required: [Input::Routes, Input::Instances, Input::Processes].into(),
+                certificates: Vec::new(),
+                vip_range: None,
+            },
+        }
+    }
+
+    fn capi_defaults(&self) -> capi::Settings {
+        capi::Settings {
+            api: "https://cc.example.com:9024".parse().unwrap(),
+            uaa: None,
+            ca: self.capi_ca.clone(),
+            client_id: "copilot".to_owned(),
+            client_secret: "hush-hush".to_owned().into(),
+            domains: vec!["apps.example.com".parse().unwrap()],
+            full_read_interval: Duration::from_mins(5),
+            tail_interval: 2 * SECOND,
+            tail_audit_events: true,
+            tail_updated_at: true,
+            page_size: 5000,
+            max_shrink_percent: 20,
+            confirm_after: 10 * SECOND,
+            request_timeout: 30 * SECOND,
+            page_retries: 3,
+            min_backoff: SECOND / 2,
+            max_backoff: 15 * SECOND,
+            debounce: SECOND / 5,
+            recheck_after: vec![2 * SECOND, 10 * SECOND, 60 * SECOND],
+        }
+    }
+
+    /// What the full file becomes.
+    fn all_set(&self) -> Config {
+        let defaults = self.defaults();
+        Config {
+            log_level: Level::Error,
+            admin_address: "127.0.0.2:9103".parse().unwrap(),
+            mcp: mcp::Settings {
+                allowed_names: Some(["pilot".to_owned(), "galley".to_owned()].into()),
+                limits: mcp::Limits {
+                    streams_total: 12,
+                    streams_per_peer: 13,
+                    requests_per_second: 14,
+                    ..mcp::Limits::default()
+                },
+                ..defaults.mcp
+            },
+            capi: capi::Settings {
+                uaa: Some("https://uaa.example.com:8443".parse().unwrap()),
+                domains: ["apps.example.com", "*.apps.internal"]
+                    .map(|domain| domain.parse().unwrap())
+                    .into(),
+                full_read_interval: Duration::from_mins(15),
+                tail_interval: 16 * SECOND,
+                tail_audit_events: false,
+                tail_updated_at: false,
+                page_size: 17,
+                max_shrink_percent: 18,
+                request_timeout: 19 * SECOND,
+                ..defaults.capi
+            },
+            bbs: bbs::Settings {
+                sync_interval: 20 * SECOND,
+                request_timeout: 21 * SECOND,
+                max_removed_share: 0.25,
+                ..defaults.bbs
+            },
+            publisher: publisher::Settings {
+                quiet: Duration::from_millis(11),
+                ceiling: Duration::from_millis(101),
+                certificates: vec![FrontendCertificate {
+                    names: vec!["*.apps.example.com".to_owned(), "example.com".to_owned()],
+                }],
+                vip_range: Some("127.129.0.0/16".parse().unwrap()),
+                ..defaults.publisher
+            },
+            ..defaults
+        }
+    }
+}
+
+/// A certificate and its key as texts, as the key `TLSPems` has them.
+fn pair(identity: &Identity) -> Value {
+    json!({
+        "CertChain": fs::read_to_string(&identity.cert).unwrap(),
+        "PrivateKey": fs::read_to_string(&identity.key).unwrap(),
+    })
+}
+
+/// Compares every field, and the secret, which is not printed.
+fn assert_same(loaded: &Config, expected: &Config) {
+    assert_eq!(format!("{loaded:#?}"), format!("{expected:#?}"));
+    assert_eq!(
+        loaded.capi.client_secret.expose(),
+        expected.capi.client_secret.expose()
+    );
+}
+
+#[test]
+fn a_file_with_only_what_is_required_has_the_documented_defaults() {
+    let files = Files::new();
+    assert_same(&files.load(&files.minimal()), &files.defaults());
+}
+
+#[test]
+fn every_key_reaches_the_setting_it_is_for() {
+    let files = Files::new();
+    assert_same(&files.load(&files.full()), &files.all_set());
+
+    // Two flags differ from their defaults in the same way; here only one does.
+    let config = with(files.full(), &[("/CAPI/TailRouteUpdates", json!(true))]);
+    let mut expected = files.all_set();
+    expected.capi.tail_updated_at = true;
+    assert_same(&files.load(&config), &expected);
+}
+
+#[test]
+fn the_readme_shows_what_is_required_and_the_default_of_everything_else() {
+    let readme = include_str!("../../README.md");
+    let (_, example) = readme.split_once("```json\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let example: Value = serde_json::from_str(example).unwrap();
+    let files = Files::new();
+    assert_eq!(keys(&example), keys(&files.minimal()));
+
+    let (_, table) = readme.split_once("| key | default |").unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let rows: Vec<_> = rows
+        .map(|row| {
+            let mut cells = row
+                .split('|')
+                .skip(1)
+                .map(|cell| cell.trim().trim_matches('`'));
+            let pointer = format!("/{}", cells.next().unwrap().replace('.', "/"));
+            (pointer, cells.next().unwrap())
+        })
+        .collect();
+    let documented = rows.iter().map(|(pointer, _)| pointer.clone());
+    let optional = &keys(&files.full()) - &keys(&files.minimal());
+    assert_eq!(documented.collect::<BTreeSet<_>>(), optional);
+    let defaults: Vec<_> = rows
+        .iter()
+        .filter(|(_, default)| !default.is_empty())
+        .map(|(pointer, default)| (pointer.as_str(), serde_json::from_str(default).unwrap()))
+        .collect();
+    let config = with(files.minimal(), &defaults);
+    assert_same(&files.load(&config), &files.defaults());
+}
+
+/// The keys of a config and of its sections, as pointers.
+fn keys(config: &Value) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for (key, value) in config.as_object().unwrap() {
+        match value {
+            Value::Object(section) => {
+                keys.extend(section.keys().map(|inner| format!("/{key}/{inner}")));
+            }
+            _ => {
+                keys.insert(format!("/{key}"));
+            }
+        }
+    }
+    keys
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_router_becomes_an_https_server_of_the_gateway() {
+    let (foundation, _) = foundation().await;
+    let names = ["*.apps.example.com", "shop.example.com"];
+    let frontend = foundation.pki.issue("frontend", &names).unwrap();
+    let config = with(
+        foundation.config(),
+        &[("/TLSPems", json!([pair(&frontend)]))],
+    );
+    let daemon = Daemon::start(config).await;
+    let page = format!("/debug/resources/{GATEWAYS}/{GATEWAY}");
+    let gateway = daemon
+        .shows(&page, |gateway| gateway["name"] == GATEWAY)
+        .await;
+    let servers = gateway["body"]["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 2, "{gateway:#}");
+    assert_eq!(servers[0]["port"]["number"], 80);
+    assert_eq!(servers[0]["hosts"], json!(["*"]));
+    let https = &servers[1];
+    assert_eq!(
+        https["port"],
+        json!({"number": 443, "protocol": "https", "name": "https-0"})
+    );
+    assert_eq!(https["hosts"], json!(names));
+    assert_eq!(
+        https["tls"],
+        json!({
+            "mode": "SIMPLE",
+            "serverCertificate": "/etc/istio/*.apps.example.com/tls.crt",
+            "privateKey": "/etc/istio/*.apps.example.com/tls.key",
+        })
+    );
+    daemon.end().await;
+}

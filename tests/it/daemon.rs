@@ -1,0 +1,344 @@
+//! The daemon as its supervisor, its operator and its Pilots know it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddr},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use copilot::{
+    admin,
+    feed::Feeds,
+    istio::Kind,
+    mcp::Sinks,
+    metrics,
+    readiness::Readiness,
+    sim::{operator::Operator, sink::Sink},
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds};
+
+/// The binary, as BOSH would run it.
+struct Process {
+    child: Child,
+    mcp: SocketAddr,
+    admin: SocketAddr,
+    /// What it logs after it began to listen.
+    log: mpsc::UnboundedReceiver<Value>,
+}
+
+impl Process {
+    fn start(name: &str, foundation: &copilot::sim::cloud_foundry::CloudFoundry) -> Self {
+        let path = foundation.folder().join(name);
+        fs::write(&path, eager(foundation.config()).to_string()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_copilot"))
+            .args(["serve", "--config"])
+            .arg(path)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let listening = log.find(|line| line["message"] == "listening").unwrap();
+        let address = |key: &str| listening[key].as_str().unwrap().parse().unwrap();
+        let (lines, rest) = mpsc::unbounded_channel();
+        // Read to the end whether a test looks at it or not, or the process would wait for its reader.
+        std::thread::spawn(move || log.for_each(|line| drop(lines.send(line))));
+        Self {
+            child,
+            mcp: address("mcp_address"),
+            admin: address("admin_address"),
+            log: rest,
+        }
+    }
+
+    /// What it logs, up to a message.
+    async fn logs_until(&mut self, message: &str) -> Vec<Value> {
+        let mut lines: Vec<Value> = Vec::new();
+        let found = timeout(LONG, async {
+            while lines.last().is_none_or(|line| line["message"] != message) {
+                lines.push(self.log.recv().await.unwrap());
+            }
+        });
+        let found = found.await.is_ok();
+        assert!(found, "no {message:?} in the log");
+        lines
+    }
+
+    fn terminate(&mut self) -> (std::process::ExitStatus, Duration) {
+        let begun = Instant::now();
+        let killed = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        (self.child.wait().unwrap(), begun.elapsed())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Only where a test failed; after an orderly end there is nothing left to kill.
+        drop(self.child.kill());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_serve_the_same_bytes_and_end_on_sigterm_with_open_streams() {
+    let (foundation, _) = foundation().await;
+    let mut one = Process::start("one.json", &foundation);
+    let mut two = Process::start("two.json", &foundation);
+    let complete = async |process: &Process| {
+        let pilot = foundation
+            .connect_pilot(process.mcp, collections())
+            .await
+            .unwrap();
+        let state = holds(&pilot, |state| state.collections.len() == 4).await;
+        (pilot, content(&state))
+    };
+    let ((pilot_one, held_one), (pilot_two, held_two)) =
+        (complete(&one).await, complete(&two).await);
+    assert_eq!(held_one, held_two);
+
+    for (process, pilot) in [(&mut one, pilot_one), (&mut two, pilot_two)] {
+        let (status, took) = tokio::task::block_in_place(|| process.terminate());
+        assert!(status.success(), "{status}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        let ended = holds(&pilot, |state| state.ended.is_some())
+            .await
+            .ended
+            .unwrap();
+        assert_eq!(ended.code(), tonic::Code::Unavailable, "{ended:?}");
+    }
+
+    // A restart, too.
+    let again = Process::start("again.json", &foundation);
+    assert_eq!(complete(&again).await.1, held_one);
+}
+
+#[tokio::test]
+async fn the_admin_surface_shows_what_is_served_to_whom_and_what_is_not() {
+    let mut mesh = Mesh::start().await;
+    let bad = mesh.foundation.create_route("under_score", "");
+    mesh.foundation.map(&bad, &mesh.app, None);
+    let rejected = mesh
+        .daemon
+        .shows("/debug/rejected", |page| {
+            page["resources"]
+                .as_array()
+                .is_some_and(|all| all.len() == 3)
+        })
+        .await;
+    assert_eq!(
+        rejected["resources"][0]["host"],
+        "under_score.apps.example.com"
+    );
+    mesh.still_works().await;
+
+    let collection = Kind::ServiceEntry.collection();
+    let snapshot = mesh.daemon.operator.json("/debug/snapshot").await.unwrap();
+    assert_eq!(snapshot["collections"][collection]["resources"], 2);
+    let version = mesh.held()[collection].version.clone();
+    assert_eq!(
+        snapshot["collections"][collection]["version"],
+        json!(version)
+    );
+    let names = mesh
+        .daemon
+        .operator
+        .json(&format!("/debug/resources/{collection}"))
+        .await
+        .unwrap();
+    assert_eq!(names.as_object().unwrap().len(), 2);
+    let name = "copilot-service-entry-for-shop.apps.example.com";
+    let entry = mesh
+        .daemon
+        .operator
+        .json(&format!("/debug/resources/{collection}/{name}"))
+        .await
+        .unwrap();
+    assert_eq!(entry["body"]["endpoints"].as_array().unwrap().len(), 3);
+    let (status, text) = mesh
+        .daemon
+        .operator
+        .get("/debug/resources/nothing")
+        .await
+        .unwrap();
+    assert_eq!(
+        (status.as_u16(), text.as_str()),
+        (404, "no collection or resource \"nothing\"\n")
+    );
+
+    let acked =
+        |sinks: &Value| sinks[0]["collections"][collection]["acked_version"] == json!(version);
+    let sinks = mesh.daemon.shows("/debug/sinks", acked).await;
+    assert_eq!(sinks[0]["names"], json!(["pilot"]));
+}
+
+#[tokio::test]
+async fn health_and_metrics_follow_the_feeds() {
+    let mesh = Mesh::start().await;
+    let (status, _) = mesh.daemon.operator.get("/healthz").await.unwrap();
+    assert_eq!(status.as_u16(), 200);
+    let (_, page) = mesh.daemon.operator.get("/metrics").await.unwrap();
+    for line in [
+        "copilot_feed_last_success_timestamp_seconds{feed=\"capi_routes\"} ",
+        "copilot_feed_duration_seconds_count{feed=\"bbs_lists\"} ",
+        "copilot_feed_failing{feed=\"bbs_events\"} 0",
+        "copilot_feed_items{feed=\"capi_routes\",kind=\"routes\"} 1",
+        "copilot_table_items{item=\"instances\"} 2",
+        "copilot_collection_resources{collection=\"istio/networking/v1alpha3/virtualservices\"} 1",
+        "copilot_collection_size_bytes{",
+        "copilot_generation_seconds_count ",
+        "istio_mcp_clients_total 1",
+        "istio_mcp_request_acks_total{",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
+    assert!(page.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_rate_limit_shows_in_the_detail() {
+    let mesh = Mesh::start().await;
+    mesh.foundation.capi.state().rate_limit = Some((2000, 100));
+    mesh.daemon
+        .shows("/readyz", |page| {
+            let feeds = page["feeds"].as_array().unwrap();
+            feeds.iter().any(|feed| {
+                feed["feed"] == "capi_routes" && feed["holds"]["remaining_requests"] == 100
+            })
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn the_log_level_is_fixed_where_the_logs_are_not_ours_and_a_bad_one_is_refused() {
+    let (foundation, _) = foundation().await;
+    let daemon = Daemon::start(foundation.config()).await;
+    assert_eq!(
+        daemon
+            .operator
+            .set_log_level("loud")
+            .await
+            .unwrap()
+            .as_u16(),
+        400
+    );
+    assert_eq!(
+        daemon
+            .operator
+            .set_log_level("debug")
+            .await
+            .unwrap()
+            .as_u16(),
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_level_changes_while_the_process_runs() {
+    let is_debug = |line: &Value| line["level"] == "DEBUG";
+    let (foundation, _) = foundation().await;
+    let mut process = Process::start("log.json", &foundation);
+    let operator = Operator::new(process.admin).unwrap();
+    let lines = process.logs_until("first snapshot").await;
+    assert!(!lines.iter().any(is_debug), "{lines:#?}");
+
+    let set = operator.set_log_level("debug").await.unwrap();
+    assert_eq!(set.as_u16(), 200);
+    // Cloud Controller is read all the time.
+    let lines = process.logs_until("request").await;
+    assert!(is_debug(lines.last().unwrap()), "{lines:#?}");
+
+    let set = operator.set_log_level("info").await.unwrap();
+    assert_eq!(set.as_u16(), 200);
+    foundation.capi.stop().await;
+    process
+        .logs_until("feed failing; the last good state stays")
+        .await;
+    // Requests lie between the two, without a word.
+    foundation.capi.resume().await.unwrap();
+    let lines = process.logs_until("feed recovered").await;
+    assert!(!lines.iter().any(is_debug), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_feed_whose_loop_is_stuck_makes_the_process_unhealthy() {
+    let mut registry = metrics::registry();
+    let mut feeds = Feeds::new(&mut registry);
+    let _stuck = feeds.register("stuck", Duration::ZERO);
+    let _turning = feeds.register("turning", LONG);
+    let shutdown = CancellationToken::new();
+    let sources = admin::Sources {
+        readiness: Readiness::default(),
+        feeds,
+        snapshots: watch::channel(None).1,
+        rejected: watch::channel(Arc::default()).1,
+        sinks: Sinks::default(),
+        registry,
+        log_level: None,
+        shutdown: shutdown.clone(),
+    };
+    let address = (Ipv4Addr::LOCALHOST, 0).into();
+    let server = admin::Server::bind(address, sources).await.unwrap();
+    let operator = Operator::new(server.local_addr().unwrap()).unwrap();
+    let _stop = shutdown.clone().drop_guard();
+    tokio::spawn(server.run(shutdown));
+
+    let (status, page) = operator.get("/healthz").await.unwrap();
+    assert_eq!(status.as_u16(), 503);
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page, json!({"healthy": false, "stalled": ["stuck"]}));
+}
+
+#[tokio::test]
+async fn an_instance_that_changes_sends_one_collection_and_no_other() {
+    let mut mesh = Mesh::start().await;
+    let before = mesh.held();
+    mesh.foundation.crash(&mut mesh.app);
+    let crashed = endpoints(&mesh.pilot.state().borrow(), "shop");
+    let after = mesh.holds(|state| {
+        let now = endpoints(state, "shop");
+        now.len() == 2 && now != crashed
+    });
+    let after = after.await;
+    for (name, replica) in &after.collections {
+        let changed = replica.version != before[name].version;
+        assert_eq!(changed, *name == Kind::ServiceEntry.collection(), "{name}");
+        assert!(
+            changed || replica.applied == before[name].applied,
+            "{name} was sent again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_pilot_is_answered_for_every_collection_that_it_asks_for() {
+    let mesh = Mesh::start().await;
+    for (version, collections) in copilot::sim::sink::pilots() {
+        let pilot: Sink = mesh
+            .foundation
+            .connect_pilot(
+                mesh.daemon.mcp,
+                collections.iter().map(|name| (*name).to_owned()).collect(),
+            )
+            .await
+            .unwrap();
+        let state = timeout(
+            LONG,
+            holds(&pilot, |state| state.collections.len() == collections.len()),
+        );
+        assert!(state.await.is_ok(), "Pilot {version}");
+    }
+}
