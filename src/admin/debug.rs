@@ -94,7 +94,7 @@ fn resource_json(message: v1alpha1::Resource) -> Result<Value, crate::proto::Jso
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Left {
+pub(super) struct NotServed {
     /// Not served as the foundation has it.
     resources: Vec<Withheld>,
     /// Dropped where they were read.
@@ -117,7 +117,7 @@ struct Dropped {
     detail: String,
 }
 
-pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<Left> {
+pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<NotServed> {
     let rejected = sources.rejected.borrow().clone();
     let resources = rejected
         .iter()
@@ -135,7 +135,7 @@ pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<Left> 
             detail: item.detail,
         })
     });
-    Json(Left {
+    Json(NotServed {
         resources: resources.collect(),
         items: items.collect(),
     })
