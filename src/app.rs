@@ -201,7 +201,12 @@ impl Bound {
         let shutdown = tasks.shutdown();
         tasks.spawn("admin", async move {
             tokio::select! {
-                _ = admin => {}
+                ended = admin => {
+                    // A panic is this task's, so that it is reported as one.
+                    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
                 () = shutdown.cancelled() => {}
             }
         });

@@ -90,6 +90,8 @@ impl From<io::Error> for HandshakeError {
 
 /// How long a peer may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// From a connection that could not be accepted to the next attempt.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How many handshakes run at once. More than this wait to be accepted, for ten seconds at worst.
 const HANDSHAKES: usize = 1024;
 
@@ -117,7 +119,9 @@ pub async fn accept(
                 Err(error) => {
                     // Out of file descriptors, most likely: trying at once again would only spin.
                     warn!(%error, "accepting a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    shutdown
+                        .run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE))
+                        .await;
                     continue;
                 }
             },
