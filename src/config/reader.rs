@@ -9,6 +9,9 @@ use url::Url;
 
 use super::go_duration;
 
+/// What an address of a peer has to be.
+const HTTPS: &str = "expected https://HOST:PORT and nothing more";
+
 /// A year: no interval is longer, and sums of them stay within what a clock can show.
 const LONGEST: Duration = Duration::from_hours(8760);
 
@@ -140,7 +143,12 @@ impl<'p> Section<'p> {
 
     /// An address of a peer that proves who it is.
     pub(super) fn https(&mut self, key: &str) -> Option<Url> {
-        let url: Url = self.parsed(key)?;
+        // Not printed: it may hold a password where none belongs.
+        let text = self.string(key)?;
+        let Ok(url) = Url::parse(&text) else {
+            self.problem(key, HTTPS);
+            return None;
+        };
         let bare = url.username().is_empty()
             && url.password().is_none()
             && url.path() == "/"
@@ -148,7 +156,7 @@ impl<'p> Section<'p> {
         if url.scheme() == "https" && url.has_host() && bare {
             return Some(url);
         }
-        self.problem(key, "expected https://HOST:PORT and nothing more");
+        self.problem(key, HTTPS);
         None
     }
 

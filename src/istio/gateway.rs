@@ -51,11 +51,14 @@ pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> 
         hosts: vec!["*".to_owned()],
         tls: None,
     }];
+    let mut folders = BTreeSet::new();
     for (index, certificate) in certificates.iter().enumerate() {
+        let folder = &certificate.names[0];
+        let has_folder = folders.insert(folder) && is_folder(folder);
         let mut hosts = Vec::new();
         for name in &certificate.names {
             let host = name.to_lowercase();
-            match servable(&host, &certificate.names[0], &taken) {
+            match servable(&host, has_folder, &taken) {
                 Ok(()) => {
                     taken.insert(host.clone());
                     hosts.push(host);
@@ -64,7 +67,7 @@ pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> 
             }
         }
         if !hosts.is_empty() {
-            servers.push(https(index, hosts, &certificate.names[0]));
+            servers.push(https(index, hosts, folder));
         }
     }
     let gateway = Gateway {
@@ -78,15 +81,20 @@ pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> 
     })
 }
 
-fn servable(host: &str, folder: &str, taken: &BTreeSet<String>) -> Result<(), Invalid> {
+/// The router's VM has a folder for each certificate, under its first name.
+fn is_folder(name: &str) -> bool {
+    !name.contains('/') && !name.starts_with('.')
+}
+
+fn servable(host: &str, has_folder: bool, taken: &BTreeSet<String>) -> Result<(), Invalid> {
     let invalid = |detail: &str| {
         Err(Invalid {
             rule: "certificate",
             detail: detail.to_owned(),
         })
     };
-    if folder.contains('/') || folder.starts_with('.') {
-        return invalid("the certificate's first name is no name of a folder");
+    if !has_folder {
+        return invalid("the certificate's first name is another's too, or no name of a folder");
     }
     if taken.contains(host) {
         return invalid("another certificate is for this name too");
@@ -133,6 +141,7 @@ mod tests {
             certificate(&["*.example.com"]),
             certificate(&["../etc"]),
             certificate(&["example.org"]),
+            certificate(&["example.org", "example.net"]),
         ])
         .unwrap();
         let left_out: Vec<_> = served
@@ -146,7 +155,9 @@ mod tests {
                 "localhost",
                 "under_score.example.com",
                 "*.example.com",
-                "../etc"
+                "../etc",
+                "example.org",
+                "example.net"
             ]
         );
     }

@@ -102,8 +102,8 @@ fn workload_name(workload: &Workload) -> String {
     let app = &workload.app;
     match workload.process_type.as_str() {
         "web" => label(app.to_string()),
-        // Not to be taken for a subset of the web process at one of its ports.
-        other if other.starts_with(PORT) => hash(&format!("{app}-{other}")),
+        // Not to be taken for a subset of another process at one of its ports.
+        other if other.contains(PORT) => hash(&format!("{app}-{other}")),
         other => label(format!("{app}-{other}")),
     }
 }

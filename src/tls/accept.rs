@@ -130,11 +130,11 @@ pub async fn accept(
         let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
         handshakes.spawn(async move {
             let outcome = shake_hands(&acceptor, stream, address).await;
-            drop(permit);
             // A closed receiver means that the server is shutting down.
             if accepted.send(outcome).await.is_err() {
                 debug!(%address, "connection refused: shutting down");
             }
+            drop(permit);
         });
     }
 }
