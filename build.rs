@@ -3,13 +3,16 @@
 use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
+    "copilot/api.proto",
     "diego/bbs.proto",
     "istio/mcp/v1alpha1/mcp.proto",
     "istio/networking/v1alpha3/destination_rule.proto",
     "istio/networking/v1alpha3/gateway.proto",
     "istio/networking/v1alpha3/service_entry.proto",
+    "istio/networking/v1alpha3/sidecar.proto",
     "istio/networking/v1alpha3/virtual_service.proto",
 ];
 
@@ -21,18 +24,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
+    // The server side of MCP is our own: it sends shared bytes and must not encode a message for each stream.
+    let (api, others): (Vec<_>, Vec<_>) = descriptors
+        .file
+        .into_iter()
+        .partition(|file| file.package() == "api");
+    generate(api, true)?;
+    generate(others, false)?;
+    Ok(())
+}
+
+fn generate(file: Vec<FileDescriptorProto>, build_server: bool) -> std::io::Result<()> {
     let mut config = prost_build::Config::new();
     config
         .disable_comments(["."])
         .enable_type_names()
         .type_name_domain(["."], "type.googleapis.com")
+        .bytes([".api.BulkSyncRequestChunk"])
         // Sorted, so that equal messages have equal bytes.
         .btree_map(["."]);
-    // The server side of MCP is our own: it sends shared bytes and must not encode a message for each stream.
     tonic_prost_build::configure()
-        .build_server(false)
+        .build_server(build_server)
         .build_client(true)
         .build_transport(false)
-        .compile_fds_with_config(descriptors, config)?;
-    Ok(())
+        .compile_fds_with_config(FileDescriptorSet { file }, config)
 }

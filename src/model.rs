@@ -7,7 +7,11 @@
 mod guid;
 mod hostname;
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
@@ -59,6 +63,17 @@ pub struct Workload {
     pub process_type: ProcessType,
 }
 
+impl Workload {
+    /// What the push API points at: one process, since it knows no apps. The process's guid stands for the app's,
+    /// which it equals until the app's first rolling deployment.
+    pub fn pushed(process: &CapiProcessGuid) -> Self {
+        Self {
+            app: AppGuid::standing_for(process),
+            process_type: ProcessType::Web,
+        }
+    }
+}
+
 /// The protocol that an app speaks on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Protocol {
@@ -69,16 +84,50 @@ pub enum Protocol {
     Http2,
 }
 
+/// The container port that a destination leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AppPort {
+    /// This one.
+    Number(u16),
+    /// Whichever an instance serves requests on: the push API names none.
+    Main,
+}
+
+impl AppPort {
+    /// Where Cloud Foundry expects an app that was told nothing else.
+    pub const DEFAULT: u16 = 8080;
+
+    /// The number by which clients know it.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::Number(number) => number,
+            Self::Main => Self::DEFAULT,
+        }
+    }
+}
+
+/// What decides a destination's share of its route's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Weight {
+    /// The number of its instances.
+    #[default]
+    Instances,
+    /// This number in proportion to the other destinations', asked for by the route's owner.
+    Fixed(u32),
+    /// This number, while the destination has instances. The push API sends a weight of 1 for every mapping whose
+    /// owner asked for none: an app that is stopped must not take its part of the requests with it.
+    Running(u32),
+}
+
 /// Where a route sends its requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Destination {
     /// Whose instances.
     pub workload: Workload,
     /// The container port.
-    pub port: u16,
-    /// The share of the route's requests in proportion to the other destinations' weights; `None` where Cloud
-    /// Controller leaves the split to the number of instances.
-    pub weight: Option<u32>,
+    pub port: AppPort,
+    /// Its share of the route's requests.
+    pub weight: Weight,
     /// What is spoken on the port.
     pub protocol: Protocol,
 }
@@ -94,6 +143,8 @@ pub struct Route {
     pub path: Arc<str>,
     /// Whether the domain is internal: reached by container address from other apps, not through the router.
     pub internal: bool,
+    /// The virtual address of an internal hostname, where Cloud Controller has assigned one.
+    pub vip: Option<Ipv4Addr>,
     /// When it was created, in seconds since the Unix epoch.
     pub created_at: i64,
     /// Sorted, without duplicates.
@@ -107,6 +158,24 @@ pub struct Process {
     pub guid: CapiProcessGuid,
     /// What it is a process of.
     pub workload: Workload,
+}
+
+/// The processes in Diego that the push API names as those of a process in Cloud Controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Association {
+    /// The process in Cloud Controller.
+    pub process: CapiProcessGuid,
+    /// Its processes in Diego: sorted, without duplicates.
+    pub diego_processes: SmallVec<[DiegoProcessGuid; 1]>,
+}
+
+/// A network policy: an app may connect to another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Policy {
+    /// Who connects.
+    pub source: AppGuid,
+    /// To whom.
+    pub destination: AppGuid,
 }
 
 /// Where a container port of an instance is reached from other machines.
@@ -147,6 +216,22 @@ pub enum Update {
         /// Deleted.
         gone: Vec<RouteGuid>,
     },
+    /// These are all the routes and associations of the push API, at one moment.
+    AllPushed {
+        /// The routes with their destinations.
+        routes: Vec<Route>,
+        /// The associations.
+        associations: Vec<Association>,
+    },
+    /// These associations are as given now; others stay.
+    Associations {
+        /// New or changed, or the same as before.
+        current: Vec<Association>,
+        /// Deleted.
+        gone: Vec<CapiProcessGuid>,
+    },
+    /// These are all the network policies.
+    AllPolicies(Vec<Policy>),
     /// What Cloud Controller says of processes that the BBS does not describe.
     Processes {
         /// Described.

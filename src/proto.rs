@@ -12,6 +12,11 @@ use std::sync::LazyLock;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use prost_types::Any;
 
+/// Copilot's own services, for Cloud Controllers that push and for resolvers.
+pub mod api {
+    tonic::include_proto!("api");
+}
+
 /// Istio's messages.
 pub mod istio {
     /// The Mesh Configuration Protocol.
@@ -43,9 +48,11 @@ pub mod bbs {
     tonic::include_proto!("diego.bbs.models");
 }
 
+/// The encoded descriptors of everything in `proto/`, for reflection.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())
-        .expect("build.rs wrote valid descriptors")
+    DescriptorPool::decode(DESCRIPTOR_SET).expect("build.rs wrote valid descriptors")
 });
 
 /// Prints the message inside an `Any` as canonical proto3 JSON.

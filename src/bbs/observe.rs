@@ -18,9 +18,6 @@ use crate::{
     },
 };
 
-/// Diego's SSH daemon; never to be reached by a route.
-const SSH_PORT: u16 = 2222;
-
 /// What an event says.
 pub(super) fn event(event: events::Event) -> Result<Option<Event>, Dropped> {
     Ok(match event {
@@ -122,7 +119,7 @@ fn ports(net: &ActualLrpNetInfo) -> Result<SmallVec<[PortMapping; 2]>, (&'static
     let mut ports = SmallVec::<[PortMapping; 2]>::new();
     for mapping in &net.ports {
         let (container, host) = (port(mapping.container_port)?, port(mapping.host_port)?);
-        if container == 0 || container == SSH_PORT {
+        if container == 0 {
             continue;
         }
         match ports.iter_mut().find(|known| known.container == container) {
@@ -270,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_sorted_and_unique_prefer_a_host_port_and_leave_ssh_out() {
+    fn ports_are_sorted_and_unique_and_prefer_a_host_port() {
         let mut lrp = row();
         lrp.actual_lrp_net_info.as_mut().unwrap().ports = vec![
             mapping(9090, 0),
@@ -284,7 +281,7 @@ mod tests {
             .iter()
             .map(|port| (port.container, port.host))
             .collect();
-        assert_eq!(ports, [(8080, 61_000), (9090, 0)]);
+        assert_eq!(ports, [(2222, 61_001), (8080, 61_000), (9090, 0)]);
     }
 
     #[test]

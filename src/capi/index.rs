@@ -83,7 +83,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Destination, Hostname, ProcessType, Protocol, Workload};
+    use crate::model::{AppPort, Destination, Hostname, ProcessType, Protocol, Weight, Workload};
 
     fn route(guid: &str, apps: &[&str]) -> Route {
         let destination = |app: &&str| Destination {
@@ -91,8 +91,8 @@ mod tests {
                 app: AppGuid::from(*app),
                 process_type: ProcessType::Web,
             },
-            port: 8080,
-            weight: None,
+            port: AppPort::Number(8080),
+            weight: Weight::Instances,
             protocol: Protocol::Http1,
         };
         Route {
@@ -100,6 +100,7 @@ mod tests {
             host: Hostname::parse("a.example.com").unwrap(),
             path: Arc::default(),
             internal: false,
+            vip: None,
             created_at: 0,
             destinations: apps.iter().map(destination).collect(),
         }

@@ -10,13 +10,11 @@ use super::{domains::Known, timestamp::Timestamp};
 use crate::{
     feed::Dropped,
     model::{
-        AppGuid, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
-        Protocol, Route, RouteGuid, Workload,
+        AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
+        Protocol, Route, RouteGuid, Weight, Workload,
     },
 };
 
-/// Where Cloud Controller leaves the port to the platform.
-const DEFAULT_PORT: u16 = 8080;
 /// Why an item is dropped that is not what the API promises.
 pub(super) const MALFORMED: &str = "malformed";
 /// Some errors quote what they found, at any length.
@@ -213,6 +211,7 @@ pub(super) fn route<'d>(
         host,
         path,
         internal: domain.internal,
+        vip: None,
         created_at: wire.created_at.unix_seconds(),
         destinations,
     };
@@ -247,7 +246,7 @@ fn destinations(
 
 fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>> {
     let wire: WireDestination = serde_json::from_str(raw.get())?;
-    let port = wire.port.unwrap_or(DEFAULT_PORT);
+    let port = wire.port.unwrap_or(AppPort::DEFAULT);
     if port == 0 {
         return Err(Box::new(PortZero));
     }
@@ -256,8 +255,8 @@ fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>
             app: AppGuid::from(&*wire.app.guid),
             process_type: ProcessType::from(&*wire.app.process.process_type),
         },
-        port,
-        weight: wire.weight,
+        port: AppPort::Number(port),
+        weight: wire.weight.map_or(Weight::Instances, Weight::Fixed),
         protocol: match wire.protocol.as_deref() {
             Some("http2") => Protocol::Http2,
             _ => Protocol::Http1,

@@ -107,6 +107,13 @@ guids! {
     RouteGuid;
 }
 
+impl AppGuid {
+    /// The guid by which the push API's processes are known where apps are meant.
+    pub(super) fn standing_for(process: &CapiProcessGuid) -> Self {
+        Self(process.0.clone())
+    }
+}
+
 /// A process's guid in Diego: the guid in Cloud Controller, a dash, and the version of the process.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DiegoProcessGuid {

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use smallvec::smallvec;
 
 use crate::model::{
-    AppGuid, Destination, Hostname, Instance, InstanceGuid, PortMapping, ProcessType, Protocol,
-    Route, RouteGuid, Workload,
+    AppGuid, AppPort, Destination, Hostname, Instance, InstanceGuid, Policy, PortMapping,
+    ProcessType, Protocol, Route, RouteGuid, Weight, Workload,
 };
 
 /// A UUID that is the `n`th of a kind.
@@ -33,14 +33,38 @@ pub fn route(n: usize) -> Route {
         host: Hostname::parse(&format!("app-{n:06}.apps.example.com")).expect("a valid hostname"),
         path: "".into(),
         internal: false,
+        vip: None,
         created_at: 1_500_000_000 + i64::try_from(n).expect("few routes"),
         destinations: smallvec![Destination {
             workload: workload(n),
-            port: 8080,
-            weight: None,
+            port: AppPort::Number(8080),
+            weight: Weight::Instances,
             protocol: Protocol::Http1,
         }],
     }
+}
+
+/// The `n`th route, if it is of an internal domain.
+pub fn internal_route(n: usize) -> Route {
+    Route {
+        host: Hostname::parse(&format!("app-{n:06}.apps.internal")).expect("a valid hostname"),
+        internal: true,
+        ..route(n)
+    }
+}
+
+/// How many policies each app of [`policies`] has.
+pub const POLICIES_PER_APP: usize = 10;
+
+/// Policies between the apps of so many routes: each may connect to the next ones.
+pub fn policies(apps: usize) -> Vec<Policy> {
+    let of_app = |n| {
+        (1..=POLICIES_PER_APP).map(move |step| Policy {
+            source: app(n),
+            destination: app((n + step) % apps),
+        })
+    };
+    (0..apps).flat_map(of_app).collect()
 }
 
 /// The `index`th instance of the `n`th route's app; `port` is its port on the cell.

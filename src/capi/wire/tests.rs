@@ -67,8 +67,8 @@ fn a_route_is_read_with_its_destination() {
                 app: APP.into(),
                 process_type: ProcessType::Web
             },
-            port: 8080,
-            weight: None,
+            port: AppPort::Number(8080),
+            weight: Weight::Instances,
             protocol: Protocol::Http1,
         }]
     );
@@ -123,8 +123,8 @@ fn destinations_are_sorted_and_each_is_there_once() {
     assert_eq!(
         ports,
         [
-            (1024, Protocol::Http2, Some(39)),
-            (8080, Protocol::Http1, None)
+            (AppPort::Number(1024), Protocol::Http2, Weight::Fixed(39)),
+            (AppPort::Number(8080), Protocol::Http1, Weight::Instances)
         ]
     );
 }

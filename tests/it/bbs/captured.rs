@@ -57,7 +57,7 @@ async fn the_lists_of_every_generation_give_what_ran() {
         assert_eq!(guids, running(generation), "{generation}");
         for instance in rig.instances.values() {
             let ports: Vec<_> = instance.ports.iter().map(|port| port.container).collect();
-            assert_eq!(ports, [8080]);
+            assert_eq!(ports, [2222, 8080]);
             assert!(instance.container_address.is_some());
             // Of a web process the guid is its app's.
             let workload = Workload {

@@ -19,11 +19,9 @@ async fn an_instance_that_starts_is_routed_and_one_that_stops_is_not() {
     let instance = &rig.instances[&guid];
     assert_eq!(instance.host_address, place(7).cell);
     assert_eq!(instance.container_address, Some(place(7).container));
-    let port = PortMapping {
-        container: 8080,
-        host: 61_007,
-    };
-    assert_eq!(instance.ports.as_slice(), [port]);
+    let ports = [(2222, 61_900), (8080, 61_007)];
+    let ports = ports.map(|(container, host)| PortMapping { container, host });
+    assert_eq!(instance.ports.as_slice(), ports);
     // Changed events carry no metric tags: the desired state says what it is an instance of.
     let workload = Workload {
         app: AppGuid::from("app-of-p"),

@@ -1,6 +1,8 @@
 //! What a full read finds, and that it loses nothing.
 
-use copilot::model::{Destination as ModelDestination, ProcessType, Protocol, Workload};
+use copilot::model::{
+    AppPort, Destination as ModelDestination, ProcessType, Protocol, Weight, Workload,
+};
 use serde_json::json;
 
 use super::*;
@@ -58,8 +60,8 @@ fn destination(name: &str, process_type: &str, port: u16, weight: Option<u32>) -
             app: app(name),
             process_type: ProcessType::from(process_type),
         },
-        port,
-        weight,
+        port: AppPort::Number(port),
+        weight: weight.map_or(Weight::Instances, Weight::Fixed),
         protocol: Protocol::Http1,
     }
 }
