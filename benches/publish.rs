@@ -3,9 +3,11 @@
 //! `cargo bench --bench publish`; add `-- --sample-count 10` for a quick look.
 
 use copilot::{
+    istio::CertificateRoot,
     model::Update,
     publisher::{Metrics, Settings, State},
     sim::foundation,
+    table::Join,
 };
 use divan::{AllocProfiler, Bencher, black_box};
 use prometheus_client::registry::Registry;
@@ -15,6 +17,7 @@ use std::{collections::BTreeSet, time::Duration};
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
 const ROUTES: [usize; 2] = [20_000, 100_000];
+const INTERNAL_ROUTES: [usize; 4] = [300, 1_000, 5_000, 20_000];
 
 fn main() {
     divan::main();
@@ -25,8 +28,12 @@ fn empty() -> State {
         quiet: Duration::ZERO,
         ceiling: Duration::ZERO,
         required: BTreeSet::new(),
+        certificate_root: CertificateRoot::default(),
         certificates: Vec::new(),
-        vip_range: None,
+        left_out: Vec::new(),
+        vip_range: Some("127.128.0.0/9".parse().expect("a range")),
+        join: Join::Described,
+        policies: None,
     };
     State::new(&settings, Metrics::new(&mut Registry::default()))
         .expect("a gateway without certificates is valid")
@@ -115,6 +122,59 @@ fn unchanged_full_read(bencher: Bencher, count: usize) {
     let mut state = published(count);
     bencher
         .with_inputs(|| routes(count))
+        .bench_local_values(|update| {
+            state.apply(update);
+            black_box(state.publish())
+        });
+}
+
+/// Internal routes, each app with ten policies.
+fn published_with_policies(count: usize) -> State {
+    let mut state = empty();
+    let routes = (0..count).map(foundation::internal_route).collect();
+    state.apply(Update::AllRoutes(routes));
+    state.apply(Update::AllPolicies(foundation::policies(count)));
+    state.apply(instances(count));
+    black_box(state.publish());
+    state
+}
+
+/// An instance of an app that ten others may connect to stops and starts: one ServiceEntry and no Sidecar.
+#[divan::bench(args = INTERNAL_ROUTES)]
+fn one_internal_instance_changes(bencher: Bencher, count: usize) {
+    let mut state = published_with_policies(count);
+    let instance = foundation::instance(count / 2, 0, 61_000);
+    let mut there = true;
+    bencher
+        .with_inputs(|| {
+            there = !there;
+            let (mut current, mut gone) = (vec![], vec![]);
+            if there {
+                current.push(instance.clone());
+            } else {
+                gone.push(instance.guid.clone());
+            }
+            Update::Instances { current, gone }
+        })
+        .bench_local_values(|update| {
+            state.apply(update);
+            black_box(state.publish())
+        });
+}
+
+/// A full read of the policies, one of which is another one: one Sidecar.
+#[divan::bench(args = INTERNAL_ROUTES)]
+fn one_policy_changes(bencher: Bencher, count: usize) {
+    let mut state = published_with_policies(count);
+    let mut policies = foundation::policies(count);
+    let mut next = 0;
+    bencher
+        .with_inputs(|| {
+            next = (next + 1) % count;
+            let changed = policies.len() / 2;
+            policies[changed].destination = foundation::app(next);
+            Update::AllPolicies(policies.clone())
+        })
         .bench_local_values(|update| {
             state.apply(update);
             black_box(state.publish())

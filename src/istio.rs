@@ -3,10 +3,12 @@
 //! Names are those of the original Copilot, so that the two are interchangeable. An internal hostname's resources are
 //! in the namespace `internal`, the others in none.
 
+mod certificate;
 mod destination_rule;
 mod endpoint;
 mod gateway;
 mod service_entry;
+mod sidecar;
 mod subset;
 pub mod validate;
 mod virtual_service;
@@ -18,8 +20,12 @@ use crate::{
     table::{HostView, Touched},
 };
 
-pub use self::gateway::{FrontendCertificate, Served, gateway};
 use self::validate::{Invalid, Validate};
+pub use self::{
+    certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute},
+    gateway::{Served, gateway},
+    sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
+};
 
 /// The ingress gateway, which the external hostnames' VirtualServices name.
 pub const GATEWAY: &str = "cloudfoundry-ingress";
@@ -37,6 +43,11 @@ pub enum Kind {
 
 /// The collection of the gateway.
 pub const GATEWAYS: &str = "istio/networking/v1alpha3/gateways";
+/// The collection of the Sidecars.
+pub const SIDECARS: &str = "istio/networking/v1alpha3/sidecars";
+
+/// 2018-01-01: what stands for no route is as old as the project. Constant, because sinks order by it.
+const CREATED_AT: i64 = 1_514_764_800;
 
 impl Kind {
     /// All of them.
@@ -68,8 +79,8 @@ impl Kind {
 
     /// Whether the hostname's resource of this kind can be different after such a change.
     ///
-    /// Instances appear in ServiceEntries only, with one exception: where apps share a route without weights, the
-    /// VirtualService splits by the number of their instances.
+    /// Instances appear in ServiceEntries only, with one exception: where apps share a route and its owner set no
+    /// weights, the VirtualService splits by the number of their instances, or leaves out those that have none.
     pub fn depends_on(self, touched: Touched, host: &HostView<'_>) -> bool {
         match (touched, self) {
             (Touched::Routing, _) | (Touched::Endpoints, Self::ServiceEntry) => true,
@@ -99,7 +110,9 @@ impl Kind {
     /// What is wrong with the hostname although its resource of this kind is served.
     pub fn remark(self, host: &HostView<'_>) -> Option<Invalid> {
         match self {
-            Self::VirtualService => virtual_service::shadowed(host),
+            Self::VirtualService => {
+                virtual_service::shadowed(host).or_else(|| virtual_service::rounded_away(host))
+            }
             Self::DestinationRule => None,
             Self::ServiceEntry => endpoint::unreachable(host),
         }

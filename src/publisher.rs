@@ -12,17 +12,18 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::{metrics::Metrics, state::State};
 use crate::{
     istio::{
-        FrontendCertificate,
+        CertificateRoot, FrontendCertificate,
         validate::{Invalid, Rejected},
     },
     model::{CapiProcessGuid, Update},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot},
+    table::Join,
 };
 
 /// What must have been read completely before anything is published.
@@ -45,10 +46,18 @@ pub struct Settings {
     pub ceiling: Duration,
     /// What to wait for before the first snapshot.
     pub required: BTreeSet<Input>,
+    /// Where the router has its certificates.
+    pub certificate_root: CertificateRoot,
     /// The router's certificates.
     pub certificates: Vec<FrontendCertificate>,
-    /// Where internal hostnames get their virtual addresses from.
+    /// Those that cannot be used, by their keys, and why.
+    pub left_out: Vec<(String, Invalid)>,
+    /// Where internal hostnames get their virtual addresses from, if they come without.
     pub vip_range: Option<Ipv4Net>,
+    /// How it is known what an instance is an instance of.
+    pub join: Join,
+    /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
+    pub policies: Option<Duration>,
 }
 
 /// What the publisher tells others.
@@ -70,6 +79,8 @@ pub struct Publisher {
     updates: mpsc::Receiver<Update>,
     described: Option<Gate>,
     published: Option<Gate>,
+    /// Since the first snapshot: until when policies may come.
+    grace: Option<Instant>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     rejected: watch::Sender<Arc<Rejected>>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
@@ -95,14 +106,16 @@ impl Publisher {
     ) -> Result<(Self, Outputs), Invalid> {
         let described = settings.required.contains(&Input::Processes);
         let state = State::new(&settings, Metrics::new(registry))?;
+        let rejected = state.rejected();
         let this = Self {
             settings,
             state,
             updates,
             described: described.then(|| readiness.gate("processes from Cloud Controller")),
             published: Some(readiness.gate("first snapshot")),
+            grace: None,
             snapshots: watch::Sender::new(None),
-            rejected: watch::Sender::default(),
+            rejected: watch::Sender::new(rejected),
             undescribed: watch::Sender::default(),
         };
         let outputs = Outputs {
@@ -126,6 +139,7 @@ impl Publisher {
                     armed = None;
                     self.publish();
                 }
+                () = wait_until(self.grace) => self.end_grace(),
                 update = self.updates.recv() => {
                     let Some(update) = update else { return };
                     self.take_in(update, &mut armed);
@@ -164,24 +178,34 @@ impl Publisher {
         }
     }
 
+    /// Sinks that hold nothing wait for an answer for each collection before they are ready.
+    fn end_grace(&mut self) {
+        self.grace = None;
+        if self.state.awaits_policies() {
+            warn!("no network policies so far, the default Sidecar is served alone");
+            self.state.release_sidecars();
+            self.publish();
+        }
+    }
+
     fn publish(&mut self) {
-        let collections = self.state.publish();
+        let snapshot = self.state.publish();
         let rejected = self.state.rejected();
         self.rejected.send_if_modified(|sent| {
             !Arc::ptr_eq(&std::mem::replace(sent, rejected.clone()), &rejected)
         });
-        let Some(collections) = collections else {
+        let Some(snapshot) = snapshot else {
             return;
         };
-        let resources: usize = collections
-            .values()
-            .map(|collection| collection.len())
+        let resources: usize = snapshot
+            .iter()
+            .map(|(_, collection)| collection.len())
             .sum();
-        let snapshot = Arc::new(Snapshot::new(collections));
-        self.snapshots.send_replace(Some(snapshot));
+        self.snapshots.send_replace(Some(Arc::new(snapshot)));
         if let Some(gate) = self.published.take() {
             info!(resources, "first snapshot");
             gate.open();
+            self.grace = self.settings.policies.map(|grace| Instant::now() + grace);
         }
     }
 }

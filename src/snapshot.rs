@@ -6,14 +6,20 @@
 
 mod collection;
 mod resource;
+mod vips;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use tokio::sync::watch;
 
 pub use self::{
     collection::{Collection, Diff},
     resource::{CollectionVersion, Encoded, Resource, ResourceVersion},
+    vips::Vips,
 };
 
 /// The published state: `None` until the first complete read of every feed.
@@ -21,12 +27,22 @@ pub use self::{
 /// Until then a server stays silent: a sink keeps what it has, while an early empty answer would wipe its mesh.
 pub type Receiver = watch::Receiver<Option<Arc<Snapshot>>>;
 
+/// Resolves once something is published.
+pub async fn published(mut snapshots: Receiver) {
+    if snapshots.wait_for(Option::is_some).await.is_err() {
+        // Nobody publishes any more: the process is about to end.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Every collection at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// When it was published.
     pub published: Instant,
     collections: BTreeMap<&'static str, Arc<Collection>>,
+    withheld: BTreeSet<&'static str>,
+    vips: Vips,
 }
 
 impl Snapshot {
@@ -35,15 +51,43 @@ impl Snapshot {
         Self {
             published: Instant::now(),
             collections,
+            withheld: BTreeSet::new(),
+            vips: Vips::default(),
         }
     }
 
-    /// The collection of that name, if it is one of ours.
+    /// With a collection kept back: what belongs in it is not known yet.
+    #[must_use]
+    pub fn withholding(mut self, name: &'static str) -> Self {
+        self.collections.remove(name);
+        self.withheld.insert(name);
+        self
+    }
+
+    /// With the virtual addresses.
+    #[must_use]
+    pub fn with_vips(mut self, vips: Vips) -> Self {
+        self.vips = vips;
+        self
+    }
+
+    /// Whether the collection of that name is one of ours and not known yet. A server answers for it only once it
+    /// is: a sink keeps what it holds meanwhile, and an empty answer would wipe it.
+    pub fn withholds(&self, name: &str) -> bool {
+        self.withheld.contains(name)
+    }
+
+    /// The virtual addresses of the internal hostnames.
+    pub fn vips(&self) -> &Vips {
+        &self.vips
+    }
+
+    /// The collection of that name, if it is one of ours and not withheld.
     pub fn get(&self, name: &str) -> Option<&Arc<Collection>> {
         self.collections.get(name)
     }
 
-    /// Every collection, by name.
+    /// Every collection that is not withheld, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Arc<Collection>)> {
         self.collections
             .iter()

@@ -3,13 +3,19 @@
 //! ```text
 //! Hostname ─▶ Route ─▶ Destination (app, process type) ◀─ Instance
 //!                                          ◀─ Process ◀─ Instance, where the BBS does not describe it
+//!                                      ◀─ Association ◀─ Instance, where routes are pushed
+//! Source app ─▶ Policy ─▶ app of destinations ─▶ internal hostnames
 //! ```
 //!
 //! Pure: no clock, no I/O. The work of an update follows the number of items in it, and what it reports as changed
 //! follows the number of items that differ.
 
+mod associations;
 mod changes;
+mod descriptions;
 mod instances;
+mod internal;
+mod policies;
 mod routes;
 mod vips;
 
@@ -22,21 +28,38 @@ use std::{
 use ipnet::Ipv4Net;
 
 pub use self::changes::{Changes, Touched};
-use self::{instances::Instances, routes::Routes, vips::Vips};
-use crate::model::{CapiProcessGuid, Hostname, Instance, Route, Update, Workload};
+use self::{
+    instances::Instances,
+    policies::Policies,
+    routes::Routes,
+    vips::{Claim, Vips},
+};
+use crate::model::{AppGuid, CapiProcessGuid, Hostname, Instance, Policy, Route, Update, Workload};
+
+/// How it is known what an instance is an instance of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Join {
+    /// By what the BBS says of it, or Cloud Controller of its process. For routes that are polled.
+    #[default]
+    Described,
+    /// By the associations of the push API.
+    Associated,
+}
 
 /// All that is known of the foundation.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Routes,
     instances: Instances,
+    policies: Policies,
     vips: Vips,
 }
 
 impl RouteTable {
-    /// An empty table. Internal hostnames get their virtual address from `vip_range`.
-    pub fn new(vip_range: Option<Ipv4Net>) -> Self {
+    /// An empty table. Internal hostnames that come without a virtual address get theirs from `vip_range`.
+    pub fn new(join: Join, vip_range: Option<Ipv4Net>) -> Self {
         Self {
+            instances: Instances::new(join),
             vips: Vips::new(vip_range),
             ..Self::default()
         }
@@ -46,18 +69,26 @@ impl RouteTable {
     pub fn apply(&mut self, update: Update) -> Changes {
         let mut changes = Changes::default();
         match update {
-            Update::AllRoutes(routes) => {
-                let current: HashSet<_> = routes.iter().map(|route| route.guid.clone()).collect();
-                for guid in self.routes.guids_except(&current) {
-                    self.routes.remove(&guid, &mut changes);
-                }
-                self.upsert_routes(routes, &mut changes);
-            }
+            Update::AllRoutes(routes) => self.routes.replace(routes, &mut changes),
             Update::Routes { current, gone } => {
                 for guid in gone {
                     self.routes.remove(&guid, &mut changes);
                 }
-                self.upsert_routes(current, &mut changes);
+                for route in current {
+                    self.routes.upsert(route, &mut changes);
+                }
+            }
+            Update::AllPushed {
+                routes,
+                associations,
+            } => {
+                self.routes.replace(routes, &mut changes);
+                let touched = self.instances.associate_all(associations);
+                self.touch_endpoints(touched, &mut changes);
+            }
+            Update::Associations { current, gone } => {
+                let touched = self.instances.associate(current, gone);
+                self.touch_endpoints(touched, &mut changes);
             }
             Update::Processes { known, unknown } => {
                 let touched = self.instances.describe(known, unknown);
@@ -72,15 +103,11 @@ impl RouteTable {
                 touched.extend(self.instances.upsert(current));
                 self.touch_endpoints(touched, &mut changes);
             }
+            Update::AllPolicies(policies) => self.replace_policies(policies, &mut changes),
         }
         self.assign_vips(&mut changes);
+        self.touch_sources(&mut changes);
         changes
-    }
-
-    fn upsert_routes(&mut self, routes: Vec<Route>, changes: &mut Changes) {
-        for route in routes {
-            self.routes.upsert(route, changes);
-        }
     }
 
     fn touch_endpoints(&self, workloads: HashSet<Workload>, changes: &mut Changes) {
@@ -91,20 +118,31 @@ impl RouteTable {
         }
     }
 
+    fn replace_policies(&mut self, policies: Vec<Policy>, changes: &mut Changes) {
+        for policy in self.policies.replace(policies) {
+            let mut hosts = self.routes.internal.of_app(&policy.destination);
+            if hosts.next().is_some() {
+                changes.touch_source(&policy.source);
+            }
+        }
+    }
+
+    /// The apps with policies to those whose internal hostnames are different.
+    fn touch_sources(&mut self, changes: &mut Changes) {
+        for app in self.routes.internal.take_different() {
+            for source in self.policies.sources_of(&app) {
+                changes.touch_source(source);
+            }
+        }
+    }
+
     fn assign_vips(&mut self, changes: &mut Changes) {
         let hosts: Vec<_> = changes.routed().cloned().collect();
-        let ages = hosts.into_iter().map(|host| {
-            let internal = self
-                .routes
-                .of_host(&host)
-                .iter()
-                .filter(|route| route.internal);
-            let oldest = internal
-                .map(|route| (route.created_at, route.guid.clone()))
-                .min();
-            (host, oldest)
+        let claims = hosts.into_iter().map(|host| {
+            let claim = Claim::of(self.routes.of_host(&host));
+            (host, claim)
         });
-        for moved in self.vips.update(ages) {
+        for moved in self.vips.update(claims) {
             changes.touch(&moved, Touched::Endpoints);
         }
     }
@@ -120,6 +158,14 @@ impl RouteTable {
         })
     }
 
+    /// The internal hostnames that an app may connect to by its policies.
+    pub fn reachable_from(&self, source: &AppGuid) -> BTreeSet<&Hostname> {
+        let destinations = self.policies.destinations_of(source);
+        destinations
+            .flat_map(|destination| self.routes.internal.of_app(destination))
+            .collect()
+    }
+
     /// The processes of running instances that neither the BBS nor Cloud Controller has described.
     pub fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
         self.instances.undescribed()
@@ -130,12 +176,13 @@ impl RouteTable {
         self.instances.is_answered()
     }
 
-    /// How many routes, hostnames and instances there are.
+    /// How many of everything there are.
     pub fn sizes(&self) -> Sizes {
         Sizes {
             routes: self.routes.len(),
             hosts: self.routes.host_count(),
             instances: self.instances.len(),
+            policies: self.policies.len(),
         }
     }
 }
@@ -149,6 +196,8 @@ pub struct Sizes {
     pub hosts: usize,
     /// Running instances, routed or not.
     pub instances: usize,
+    /// Network policies.
+    pub policies: usize,
 }
 
 /// One hostname as the table has it.
@@ -181,7 +230,7 @@ impl<'a> HostView<'a> {
         self.table.instances.of_workload(workload)
     }
 
-    /// Whether it should have a virtual address and has none, since all are taken.
+    /// Whether it should have a virtual address and has none: all of the range are taken.
     pub fn lacks_vip(&self) -> bool {
         self.is_internal() && self.table.vips.is_configured() && self.vip().is_none()
     }

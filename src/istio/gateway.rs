@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    GATEWAY,
-    validate::{Invalid, Validate as _, gateway_host},
+    CREATED_AT, GATEWAY,
+    certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE},
+    validate::{Invalid, Validate as _, full_name},
 };
 use crate::{
     proto::istio::networking::v1alpha3::{
@@ -12,16 +13,6 @@ use crate::{
     },
     snapshot::Encoded,
 };
-
-/// 2018-01-01: the gateway is as old as the project. Constant, because sinks order by it.
-const CREATED_AT: i64 = 1_514_764_800;
-
-/// A certificate of the router, as the `librarian` writes it on the router's VM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FrontendCertificate {
-    /// The subject alternative names: the hosts that it serves. The first names its folder. Never empty.
-    pub names: Vec<String>,
-}
 
 /// The gateway, and the names of certificates that it does not serve, each with the reason.
 #[derive(Debug)]
@@ -32,14 +23,17 @@ pub struct Served {
     pub left_out: Vec<(String, Invalid)>,
 }
 
-/// The gateway: plain HTTP for every hostname, and HTTPS for those of each certificate.
+/// The gateway: plain HTTP for every hostname, and HTTPS for those of each certificate, which are below `root`.
 ///
 /// One name that Istio or Envoy refuses would take the whole gateway with it, so such names are left out. Two
 /// certificates for one name are among them: Envoy refuses a listener that cannot tell which to present.
 ///
 /// # Errors
 /// Istio would discard the gateway all the same; what is wrong is named.
-pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> {
+pub fn gateway(
+    root: &CertificateRoot,
+    certificates: &[FrontendCertificate],
+) -> Result<Served, Invalid> {
     let mut left_out = Vec::new();
     let mut taken = BTreeSet::new();
     let mut servers = vec![Server {
@@ -53,12 +47,13 @@ pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> 
     }];
     let mut folders = BTreeSet::new();
     for (index, certificate) in certificates.iter().enumerate() {
-        let folder = &certificate.names[0];
-        let has_folder = folders.insert(folder) && is_folder(folder);
+        let folder = certificate
+            .folder()
+            .filter(|folder| folders.insert(*folder));
         let mut hosts = Vec::new();
         for name in &certificate.names {
             let host = name.to_lowercase();
-            match servable(&host, has_folder, &taken) {
+            match servable(&host, folder.is_some(), &taken) {
                 Ok(()) => {
                     taken.insert(host.clone());
                     hosts.push(host);
@@ -66,8 +61,8 @@ pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> 
                 Err(invalid) => left_out.push((host, invalid)),
             }
         }
-        if !hosts.is_empty() {
-            servers.push(https(index, hosts, folder));
+        if let Some(folder) = folder.filter(|_| !hosts.is_empty()) {
+            servers.push(https(index, hosts, tls_settings(root, folder)));
         }
     }
     let gateway = Gateway {
@@ -79,11 +74,6 @@ pub fn gateway(certificates: &[FrontendCertificate]) -> Result<Served, Invalid> 
         gateway: Encoded::new(GATEWAY, CREATED_AT, &gateway),
         left_out,
     })
-}
-
-/// The router's VM has a folder for each certificate, under its first name.
-fn is_folder(name: &str) -> bool {
-    !name.contains('/') && !name.starts_with('.')
 }
 
 fn servable(host: &str, has_folder: bool, taken: &BTreeSet<String>) -> Result<(), Invalid> {
@@ -99,10 +89,10 @@ fn servable(host: &str, has_folder: bool, taken: &BTreeSet<String>) -> Result<()
     if taken.contains(host) {
         return invalid("another certificate is for this name too");
     }
-    gateway_host(host)
+    full_name(host)
 }
 
-fn https(index: usize, hosts: Vec<String>, folder: &str) -> Server {
+fn https(index: usize, hosts: Vec<String>, tls: ServerTlsSettings) -> Server {
     Server {
         // Names are unique across the servers of a gateway.
         port: Some(Port {
@@ -111,15 +101,16 @@ fn https(index: usize, hosts: Vec<String>, folder: &str) -> Server {
             name: format!("https-{index}"),
         }),
         hosts,
-        tls: Some(tls_settings(folder)),
+        tls: Some(tls),
     }
 }
 
-fn tls_settings(folder: &str) -> ServerTlsSettings {
+fn tls_settings(root: &CertificateRoot, folder: &str) -> ServerTlsSettings {
+    let folder = root.folder(folder);
     ServerTlsSettings {
         mode: TlSmode::Simple.into(),
-        server_certificate: format!("/etc/istio/{folder}/tls.crt"),
-        private_key: format!("/etc/istio/{folder}/tls.key"),
+        server_certificate: format!("{folder}/{CHAIN_FILE}"),
+        private_key: format!("{folder}/{KEY_FILE}"),
         ..ServerTlsSettings::default()
     }
 }
@@ -136,13 +127,16 @@ mod tests {
 
     #[test]
     fn a_name_that_would_spoil_the_gateway_is_left_out_and_the_rest_is_served() {
-        let served = gateway(&[
-            certificate(&["*.Example.com", "localhost", "under_score.example.com"]),
-            certificate(&["*.example.com"]),
-            certificate(&["../etc"]),
-            certificate(&["example.org"]),
-            certificate(&["example.org", "example.net"]),
-        ])
+        let served = gateway(
+            &CertificateRoot::default(),
+            &[
+                certificate(&["*.Example.com", "localhost", "under_score.example.com"]),
+                certificate(&["*.example.com"]),
+                certificate(&["../etc"]),
+                certificate(&["example.org"]),
+                certificate(&["example.org", "example.net"]),
+            ],
+        )
         .unwrap();
         let left_out: Vec<_> = served
             .left_out

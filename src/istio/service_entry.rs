@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{endpoint, subset::Subsets};
 use crate::{
-    model::{Instance, Protocol, Workload},
+    model::{AppPort, Instance, Protocol, Workload},
     proto::istio::networking::v1alpha3::{
         ServiceEntry, ServicePort, WorkloadEntry,
         service_entry::{Location, Resolution},
@@ -41,12 +41,12 @@ fn endpoint(
     ports: &Ports,
     subsets: &Subsets<'_>,
     workload: &Workload,
-    reached: &BTreeSet<u16>,
+    reached: &BTreeSet<AppPort>,
     instance: &Instance,
 ) -> Option<WorkloadEntry> {
     let internal = host.is_internal();
     let address = endpoint::address(instance, internal)?;
-    let serving: BTreeMap<u16, u16> = reached
+    let serving: BTreeMap<AppPort, u16> = reached
         .iter()
         .filter_map(|port| Some((*port, endpoint::port(instance, *port, internal)?)))
         .collect();
@@ -61,7 +61,7 @@ fn endpoint(
 }
 
 /// The service ports of a hostname: those of its destinations.
-struct Ports(BTreeMap<u16, Protocol>);
+struct Ports(BTreeMap<AppPort, Protocol>);
 
 impl Ports {
     fn of(host: &HostView<'_>) -> Self {
@@ -75,11 +75,11 @@ impl Ports {
     }
 
     /// Unique in the ServiceEntry: Pilot discards one with two ports of the same name.
-    fn name(&self, port: u16) -> String {
+    fn name(&self, port: AppPort) -> String {
         if self.0.len() == 1 {
             "http".to_owned()
         } else {
-            format!("http-{port}")
+            format!("http-{}", port.number())
         }
     }
 
@@ -87,7 +87,7 @@ impl Ports {
         self.0
             .iter()
             .map(|(port, protocol)| ServicePort {
-                number: (*port).into(),
+                number: port.number().into(),
                 protocol: match protocol {
                     Protocol::Http1 => "http".to_owned(),
                     Protocol::Http2 => "http2".to_owned(),

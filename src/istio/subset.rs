@@ -6,18 +6,18 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::validate::is_dns_label;
 use crate::{
-    model::{Destination, Workload},
+    model::{AppGuid, AppPort, Destination, Workload},
     table::HostView,
 };
 
 /// Label of an endpoint: the subset of its workload. The original's name for it.
-const APP: &str = "cfapp";
+pub(super) const APP: &str = "cfapp";
 /// Comes before the port in the name of a subset for one of several ports.
 const PORT: &str = "port-";
 
 /// The destinations of a hostname, as subsets of its endpoints.
 pub(super) struct Subsets<'a> {
-    ports: BTreeMap<&'a Workload, BTreeSet<u16>>,
+    ports: BTreeMap<&'a Workload, BTreeSet<AppPort>>,
 }
 
 impl<'a> Subsets<'a> {
@@ -30,7 +30,7 @@ impl<'a> Subsets<'a> {
     }
 
     /// The workloads, and the container ports at which the hostname reaches each.
-    pub(super) fn workloads(&self) -> impl Iterator<Item = (&'a Workload, &BTreeSet<u16>)> {
+    pub(super) fn workloads(&self) -> impl Iterator<Item = (&'a Workload, &BTreeSet<AppPort>)> {
         self.ports
             .iter()
             .map(|(workload, ports)| (*workload, ports))
@@ -69,7 +69,7 @@ impl<'a> Subsets<'a> {
     pub(super) fn labels(
         &self,
         workload: &Workload,
-        ports: impl Iterator<Item = u16>,
+        ports: impl Iterator<Item = AppPort>,
     ) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::from([(APP.to_owned(), workload_name(workload))]);
         if self.is_split(workload) {
@@ -89,23 +89,28 @@ impl<'a> Subsets<'a> {
 }
 
 /// The subset of a workload at one of several ports.
-fn split_name(workload: &str, port: u16) -> String {
-    label(format!("{workload}-{PORT}{port}"))
+fn split_name(workload: &str, port: AppPort) -> String {
+    label(format!("{workload}-{PORT}{}", port.number()))
 }
 
-fn port_label(port: u16) -> (String, String) {
-    (format!("cfport-{port}"), "true".to_owned())
+fn port_label(port: AppPort) -> (String, String) {
+    (format!("cfport-{}", port.number()), "true".to_owned())
 }
 
 /// The app's guid; for other process types than web, with the type.
 fn workload_name(workload: &Workload) -> String {
     let app = &workload.app;
     match workload.process_type.as_str() {
-        "web" => label(app.to_string()),
+        "web" => web_name(app),
         // Not to be taken for a subset of another process at one of its ports.
         other if other.contains(PORT) => hash(&format!("{app}-{other}")),
         other => label(format!("{app}-{other}")),
     }
+}
+
+/// The subset of an app's web process.
+pub(super) fn web_name(app: &AppGuid) -> String {
+    label(app.to_string())
 }
 
 /// Subset names are DNS labels; what is not one is replaced by its hash.

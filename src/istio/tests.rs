@@ -1,18 +1,20 @@
 //! The rules by example: the routes and instances of one hostname, and what is made of them.
 
+mod pushed;
+
 use std::net::IpAddr;
 
 use super::*;
 use crate::{
     model::{
-        AppGuid, Destination, Instance, PortMapping, ProcessType, Protocol, Route, RouteGuid,
-        Update, Workload,
+        AppGuid, AppPort, Destination, Instance, PortMapping, ProcessType, Protocol, Route,
+        RouteGuid, Update, Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{
         DestinationRule, HttpRoute, ServiceEntry, VirtualService, WorkloadEntry,
         string_match::MatchType,
     },
-    table::RouteTable,
+    table::{Join, RouteTable},
 };
 
 fn to(app: &str, port: u16) -> Destination {
@@ -21,8 +23,8 @@ fn to(app: &str, port: u16) -> Destination {
             app: AppGuid::from(app),
             process_type: ProcessType::Web,
         },
-        port,
-        weight: None,
+        port: AppPort::Number(port),
+        weight: Weight::Instances,
         protocol: Protocol::Http1,
     }
 }
@@ -35,7 +37,7 @@ fn to_type(process_type: &str) -> Destination {
 
 fn weighted(app: &str, weight: u32) -> Destination {
     Destination {
-        weight: Some(weight),
+        weight: Weight::Fixed(weight),
         ..to(app, 8080)
     }
 }
@@ -54,6 +56,7 @@ fn route(url: &str, to: impl IntoIterator<Item = Destination>) -> Route {
         host: Hostname::parse(host).unwrap(),
         path: path.into(),
         internal: host.ends_with(".internal"),
+        vip: None,
         created_at: 1,
         destinations: to.into_iter().collect(),
     }
@@ -88,7 +91,7 @@ struct Made {
 /// What is made of the hostname of the routes.
 fn make<const R: usize, const I: usize>(routes: [Route; R], instances: [Instance; I]) -> Made {
     let name = routes[0].host.clone();
-    let mut table = RouteTable::new(Some("127.128.0.0/9".parse().unwrap()));
+    let mut table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
     table.apply(Update::AllRoutes(routes.into()));
     table.apply(Update::AllInstances(
         instances.into_iter().map(Into::into).collect(),

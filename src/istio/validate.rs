@@ -3,6 +3,8 @@
 //! Pilot and istiod drop an invalid resource without a word to whoever served it, so this is the only place where an
 //! operator can learn why a route does not work.
 
+mod sidecar;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -12,6 +14,8 @@ use crate::proto::istio::networking::v1alpha3::{
     DestinationRule, Gateway, HttpRoute, HttpRouteDestination, Server, ServiceEntry, ServicePort,
     VirtualService, WorkloadEntry, server_tls_settings::TlSmode, string_match::MatchType,
 };
+
+pub(super) use self::sidecar::app_name;
 
 /// The rule that a resource breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +27,7 @@ pub struct Invalid {
     pub detail: String,
 }
 
-/// What is not served as the foundation has it, by collection and hostname, and why.
+/// What is not served as the foundation has it, by collection and hostname (of a Sidecar, its app), and why.
 pub type Rejected = BTreeMap<(&'static str, String), Invalid>;
 
 fn require(
@@ -279,11 +283,11 @@ impl Validate for Gateway {
     }
 }
 
-/// A hostname of a gateway's server, other than `*`.
-pub(super) fn gateway_host(host: &str) -> Result<(), Invalid> {
+/// A hostname that gateways and Sidecars take: with a dot.
+pub(super) fn full_name(host: &str) -> Result<(), Invalid> {
     domain(host)?;
     require(host.contains('.'), "host", || {
-        format!("gateway host {host:?} is a short name")
+        format!("hostname {host:?} is a short name")
     })
 }
 
@@ -302,7 +306,7 @@ fn server(server: &Server) -> Result<(), Invalid> {
         "a server without hosts".to_owned()
     })?;
     let named = server.hosts.iter().filter(|host| *host != "*");
-    named.into_iter().try_for_each(|host| gateway_host(host))?;
+    named.into_iter().try_for_each(|host| full_name(host))?;
     require(
         server.tls.is_some() == (port.protocol == "https"),
         "tls",

@@ -56,7 +56,7 @@ pub(super) fn shadowed(host: &HostView<'_>) -> Option<Invalid> {
     hidden.next().map(|route| Invalid {
         rule: "shadowed",
         detail: format!(
-            "route {} has the path {:?} of a newer one",
+            "route {} has the path {:?} of another one, which is served",
             route.guid, route.path
         ),
     })
@@ -77,18 +77,35 @@ fn path_matches(path: &str) -> Vec<HttpMatchRequest> {
         .into()
 }
 
+/// Destinations whose share of their route is less than Istio can tell: it takes whole percents.
+pub(super) fn rounded_away(host: &HostView<'_>) -> Option<Invalid> {
+    served(host).find_map(|route| {
+        let count = weights::rounded_away(&route.destinations, |to| serving(host, to));
+        (count > 0).then(|| Invalid {
+            rule: "share",
+            detail: format!(
+                "{count} of {} destinations of route {} get no whole percent of its requests",
+                route.destinations.len(),
+                route.guid
+            ),
+        })
+    })
+}
+
+/// How many instances take requests to the destination.
+fn serving(host: &HostView<'_>, to: &To) -> u64 {
+    let serving = host
+        .instances(&to.workload)
+        .filter(|instance| endpoint::serves(instance, to, host.is_internal()));
+    serving.count() as u64
+}
+
 fn destinations(
     host: &HostView<'_>,
     subsets: &Subsets<'_>,
     route: &Route,
 ) -> Vec<HttpRouteDestination> {
-    let instances = |to: &To| {
-        let serving = host
-            .instances(&to.workload)
-            .filter(|instance| endpoint::serves(instance, to, host.is_internal()));
-        serving.count() as u64
-    };
-    let percentages = weights::percentages(&route.destinations, instances);
+    let percentages = weights::percentages(&route.destinations, |to| serving(host, to));
     std::iter::zip(&route.destinations, percentages)
         .filter(|(_, percentage)| *percentage > 0)
         .map(|(to, percentage)| HttpRouteDestination {
@@ -96,7 +113,7 @@ fn destinations(
                 host: host.name.to_string(),
                 subset: subsets.name(to),
                 port: Some(PortSelector {
-                    number: to.port.into(),
+                    number: to.port.number().into(),
                 }),
             }),
             weight: i32::try_from(percentage).expect("at most 100"),

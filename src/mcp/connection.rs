@@ -168,7 +168,8 @@ impl Connection {
     pub(super) fn is_due(&self) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| {
             self.subscriptions.iter().any(|(name, subscription)| {
-                subscription.is_due(snapshot.get(name).unwrap_or(&self.empty))
+                current(snapshot, name, &self.empty)
+                    .is_some_and(|current| subscription.is_due(current))
             })
         })
     }
@@ -181,8 +182,9 @@ impl Connection {
         let (before, after) = ((Unbounded, Included(&*last)), (Excluded(&*last), Unbounded));
         for range in [after, before] {
             for (name, subscription) in self.subscriptions.range_mut::<str, _>(range) {
-                let published = snapshot.get(name);
-                let current = published.unwrap_or(&self.empty);
+                let Some(current) = current(snapshot, name, &self.empty) else {
+                    continue;
+                };
                 let next = subscription.next(current, snapshot.published, &mut self.nonce, now);
                 if let Some(update) = next {
                     self.last_sent = name.clone();
@@ -192,7 +194,7 @@ impl Connection {
                         nonce: self.nonce,
                         incremental: update.incremental,
                         content: update.content,
-                        unknown: published.is_none() && subscription.tally.sent == 1,
+                        unknown: snapshot.get(name).is_none() && subscription.tally.sent == 1,
                     });
                 }
             }
@@ -219,6 +221,15 @@ impl Connection {
             .iter()
             .map(|(name, subscription)| (&**name, subscription))
     }
+}
+
+/// The state that a collection's sink is to hold; `None` where that is not known yet.
+fn current<'a>(
+    snapshot: &'a Snapshot,
+    name: &str,
+    empty: &'a Arc<Collection>,
+) -> Option<&'a Arc<Collection>> {
+    (!snapshot.withholds(name)).then(|| snapshot.get(name).unwrap_or(empty))
 }
 
 fn shortened(mut text: String) -> String {

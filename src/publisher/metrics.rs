@@ -87,6 +87,7 @@ impl Metrics {
             ("routes", sizes.routes),
             ("hosts", sizes.hosts),
             ("instances", sizes.instances),
+            ("policies", sizes.policies),
         ] {
             self.sizes
                 .get_or_create(&ItemLabel { item })

@@ -12,11 +12,11 @@ use tracing::{info, warn};
 use super::{Input, Metrics, Settings};
 use crate::{
     istio::{
-        self, GATEWAY, GATEWAYS, Kind, Served,
+        self, DEFAULT_SIDECAR, GATEWAY, GATEWAYS, Kind, SIDECARS, Served,
         validate::{Invalid, Rejected},
     },
-    model::{CapiProcessGuid, Hostname, Update},
-    snapshot::{Collection, Encoded},
+    model::{AppGuid, CapiProcessGuid, Hostname, Update},
+    snapshot::{Collection, Encoded, Snapshot, Vips},
     table::{Changes, RouteTable, Touched},
 };
 
@@ -27,40 +27,51 @@ type Edits = BTreeMap<Arc<str>, Option<Encoded>>;
 pub struct State {
     table: RouteTable,
     missing: BTreeSet<Input>,
-    /// Whether anything was published yet; the first snapshot is due even if it is empty.
-    published: bool,
+    /// Whether a snapshot is due even if nothing in it is different: the first one, or the first with Sidecars.
+    due: bool,
     pending: Changes,
+    /// Whether the Sidecars are kept back until policies are known.
+    awaits_policies: bool,
     collections: BTreeMap<&'static str, Arc<Collection>>,
+    vips: Vips,
     rejected: Arc<Rejected>,
     metrics: Metrics,
 }
 
 impl State {
-    /// An empty table, and the gateway.
+    /// An empty table, the gateway, and the Sidecar of apps without policies.
     ///
     /// # Errors
     /// Istio would discard the gateway.
     pub fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Invalid> {
-        let Served { gateway, left_out } = istio::gateway(&settings.certificates)?;
+        let Served { gateway, left_out } =
+            istio::gateway(&settings.certificate_root, &settings.certificates)?;
         let mut rejected = Arc::default();
-        for (host, invalid) in left_out {
-            reject(&mut rejected, (GATEWAYS, host), Some(invalid));
+        for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
+            reject(&mut rejected, (GATEWAYS, name), Some(invalid));
         }
         let mut collections: BTreeMap<_, _> = Kind::ALL
             .iter()
             .map(|kind| (kind.collection(), Arc::default()))
             .collect();
-        let gateways = Collection::default().edited(Edits::from([(GATEWAY.into(), Some(gateway))]));
-        collections.insert(GATEWAYS, Arc::new(gateways));
+        for (collection, name, resource) in [
+            (GATEWAYS, GATEWAY, gateway),
+            (SIDECARS, DEFAULT_SIDECAR, istio::default_sidecar()),
+        ] {
+            let edits = Edits::from([(name.into(), Some(resource))]);
+            collections.insert(collection, Arc::new(Collection::default().edited(edits)));
+        }
         for (name, collection) in &collections {
             metrics.record_collection(name, collection);
         }
         Ok(Self {
-            table: RouteTable::new(settings.vip_range),
+            table: RouteTable::new(settings.join, settings.vip_range),
             missing: settings.required.clone(),
-            published: false,
+            due: true,
             pending: Changes::default(),
+            awaits_policies: settings.policies.is_some(),
             collections,
+            vips: Vips::default(),
             rejected,
             metrics,
         })
@@ -68,10 +79,17 @@ impl State {
 
     /// Takes in an update; cheap, since nothing is generated yet.
     pub fn apply(&mut self, update: Update) {
+        if matches!(update, Update::AllPolicies(_)) {
+            self.release_sidecars();
+        }
         let complete = match &update {
-            Update::AllRoutes(_) => Some(Input::Routes),
+            Update::AllRoutes(_) | Update::AllPushed { .. } => Some(Input::Routes),
             Update::AllInstances(_) => Some(Input::Instances),
-            Update::Routes { .. } | Update::Instances { .. } | Update::Processes { .. } => None,
+            Update::Routes { .. }
+            | Update::Instances { .. }
+            | Update::Processes { .. }
+            | Update::Associations { .. }
+            | Update::AllPolicies(_) => None,
         };
         self.pending.merge(&self.table.apply(update));
         self.missing.retain(|input| Some(*input) != complete);
@@ -97,28 +115,88 @@ impl State {
         self.missing.contains(&input)
     }
 
+    /// Whether the Sidecars are kept back until policies are known.
+    pub fn awaits_policies(&self) -> bool {
+        self.awaits_policies
+    }
+
+    /// Publishes Sidecars from now on, of what policies there are.
+    pub fn release_sidecars(&mut self) {
+        self.due |= mem::take(&mut self.awaits_policies);
+    }
+
     /// Whether there is something to publish, and everything required is there.
     pub fn is_due(&self) -> bool {
-        self.missing.is_empty() && (!self.published || !self.pending.is_empty())
+        self.missing.is_empty() && (self.due || !self.pending.is_empty())
     }
 
     /// Regenerates what changed. `None` where the result is the same as before.
-    pub fn publish(&mut self) -> Option<BTreeMap<&'static str, Arc<Collection>>> {
+    pub fn publish(&mut self) -> Option<Snapshot> {
         let started = Instant::now();
-        let mut edits: BTreeMap<Kind, Edits> = BTreeMap::new();
-        for (host, touched) in mem::take(&mut self.pending).hosts() {
+        let pending = mem::take(&mut self.pending);
+        let mut edits: BTreeMap<&'static str, Edits> = BTreeMap::new();
+        for (host, touched) in pending.hosts() {
             self.regenerate(host, touched, &mut edits);
         }
-        let mut changed = !mem::replace(&mut self.published, true);
-        for (kind, edits) in edits {
-            changed |= self.edit(kind.collection(), edits);
+        for app in pending.sources() {
+            let edits = edits.entry(SIDECARS).or_default();
+            self.regenerate_sidecar(app, edits);
         }
+        let mut changed = mem::take(&mut self.due);
+        for (collection, edits) in edits {
+            changed |= self.edit(collection, edits);
+        }
+        changed |= self.move_vips(&pending);
         self.metrics.generated(started.elapsed());
         self.metrics.rejected(self.rejected.len());
-        changed.then(|| self.collections.clone())
+        changed.then(|| self.snapshot())
     }
 
-    fn regenerate(&mut self, name: &Hostname, touched: Touched, edits: &mut BTreeMap<Kind, Edits>) {
+    fn snapshot(&self) -> Snapshot {
+        let snapshot = Snapshot::new(self.collections.clone()).with_vips(self.vips.clone());
+        if self.awaits_policies {
+            snapshot.withholding(SIDECARS)
+        } else {
+            snapshot
+        }
+    }
+
+    /// Follows the virtual addresses of what changed; answers whether any is different.
+    fn move_vips(&mut self, pending: &Changes) -> bool {
+        let moved: Vec<_> = pending
+            .hosts()
+            .map(|(host, _)| (host, self.table.host(host).and_then(|host| host.vip())))
+            .filter(|(host, vip)| self.vips.get(host) != *vip)
+            .map(|(host, vip)| (host.clone(), vip))
+            .collect();
+        let changed = !moved.is_empty();
+        if changed {
+            self.vips = self.vips.edited(moved);
+        }
+        changed
+    }
+
+    fn regenerate_sidecar(&mut self, app: &AppGuid, edits: &mut Edits) {
+        let made = istio::sidecar(app, self.table.reachable_from(app));
+        let (encoded, reason) = match made.transpose() {
+            Ok(encoded) => (encoded, None),
+            Err(invalid) => (None, Some(invalid)),
+        };
+        self.metrics.encoded(encoded.is_some());
+        let name = app.to_string();
+        // Which no app has for its own, whatever policies say.
+        if name != DEFAULT_SIDECAR {
+            edits.insert(name.as_str().into(), encoded);
+        }
+        reject(&mut self.rejected, (SIDECARS, name), reason);
+    }
+
+    fn regenerate(
+        &mut self,
+        name: &Hostname,
+        touched: Touched,
+        edits: &mut BTreeMap<&'static str, Edits>,
+    ) {
         let Some(host) = self.table.host(name) else {
             return self.withdraw(name, edits);
         };
@@ -133,7 +211,7 @@ impl State {
                 None => (None, kind.remark(&host)),
             };
             self.metrics.encoded(encoded.is_some());
-            let edits = edits.entry(kind).or_default();
+            let edits = edits.entry(kind.collection()).or_default();
             edits.insert(kind.name(name, internal).into(), encoded);
             if touched == Touched::Routing {
                 // Its domain may have been of the other sort before.
@@ -148,11 +226,11 @@ impl State {
     }
 
     /// No route has the hostname any more.
-    fn withdraw(&mut self, name: &Hostname, edits: &mut BTreeMap<Kind, Edits>) {
+    fn withdraw(&mut self, name: &Hostname, edits: &mut BTreeMap<&'static str, Edits>) {
         for kind in Kind::ALL {
             for internal in [false, true] {
                 edits
-                    .entry(kind)
+                    .entry(kind.collection())
                     .or_default()
                     .insert(kind.name(name, internal).into(), None);
             }
@@ -168,7 +246,7 @@ impl State {
         let collection = self
             .collections
             .get_mut(name)
-            .expect("every kind has its collection from the start");
+            .expect("every collection is there from the start");
         let edited = collection.edited(edits);
         let changed = edited.version() != collection.version();
         if changed {

@@ -1,8 +1,8 @@
 //! What an update made different.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use crate::model::Hostname;
+use crate::model::{AppGuid, Hostname};
 
 /// How much of a hostname is different.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,10 +13,11 @@ pub enum Touched {
     Routing,
 }
 
-/// The hostnames that an update, or several in a row, made different.
+/// The hostnames and source apps that an update, or several in a row, made different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     hosts: BTreeMap<Hostname, Touched>,
+    sources: BTreeSet<AppGuid>,
 }
 
 impl Changes {
@@ -32,21 +33,35 @@ impl Changes {
         }
     }
 
+    pub(super) fn touch_source(&mut self, app: &AppGuid) {
+        if !self.sources.contains(app) {
+            self.sources.insert(app.clone());
+        }
+    }
+
     /// Adds the changes of a later update.
     pub fn merge(&mut self, later: &Self) {
         for (host, touched) in &later.hosts {
             self.touch(host, *touched);
         }
+        for app in &later.sources {
+            self.touch_source(app);
+        }
     }
 
     /// Whether nothing is different.
     pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty()
+        self.hosts.is_empty() && self.sources.is_empty()
     }
 
     /// The hostnames in their order.
     pub fn hosts(&self) -> impl Iterator<Item = (&Hostname, Touched)> {
         self.hosts.iter().map(|(host, touched)| (host, *touched))
+    }
+
+    /// The apps, in their order, that may by their policies reach other internal hostnames now.
+    pub fn sources(&self) -> impl Iterator<Item = &AppGuid> {
+        self.sources.iter()
     }
 
     /// The hostnames whose routes are different.

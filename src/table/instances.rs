@@ -5,39 +5,52 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{CapiProcessGuid, Instance, InstanceGuid, Process, Workload};
+use smallvec::SmallVec;
+
+use super::{Join, associations::Associations, descriptions::Descriptions};
+use crate::model::{Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload};
+
+/// What an instance is one of: a workload mostly, none or several sometimes. Sorted.
+pub(super) type Workloads = SmallVec<[Workload; 1]>;
+
+/// Instances that are of other workloads now.
+#[derive(Debug)]
+pub(super) struct Moved {
+    pub(super) instances: BTreeSet<InstanceGuid>,
+    pub(super) from: Workloads,
+    pub(super) to: Workloads,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Instances {
     by_guid: HashMap<InstanceGuid, Arc<Instance>>,
     by_workload: HashMap<Workload, BTreeMap<InstanceGuid, Arc<Instance>>>,
-    /// Only of processes that the BBS does not describe.
-    by_process: HashMap<CapiProcessGuid, Undescribed>,
-    /// The keys of `by_process` without a workload.
-    undescribed: BTreeSet<CapiProcessGuid>,
-    /// Those of them that Cloud Controller has not answered for.
-    unanswered: BTreeSet<CapiProcessGuid>,
-}
-
-/// A process that the BBS says nothing about.
-#[derive(Debug, Default)]
-struct Undescribed {
-    instances: BTreeSet<InstanceGuid>,
-    /// What Cloud Controller says, once it has answered.
-    workload: Option<Workload>,
+    descriptions: Descriptions,
+    /// Where routes are pushed; then they count, and not the descriptions.
+    associations: Option<Associations>,
 }
 
 impl Instances {
+    pub(super) fn new(join: Join) -> Self {
+        Self {
+            associations: match join {
+                Join::Described => None,
+                Join::Associated => Some(Associations::default()),
+            },
+            ..Self::default()
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_guid.len()
     }
 
     pub(super) fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
-        &self.undescribed
+        self.descriptions.undescribed()
     }
 
     pub(super) fn is_answered(&self) -> bool {
-        self.unanswered.is_empty()
+        self.descriptions.is_answered()
     }
 
     pub(super) fn of_workload(
@@ -81,7 +94,7 @@ impl Instances {
     pub(super) fn remove(&mut self, guids: &[InstanceGuid]) -> HashSet<Workload> {
         guids
             .iter()
-            .filter_map(|guid| self.remove_one(guid))
+            .flat_map(|guid| self.remove_one(guid))
             .collect()
     }
 
@@ -90,79 +103,79 @@ impl Instances {
         known: Vec<Process>,
         unknown: Vec<CapiProcessGuid>,
     ) -> HashSet<Workload> {
-        for guid in unknown {
-            self.unanswered.remove(&guid);
+        let moved = self.descriptions.describe(known, unknown);
+        self.relocate(moved)
+    }
+
+    pub(super) fn associate(
+        &mut self,
+        current: Vec<Association>,
+        gone: Vec<CapiProcessGuid>,
+    ) -> HashSet<Workload> {
+        let associations = self.associations.as_mut();
+        let moved = associations.map(|associations| associations.update(current, gone));
+        self.relocate(moved.unwrap_or_default())
+    }
+
+    pub(super) fn associate_all(&mut self, current: Vec<Association>) -> HashSet<Workload> {
+        let associations = self.associations.as_mut();
+        let moved = associations.map(|associations| associations.replace(current));
+        self.relocate(moved.unwrap_or_default())
+    }
+
+    fn insert(&mut self, instance: Arc<Instance>) -> Workloads {
+        let workloads = match &mut self.associations {
+            Some(associations) => associations.add(&instance),
+            None => self.descriptions.add(&instance).into_iter().collect(),
+        };
+        for workload in &workloads {
+            self.place(workload, instance.clone());
         }
+        self.by_guid.insert(instance.guid.clone(), instance);
+        workloads
+    }
+
+    fn remove_one(&mut self, guid: &InstanceGuid) -> Workloads {
+        let Some(instance) = self.by_guid.remove(guid) else {
+            return Workloads::new();
+        };
+        let workloads = match &mut self.associations {
+            Some(associations) => associations.remove(&instance),
+            None => self.descriptions.remove(&instance).into_iter().collect(),
+        };
+        for workload in &workloads {
+            self.displace(workload, guid);
+        }
+        workloads
+    }
+
+    fn relocate(&mut self, moved: Vec<Moved>) -> HashSet<Workload> {
         let mut touched = HashSet::new();
-        for process in known {
-            self.unanswered.remove(&process.guid);
-            let Some(entry) = self.by_process.get_mut(&process.guid) else {
-                continue;
-            };
-            self.undescribed.remove(&process.guid);
-            let before = entry.workload.replace(process.workload.clone());
-            if before.as_ref() == Some(&process.workload) {
-                continue;
-            }
-            for guid in entry.instances.clone() {
-                let instance = self.by_guid[&guid].clone();
-                if let Some(before) = &before {
-                    self.displace(before, &guid);
+        for Moved {
+            instances,
+            from,
+            to,
+        } in moved
+        {
+            for guid in &instances {
+                let instance = self.by_guid[guid].clone();
+                for workload in from.iter().filter(|workload| !to.contains(workload)) {
+                    self.displace(workload, guid);
                 }
-                self.place(process.workload.clone(), instance);
+                for workload in to.iter().filter(|workload| !from.contains(workload)) {
+                    self.place(workload, instance.clone());
+                }
             }
-            touched.extend(before);
-            touched.insert(process.workload);
+            let (left, joined) = (from.iter(), to.iter());
+            touched.extend(left.filter(|workload| !to.contains(workload)).cloned());
+            touched.extend(joined.filter(|workload| !from.contains(workload)).cloned());
         }
         touched
     }
 
-    fn insert(&mut self, instance: Arc<Instance>) -> Option<Workload> {
-        let workload = instance.workload.clone().or_else(|| {
-            let process = instance.process.capi_process();
-            let entry = self.by_process.entry(process.clone()).or_insert_with(|| {
-                self.undescribed.insert(process.clone());
-                self.unanswered.insert(process.clone());
-                Undescribed::default()
-            });
-            entry.instances.insert(instance.guid.clone());
-            entry.workload.clone()
-        });
-        self.by_guid.insert(instance.guid.clone(), instance.clone());
-        if let Some(workload) = &workload {
-            self.place(workload.clone(), instance);
-        }
-        workload
-    }
-
-    fn remove_one(&mut self, guid: &InstanceGuid) -> Option<Workload> {
-        let instance = self.by_guid.remove(guid)?;
-        let workload = instance
-            .workload
-            .clone()
-            .or_else(|| self.forget_undescribed(&instance));
-        if let Some(workload) = &workload {
-            self.displace(workload, guid);
-        }
-        workload
-    }
-
-    fn forget_undescribed(&mut self, instance: &Instance) -> Option<Workload> {
-        let process = instance.process.capi_process();
-        let entry = self.by_process.get_mut(process)?;
-        entry.instances.remove(&instance.guid);
-        let workload = entry.workload.clone();
-        if entry.instances.is_empty() {
-            self.by_process.remove(process);
-            self.undescribed.remove(process);
-            self.unanswered.remove(process);
-        }
-        workload
-    }
-
-    fn place(&mut self, workload: Workload, instance: Arc<Instance>) {
+    fn place(&mut self, workload: &Workload, instance: Arc<Instance>) {
         self.by_workload
-            .entry(workload)
+            .entry(workload.clone())
             .or_default()
             .insert(instance.guid.clone(), instance);
     }
@@ -184,12 +197,6 @@ impl Instances {
     }
 
     pub(super) fn descriptions(&self) -> impl Iterator<Item = Process> {
-        self.by_process.iter().filter_map(|(guid, process)| {
-            let workload = process.workload.clone()?;
-            Some(Process {
-                guid: guid.clone(),
-                workload,
-            })
-        })
+        self.descriptions.all()
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::changes::{Changes, Touched};
+use super::{
+    changes::{Changes, Touched},
+    internal::InternalHosts,
+};
 use crate::model::{Hostname, Route, RouteGuid, Workload};
 
 #[derive(Debug, Default)]
@@ -17,6 +20,7 @@ pub(super) struct Routes {
     /// Most hostnames have one route, most workloads are on one hostname.
     hosts: HashMap<Hostname, SmallVec<[Arc<Route>; 1]>>,
     workloads: HashMap<Workload, SmallVec<[Arc<Route>; 1]>>,
+    pub(super) internal: InternalHosts,
 }
 
 impl Routes {
@@ -26,14 +30,6 @@ impl Routes {
 
     pub(super) fn host_count(&self) -> usize {
         self.hosts.len()
-    }
-
-    pub(super) fn guids_except(&self, current: &HashSet<RouteGuid>) -> Vec<RouteGuid> {
-        self.guids
-            .keys()
-            .filter(|guid| !current.contains(guid))
-            .cloned()
-            .collect()
     }
 
     pub(super) fn of_host(&self, host: &Hostname) -> &[Arc<Route>] {
@@ -46,6 +42,18 @@ impl Routes {
             .into_iter()
             .flatten()
             .map(|route| &route.host)
+    }
+
+    /// These are all the routes.
+    pub(super) fn replace(&mut self, routes: Vec<Route>, changes: &mut Changes) {
+        let current: HashSet<_> = routes.iter().map(|route| &route.guid).collect();
+        let gone = self.guids.keys().filter(|guid| !current.contains(guid));
+        for guid in gone.cloned().collect::<Vec<_>>() {
+            self.remove(&guid, changes);
+        }
+        for route in routes {
+            self.upsert(route, changes);
+        }
     }
 
     pub(super) fn upsert(&mut self, route: Route, changes: &mut Changes) {
@@ -69,6 +77,7 @@ impl Routes {
                 .or_default()
                 .push(route.clone());
         }
+        self.internal.add(&route);
         self.guids.insert(route.guid.clone(), route);
     }
 
@@ -77,6 +86,7 @@ impl Routes {
             return;
         };
         changes.touch(&route.host, Touched::Routing);
+        self.internal.remove(&route);
         forget(&mut self.hosts, &route.host, guid);
         for workload in workloads(&route) {
             forget(&mut self.workloads, workload, guid);

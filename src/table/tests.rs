@@ -1,4 +1,8 @@
-//! The table by example, and against a model for any order of updates.
+//! The table by example, and for any order of updates against one that read their final state at once.
+
+mod addresses;
+mod policies;
+mod pushed;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -7,8 +11,8 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::model::{
-    AppGuid, Destination, DiegoProcessGuid, InstanceGuid, PortMapping, Process, ProcessType,
-    Protocol, RouteGuid,
+    AppGuid, AppPort, Destination, DiegoProcessGuid, InstanceGuid, PortMapping, Process,
+    ProcessType, Protocol, RouteGuid, Weight,
 };
 
 fn workload(app: &str) -> Workload {
@@ -24,13 +28,14 @@ fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
         host: Hostname::parse(host).unwrap(),
         path: path.into(),
         internal: host.ends_with(".internal"),
+        vip: None,
         created_at: 1,
         destinations: apps
             .iter()
             .map(|app| Destination {
                 workload: workload(app),
-                port: 8080,
-                weight: None,
+                port: AppPort::Number(8080),
+                weight: Weight::Instances,
                 protocol: Protocol::Http1,
             })
             .collect(),
@@ -170,6 +175,32 @@ fn routes_of_a_host_are_ordered_by_the_length_of_their_path() {
 }
 
 #[test]
+fn an_instance_that_moves_replaces_itself_and_one_that_stops_leaves_the_others() {
+    // Faults 2, 3 and 13 of the original.
+    let mut table = RouteTable::default();
+    table.apply(Update::AllRoutes(vec![route(
+        "r1",
+        "a.example.com",
+        "",
+        &["app"],
+    )]));
+    let [one, two] = ["i1", "i2"].map(|guid| instance(guid, Some("app")));
+    table.apply(Update::AllInstances(vec![one.clone(), two.clone()]));
+    let mut moved = Instance::clone(&one);
+    moved.host_address = IpAddr::from([10, 0, 0, 2]);
+    table.apply(Update::Instances {
+        current: vec![moved.clone().into()],
+        gone: vec![],
+    });
+    assert_eq!(instances(&table, "a.example.com", "app"), [&moved, &*two]);
+    table.apply(Update::Instances {
+        current: vec![],
+        gone: vec![moved.guid],
+    });
+    assert_eq!(instances(&table, "a.example.com", "app"), [&*two]);
+}
+
+#[test]
 fn a_process_that_the_bbs_does_not_describe_is_joined_when_cloud_controller_does() {
     let mut table = RouteTable::default();
     table.apply(Update::AllRoutes(vec![route(
@@ -219,38 +250,14 @@ fn a_process_that_cloud_controller_does_not_know_either_is_answered_for_and_stay
     assert_eq!(table.undescribed().len(), 1);
 }
 
-#[test]
-fn an_internal_host_has_a_vip_while_it_has_a_route() {
-    let mut table = RouteTable::new(Some("127.128.0.0/9".parse().unwrap()));
-    let host = Hostname::parse("a.apps.internal").unwrap();
-    table.apply(Update::AllRoutes(vec![
-        route("r1", "a.apps.internal", "", &[]),
-        route("r2", "b.example.com", "", &[]),
-    ]));
-    let vip = table.host(&host).unwrap().vip().unwrap();
-    assert_eq!(
-        table
-            .host(&Hostname::parse("b.example.com").unwrap())
-            .unwrap()
-            .vip(),
-        None
-    );
-    table.apply(Update::AllRoutes(vec![]));
-    table.apply(Update::AllRoutes(vec![route(
-        "r1",
-        "a.apps.internal",
-        "",
-        &["app"],
-    )]));
-    assert_eq!(table.host(&host).unwrap().vip(), Some(vip));
-}
-
-const ROUTES: [(&str, &str); 5] = [
+const ROUTES: [(&str, &str); 7] = [
     ("r1", "a.example.com"),
     ("r2", "a.example.com"),
     ("r3", "b.example.com"),
     ("r4", "c.example.com"),
     ("r5", "c.example.com"),
+    ("r6", "d.apps.internal"),
+    ("r7", "e.apps.internal"),
 ];
 const APPS: [&str; 3] = ["app-1", "app-2", "app-3"];
 const INSTANCES: [&str; 6] = ["i1", "i2", "i3", "i4", "i5", "i6"];
@@ -260,8 +267,12 @@ fn any_route() -> impl Strategy<Value = Route> {
         0..ROUTES.len(),
         prop_oneof![Just(""), Just("/x")],
         subsequence(APPS.to_vec(), 0..=2),
+        proptest::option::of(0u8..4),
     )
-        .prop_map(|(n, path, apps)| route(ROUTES[n].0, ROUTES[n].1, path, &apps))
+        .prop_map(|(n, path, apps, vip)| Route {
+            vip: vip.map(|last| Ipv4Addr::new(127, 128, 0, last)),
+            ..route(ROUTES[n].0, ROUTES[n].1, path, &apps)
+        })
 }
 
 fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
@@ -318,7 +329,7 @@ impl Step {
 }
 
 /// Everything that generation can see of a host.
-type Seen = Vec<(Route, Vec<Vec<Instance>>)>;
+type Seen = (Option<Ipv4Addr>, Vec<(Route, Vec<Vec<Instance>>)>);
 
 fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
     let hosts: BTreeSet<_> = ROUTES
@@ -336,7 +347,7 @@ fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
                     .map(|to| view.instances(&to.workload).cloned().collect());
                 (Route::clone(route), instances.collect())
             });
-            (view.name.to_string(), routes.collect())
+            (view.name.to_string(), (view.vip(), routes.collect()))
         })
         .collect()
 }
@@ -346,7 +357,8 @@ proptest! {
     fn any_updates_end_in_the_table_of_their_final_state_and_report_every_host_that_differs(
         steps in vec(any_step(), 1..20),
     ) {
-        let mut table = RouteTable::default();
+        let empty = || RouteTable::new(Join::Described, Some("127.128.0.0/30".parse().unwrap()));
+        let mut table = empty();
         for step in &steps {
             let before = seen(&table);
             let changes = table.apply(step.update());
@@ -359,11 +371,11 @@ proptest! {
         }
 
         // The same state, read once.
-        let mut fresh = RouteTable::default();
+        let mut fresh = empty();
         fresh.apply(Update::AllInstances(table.instances.all()));
         let known = table.instances.descriptions().collect();
         fresh.apply(Update::Processes { known, unknown: vec![] });
-        let routes = seen(&table).into_values().flatten().map(|(route, _)| route).collect();
+        let routes = seen(&table).into_values().flat_map(|(_, routes)| routes).map(|(route, _)| route).collect();
         fresh.apply(Update::AllRoutes(routes));
         prop_assert_eq!(seen(&fresh), seen(&table));
     }

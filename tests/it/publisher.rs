@@ -1,24 +1,22 @@
-//! What a change costs, in counts; when snapshots are published; that what is published is valid.
+//! What a change costs, in counts; when snapshots are published; what is withheld.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-    time::Duration,
-};
+mod arbitrary;
+mod pushed;
+mod sidecars;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use copilot::{
-    istio::{self, Kind, validate::Validate},
+    istio::{self, CertificateRoot, Kind},
     metrics,
-    model::{Destination, Hostname, Instance, PortMapping, Protocol, Route, Update, Workload},
-    proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, VirtualService},
+    model::{Hostname, Route, Update},
     publisher::{Input, Outputs, Publisher, Settings},
     readiness::Readiness,
     sim::foundation,
     snapshot::Snapshot,
+    table::Join,
 };
 use prometheus_client::registry::Registry;
-use proptest::{collection::vec, prelude::*};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -36,8 +34,12 @@ fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
         quiet: Duration::ZERO,
         ceiling: Duration::from_millis(100),
         required: BTreeSet::from_iter(required),
+        certificate_root: CertificateRoot::default(),
         certificates: Vec::new(),
+        left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
+        join: Join::Described,
+        policies: None,
     }
 }
 
@@ -350,120 +352,14 @@ async fn an_invalid_hostname_is_withheld_and_named_and_the_rest_is_served() {
     );
 }
 
-fn any_route() -> impl Strategy<Value = Route> {
-    let host = prop_oneof![
-        "[a-z]{1,3}\\.example\\.com",
-        "[a-zA-Z0-9_*-]{1,8}\\.apps\\.internal",
-        "[a-zA-Z0-9_.*-]{1,70}",
-    ];
-    let destination = (0usize..4, "web|worker|[ -~é]{1,40}", 1u16.., any::<bool>());
-    let weight = proptest::option::of(0u32..200);
-    (
-        any::<u16>(),
-        host,
-        "(/[a-z%é\u{1}]{0,5})?",
-        vec((destination, weight), 0..5),
-    )
-        .prop_map(|(guid, host, path, to)| Route {
-            guid: foundation::guid(9, guid.into()).as_str().into(),
-            internal: host.ends_with(".internal"),
-            host: Hostname::parse(&host).unwrap(),
-            path: path.as_str().into(),
-            created_at: 0,
-            destinations: to
-                .into_iter()
-                .map(|((app, process_type, port, http2), weight)| Destination {
-                    workload: Workload {
-                        app: foundation::app(app),
-                        process_type: process_type.as_str().into(),
-                    },
-                    port: if port % 2 == 0 { 8080 } else { port },
-                    weight,
-                    protocol: if http2 {
-                        Protocol::Http2
-                    } else {
-                        Protocol::Http1
-                    },
-                })
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
-        })
-}
-
-fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
-    let address = prop_oneof![
-        4 => any::<Ipv4Addr>().prop_map(IpAddr::from),
-        1 => any::<Ipv6Addr>().prop_map(IpAddr::from),
-    ];
-    let port = prop_oneof![Just(8080), any::<u16>()];
-    let ports = vec((port, any::<u16>()), 0..4);
-    (
-        any::<u16>(),
-        0usize..4,
-        "web|worker",
-        address.clone(),
-        proptest::option::of(address),
-        ports,
-    )
-        .prop_map(|(guid, app, process_type, host, container, ports)| {
-            Arc::new(Instance {
-                guid: foundation::guid(8, guid.into()).as_str().into(),
-                process: "process".into(),
-                workload: Some(Workload {
-                    app: foundation::app(app),
-                    process_type: process_type.as_str().into(),
-                }),
-                host_address: host,
-                container_address: container,
-                ports: ports
-                    .into_iter()
-                    .map(|(container, host)| PortMapping { container, host })
-                    .collect(),
-            })
-        })
-}
-
-fn check<M: Validate + prost::Message + Default>(snapshot: &Snapshot, kind: Kind) {
-    for resource in snapshot.get(kind.collection()).unwrap().iter() {
-        let body = resource.decode().body.unwrap();
-        let message = M::decode(body.value.as_slice()).unwrap();
-        message
-            .validate()
-            .unwrap_or_else(|invalid| panic!("{}: {invalid}", resource.name));
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn every_published_resource_passes_validation_and_none_is_lost_without_a_word(
-        routes in vec(any_route(), 0..30),
-        instances in vec(any_instance(), 0..30),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let mut running = start(settings([Input::Routes, Input::Instances]));
-            running.send(Update::AllInstances(instances)).await;
-            running.send(Update::AllRoutes(routes.clone())).await;
-            let snapshot = running.next().await;
-            check::<VirtualService>(&snapshot, Kind::VirtualService);
-            check::<DestinationRule>(&snapshot, Kind::DestinationRule);
-            check::<ServiceEntry>(&snapshot, Kind::ServiceEntry);
-
-            let rejected = running.outputs.rejected.borrow().clone();
-            // Of two routes with one guid, the later counts.
-            let last = |route: &Route| routes.iter().rfind(|other| other.guid == route.guid) == Some(route);
-            for route in routes.iter().filter(|route| last(route) && !route.destinations.is_empty()) {
-                let kind = Kind::VirtualService;
-                let name = kind.name(&route.host, route.internal);
-                let published = snapshot.get(kind.collection()).unwrap().get(&name).is_some();
-                let reason = rejected.get(&(kind.collection(), route.host.to_string()));
-                // Hidden by another route of the same hostname and path, which is served.
-                let named = reason.is_some_and(|reason| reason.rule != "shadowed");
-                assert!(published != named, "{}: published {published}, rejected {named}", route.host);
-            }
-        });
-    }
+#[tokio::test]
+async fn what_the_config_leaves_out_is_told_before_anything_is_published() {
+    let invalid = istio::validate::Invalid {
+        rule: "certificate",
+        detail: "the certificate has no DNS name".to_owned(),
+    };
+    let mut settings = settings([Input::Routes]);
+    settings.left_out = vec![("TLSPems[0].CertChain".to_owned(), invalid)];
+    let running = start(settings);
+    assert_eq!(running.outputs.rejected.borrow().len(), 1);
 }

@@ -3,15 +3,16 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use copilot::{
-    istio::FrontendCertificate,
+    istio::{CertificateRoot, FrontendCertificate},
     model::{
-        AppGuid, Destination, Hostname, Instance, PortMapping, ProcessType, Protocol, Route,
-        RouteGuid, Update, Workload,
+        AppGuid, AppPort, Destination, Hostname, Instance, Policy, PortMapping, ProcessType,
+        Protocol, Route, RouteGuid, Update, Weight, Workload,
     },
     proto::any_to_json,
-    publisher::{Input, Publisher, Settings},
+    publisher::{Input, Metrics, Publisher, Settings, State},
     readiness::Readiness,
     snapshot::Snapshot,
+    table::Join,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -28,16 +29,25 @@ fn workload(app: &str, process_type: &str) -> Workload {
 fn to(app: &str, port: u16) -> Destination {
     Destination {
         workload: workload(app, "web"),
-        port,
-        weight: None,
+        port: AppPort::Number(port),
+        weight: Weight::Instances,
         protocol: Protocol::Http1,
     }
 }
 
 fn weighted(app: &str, weight: u32) -> Destination {
     Destination {
-        weight: Some(weight),
+        weight: Weight::Fixed(weight),
         ..to(app, 8080)
+    }
+}
+
+/// A destination as the push API has it.
+fn pushed(app: &str) -> Destination {
+    Destination {
+        port: AppPort::Main,
+        weight: Weight::Running(1),
+        ..to(app, 0)
     }
 }
 
@@ -52,6 +62,7 @@ fn route(
         host: Hostname::parse(host).unwrap(),
         path: path.into(),
         internal: host.ends_with(".internal"),
+        vip: None,
         created_at: 1_557_508_668,
         destinations: destinations.into_iter().collect(),
     }
@@ -80,7 +91,7 @@ fn instance(
 fn routes() -> Vec<Route> {
     let worker = Destination {
         workload: workload("queue", "worker"),
-        port: 8080,
+        port: AppPort::Number(8080),
         ..to("queue", 8080)
     };
     let grpc = Destination {
@@ -110,6 +121,10 @@ fn routes() -> Vec<Route> {
         ),
         route("r6", "*.wild.example.com", "", [worker]),
         route("r7", "backend.apps.internal", "", [to("cart", 8080)]),
+        Route {
+            vip: Some([127, 128, 0, 42].into()),
+            ..route("r12", "grpc.apps.internal", "", [pushed("grpc")])
+        },
         route("r8", "stopped.example.com", "", [to("stopped", 8080)]),
         route("r9", "unmapped.example.com", "", []),
         route("r10", "under_score.example.com", "", [to("shop", 8080)]),
@@ -140,12 +155,26 @@ fn instances() -> Vec<Arc<Instance>> {
     ]
 }
 
-/// Runs a daemon's core over the updates, to the snapshot that follows the last of them.
-async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
-    let settings = Settings {
+fn policies() -> Vec<Policy> {
+    [
+        ("shop", "cart"),
+        ("shop", "grpc"),
+        ("blue", "cart"),
+        ("cart", "shop"),
+    ]
+    .map(|(source, destination)| Policy {
+        source: source.into(),
+        destination: destination.into(),
+    })
+    .into()
+}
+
+fn settings() -> Settings {
+    Settings {
         quiet: Duration::from_millis(1),
         ceiling: Duration::from_secs(1),
         required: [Input::Routes, Input::Instances].into(),
+        certificate_root: CertificateRoot::default(),
         certificates: vec![
             FrontendCertificate {
                 names: vec!["*.example.com".into(), "example.com".into()],
@@ -154,15 +183,22 @@ async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
                 names: vec!["example.org".into()],
             },
         ],
+        left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
-    };
+        join: Join::Described,
+        policies: Some(Duration::from_mins(1)),
+    }
+}
+
+/// Runs a daemon's core over the updates, to the snapshot that follows the last of them.
+async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
     let readiness = Readiness::default();
     let (sender, receiver) = mpsc::channel(updates.len());
     for update in updates {
         sender.send(update).await.unwrap();
     }
     let (publisher, mut outputs) =
-        Publisher::new(settings, receiver, &readiness, &mut Registry::default()).unwrap();
+        Publisher::new(settings(), receiver, &readiness, &mut Registry::default()).unwrap();
     let running = tokio::spawn(publisher.run(CancellationToken::new()));
     // Updates that are there already are taken in before the quiet time can pass.
     let first = outputs
@@ -216,6 +252,7 @@ async fn a_foundation_with_one_of_everything_is_served_as_reviewed() {
     let snapshot = snapshot(vec![
         Update::AllRoutes(routes()),
         Update::AllInstances(instances()),
+        Update::AllPolicies(policies()),
     ])
     .await;
     insta::assert_json_snapshot!(readable(&snapshot));
@@ -226,10 +263,15 @@ async fn equal_foundations_have_equal_bytes_and_versions_whatever_came_first() {
     let at_once = snapshot(vec![
         Update::AllRoutes(routes()),
         Update::AllInstances(instances()),
+        Update::AllPolicies(policies()),
     ])
     .await;
 
-    let mut one_by_one = vec![Update::AllInstances(vec![]), Update::AllRoutes(vec![])];
+    let mut one_by_one = vec![
+        Update::AllPolicies(policies()[1..].to_vec()),
+        Update::AllInstances(vec![]),
+        Update::AllRoutes(vec![]),
+    ];
     for instance in instances().into_iter().rev() {
         one_by_one.push(Update::Instances {
             current: vec![instance],
@@ -247,5 +289,29 @@ async fn equal_foundations_have_equal_bytes_and_versions_whatever_came_first() {
             gone: vec![],
         });
     }
+    let mut reversed = policies();
+    reversed.reverse();
+    one_by_one.push(Update::AllPolicies(reversed));
     assert_eq!(bytes(snapshot(one_by_one).await.as_ref()), bytes(&at_once));
+}
+
+#[test]
+fn a_foundation_that_is_read_again_in_another_order_publishes_nothing() {
+    // Fault 34 of the original: apps with several routes, and routes with several apps, were pushed all the time.
+    let mut state = State::new(&settings(), Metrics::new(&mut Registry::default())).unwrap();
+    let mut read = |is_reversed| {
+        let (mut routes, mut instances, mut policies) = (routes(), instances(), policies());
+        if is_reversed {
+            routes.reverse();
+            instances.reverse();
+            policies.reverse();
+        }
+        state.apply(Update::AllRoutes(routes));
+        state.apply(Update::AllInstances(instances));
+        state.apply(Update::AllPolicies(policies));
+        (state.is_due(), state.publish().is_some())
+    };
+    assert_eq!(read(false), (true, true));
+    assert_eq!(read(true), (false, false));
+    assert_eq!(read(false), (false, false));
 }

@@ -356,3 +356,24 @@ fn collections_take_turns() {
     }
     assert_eq!(sent, [B, A, B, A]);
 }
+
+#[test]
+fn a_withheld_collection_is_answered_when_it_is_known_and_the_others_do_not_wait() {
+    const WITHHELD: &str = "istio/networking/v1alpha3/sidecars";
+    let collections =
+        || BTreeMap::from([(A, collection(&[('a', 1)])), (WITHHELD, collection(&[]))]);
+    let known = Snapshot::new(collections());
+    let mut stream = Stream::with(Arc::new(known.clone().withholding(WITHHELD)));
+    stream.send(sink::request(WITHHELD));
+    assert!(!stream.0.is_due());
+    stream.send(sink::request(A));
+    stream.send(sink::request("nobody/knows/this"));
+    let mut answered = Vec::new();
+    while let Some(response) = stream.next() {
+        answered.push(response.collection);
+    }
+    answered.sort();
+    assert_eq!(answered, [A, "nobody/knows/this"]);
+    stream.0.on_snapshot(Arc::new(known));
+    assert_eq!(stream.next().unwrap().collection, WITHHELD);
+}

@@ -1,0 +1,149 @@
+//! Whatever the foundation holds, what is published is valid and what is not is named.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use copilot::{
+    istio::{SIDECARS, validate::Validate},
+    model::{AppPort, Destination, Instance, Policy, PortMapping, Protocol, Weight, Workload},
+    proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, Sidecar, VirtualService},
+};
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+fn any_route() -> impl Strategy<Value = Route> {
+    let host = prop_oneof![
+        "[a-z]{1,3}\\.example\\.com",
+        "[a-zA-Z0-9_*-]{1,8}\\.apps\\.internal",
+        "[a-zA-Z0-9_.*-]{1,70}",
+    ];
+    let destination = (0usize..4, "web|worker|[ -~é]{1,40}", 1u16.., any::<bool>());
+    let weight = prop_oneof![
+        Just(Weight::Instances),
+        (0u32..200).prop_map(Weight::Fixed),
+        (0u32..200).prop_map(Weight::Running),
+    ];
+    (
+        any::<u16>(),
+        host,
+        "(/[a-z%é\u{1}]{0,5})?",
+        vec((destination, weight), 0..5),
+    )
+        .prop_map(|(guid, host, path, to)| Route {
+            guid: foundation::guid(9, guid.into()).as_str().into(),
+            internal: host.ends_with(".internal"),
+            host: Hostname::parse(&host).unwrap(),
+            path: path.as_str().into(),
+            vip: None,
+            created_at: 0,
+            destinations: to
+                .into_iter()
+                .map(|((app, process_type, port, http2), weight)| Destination {
+                    workload: Workload {
+                        app: foundation::app(app),
+                        process_type: process_type.as_str().into(),
+                    },
+                    port: match port % 3 {
+                        0 => AppPort::Main,
+                        1 => AppPort::Number(8081),
+                        _ => AppPort::Number(port),
+                    },
+                    weight,
+                    protocol: if http2 {
+                        Protocol::Http2
+                    } else {
+                        Protocol::Http1
+                    },
+                })
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+        })
+}
+
+fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
+    let address = prop_oneof![
+        4 => any::<Ipv4Addr>().prop_map(IpAddr::from),
+        1 => any::<Ipv6Addr>().prop_map(IpAddr::from),
+    ];
+    let port = prop_oneof![Just(8080), any::<u16>()];
+    let ports = vec((port, any::<u16>()), 0..4);
+    (
+        any::<u16>(),
+        0usize..4,
+        "web|worker",
+        address.clone(),
+        proptest::option::of(address),
+        ports,
+    )
+        .prop_map(|(guid, app, process_type, host, container, ports)| {
+            Arc::new(Instance {
+                guid: foundation::guid(8, guid.into()).as_str().into(),
+                process: "process".into(),
+                workload: Some(Workload {
+                    app: foundation::app(app),
+                    process_type: process_type.as_str().into(),
+                }),
+                host_address: host,
+                container_address: container,
+                ports: ports
+                    .into_iter()
+                    .map(|(container, host)| PortMapping { container, host })
+                    .collect(),
+            })
+        })
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    (prop_oneof!["[ -~]{0,8}", "[a-z]{3}"], 0usize..4).prop_map(|(source, destination)| Policy {
+        source: source.as_str().into(),
+        destination: foundation::app(destination),
+    })
+}
+
+fn check<M: Validate + prost::Message + Default>(snapshot: &Snapshot, collection: &str) {
+    for resource in snapshot.get(collection).unwrap().iter() {
+        let body = resource.decode().body.unwrap();
+        let message = M::decode(body.value.as_slice()).unwrap();
+        message
+            .validate()
+            .unwrap_or_else(|invalid| panic!("{}: {invalid}", resource.name));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_published_resource_passes_validation_and_none_is_lost_without_a_word(
+        routes in vec(any_route(), 0..30),
+        instances in vec(any_instance(), 0..30),
+        policies in vec(any_policy(), 0..10),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut running = start(settings([Input::Routes, Input::Instances]));
+            running.send(Update::AllInstances(instances)).await;
+            running.send(Update::AllPolicies(policies)).await;
+            running.send(Update::AllRoutes(routes.clone())).await;
+            let snapshot = running.next().await;
+            check::<VirtualService>(&snapshot, Kind::VirtualService.collection());
+            check::<DestinationRule>(&snapshot, Kind::DestinationRule.collection());
+            check::<ServiceEntry>(&snapshot, Kind::ServiceEntry.collection());
+            check::<Sidecar>(&snapshot, SIDECARS);
+
+            let rejected = running.outputs.rejected.borrow().clone();
+            // Of two routes with one guid, the later counts.
+            let last = |route: &Route| routes.iter().rfind(|other| other.guid == route.guid) == Some(route);
+            for route in routes.iter().filter(|route| last(route) && !route.destinations.is_empty()) {
+                let kind = Kind::VirtualService;
+                let name = kind.name(&route.host, route.internal);
+                let published = snapshot.get(kind.collection()).unwrap().get(&name).is_some();
+                let reason = rejected.get(&(kind.collection(), route.host.to_string()));
+                // Hidden by another route of the same hostname and path, which is served; or served in part.
+                let named = reason.is_some_and(|reason| !matches!(reason.rule, "shadowed" | "share"));
+                assert!(published != named, "{}: published {published}, rejected {named}", route.host);
+            }
+        });
+    }
+}
