@@ -6,7 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use copilot::{
-    istio::Kind,
+    feed::Feeds,
+    grpc,
+    istio::{CertificateRoot, Kind},
     mcp,
     model::Update,
     publisher::{Metrics, Settings, State},
@@ -16,6 +18,7 @@ use copilot::{
         sink::{self, Answer, Options, Sink},
     },
     snapshot::Snapshot,
+    table::Join,
     tls,
 };
 use divan::Bencher;
@@ -48,8 +51,12 @@ impl Mesh {
             quiet: Duration::ZERO,
             ceiling: Duration::ZERO,
             required: std::collections::BTreeSet::new(),
+            certificate_root: CertificateRoot::default(),
             certificates: Vec::new(),
+            left_out: Vec::new(),
             vip_range: None,
+            join: Join::Described,
+            policies: None,
         };
         let state =
             State::new(&settings, Metrics::new(&mut Registry::default())).expect("a valid gateway");
@@ -86,7 +93,7 @@ impl Mesh {
     }
 
     fn publish(&mut self) {
-        let snapshot = Snapshot::new(self.state.publish().expect("a change"));
+        let snapshot = self.state.publish().expect("a change");
         let collection = Kind::ServiceEntry.collection();
         let version = snapshot
             .get(collection)
@@ -116,6 +123,7 @@ async fn connect(
     let settings = mcp::Settings {
         identity: pki.issue("server", &["localhost"])?,
         client_ca: pki.ca().to_owned(),
+        certificates_every: grpc::CERTIFICATES_EVERY,
         allowed_names: None,
         limits: mcp::Limits {
             streams_per_peer: STREAMS,
@@ -123,7 +131,14 @@ async fn connect(
         },
     };
     let address = "127.0.0.1:0".parse()?;
-    let server = mcp::Server::bind(address, settings, snapshots, &mut Registry::default()).await?;
+    let mut registry = Registry::default();
+    let reports = grpc::Reports {
+        listener: "mcp",
+        certificates: "mcp_certificates",
+        feeds: &mut Feeds::new(&mut registry),
+        metrics: &grpc::Metrics::new(&mut registry),
+    };
+    let server = mcp::Server::bind(address, settings, snapshots, &mut registry, reports).await?;
     let address = server.local_addr();
     tokio::spawn(server.run(CancellationToken::new()));
 

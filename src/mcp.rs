@@ -7,8 +7,6 @@ mod body;
 mod bucket;
 mod collections;
 mod connection;
-mod handshakes;
-mod io;
 mod metrics;
 mod server;
 mod service;
@@ -32,6 +30,8 @@ pub struct Settings {
     pub identity: tls::Identity,
     /// The CAs of which one must have signed a client's certificate.
     pub client_ca: PathBuf,
+    /// How often these files are looked at.
+    pub certificates_every: Duration,
     /// The subject alternative names that may open a stream; all of those CAs' clients if `None`.
     pub allowed_names: Option<BTreeSet<String>>,
     /// What a peer may use.
@@ -84,15 +84,4 @@ impl Default for Limits {
             max_connection_age: None,
         }
     }
-}
-
-/// Why the server cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The certificates cannot be used.
-    #[error("loading the certificates of the MCP server")]
-    Tls(#[from] tls::Error),
-    /// The address is taken, or not ours.
-    #[error("cannot be bound")]
-    Bind(#[source] std::io::Error),
 }

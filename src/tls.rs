@@ -1,6 +1,8 @@
 //! TLS from PEM files: server and client configurations, and a listener that shakes hands off the accept path.
 
 mod accept;
+mod files;
+mod pem;
 
 use std::{
     io,
@@ -9,15 +11,21 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, ClientConfig, RootCertStore, ServerConfig,
+    AlertDescription, ClientConfig, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
     sign::CertifiedKey,
 };
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
-pub use self::accept::{Connection, FailedHandshake, Handshake, HandshakeError, Peer, accept};
+use self::files::Pem;
+pub use self::{
+    accept::{
+        Connection, FailedHandshake, Handshake, HandshakeError, Peer, accept, accept_plaintext,
+    },
+    files::ServerFiles,
+    pem::PemError,
+};
 
 /// What is wrong with TLS material; each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +36,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: rustls::pki_types::pem::Error,
+        source: PemError,
     },
     /// The file holds PEM, but no certificate.
     #[error("{} holds no certificate", .0.display())]
     NoCertificate(PathBuf),
-    /// A CA certificate cannot be used.
-    #[error("{} holds a certificate that cannot be a CA", .path.display())]
+    /// None of the certificates can be used as a CA's.
+    #[error("{} holds no certificate that can be a CA", .path.display())]
     BadCa {
         /// The file.
         path: PathBuf,
@@ -61,6 +69,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// From a small closed set: a metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "read",
+            Self::NoCertificate(_) => "empty",
+            Self::BadCa { .. } | Self::Verifier { .. } => "ca",
+            Self::Pair { .. } => "pair",
+        }
+    }
+}
+
 /// A certificate chain and its private key, as paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -70,29 +90,17 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
-/// A server that presents `identity` and demands a client certificate signed by one of the CAs in `client_ca`.
-///
-/// TLS 1.2 stays on: Pilots built with Go 1.12 and older speak nothing newer.
+/// The ALPN name of HTTP/2, which gRPC speaks.
+pub const HTTP_2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// A server of HTTP/2 that presents `identity` and demands a client certificate signed by one of the CAs in
+/// `client_ca`.
 ///
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
 pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConfig, Error> {
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots(client_ca)?), provider())
-            .build()
-            .map_err(|source| Error::Verifier {
-                path: client_ca.to_owned(),
-                source,
-            })?;
-    let (chain, key) = load(identity)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default versions")
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(|source| pair_error(identity, source))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+    ServerFiles::read(identity, Some(client_ca))?.config(HTTP_2)
 }
 
 /// A server that presents `identity` over HTTP/1.1 and asks for no client certificate.
@@ -100,15 +108,7 @@ pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConf
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
 pub fn server(identity: &Identity) -> Result<ServerConfig, Error> {
-    let (chain, key) = load(identity)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|source| pair_error(identity, source))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    ServerFiles::read(identity, None)?.config(HTTP_1_1)
 }
 
 /// A client that trusts the CAs in `ca` and presents `identity`, if there is one.
@@ -119,7 +119,7 @@ pub fn client(ca: &Path, identity: Option<&Identity>) -> Result<ClientConfig, Er
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring supports the default versions")
-        .with_root_certificates(roots(ca)?);
+        .with_root_certificates(Pem::read(ca)?.roots()?);
     match identity {
         None => Ok(builder.with_no_client_auth()),
         Some(identity) => {
@@ -136,7 +136,7 @@ pub fn client(ca: &Path, identity: Option<&Identity>) -> Result<ClientConfig, Er
 /// # Errors
 /// What is wrong with it.
 pub fn check_ca(path: &Path) -> Result<(), Error> {
-    roots(path).map(drop)
+    Pem::read(path)?.roots().map(drop)
 }
 
 /// Whether a file holds a certificate chain.
@@ -144,7 +144,7 @@ pub fn check_ca(path: &Path) -> Result<(), Error> {
 /// # Errors
 /// What is wrong with it.
 pub fn check_chain(path: &Path) -> Result<(), Error> {
-    certificates(path).map(drop)
+    Pem::read(path)?.certificates().map(drop)
 }
 
 /// Whether a private key's file holds one, and it is that of the certificate, which is known to be good.
@@ -173,37 +173,8 @@ fn pair_error(identity: &Identity, source: rustls::Error) -> Error {
 fn load(
     identity: &Identity,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-    let key = PrivateKeyDer::from_pem_file(&identity.key).map_err(|source| Error::Read {
-        path: identity.key.clone(),
-        source,
-    })?;
-    Ok((certificates(&identity.cert)?, key))
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|source| Error::BadCa {
-            path: path.to_owned(),
-            source,
-        })?;
-    }
-    Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(read)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(read)?;
-    if certificates.is_empty() {
-        return Err(Error::NoCertificate(path.to_owned()));
-    }
-    Ok(certificates)
+    let key = Pem::read(&identity.key)?.key()?;
+    Ok((Pem::read(&identity.cert)?.certificates()?, key))
 }
 
 /// The subject alternative names of a certificate: DNS names, URIs and IP addresses, in the certificate's order.
@@ -213,6 +184,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 /// # Errors
 /// The bytes are not an X.509 certificate.
 pub fn subject_alt_names(certificate: &[u8]) -> Result<Vec<String>, x509_parser::error::X509Error> {
+    alt_names(certificate, name)
+}
+
+fn alt_names(
+    certificate: &[u8],
+    pick: impl Fn(&GeneralName<'_>) -> Option<String>,
+) -> Result<Vec<String>, x509_parser::error::X509Error> {
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(certificate)
         .map_err(|_| x509_parser::error::X509Error::InvalidCertificate)?;
     let Some(extension) = certificate.subject_alternative_name()? else {
@@ -222,7 +200,7 @@ pub fn subject_alt_names(certificate: &[u8]) -> Result<Vec<String>, x509_parser:
         .value
         .general_names
         .iter()
-        .filter_map(name)
+        .filter_map(pick)
         .collect())
 }
 
@@ -233,15 +211,14 @@ pub fn subject_alt_names(certificate: &[u8]) -> Result<Vec<String>, x509_parser:
 pub fn dns_names(chain: &[u8], key: &[u8]) -> Result<Vec<String>, PairError> {
     let chain = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(PairError::Chain)?;
+        .map_err(|error| PairError::Chain(error.into()))?;
     let leaf = chain.first().ok_or(PairError::Empty)?.clone();
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(PairError::Key)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| PairError::Key(error.into()))?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(PairError::Mismatch)?;
-    let is_dns = |name: &String| name.parse::<std::net::IpAddr>().is_err() && !name.contains("://");
-    Ok(subject_alt_names(&leaf)?
-        .into_iter()
-        .filter(is_dns)
-        .collect())
+    Ok(alt_names(&leaf, |name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    })?)
 }
 
 /// What is wrong with a certificate and a key.
@@ -249,13 +226,13 @@ pub fn dns_names(chain: &[u8], key: &[u8]) -> Result<Vec<String>, PairError> {
 pub enum PairError {
     /// The chain is not PEM.
     #[error("reading the certificate chain")]
-    Chain(#[source] rustls::pki_types::pem::Error),
+    Chain(#[source] PemError),
     /// The chain has no certificate.
     #[error("no certificate in the chain")]
     Empty,
     /// The key is not PEM.
     #[error("reading the private key")]
-    Key(#[source] rustls::pki_types::pem::Error),
+    Key(#[source] PemError),
     /// They do not belong together, or one of them is unusable.
     #[error("certificate and private key do not work together")]
     Mismatch(#[source] rustls::Error),
@@ -309,4 +286,72 @@ pub fn refuses_certificate(alert: AlertDescription) -> bool {
             | AlertDescription::UnknownCA
             | AlertDescription::UnsupportedCertificate
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    fn pair(names: Vec<SanType>) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn only_dns_names_are_dns_names() {
+        let (chain, key) = pair(vec![
+            SanType::URI("urn:uuid:4".try_into().unwrap()),
+            SanType::IpAddress([127, 0, 0, 1].into()),
+            SanType::DnsName("example.com".try_into().unwrap()),
+        ]);
+        let names = dns_names(chain.as_bytes(), key.as_bytes()).unwrap();
+        assert_eq!(names, ["example.com"]);
+    }
+
+    #[test]
+    fn no_error_repeats_a_text_that_has_lost_its_line_breaks() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let identity = Identity {
+            cert: folder.path().join("a.crt"),
+            key: folder.path().join("a.key"),
+        };
+        let (chain, key) = pair(Vec::new());
+        for joint in [" ", "\\n"] {
+            let flat = |text: &str| text.replace('\n', joint);
+            for (chain, key) in [(flat(&chain), key.clone()), (chain.clone(), flat(&key))] {
+                fs::write(&identity.cert, &chain).unwrap();
+                fs::write(&identity.key, &key).unwrap();
+                let texts = dns_names(chain.as_bytes(), key.as_bytes()).unwrap_err();
+                let files = check_key(&identity).unwrap_err();
+                let server = server(&identity).unwrap_err();
+                for error in [&texts as &dyn std::error::Error, &files, &server] {
+                    let causes = std::iter::successors(error.source(), |error| error.source());
+                    let causes: String = causes.map(ToString::to_string).collect();
+                    let said = format!("{error} {causes} {error:?}");
+                    // What every such certificate or key begins with, and its bytes in decimal.
+                    for content in ["MI", "77, 73"] {
+                        assert!(!said.contains(content), "{said}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_a_ca_is_passed_over_unless_it_is_the_only_one() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("ca.crt");
+        let broken = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+        let (good, _) = pair(Vec::new());
+        fs::write(&path, format!("{broken}{good}")).unwrap();
+        check_ca(&path).unwrap();
+        fs::write(&path, broken).unwrap();
+        assert_eq!(check_ca(&path).unwrap_err().kind(), "ca");
+    }
 }

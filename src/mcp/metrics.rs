@@ -37,11 +37,6 @@ struct ResponseLabels {
     incremental: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
-}
-
 /// gRPC's name of a code. There are seventeen, so it may be a label; a number beyond them is `Unknown`.
 fn code(code: Code) -> String {
     format!("{code:?}")
@@ -61,7 +56,6 @@ pub(super) struct Metrics {
     refused: Family<CodeLabel, Counter>,
     cut: Counter,
     push_latency: Histogram,
-    handshake_failures: Family<ReasonLabel, Counter>,
 }
 
 impl Metrics {
@@ -79,7 +73,6 @@ impl Metrics {
             refused: Family::default(),
             cut: Counter::default(),
             push_latency: Histogram::new(SECONDS),
-            handshake_failures: Family::default(),
         };
         metrics.register_as_istio(registry);
         metrics.register_as_ours(registry.sub_registry_with_prefix("copilot_mcp"));
@@ -138,11 +131,6 @@ impl Metrics {
             Unit::Seconds,
             self.push_latency.clone(),
         );
-        registry.register(
-            "handshake_failures",
-            "Connections that ended with their TLS handshake",
-            self.handshake_failures.clone(),
-        );
     }
 
     pub(super) fn acked(&self, collection: &'static str, latency: Duration) {
@@ -199,11 +187,5 @@ impl Metrics {
     pub(super) fn send_failed(&self) {
         let code = code(Code::Cancelled);
         self.send_failures.get_or_create(&CodeLabel { code }).inc();
-    }
-
-    pub(super) fn handshake_failed(&self, reason: &'static str) {
-        self.handshake_failures
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
     }
 }

@@ -19,12 +19,11 @@ use tracing::warn;
 use super::{
     Limits,
     body::Body,
-    io::Caller,
     metrics::Metrics,
     sinks::{Sink, Sinks},
     stream::Stream,
 };
-use crate::snapshot;
+use crate::{grpc::Caller, snapshot};
 
 const METHOD: &str = "/istio.mcp.v1alpha1.ResourceSource/EstablishResourceStream";
 /// Longest user agent that is kept.
@@ -78,10 +77,10 @@ impl Service {
             .extensions()
             .get::<Caller>()
             .cloned()
-            .ok_or_else(|| Status::unauthenticated("no TLS connection"))?;
+            .ok_or_else(|| Status::internal("a call without a connection"))?;
         let user_agent = user_agent(&request);
-        let sink = self
-            .authenticate(&caller)
+        let sink = caller
+            .authorize(self.allowed_names.as_ref().as_ref())
             .and_then(|()| {
                 self.sinks
                     .admit(caller.peer.clone(), user_agent, &self.limits)
@@ -96,22 +95,6 @@ impl Service {
             HeaderValue::from_static("application/grpc"),
         );
         Ok(response)
-    }
-
-    /// The handshake has verified the certificate; this compares its names.
-    fn authenticate(&self, caller: &Caller) -> Result<(), Status> {
-        let Some(allowed) = &*self.allowed_names else {
-            return Ok(());
-        };
-        let names = &caller.peer.names;
-        if names.iter().any(|name| allowed.contains(name)) {
-            return Ok(());
-        }
-        Err(Status::unauthenticated(if names.is_empty() {
-            "the certificate has no subject alternative name".to_owned()
-        } else {
-            format!("none of these names is allowed: {}", names.join(", "))
-        }))
     }
 
     fn spawn(&self, sink: Sink, caller: Caller, requests: tonic::body::Body) -> Body {

@@ -1,6 +1,6 @@
 //! The task of one stream: hears its sink, follows the snapshots, and sends what is due.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,14 +16,14 @@ use super::{
     bucket::Bucket,
     collections::{self, OTHER},
     connection::Event,
-    io::Caller,
     metrics::Metrics,
     sinks::Sink,
 };
-use crate::{proto::istio::mcp::v1alpha1::RequestResources, snapshot};
-
-/// How long a peer may take to read the end of its stream before its connection is cut.
-pub(super) const GRACE: Duration = Duration::from_secs(3);
+use crate::{
+    grpc::{Caller, GRACE},
+    proto::istio::mcp::v1alpha1::RequestResources,
+    snapshot,
+};
 
 /// Sinks reconnect after it, to this process's successor or to another replica.
 const SHUTDOWN: &str = "copilot is shutting down";

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -19,18 +19,18 @@ use super::{cause, refuses_certificate, subject_alt_names};
 pub struct Peer {
     /// Where it connected from.
     pub address: SocketAddr,
-    /// The subject alternative names of its own certificate; verified with the handshake.
+    /// The subject alternative names of its own certificate, verified with the handshake; none without TLS.
     pub names: Arc<[String]>,
 }
 
 /// What becomes of a connection.
-pub type Handshake = Result<Connection, FailedHandshake>;
+pub type Handshake<S = TlsStream<TcpStream>> = Result<Connection<S>, FailedHandshake>;
 
-/// A connection after its handshake.
+/// A connection after its handshake, if it has one.
 #[derive(Debug)]
-pub struct Connection {
-    /// The encrypted stream.
-    pub stream: TlsStream<TcpStream>,
+pub struct Connection<S = TlsStream<TcpStream>> {
+    /// The stream, encrypted or not.
+    pub stream: S,
     /// Who is at its other end.
     pub peer: Peer,
 }
@@ -95,16 +95,41 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How many handshakes run at once. More than this wait to be accepted, for ten seconds at worst.
 const HANDSHAKES: usize = 1024;
 
-/// Accepts connections until `shutdown`, and sends to `accepted` what becomes of each.
+/// Accepts connections until `shutdown`, and sends to `accepted` what becomes of each. A handshake has the config that
+/// is the newest when it begins.
 ///
 /// A peer that is slow, silent or speaks no TLS holds up nobody else, and is given up after ten seconds.
 pub async fn accept(
     listener: TcpListener,
-    config: Arc<ServerConfig>,
+    config: watch::Receiver<Arc<ServerConfig>>,
     accepted: mpsc::Sender<Handshake>,
     shutdown: CancellationToken,
 ) {
-    let acceptor = TlsAcceptor::from(config);
+    let open = |stream, address| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
+        shake_hands(acceptor, stream, address)
+    };
+    accept_each(listener, open, accepted, shutdown).await;
+}
+
+/// Accepts connections that stay as they are until `shutdown`, and sends them to `accepted`.
+pub async fn accept_plaintext(
+    listener: TcpListener,
+    accepted: mpsc::Sender<Handshake<TcpStream>>,
+    shutdown: CancellationToken,
+) {
+    accept_each(listener, without_handshake, accepted, shutdown).await;
+}
+
+async fn accept_each<S, F>(
+    listener: TcpListener,
+    open: impl Fn(TcpStream, SocketAddr) -> F,
+    accepted: mpsc::Sender<Handshake<S>>,
+    shutdown: CancellationToken,
+) where
+    S: Send + 'static,
+    F: Future<Output = Handshake<S>> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(HANDSHAKES));
     let mut handshakes = JoinSet::new();
     loop {
@@ -127,9 +152,9 @@ pub async fn accept(
             },
         };
         while handshakes.try_join_next().is_some() {}
-        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+        let (opening, accepted) = (open(stream, address), accepted.clone());
         handshakes.spawn(async move {
-            let outcome = shake_hands(&acceptor, stream, address).await;
+            let outcome = opening.await;
             // A closed receiver means that the server is shutting down.
             if accepted.send(outcome).await.is_err() {
                 debug!(%address, "connection refused: shutting down");
@@ -139,7 +164,19 @@ pub async fn accept(
     }
 }
 
-async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Handshake {
+async fn without_handshake(stream: TcpStream, address: SocketAddr) -> Handshake<TcpStream> {
+    stream.set_nodelay(true).map_err(|error| FailedHandshake {
+        address,
+        error: HandshakeError::Io(error),
+    })?;
+    let names = Arc::default();
+    Ok(Connection {
+        stream,
+        peer: Peer { address, names },
+    })
+}
+
+async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Handshake {
     let handshake = async {
         stream.set_nodelay(true)?;
         acceptor.accept(stream).await

@@ -6,7 +6,7 @@ mod answers;
 mod auth;
 mod collections;
 mod conformance;
-mod harness;
+pub mod harness;
 mod incremental;
 mod lifecycle;
 mod raw;

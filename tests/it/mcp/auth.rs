@@ -94,7 +94,7 @@ async fn m39_the_names_of_certificates_that_a_client_only_quotes_do_not_count() 
 }
 
 fn failures(reason: &str) -> String {
-    format!("copilot_mcp_handshake_failures_total{{reason=\"{reason}\"}}")
+    format!("copilot_grpc_handshake_failures_total{{listener=\"mcp\",reason=\"{reason}\"}}")
 }
 
 /// A client of TLS 1.2 only, or of one key exchange only.

@@ -9,6 +9,8 @@ use std::{
 };
 
 use copilot::{
+    feed::Feeds,
+    grpc::{self, Reports},
     mcp::{Limits, Server, Settings, Sinks},
     metrics,
     proto::istio::{
@@ -29,19 +31,22 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Channel};
 
-pub(super) const A: &str = "istio/networking/v1alpha3/virtualservices";
-pub(super) const B: &str = "istio/networking/v1alpha3/gateways";
-pub(super) const C: &str = "istio/networking/v1alpha3/serviceentries";
+pub const A: &str = "istio/networking/v1alpha3/virtualservices";
+pub const B: &str = "istio/networking/v1alpha3/gateways";
+pub const C: &str = "istio/networking/v1alpha3/serviceentries";
 
 /// Nothing that is waited for takes as long as this in health.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// How often the server looks at its certificates.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a collection holds: names, and numbers that stand for the rest.
-pub(super) type Contents<'a> = &'a [(&'a str, u32)];
+pub type Contents<'a> = &'a [(&'a str, u32)];
 
 /// The outcome of `future`, which is due soon.
 #[track_caller]
-pub(super) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let caller = std::panic::Location::caller();
     async move {
         tokio::time::timeout(SOON, future)
@@ -52,7 +57,7 @@ pub(super) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
 
 /// Lets everything else go on until `condition` holds.
 #[track_caller]
-pub(super) fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+pub fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
     soon(async move {
         while !condition() {
             tokio::task::yield_now().await;
@@ -61,11 +66,12 @@ pub(super) fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output =
 }
 
 /// A running server.
-pub(super) struct Harness {
-    pub(super) pki: Pki,
-    pub(super) address: std::net::SocketAddr,
-    pub(super) sinks: Sinks,
-    pub(super) shutdown: CancellationToken,
+pub struct Harness {
+    pub pki: Pki,
+    pub address: std::net::SocketAddr,
+    pub sinks: Sinks,
+    pub shutdown: CancellationToken,
+    pub feeds: Feeds,
     registry: Registry,
     state: Mutex<BTreeMap<&'static str, Arc<Collection>>>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
@@ -75,16 +81,17 @@ pub(super) struct Harness {
 
 impl Harness {
     /// A server with usual limits and nothing to serve yet.
-    pub(super) async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    pub(super) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let folder = TempDir::new().unwrap();
         let pki = Pki::new(folder.path(), "mcp").unwrap();
         let mut settings = Settings {
             identity: pki.issue("copilot", &["localhost"]).unwrap(),
             client_ca: pki.ca().to_owned(),
+            certificates_every: LOOK,
             allowed_names: None,
             limits: Limits::default(),
         };
@@ -92,7 +99,14 @@ impl Harness {
         let (snapshots, receiver) = watch::channel(None);
         let mut registry = Registry::default();
         let address = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(address, settings, receiver, &mut registry)
+        let mut feeds = Feeds::new(&mut registry);
+        let reports = Reports {
+            listener: "mcp",
+            certificates: "mcp_certificates",
+            feeds: &mut feeds,
+            metrics: &grpc::Metrics::new(&mut registry),
+        };
+        let server = Server::bind(address, settings, receiver, &mut registry, reports)
             .await
             .unwrap();
         let shutdown = CancellationToken::new();
@@ -102,6 +116,7 @@ impl Harness {
             sinks: server.sinks(),
             run: tokio::spawn(server.run(shutdown.clone())),
             shutdown,
+            feeds,
             registry,
             state: Mutex::default(),
             snapshots,
@@ -110,7 +125,7 @@ impl Harness {
     }
 
     /// Publishes a snapshot in which these collections have these resources and the others what they had.
-    pub(super) fn publish(&self, changes: &[(&'static str, Contents)]) {
+    pub fn publish(&self, changes: &[(&'static str, Contents)]) {
         let mut state = self.state.lock().unwrap();
         for (name, resources) in changes {
             let before = state.entry(name).or_default();
@@ -121,12 +136,12 @@ impl Harness {
     }
 
     /// Publishes a collection as it is.
-    pub(super) fn publish_collection(&self, name: &'static str, collection: Collection) {
+    pub fn publish_collection(&self, name: &'static str, collection: Collection) {
         self.publish_collections(&BTreeMap::from([(name, collection)]));
     }
 
     /// Publishes these collections and nothing else.
-    pub(super) fn publish_collections(&self, collections: &BTreeMap<&'static str, Collection>) {
+    pub fn publish_collections(&self, collections: &BTreeMap<&'static str, Collection>) {
         let collections = collections
             .iter()
             .map(|(name, collection)| (*name, Arc::new(collection.clone())))
@@ -136,45 +151,45 @@ impl Harness {
     }
 
     /// The client side of a certificate of the server's CA for these names.
-    pub(super) fn client_config(&self, names: &[&str]) -> ClientConfig {
+    pub fn client_config(&self, names: &[&str]) -> ClientConfig {
         let identity = self.pki.issue("sink", names).unwrap();
         tls::client(self.pki.ca(), Some(&identity)).unwrap()
     }
 
-    pub(super) async fn channel(&self) -> Channel {
+    pub async fn channel(&self) -> Channel {
         let config = self.client_config(&["pilot.example.com"]);
         sink::connect(self.address, config).await.unwrap()
     }
 
     /// A stream on a connection of its own.
-    pub(super) async fn stream(&self) -> Stream {
+    pub async fn stream(&self) -> Stream {
         Stream::open(&self.channel().await).await.unwrap()
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The page of metrics.
-    pub(super) fn page(&self) -> String {
+    pub fn page(&self) -> String {
         metrics::page(&self.registry)
     }
 
     /// The value of a metric, by its name with labels as on the page.
-    pub(super) fn metric(&self, name: &str) -> Option<f64> {
+    pub fn metric(&self, name: &str) -> Option<f64> {
         let page = self.page();
         let line = page.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|value| value.trim().parse().ok())
     }
 
     /// Ends the server and waits for it.
-    pub(super) async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         soon(self.run).await.unwrap();
     }
 
     /// Waits for the server alone, which was told to end.
-    pub(super) async fn stopped(self) {
+    pub async fn stopped(self) {
         soon(self.run).await.unwrap();
     }
 }
@@ -189,7 +204,7 @@ fn replaced(before: &Collection, resources: Contents) -> Collection {
     before.edited(edits)
 }
 
-pub(super) fn resource(name: &str, content: u32) -> Encoded {
+pub fn resource(name: &str, content: u32) -> Encoded {
     let body = VirtualService {
         hosts: vec![format!("{name}.example.com")],
         gateways: vec![content.to_string()],
@@ -199,7 +214,7 @@ pub(super) fn resource(name: &str, content: u32) -> Encoded {
 }
 
 /// A collection whose full state is about 300 bytes a resource.
-pub(super) fn large(resources: u32) -> Collection {
+pub fn large(resources: u32) -> Collection {
     let padding = "x".repeat(180);
     let edits = (0..resources).map(|n| {
         let name = format!("name-{n:06}");
@@ -213,7 +228,7 @@ pub(super) fn large(resources: u32) -> Collection {
     Collection::default().edited(edits.collect())
 }
 
-pub(super) trait StreamExt {
+pub trait StreamExt {
     /// The next response.
     async fn response(&mut self) -> Resources;
     /// How the stream ends, whatever comes before.
@@ -267,7 +282,7 @@ impl StreamExt for Stream {
 }
 
 /// The names in a response.
-pub(super) fn names(response: &Resources) -> Vec<&str> {
+pub fn names(response: &Resources) -> Vec<&str> {
     let metadata = response
         .resources
         .iter()
@@ -276,7 +291,7 @@ pub(super) fn names(response: &Resources) -> Vec<&str> {
 }
 
 #[track_caller]
-pub(super) fn assert_code<T: Debug>(result: Result<T, Status>, code: Code) -> Status {
+pub fn assert_code<T: Debug>(result: Result<T, Status>, code: Code) -> Status {
     let status = result.map_or_else(|status| status, |_| Status::ok(""));
     assert_eq!(status.code(), code, "{status}");
     status

@@ -1,6 +1,6 @@
 //! What becomes of handshakes: each failure is counted, and an address that begins to fail is named.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr};
 
 use tracing::{debug, info, warn};
 
@@ -13,42 +13,45 @@ use crate::{
 /// Most addresses that are remembered. With more, the first of them are named again, which is noise and no harm.
 const REMEMBERED: usize = 64;
 
-/// The handshakes of all peers.
+/// The handshakes of all peers of a listener.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    metrics: Arc<Metrics>,
+    listener: &'static str,
+    metrics: Metrics,
     failing: Failing,
 }
 
 impl Handshakes {
     /// No handshakes yet.
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(listener: &'static str, metrics: Metrics) -> Self {
         Self {
+            listener,
             metrics,
             failing: Failing::default(),
         }
     }
 
     /// The connection, if there is one.
-    pub(super) fn conclude(&mut self, handshake: Handshake) -> Option<Connection> {
+    pub(super) fn conclude<S>(&mut self, handshake: Handshake<S>) -> Option<Connection<S>> {
+        let listener = self.listener;
         match handshake {
             Ok(connection) => {
                 let address = connection.peer.address;
                 if self.failing.ends(address.ip()) {
-                    info!(%address, "TLS handshakes succeed again");
+                    info!(listener, %address, "TLS handshakes succeed again");
                 }
                 Some(connection)
             }
             Err(FailedHandshake { address, error }) => {
-                self.metrics.handshake_failed(error.kind());
+                self.metrics.handshake_failed(listener, error.kind());
                 // A peer that only comes and goes is the health check of a load balancer, more often than not.
                 let is_news =
                     !matches!(error, HandshakeError::Io(_)) && self.failing.begins(address.ip());
                 let error = chain(&error);
                 if is_news {
-                    warn!(%address, error, "TLS handshakes fail");
+                    warn!(listener, %address, error, "TLS handshakes fail");
                 } else {
-                    debug!(%address, error, "TLS handshake failed");
+                    debug!(listener, %address, error, "TLS handshake failed");
                 }
                 None
             }

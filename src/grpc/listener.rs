@@ -1,0 +1,213 @@
+//! A listener, from bind to the last call's end.
+
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+
+use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport;
+use tracing::warn;
+
+use super::{
+    Error, GRACE, Metrics, Reports, Security, Services, Settings,
+    certificates::{Certificates, Source},
+    connection::Severable,
+    deadline::Deadlines,
+    handshakes::Handshakes,
+    health::Health,
+};
+use crate::{feed::chain, tls};
+
+/// Handshakes done and not yet served; serving one only spawns its task.
+const ACCEPTED: usize = 16;
+
+/// A bound gRPC listener.
+#[derive(Debug)]
+pub struct Listener {
+    name: &'static str,
+    socket: TcpListener,
+    address: SocketAddr,
+    /// Without TLS if `None`.
+    certificates: Option<Certificates>,
+    settings: Settings,
+    metrics: Metrics,
+}
+
+impl Listener {
+    /// Loads the certificates and binds the address.
+    ///
+    /// # Errors
+    /// The certificates cannot be used, or the address cannot be bound.
+    pub async fn bind(
+        address: SocketAddr,
+        settings: Settings,
+        reports: Reports<'_>,
+    ) -> Result<Self, Error> {
+        let certificates = match settings.security.clone() {
+            Security::Plaintext => None,
+            Security::Tls {
+                identity,
+                client_ca,
+                certificates_every: every,
+            } => {
+                let source = Source {
+                    identity,
+                    client_ca,
+                };
+                let loaded =
+                    Certificates::load(source, every, reports.feeds, reports.certificates)?;
+                Some(loaded)
+            }
+        };
+        let socket = TcpListener::bind(address).await.map_err(Error::Bind)?;
+        Ok(Self {
+            name: reports.listener,
+            address: socket.local_addr().map_err(Error::Bind)?,
+            socket,
+            certificates,
+            settings,
+            metrics: reports.metrics.clone(),
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, and calls itself healthy from `ready` on. In the end connections say GOAWAY, and those
+    /// that are still open when the grace period is over are cut.
+    pub async fn serve(
+        self,
+        services: Services,
+        ready: impl Future<Output = ()>,
+        shutdown: CancellationToken,
+    ) {
+        let health = Health::new();
+        let routes = services.with_manners(&health);
+        let services = Deadlines::new(routes, self.settings.answer_within);
+        let builder = builder(&self.settings);
+        let name = self.name;
+        let cut = CancellationToken::new();
+        let (accepting, incoming) = self.accept(&cut, &shutdown);
+        let end = shutdown.clone().cancelled_owned();
+        let serving = builder.serve_with_incoming_shutdown(services, incoming, end);
+        tokio::join!(
+            accepting,
+            health.follow(ready, shutdown.clone()),
+            drained(name, serving, cut, shutdown),
+        );
+    }
+
+    /// What accepts connections, and those that it has accepted.
+    fn accept(
+        self,
+        cut: &CancellationToken,
+        shutdown: &CancellationToken,
+    ) -> (
+        BoxFuture<'static, ()>,
+        BoxStream<'static, Result<Severable, Infallible>>,
+    ) {
+        let door = Door {
+            listener: self.name,
+            handshakes: Handshakes::new(self.name, self.metrics),
+            places: Arc::new(Semaphore::new(self.settings.max_connections)),
+            cut: cut.clone(),
+        };
+        let shutdown = shutdown.clone();
+        match self.certificates {
+            None => {
+                let (accepted, connections) = mpsc::channel(ACCEPTED);
+                let accepting = tls::accept_plaintext(self.socket, accepted, shutdown);
+                (accepting.boxed(), door.admit(connections).boxed())
+            }
+            Some(certificates) => {
+                let (accepted, connections) = mpsc::channel(ACCEPTED);
+                let config = certificates.config();
+                let accepting = tls::accept(self.socket, config, accepted, shutdown.clone());
+                let accepting = async {
+                    tokio::join!(accepting, certificates.follow(shutdown));
+                };
+                (accepting.boxed(), door.admit(connections).boxed())
+            }
+        }
+    }
+}
+
+fn builder(settings: &Settings) -> transport::Server {
+    let calls = u32::try_from(settings.calls_per_connection).unwrap_or(u32::MAX);
+    let builder = transport::Server::builder()
+        .http2_keepalive_interval(Some(settings.keepalive_interval))
+        .http2_keepalive_timeout(Some(settings.keepalive_timeout))
+        .initial_stream_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_concurrent_streams(calls);
+    // Without a grace period of its own: that one would cut the connection and never say GOAWAY. Long streams end
+    // themselves at the same age.
+    match settings.max_connection_age {
+        Some(age) => builder.max_connection_age(age),
+        None => builder,
+    }
+}
+
+/// Lets connections in that end with `cut`, no more at a time than there are places.
+struct Door {
+    listener: &'static str,
+    handshakes: Handshakes,
+    places: Arc<Semaphore>,
+    cut: CancellationToken,
+}
+
+impl Door {
+    fn admit<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        mut self,
+        connections: mpsc::Receiver<tls::Handshake<S>>,
+    ) -> impl Stream<Item = Result<Severable, Infallible>> {
+        ReceiverStream::new(connections).filter_map(move |handshake| {
+            let connection = self.handshakes.conclude(handshake);
+            let severable = connection.and_then(|connection| self.severable(connection));
+            std::future::ready(severable.map(Ok))
+        })
+    }
+
+    fn severable<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        &self,
+        connection: tls::Connection<S>,
+    ) -> Option<Severable> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let address = connection.peer.address;
+            warn!(listener = self.listener, %address, "connection refused: too many are open");
+            return None;
+        };
+        Some(Severable::new(connection, self.cut.child_token(), place))
+    }
+}
+
+/// Serves to the end, which is enforced when the grace period after `shutdown` is over.
+async fn drained<E: std::error::Error>(
+    listener: &'static str,
+    serving: impl Future<Output = Result<(), E>>,
+    cut: CancellationToken,
+    shutdown: CancellationToken,
+) {
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = overdue => {
+            cut.cancel();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        warn!(listener, error = chain(&error), "the listener has failed");
+    }
+}

@@ -1,0 +1,247 @@
+//! Listeners of each kind, with a service that answers with what it knows of its caller.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use copilot::{
+    feed::Feeds,
+    grpc::{Caller, Listener, Metrics, Reports, Security, Services, Settings},
+    proto::{
+        DESCRIPTOR_SET,
+        api::{
+            GetVipByNameRequest, GetVipByNameResponse, HealthRequest, HealthResponse,
+            vip_resolver_copilot_client::VipResolverCopilotClient,
+            vip_resolver_copilot_server::{VipResolverCopilot, VipResolverCopilotServer},
+        },
+        istio::mcp::v1alpha1::resource_source_client::ResourceSourceClient,
+    },
+    sim::{
+        pki::Pki,
+        sink::{self, request},
+    },
+    tls,
+};
+use prometheus_client::registry::Registry;
+use tempfile::TempDir;
+use tokio::{
+    io::AsyncReadExt as _,
+    net::TcpStream,
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
+
+use super::health::check;
+use crate::mcp::harness::{A, Harness, assert_code, names, soon, until};
+
+/// Answers each name with the caller's names; `pending` not at all.
+#[derive(Debug, Clone, Default)]
+struct Echo {
+    /// Told when a call for `pending` begins,
+    began: Arc<Notify>,
+    /// and when it is given up.
+    given_up: Arc<Notify>,
+}
+
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tonic::async_trait]
+impl VipResolverCopilot for Echo {
+    async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn get_vip_by_name(
+        &self,
+        request: Request<GetVipByNameRequest>,
+    ) -> Result<Response<GetVipByNameResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().unwrap().clone();
+        if request.get_ref().fqdn == "pending" {
+            self.began.notify_one();
+            let _given_up = OnDrop(self.given_up.clone());
+            std::future::pending::<()>().await;
+        }
+        let ip = caller.peer.names.join(",");
+        Ok(Response::new(GetVipByNameResponse { ip }))
+    }
+}
+
+struct Rig {
+    address: SocketAddr,
+    feeds: Feeds,
+    echo: Echo,
+    ready: watch::Sender<bool>,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Rig {
+    async fn start(settings: Settings) -> Self {
+        let mut registry = Registry::default();
+        let mut feeds = Feeds::new(&mut registry);
+        let reports = Reports {
+            listener: "echo",
+            certificates: "echo_certificates",
+            feeds: &mut feeds,
+            metrics: &Metrics::new(&mut registry),
+        };
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(address, settings, reports).await.unwrap();
+        let address = listener.local_addr();
+        let echo = Echo::default();
+        let services =
+            Services::new(DESCRIPTOR_SET).with(VipResolverCopilotServer::new(echo.clone()));
+        let (ready, mut is_ready) = watch::channel(false);
+        let ready_at = async move {
+            is_ready.wait_for(|ready| *ready).await.unwrap();
+        };
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(listener.serve(services, ready_at, shutdown.clone()));
+        Self {
+            address,
+            feeds,
+            echo,
+            ready,
+            shutdown,
+            serving,
+        }
+    }
+
+    async fn plaintext(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        soon(endpoint.connect()).await.unwrap()
+    }
+}
+
+/// The caller's names as the service sees them.
+async fn ask(channel: &Channel, fqdn: &str) -> Result<String, Status> {
+    let fqdn = fqdn.to_owned();
+    let mut client = VipResolverCopilotClient::new(channel.clone());
+    let response = soon(client.get_vip_by_name(GetVipByNameRequest { fqdn })).await?;
+    Ok(response.into_inner().ip)
+}
+
+#[tokio::test]
+async fn without_tls_everybody_is_served_and_nobody_has_a_name() {
+    let rig = Rig::start(Settings::new(Security::Plaintext)).await;
+    let channel = rig.plaintext().await;
+    assert_eq!(ask(&channel, "a").await.unwrap(), "");
+    assert!(rig.feeds.statuses().is_empty(), "there are no certificates");
+}
+
+#[tokio::test]
+async fn a_listener_may_ask_for_no_client_certificate() {
+    let folder = TempDir::new().unwrap();
+    let pki = Pki::new(folder.path(), "vip").unwrap();
+    let settings = Settings::new(Security::Tls {
+        identity: pki.issue("vip", &["localhost"]).unwrap(),
+        client_ca: None,
+        certificates_every: Duration::from_secs(10),
+    });
+    let rig = Rig::start(settings).await;
+    let config = tls::client(pki.ca(), None).unwrap();
+    let channel = sink::connect(rig.address, config).await.unwrap();
+    assert_eq!(ask(&channel, "a").await.unwrap(), "");
+    let certificates = &rig.feeds.statuses()[0];
+    assert_eq!(certificates.name, "echo_certificates");
+}
+
+#[tokio::test]
+async fn a_listener_is_healthy_once_it_says_so() {
+    let rig = Rig::start(Settings::new(Security::Plaintext)).await;
+    let channel = rig.plaintext().await;
+    let name = "api.VIPResolverCopilot";
+    assert_eq!(check(&channel, name).await.unwrap(), NotServing);
+    rig.ready.send_replace(true);
+    // No call of this connection sees the state from before for long.
+    soon(async { while check(&channel, name).await.unwrap() != Serving {} }).await;
+    assert_eq!(ask(&channel, "a").await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_any_longer_is_given_up() {
+    let rig = Rig::start(Settings::new(Security::Plaintext)).await;
+    let channel = rig.plaintext().await;
+    let mut request = Request::new(GetVipByNameRequest {
+        fqdn: "pending".to_owned(),
+    });
+    request.set_timeout(Duration::from_millis(50));
+    let mut client = VipResolverCopilotClient::new(channel.clone());
+    soon(client.get_vip_by_name(request)).await.unwrap_err();
+    soon(rig.echo.given_up.notified()).await;
+    assert_eq!(ask(&channel, "a").await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_call_whose_request_never_ends_is_over_at_the_ceiling() {
+    let settings = Settings {
+        answer_within: Duration::from_millis(50),
+        ..Settings::new(Security::Plaintext)
+    };
+    let rig = Rig::start(settings).await;
+    let mut client = tonic::client::Grpc::new(rig.plaintext().await);
+    soon(client.ready()).await.unwrap();
+    let codec = tonic_prost::ProstCodec::<GetVipByNameRequest, GetVipByNameResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/api.VIPResolverCopilot/GetVIPByName");
+    let endless = Request::new(tokio_stream::pending());
+    let status = soon(client.client_streaming(endless, path, codec)).await;
+    assert_eq!(status.unwrap_err().code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_its_clients_deadline() {
+    let harness = Harness::start().await;
+    harness.publish(&[(A, &[("a", 1)])]);
+    let requests = tokio_stream::once(request(A)).chain(tokio_stream::pending());
+    let mut call = Request::new(requests);
+    call.set_timeout(Duration::from_millis(500));
+    let mut client = ResourceSourceClient::new(harness.channel().await);
+    let responses = soon(client.establish_resource_stream(call)).await;
+    let mut responses = responses.unwrap().into_inner();
+    let response = soon(responses.message()).await.unwrap().unwrap();
+    assert_eq!(names(&response), ["a"]);
+    let end = soon(responses.message()).await;
+    assert_code(end, Code::DeadlineExceeded);
+    until(|| harness.sinks.list().is_empty()).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_until_one_ends() {
+    let settings = Settings {
+        max_connections: 1,
+        ..Settings::new(Security::Plaintext)
+    };
+    let rig = Rig::start(settings).await;
+    let first = rig.plaintext().await;
+    assert_eq!(ask(&first, "a").await.unwrap(), "");
+    let mut second = TcpStream::connect(rig.address).await.unwrap();
+    assert_eq!(soon(second.read(&mut [0])).await.unwrap(), 0, "closed");
+    drop(first);
+    soon(async {
+        let endpoint = Endpoint::from_shared(format!("http://{}", rig.address)).unwrap();
+        while ask(&endpoint.connect_lazy(), "a").await.is_err() {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_never_ends_is_cut_after_a_grace_period() {
+    let rig = Rig::start(Settings::new(Security::Plaintext)).await;
+    let channel = rig.plaintext().await;
+    let call = tokio::spawn(async move { ask(&channel, "pending").await });
+    soon(rig.echo.began.notified()).await;
+    rig.shutdown.cancel();
+    soon(rig.serving).await.unwrap();
+    assert!(soon(call).await.unwrap().is_err());
+}
