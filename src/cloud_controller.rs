@@ -1,0 +1,66 @@
+//! The push API: Cloud Controllers up to 2023 say over gRPC which routes there are, one by one and all at once.
+//!
+//! ```text
+//! Service (a call: parse, or refuse) ─ Command ─▶ Registrar (owns Pushed) ─ Update ─▶ publisher
+//! ```
+
+mod authorized;
+mod bulk_sync;
+mod calls;
+mod change;
+mod chunks;
+mod journal;
+mod pushed;
+mod refused;
+mod registrar;
+mod service;
+mod uncut;
+
+use std::collections::BTreeSet;
+
+use tokio::sync::mpsc;
+
+pub use self::{
+    authorized::Authorized,
+    calls::Calls,
+    pushed::{Full, Pushed, Sizes},
+    refused::Refused,
+    registrar::Registrar,
+    service::Service,
+};
+use crate::{feed::Feed, model::Update, readiness::Gate};
+
+/// Calls that wait for the registrar; it answers each at once, unless the publisher is busy.
+const COMMANDS: usize = 64;
+
+/// What clients may do.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Largest BulkSync, all chunks together.
+    pub max_bulk_sync_bytes: usize,
+    /// A BulkSync that would remove more of the known routes than this, and more than half of them, is held until a
+    /// second one in a row confirms it, which has to begin when the first is held. A first one without routes is held
+    /// whatever is set here.
+    pub max_emptied_routes: usize,
+    /// The subject alternative names that may call; all verified clients if `None`.
+    pub allowed_names: Option<BTreeSet<String>>,
+}
+
+/// What the push API is connected to.
+#[derive(Debug)]
+pub struct Io {
+    /// Where updates go.
+    pub updates: mpsc::Sender<Update>,
+    /// Says how the BulkSyncs go, and what is known by them.
+    pub feed: Feed,
+    /// Opened by the first BulkSync that is applied.
+    pub synced: Option<Gate>,
+}
+
+/// The gRPC service and the task behind it.
+pub fn new(settings: Settings, io: Io) -> (Service, Registrar) {
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let feed = io.feed.clone();
+    let registrar = Registrar::new(settings.max_emptied_routes, inbox, io);
+    (Service::new(settings, commands, feed), registrar)
+}

@@ -1,0 +1,217 @@
+//! The one task that owns what was pushed: makes changes in the order of the calls, and tells the publisher.
+
+use std::{ops::ControlFlow, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{
+    Full, Io, Pushed, Refused,
+    change::Change,
+    journal::{Journal, Ticket},
+};
+use crate::{feed::Dropped, model::Update};
+
+/// An idle loop still comes round this often, to show that it is not stuck.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What a call wants of the registrar. Each is answered once it is done; a caller that has gone is not missed.
+pub(super) enum Command {
+    /// To make a change.
+    Apply(Change, oneshot::Sender<Result<(), Full>>),
+    /// To begin a BulkSync.
+    Open(oneshot::Sender<Ticket>),
+    /// To put everything in the place of what is known.
+    Replace(Box<BulkSync>, oneshot::Sender<Result<(), Refused>>),
+    /// To look at what is known.
+    Look(Box<dyn FnOnce(&Pushed) + Send>),
+}
+
+/// A BulkSync that was received as a whole.
+pub(super) struct BulkSync {
+    /// Among those that are under way, until it is obeyed.
+    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) ticket: Ticket,
+    pub(super) began: Instant,
+    pub(super) pushed: Pushed,
+    pub(super) dropped: Vec<Dropped>,
+}
+
+/// Why a BulkSync is not believed yet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Unconfirmed {
+    #[error("the first BulkSync has no routes; a second one in a row has to confirm it")]
+    First,
+    #[error("a BulkSync lacks {lost} of {known} routes; a second one in a row has to confirm it")]
+    Lossy { lost: usize, known: usize },
+}
+
+/// Owns what was pushed.
+pub struct Registrar {
+    commands: mpsc::Receiver<Command>,
+    io: Io,
+    max_emptied_routes: usize,
+    pushed: Pushed,
+    journal: Journal,
+    has_synced: bool,
+    /// If the BulkSync before was not believed: the first ticket that can confirm it.
+    confirmed_from: Option<u64>,
+}
+
+/// Whether the publisher is still there.
+type Flow = ControlFlow<()>;
+
+impl Registrar {
+    pub(super) fn new(
+        max_emptied_routes: usize,
+        commands: mpsc::Receiver<Command>,
+        io: Io,
+    ) -> Self {
+        Self {
+            commands,
+            io,
+            max_emptied_routes,
+            pushed: Pushed::default(),
+            journal: Journal::default(),
+            has_synced: false,
+            confirmed_from: None,
+        }
+    }
+
+    /// Serves the calls until `shutdown`. Those that come later are answered UNAVAILABLE.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.serve()).await;
+    }
+
+    /// Ends only when a peer inside the process is gone.
+    async fn serve(&mut self) -> Flow {
+        let mut idle = interval(IDLE);
+        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.io.feed.turned();
+            let under_way = self.journal.under_way();
+            self.io.feed.holds("bulk_syncs_under_way", under_way);
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command).await?,
+                    None => return Flow::Break(()),
+                },
+                _ = idle.tick() => {}
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Flow {
+        match command {
+            Command::Apply(change, reply) => {
+                let outcome = self.apply(&change);
+                self.conclude(outcome, reply).await
+            }
+            Command::Open(reply) => {
+                // Dropped where the caller has gone, and then forgotten.
+                drop(reply.send(self.journal.open()));
+                Flow::Continue(())
+            }
+            Command::Replace(sync, reply) => {
+                let outcome = self.replace(*sync);
+                self.conclude(outcome, reply).await
+            }
+            Command::Look(look) => {
+                look(&self.pushed);
+                Flow::Continue(())
+            }
+        }
+    }
+
+    /// Answers when the publisher has been told.
+    async fn conclude<E>(
+        &self,
+        outcome: Result<Option<Update>, E>,
+        reply: oneshot::Sender<Result<(), E>>,
+    ) -> Flow {
+        let answer = match outcome {
+            Ok(update) => {
+                if let Some(update) = update
+                    && self.io.updates.send(update).await.is_err()
+                {
+                    return Flow::Break(());
+                }
+                // Also of what the publisher need not know: a mapping may come before its route.
+                self.report_sizes();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        drop(reply.send(answer));
+        Flow::Continue(())
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<Option<Update>, Full> {
+        let update = self.pushed.apply(change.clone())?;
+        self.journal.note(change);
+        Ok(update)
+    }
+
+    /// Puts a BulkSync in the place of what is known, with what is newer on top of it. One that is not believed yet
+    /// is well received all the same: Cloud Controller's client ends its process at any error.
+    fn replace(&mut self, sync: BulkSync) -> Result<Option<Update>, Refused> {
+        let newer = self.journal.close(&sync.ticket)?;
+        let is_empty = sync.pushed.sizes().routes == 0;
+        let mut pushed = sync.pushed;
+        for change in newer {
+            pushed.take(change)?;
+        }
+        if let Some(doubt) = self.doubt(is_empty, &pushed)
+            && !self.is_confirmed_by(&sync.ticket)
+        {
+            self.io.feed.failed("unconfirmed", &doubt);
+            return Ok(None);
+        }
+        self.confirmed_from = None;
+        self.journal.overtake(&sync.ticket);
+        let is_news = !self.has_synced || pushed != self.pushed;
+        self.pushed = pushed;
+        self.io.feed.dropped_in_read(sync.dropped);
+        self.io.feed.succeeded(sync.began.elapsed());
+        if !self.has_synced {
+            self.has_synced = true;
+            info!(sizes = ?self.pushed.sizes(), "first BulkSync");
+        }
+        if let Some(gate) = self.io.synced.take() {
+            gate.open();
+        }
+        Ok(is_news.then(|| self.pushed.all()))
+    }
+
+    /// A BulkSync of nothing, or of little, is what a broken query looks like too. At the start it would wipe what
+    /// sinks have of an earlier process, and later what they have of this one.
+    fn doubt(&self, is_empty: bool, next: &Pushed) -> Option<Unconfirmed> {
+        if !self.has_synced {
+            return is_empty.then_some(Unconfirmed::First);
+        }
+        let known = self.pushed.sizes().routes;
+        let lost = self.pushed.routes_without(next);
+        let is_lossy = lost > self.max_emptied_routes && lost > known / 2;
+        is_lossy.then_some(Unconfirmed::Lossy { lost, known })
+    }
+
+    /// One that was under way when the doubt arose may come from the same query.
+    fn is_confirmed_by(&mut self, ticket: &Ticket) -> bool {
+        let next = self.journal.next_number();
+        ticket.number >= *self.confirmed_from.get_or_insert(next)
+    }
+
+    fn report_sizes(&self) {
+        let sizes = self.pushed.sizes();
+        self.io.feed.holds("routes", sizes.routes);
+        self.io.feed.holds("mappings", sizes.mappings);
+        self.io.feed.holds("associations", sizes.associations);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! When a BulkSync counts, and what of it: by example and against a naive model.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use proptest::prelude::*;
+use smallvec::SmallVec;
+use tokio::{sync::Semaphore, time::advance};
+
+use super::*;
+use crate::{
+    cloud_controller::journal::READ,
+    feed::{Feeds, Status},
+    model::{Hostname, Route},
+    readiness::Readiness,
+};
+
+const MAX_EMPTIED: usize = 2;
+
+struct Rig {
+    registrar: Registrar,
+    feeds: Feeds,
+    readiness: Readiness,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(MAX_EMPTIED)
+    }
+
+    fn with(max_emptied: usize) -> Self {
+        let mut feeds = Feeds::new(&mut Registry::default());
+        let readiness = Readiness::default();
+        let io = Io {
+            updates: mpsc::channel(1).0,
+            feed: feeds.register("push", Duration::from_mins(1)),
+            synced: Some(readiness.gate("routes")),
+        };
+        Self {
+            registrar: Registrar::new(max_emptied, mpsc::channel(1).1, io),
+            feeds,
+            readiness,
+        }
+    }
+
+    /// A BulkSync of routes with these guids that nothing comes in between of.
+    fn sync(&mut self, guids: &[usize]) -> bool {
+        let ticket = self.registrar.journal.open();
+        self.replace(ticket, guids).unwrap().is_some()
+    }
+
+    fn replace(&mut self, ticket: Ticket, guids: &[usize]) -> Result<Option<Update>, Refused> {
+        let places = Arc::new(Semaphore::new(1));
+        self.registrar.replace(BulkSync {
+            _place: places.try_acquire_owned().unwrap(),
+            ticket,
+            began: Instant::now(),
+            pushed: routes(guids),
+            dropped: Vec::new(),
+        })
+    }
+
+    fn status(&self) -> Status {
+        self.feeds.statuses().remove(0)
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        self.status().problem.map(|problem| problem.kind)
+    }
+
+    fn known(&self) -> usize {
+        self.registrar.pushed.sizes().routes
+    }
+}
+
+fn upsert(guid: usize) -> Change {
+    Change::UpsertRoute(Route {
+        guid: guid.to_string().as_str().into(),
+        host: Hostname::parse("a.example.com").unwrap(),
+        path: "".into(),
+        internal: false,
+        vip: None,
+        created_at: 0,
+        destinations: SmallVec::new(),
+    })
+}
+
+fn delete(guid: usize) -> Change {
+    Change::DeleteRoute(guid.to_string().as_str().into())
+}
+
+fn routes(guids: &[usize]) -> Pushed {
+    let mut pushed = Pushed::default();
+    for guid in guids {
+        pushed.take(upsert(*guid)).unwrap();
+    }
+    pushed
+}
+
+#[tokio::test]
+async fn the_first_bulk_sync_that_counts_makes_ready() {
+    let mut rig = Rig::new();
+    rig.registrar.apply(&upsert(0)).unwrap();
+    assert_eq!(rig.readiness.pending(), ["routes"]);
+    assert!(rig.sync(&[1]));
+    assert_eq!(rig.readiness.pending(), [""; 0]);
+    assert!(rig.status().last_success.is_some());
+}
+
+#[tokio::test]
+async fn an_unchanged_bulk_sync_is_no_news_but_a_success() {
+    let mut rig = Rig::new();
+    assert!(rig.sync(&[1, 2]));
+    assert!(!rig.sync(&[2, 1]));
+    assert_eq!(rig.problem(), None);
+}
+
+#[tokio::test]
+async fn the_first_bulk_sync_has_to_be_confirmed_where_it_is_empty() {
+    let mut rig = Rig::new();
+    assert!(!rig.sync(&[]));
+    assert_eq!(rig.problem(), Some("unconfirmed"));
+    assert_eq!(rig.readiness.pending(), ["routes"]);
+    assert!(rig.sync(&[]));
+    assert_eq!(rig.problem(), None);
+    assert_eq!(rig.readiness.pending(), [""; 0]);
+}
+
+#[tokio::test]
+async fn one_that_would_empty_a_large_table_has_to_be_confirmed_by_the_next() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2, 3]);
+    for _ in 0..2 {
+        assert!(!rig.sync(&[]));
+        assert_eq!((rig.known(), rig.problem()), (3, Some("unconfirmed")));
+        // A full one in between clears the doubt, and the next empty one is a first one again.
+        rig.sync(&[1, 2, 3]);
+        assert_eq!(rig.problem(), None);
+    }
+    rig.sync(&[]);
+    assert!(rig.sync(&[]));
+    assert_eq!((rig.known(), rig.problem()), (0, None));
+
+    rig.sync(&[1, 2, 3]);
+    rig.sync(&[]);
+    assert_eq!(rig.known(), 3, "an old confirmation counts for nothing");
+}
+
+#[tokio::test]
+async fn a_small_table_may_be_emptied_at_once() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2]);
+    assert!(rig.sync(&[]));
+    assert_eq!(rig.known(), 0);
+}
+
+/// Fault 43 of the Go Copilot: a BulkSync undid what was pushed after Cloud Controller had read its database.
+#[tokio::test]
+async fn what_changes_while_a_bulk_sync_is_under_way_outlives_it() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2]);
+    let ticket = rig.registrar.journal.open();
+    rig.registrar.apply(&upsert(3)).unwrap();
+    rig.registrar.apply(&delete(1)).unwrap();
+    rig.replace(ticket, &[1, 2]).unwrap();
+    assert_eq!(rig.registrar.pushed, routes(&[2, 3]));
+}
+
+/// Fault 43 too: Cloud Controller reads its database before it opens the stream.
+#[tokio::test(start_paused = true)]
+async fn what_changed_shortly_before_a_bulk_sync_outlives_it_once() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2]);
+    rig.registrar.apply(&upsert(3)).unwrap();
+    rig.registrar.apply(&delete(1)).unwrap();
+    advance(READ).await;
+    rig.sync(&[1, 2]);
+    assert_eq!(rig.registrar.pushed, routes(&[2, 3]));
+    advance(Duration::from_millis(1)).await;
+    rig.sync(&[1, 2]);
+    assert_eq!(rig.registrar.pushed, routes(&[1, 2]));
+}
+
+#[tokio::test]
+async fn one_that_lacks_most_routes_has_to_be_confirmed_like_an_empty_one() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2, 3, 4, 5, 6]);
+    assert!(rig.sync(&[4, 5, 6]), "half of them");
+    rig.sync(&[1, 2, 3, 4, 5]);
+    assert!(!rig.sync(&[5, 6, 7, 8, 9]), "four of five, as many as are");
+    assert_eq!((rig.known(), rig.problem()), (5, Some("unconfirmed")));
+    assert!(rig.sync(&[5]));
+    assert_eq!((rig.known(), rig.problem()), (1, None));
+}
+
+#[tokio::test]
+async fn one_that_was_under_way_when_the_doubt_arose_confirms_nothing() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2, 3]);
+    let first = rig.registrar.journal.open();
+    let second = rig.registrar.journal.open();
+    assert!(rig.replace(first, &[]).unwrap().is_none());
+    assert!(rig.replace(second, &[]).unwrap().is_none());
+    assert_eq!((rig.known(), rig.problem()), (3, Some("unconfirmed")));
+    assert!(rig.sync(&[]));
+}
+
+#[tokio::test]
+async fn one_that_is_refused_neither_raises_a_doubt_nor_clears_it() {
+    let mut rig = Rig::new();
+    let overtaken = [(); 2].map(|()| rig.registrar.journal.open());
+    let [empty, full] = overtaken;
+    rig.sync(&[1, 2, 3]);
+    assert!(rig.replace(empty, &[]).is_err());
+    assert!(!rig.sync(&[]), "the first that is held");
+    assert!(rig.replace(full, &[1, 2, 3]).is_err());
+    assert!(rig.sync(&[]), "the second in a row");
+}
+
+#[tokio::test]
+async fn what_the_publisher_need_not_know_is_counted_too() {
+    let mut rig = Rig::new();
+    let early = Change::Map(("unknown".into(), "p".into()), 1);
+    let outcome = rig.registrar.apply(&early);
+    assert!(matches!(outcome, Ok(None)));
+    let (reply, _) = oneshot::channel();
+    assert!(rig.registrar.conclude(outcome, reply).await.is_continue());
+    assert_eq!(rig.status().counts["mappings"], 1);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Apply(Change),
+    /// Until what was changed is older than any read.
+    Wait,
+    Open,
+    /// The one that was opened last, or first.
+    Close(bool, Vec<usize>),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..6_usize).prop_map(|guid| Step::Apply(upsert(guid))),
+        (0..6_usize).prop_map(|guid| Step::Apply(delete(guid))),
+        Just(Step::Wait),
+        Just(Step::Open),
+        (any::<bool>(), prop::collection::vec(0..6_usize, 1..4))
+            .prop_map(|(last, routes)| Step::Close(last, routes)),
+    ]
+}
+
+proptest! {
+    /// The model keeps every change since the start, and the number that were old when each BulkSync began.
+    #[test]
+    fn what_is_known_is_the_newest_bulk_sync_and_what_came_after_its_beginning(
+        steps in prop::collection::vec(any_step(), 0..80),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let _time = runtime.enter();
+        let mut rig = Rig::with(usize::MAX);
+        let (mut changes, mut open) = (Vec::new(), Vec::new());
+        let (mut base, mut since, mut old) = (Vec::new(), 0, 0);
+        for (at, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Apply(change) => {
+                    rig.registrar.apply(&change).unwrap();
+                    changes.push(change);
+                }
+                Step::Wait => {
+                    runtime.block_on(advance(2 * READ));
+                    old = changes.len();
+                }
+                Step::Open => open.push((at, old, rig.registrar.journal.open())),
+                Step::Close(_, _) if open.is_empty() => {}
+                Step::Close(last, guids) => {
+                    let (began, seen, ticket) = open.remove(if last { open.len() - 1 } else { 0 });
+                    let outcome = rig.replace(ticket, &guids);
+                    prop_assert_eq!(outcome.is_err(), began < since);
+                    if outcome.is_ok() {
+                        changes.drain(..seen);
+                        old = old.saturating_sub(seen);
+                        for (_, open, _) in &mut open {
+                            *open = open.saturating_sub(seen);
+                        }
+                        (base, since) = (guids, began);
+                    }
+                }
+            }
+            let mut expected = routes(&base);
+            for change in &changes {
+                expected.take(change.clone()).unwrap();
+            }
+            prop_assert_eq!(&rig.registrar.pushed, &expected);
+        }
+    }
+}
