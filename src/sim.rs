@@ -4,8 +4,11 @@
 
 pub mod bbs;
 pub mod capi;
+pub mod cloud_controller;
 pub mod cloud_foundry;
 pub mod foundation;
+mod https;
 pub mod operator;
 pub mod pki;
+pub mod policy;
 pub mod sink;

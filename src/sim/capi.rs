@@ -10,11 +10,9 @@ mod state;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use self::{
@@ -25,7 +23,10 @@ pub use self::{
 };
 use self::{faults::Script, log::Log};
 use crate::{
-    sim::pki::{self, Pki},
+    sim::{
+        https::{Https, lock},
+        pki::{self, Pki},
+    },
     tls,
 };
 
@@ -59,18 +60,10 @@ pub struct Capi(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    address: SocketAddr,
-    tls: Arc<rustls::ServerConfig>,
+    https: Https,
     state: Mutex<State>,
     script: Mutex<Script>,
     log: Log,
-    server: Mutex<Option<Server>>,
-}
-
-#[derive(Debug)]
-struct Server {
-    shutdown: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 impl Capi {
@@ -80,27 +73,24 @@ impl Capi {
     /// There is no certificate, or the address is taken.
     pub async fn start(pki: &Pki, address: SocketAddr) -> Result<Self, Error> {
         let identity = pki.issue("capi", &["127.0.0.1", "localhost"])?;
-        let tls = Arc::new(tls::server(&identity)?);
-        let listener = bind(address).await?;
-        let address = listener
-            .local_addr()
+        let (https, listener) = Https::bind(address, tls::server(&identity)?)
+            .await
             .map_err(|source| Error::Bind { address, source })?;
         let capi = Self(Arc::new(Shared {
-            address,
-            tls,
+            https,
             state: Mutex::new(State::default()),
             script: Mutex::new(Script::default()),
             log: Log::default(),
-            server: Mutex::new(None),
         }));
-        capi.serve(listener);
+        let answering = capi.clone();
+        let router = |shutdown| server::router(answering, shutdown);
+        capi.0.https.serve(listener, router);
         Ok(capi)
     }
 
     /// Where it is.
     pub fn url(&self) -> Url {
-        let url = format!("https://{}/", self.0.address);
-        url.parse().expect("an address makes a URL")
+        self.0.https.url()
     }
 
     /// What it holds, to look at and to change.
@@ -145,12 +135,7 @@ impl Capi {
 
     /// Stops listening and closes all connections.
     pub async fn stop(&self) {
-        let server = lock(&self.0.server).take();
-        if let Some(server) = server {
-            server.shutdown.cancel();
-            // A panic of the server was reported where it happened.
-            drop(server.task.await);
-        }
+        self.0.https.stop().await;
     }
 
     /// Listens again, on the same address, with the same state.
@@ -158,24 +143,12 @@ impl Capi {
     /// # Errors
     /// The address was taken meanwhile.
     pub async fn resume(&self) -> Result<(), Error> {
-        self.serve(bind(self.0.address).await?);
-        Ok(())
+        let router = |shutdown| server::router(self.clone(), shutdown);
+        let address = self.0.https.address();
+        self.0
+            .https
+            .resume(router)
+            .await
+            .map_err(|source| Error::Bind { address, source })
     }
-
-    fn serve(&self, listener: TcpListener) {
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::run(self.clone(), listener, shutdown.clone()));
-        *lock(&self.0.server) = Some(Server { shutdown, task });
-    }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Bind { address, source })
-}
-
-/// A panic while the lock was held is a failed test; the others go on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,5 @@
-//! A whole foundation: Cloud Controller, UAA and the BBS together, changed as Cloud Controller would change them.
+//! A whole foundation: Cloud Controller, UAA, the BBS and the policy server together, changed as Cloud Controller would
+//! change them.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -12,6 +13,7 @@ use super::{
     bbs::{self, Bbs, InstanceSpec, ProcessSpec},
     capi::{self, CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, RouteSpec},
     pki::{self, Pki},
+    policy::{self, PolicyServer},
     sink::{self, Answer, Options, Sink},
 };
 use crate::{
@@ -42,6 +44,9 @@ pub enum Error {
     /// No BBS.
     #[error("starting the simulated BBS")]
     Bbs(#[from] bbs::Error),
+    /// No policy server.
+    #[error("starting the simulated policy server")]
+    Policies(#[from] policy::Error),
     /// No connection to the daemon.
     #[error("connecting the simulated Pilot")]
     Connect(#[from] tonic::transport::Error),
@@ -67,6 +72,8 @@ pub struct CloudFoundry {
     pub capi: Capi,
     /// Its BBS.
     pub bbs: Bbs,
+    /// Its policy server.
+    pub policies: PolicyServer,
     /// Who signs every certificate.
     pub pki: Pki,
     domain: DomainGuid,
@@ -83,6 +90,8 @@ impl CloudFoundry {
         let capi = Capi::start(&pki, (Ipv4Addr::LOCALHOST, 0).into()).await?;
         let identity = pki.issue("bbs", &["127.0.0.1"])?;
         let bbs = Bbs::start_on_loopback(&identity, pki.ca()).await?;
+        let identity = pki.issue("policy-server", &["127.0.0.1"])?;
+        let policies = PolicyServer::start_on_loopback(&identity, pki.ca()).await?;
         pki.issue("copilot", &["localhost", "127.0.0.1"])?;
         pki.issue("pilot", &["pilot"])?;
         let (domain, internal_domain) = {
@@ -96,6 +105,7 @@ impl CloudFoundry {
         Ok(Self {
             capi,
             bbs,
+            policies,
             pki,
             domain,
             internal_domain,
@@ -132,6 +142,11 @@ impl CloudFoundry {
                 "ClientCertPath": file("copilot.crt"),
                 "ClientKeyPath": file("copilot.key"),
             },
+            "PolicyServerAddress": self.policies.url().as_str(),
+            "PolicyServerCAPath": self.pki.ca(),
+            "PolicyServerClientCertPath": file("copilot.crt"),
+            "PolicyServerClientKeyPath": file("copilot.key"),
+            "PolicyServerPollInterval": "50ms",
         })
     }
 

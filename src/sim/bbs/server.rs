@@ -47,6 +47,7 @@ pub(super) async fn serve(
     // A few clients connect at a time.
     let (accepted, mut connections) = mpsc::channel(16);
     let mut tasks = JoinSet::new();
+    let tls = watch::Sender::new(tls).subscribe();
     tasks.spawn(tls::accept(listener, tls, accepted, shutdown.clone()));
     while let Some(handshake) = connections.recv().await {
         while tasks.try_join_next().is_some() {}

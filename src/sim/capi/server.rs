@@ -1,87 +1,27 @@
 //! The HTTPS server of the simulated Cloud Controller and UAA.
 
-use std::{collections::BTreeMap, io::ErrorKind::BrokenPipe, net::SocketAddr, time::Duration};
+use std::collections::BTreeMap;
 
 use axum::{
     Router,
-    body::{Body, Bytes},
     extract::{Query, State as Context},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::Listener,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-};
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     CLIENT_ID, CLIENT_SECRET, Capi,
     faults::Fault,
     list::{self, BadQuery},
-    lock,
     log::{Endpoint, Request},
     objects::EXTERNAL,
     state::State,
 };
-use crate::tls;
-
-/// How many connections may wait to be served; clients of a simulator are few.
-const BACKLOG: usize = 16;
-/// How long requests may take to end when the server stops.
-const GRACE: Duration = Duration::from_secs(1);
-
-struct Accepted {
-    connections: mpsc::Receiver<tls::Handshake>,
-    address: SocketAddr,
-}
-
-impl Listener for Accepted {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
-        loop {
-            match self.connections.recv().await {
-                Some(Ok(connection)) => return (connection.stream, self.address),
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-/// Serves until `shutdown`.
-pub(super) async fn run(capi: Capi, listener: TcpListener, shutdown: CancellationToken) {
-    let (sender, connections) = mpsc::channel(BACKLOG);
-    let address = capi.0.address;
-    let tls = capi.0.tls.clone();
-    let accepting = tls::accept(listener, tls, sender, shutdown.clone());
-    let listener = Accepted {
-        connections,
-        address,
-    };
-    let server = axum::serve(listener, router(capi, shutdown.clone()))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let grace = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        _ = futures_util::future::join(accepting, server.into_future()) => {}
-        () = grace => {}
-    }
-}
+use crate::sim::https::{self, lock};
 
 #[derive(Clone)]
 struct Server {
@@ -91,7 +31,8 @@ struct Server {
 
 type Parameters = Query<BTreeMap<String, String>>;
 
-fn router(capi: Capi, shutdown: CancellationToken) -> Router {
+/// Answers as both do, until `shutdown`.
+pub(super) fn router(capi: Capi, shutdown: CancellationToken) -> Router {
     let endpoint = |endpoint| {
         move |Context(server): Context<Server>, Query(query): Parameters, headers: HeaderMap| async move {
             server.answer(endpoint, query, &headers).await
@@ -182,7 +123,7 @@ impl Server {
     }
 
     fn root(&self) -> Value {
-        let uaa = format!("https://{}/uaa", self.capi.0.address);
+        let uaa = format!("https://{}/uaa", self.capi.0.https.address());
         json!({"links": {
             "self": {"href": EXTERNAL},
             "cloud_controller_v3": {"href": format!("{EXTERNAL}/v3"), "meta": {"version": "3.228.0"}},
@@ -193,9 +134,9 @@ impl Server {
 
     async fn fail(&self, fault: Fault, healthy: Response) -> Response {
         match fault {
-            Fault::Truncated => truncated(healthy).await,
-            Fault::Reset => reset(),
-            Fault::Endless => endless(),
+            Fault::Truncated => https::truncated(healthy).await,
+            Fault::Reset => https::reset(),
+            Fault::Endless => https::endless(),
             Fault::Hang => {
                 self.shutdown.cancelled().await;
                 healthy
@@ -275,37 +216,6 @@ fn answer(fault: Fault) -> Response {
         | Fault::Hang
         | Fault::Garbage => text(StatusCode::OK, "<!DOCTYPE html>"),
     }
-}
-
-/// Announces the whole body, sends half of it and breaks off.
-async fn truncated(healthy: Response) -> Response {
-    let body = axum::body::to_bytes(healthy.into_body(), usize::MAX)
-        .await
-        .unwrap_or_default();
-    let (half, length) = (body.slice(..body.len() / 2), body.len());
-    let broken = async {
-        // Lets the server write the first half before it learns that there is no second one.
-        tokio::task::yield_now().await;
-        Err(std::io::Error::from(BrokenPipe))
-    };
-    let parts = stream::iter([Ok(half)]).chain(stream::once(broken));
-    let mut response = Response::new(Body::from_stream(parts));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    response
-}
-
-/// Breaks off before anything is sent.
-fn reset() -> Response {
-    let broken: std::io::Result<Bytes> = Err(BrokenPipe.into());
-    Response::new(Body::from_stream(stream::iter([broken])))
-}
-
-/// White space for ever: the beginning of well-formed JSON.
-fn endless() -> Response {
-    let chunk = Bytes::from(vec![b' '; 1 << 20]);
-    let chunks = stream::repeat(chunk).map(Ok::<_, std::convert::Infallible>);
-    Response::new(Body::from_stream(chunks))
 }
 
 fn errors((code, title, detail): (u32, &str, &str)) -> String {

@@ -1,0 +1,51 @@
+//! The feed of network policies: which app may connect to which, polled from the policy server.
+//!
+//! ```text
+//! Poller ─▶ client ─▶ policy server
+//!    │        └─ wire: item by item
+//!    └─ guard ─▶ Update::AllPolicies
+//! ```
+
+mod client;
+mod error;
+mod guard;
+mod poller;
+mod wire;
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::sync::mpsc;
+use url::Url;
+
+pub use self::{error::Error, guard::Doubt, poller::Poller};
+use crate::{feed::Feed, model::Update, tls};
+
+/// Where the policy server is, and how it is polled.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its internal address, `https://policy-server.service.cf.internal:4003` in most foundations.
+    pub address: Url,
+    /// The CAs that its certificate is verified against.
+    pub ca: PathBuf,
+    /// What is presented to it; it accepts any certificate of its own CA.
+    pub identity: tls::Identity,
+    /// From the end of one poll to the next.
+    pub poll_interval: Duration,
+    /// How long a request may take, with its answer.
+    pub request_timeout: Duration,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// The shortest and the longest delay after a failure.
+    pub backoff: (Duration, Duration),
+    /// The share of the known policies that an answer may lose without a second one that confirms it.
+    pub max_removed_percent: u8,
+}
+
+/// Where the feed's findings go.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The policies: all of them, whenever they have changed.
+    pub updates: mpsc::Sender<Update>,
+    /// How the polls fare.
+    pub feed: Feed,
+}

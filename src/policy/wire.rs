@@ -1,0 +1,247 @@
+//! The policy server's answer, read leniently: what is not needed is skipped, a bad policy is left out by itself.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::Error;
+use crate::{
+    feed::Dropped,
+    model::{AppGuid, Policy},
+};
+
+/// Five times a UUID's length; what is longer is no guid of Cloud Controller.
+const MAX_GUID: usize = 200;
+/// What is quoted of a bad policy, which can be of any length.
+const MAX_QUOTED: usize = 200;
+
+/// What an answer says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Sorted, without duplicates: the ports that tell apart policies between the same apps do not matter here.
+    pub(super) policies: Vec<Policy>,
+    /// The policies that cannot be read.
+    pub(super) dropped: Vec<Dropped>,
+}
+
+#[derive(Deserialize)]
+struct WireAnswer<'a> {
+    total_policies: usize,
+    /// Go writes an empty list as `null` if nobody has made one.
+    #[serde(borrow)]
+    policies: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct WirePolicy<'a> {
+    #[serde(borrow)]
+    source: WireApp<'a>,
+    #[serde(borrow)]
+    destination: WireApp<'a>,
+}
+
+#[derive(Deserialize)]
+struct WireApp<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+/// A guid that Cloud Controller cannot have given.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no guid")]
+struct InvalidGuid(String);
+
+/// Reads the answer of `url`.
+pub(super) fn answer(url: &Url, body: &[u8]) -> Result<Answer, Error> {
+    let wire: WireAnswer = serde_json::from_slice(body).map_err(|source| Error::Json {
+        url: url.clone(),
+        source,
+    })?;
+    let list = wire.policies.unwrap_or_default();
+    if list.len() != wire.total_policies {
+        return Err(Error::Short {
+            url: url.clone(),
+            listed: list.len(),
+            total: wire.total_policies,
+        });
+    }
+    let mut answer = Answer::default();
+    for (index, raw) in list.into_iter().enumerate() {
+        match policy(index, raw) {
+            Ok(policy) => answer.policies.push(policy),
+            Err(dropped) => answer.dropped.push(dropped),
+        }
+    }
+    answer.policies.sort_unstable();
+    answer.policies.dedup();
+    Ok(answer)
+}
+
+fn policy(index: usize, raw: &RawValue) -> Result<Policy, Dropped> {
+    let wire: WirePolicy = serde_json::from_str(raw.get()).map_err(|error| Dropped {
+        name: format!("policy {index}"),
+        reason: "malformed",
+        detail: quoted(&error.to_string()),
+    })?;
+    let guid = |app: &WireApp| {
+        guid(&app.id).map_err(|error| Dropped {
+            name: quoted(&format!("{} to {}", wire.source.id, wire.destination.id)),
+            reason: "invalid_guid",
+            detail: error.to_string(),
+        })
+    };
+    Ok(Policy {
+        source: guid(&wire.source)?,
+        destination: guid(&wire.destination)?,
+    })
+}
+
+/// App guids become names of Sidecars: only what fits there is one.
+fn guid(text: &str) -> Result<AppGuid, InvalidGuid> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=MAX_GUID).contains(&text.len()) && text.bytes().all(is_plain) {
+        Ok(AppGuid::from(text))
+    } else {
+        Err(InvalidGuid(quoted(text)))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(MAX_QUOTED).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: &str) -> Result<Answer, Error> {
+        let url = Url::parse("https://policy-server.example.com/").unwrap();
+        answer(&url, body.as_bytes())
+    }
+
+    fn allowed(source: &str, destination: &str) -> Policy {
+        Policy {
+            source: source.into(),
+            destination: destination.into(),
+        }
+    }
+
+    fn kind(body: &str) -> &'static str {
+        read(body).unwrap_err().kind()
+    }
+
+    #[test]
+    fn reads_what_the_policy_server_writes() {
+        let body = r#"{"total_policies":3,"policies":[
+            {"source":{"id":"b","tag":"0001"},"destination":
+                {"id":"c","tag":"0002","protocol":"tcp","ports":{"start":8080,"end":8080}}},
+            {"source":{"id":"b","tag":"0001"},"destination":
+                {"id":"c","tag":"0002","protocol":"udp","ports":{"start":9090,"end":9099}}},
+            {"source":{"id":"a"},"destination":{"id":"c","port":8080}}],
+            "total_egress_policies":1,"egress_policies":[{}]}"#;
+        let answer = read(body).unwrap();
+        assert_eq!(answer.policies, [allowed("a", "c"), allowed("b", "c")]);
+        assert_eq!(answer.dropped, []);
+    }
+
+    #[test]
+    fn an_empty_list_may_be_null() {
+        for body in [
+            r#"{"total_policies":0,"policies":[]}"#,
+            r#"{"total_policies":0,"policies":null}"#,
+        ] {
+            assert_eq!(read(body).unwrap(), Answer::default());
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_policies_is_no_answer() {
+        assert_eq!(kind("<html>"), "not_json");
+        assert_eq!(kind("{}"), "not_json");
+        assert_eq!(kind("[]"), "not_json");
+        assert_eq!(kind(r#"{"total_policies":0,"policies":{}}"#), "not_json");
+        assert_eq!(kind(r#"{"total_policies":1,"policies":[{"#), "truncated");
+        assert_eq!(kind(""), "truncated");
+    }
+
+    #[test]
+    fn a_list_of_another_length_than_announced_is_a_short_read() {
+        let body =
+            r#"{"total_policies":2,"policies":[{"source":{"id":"a"},"destination":{"id":"b"}}]}"#;
+        let error = read(body).unwrap_err();
+        assert_eq!(error.kind(), "truncated");
+        assert!(error.to_string().contains("lists 1 policies"), "{error}");
+        assert_eq!(kind(r#"{"total_policies":1,"policies":null}"#), "truncated");
+    }
+
+    #[test]
+    fn a_bad_policy_is_named_and_the_rest_counts() {
+        let long = "a".repeat(MAX_GUID + 1);
+        let apps = |source: &str, destination: &str| {
+            json!({
+                "source": {"id": source}, "destination": {"id": destination},
+            })
+        };
+        let policies = json!([
+            apps("a", "b"),
+            apps("", "b"),
+            apps("a", "../b"),
+            apps("a", "b\u{0}"),
+            apps(&long, "b"),
+            {"source": {"id": 5}, "destination": {"id": "b"}},
+            17,
+            apps("a.B_c-1", &long[1..]),
+        ]);
+        let body = json!({"total_policies": 8, "policies": policies}).to_string();
+        let answer = read(&body).unwrap();
+        assert_eq!(
+            answer.policies,
+            [allowed("a", "b"), allowed("a.B_c-1", &long[1..])]
+        );
+        let dropped: Vec<_> = answer
+            .dropped
+            .iter()
+            .map(|dropped| (dropped.name.as_str(), dropped.reason))
+            .collect();
+        assert_eq!(
+            dropped,
+            [
+                (" to b", "invalid_guid"),
+                ("a to ../b", "invalid_guid"),
+                ("a to b\u{0}", "invalid_guid"),
+                (&long[1..], "invalid_guid"),
+                ("policy 5", "malformed"),
+                ("policy 6", "malformed"),
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_the_answer_does_not_matter(
+            mut pairs in prop::collection::vec(("[a-d]", "[a-d]"), 0..20), turn in 0..20_usize,
+        ) {
+            let body = |pairs: &[(String, String)]| {
+                let policies: Vec<_> = pairs
+                    .iter()
+                    .map(|(a, b)| json!({"source": {"id": a}, "destination": {"id": b}}))
+                    .collect();
+                json!({"total_policies": policies.len(), "policies": policies}).to_string()
+            };
+            let before = read(&body(&pairs)).unwrap();
+            let turn = turn % pairs.len().max(1);
+            pairs.rotate_left(turn);
+            prop_assert_eq!(read(&body(&pairs)).unwrap(), before);
+        }
+
+        #[test]
+        fn no_body_panics(body in ".{0,200}") {
+            read(&body).ok();
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The feed of policies against a simulated policy server, over real mutual TLS.
+
+use std::{future::Future, time::Duration};
+
+use copilot::{
+    feed::{Feeds, Problem, Status},
+    model::{Policy, Update},
+    policy::{Outputs, Poller, Settings},
+    sim::{
+        pki::Pki,
+        policy::{Fault, PolicyServer},
+    },
+};
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here takes on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// Polls all the time.
+const OFTEN: Duration = Duration::from_millis(10);
+
+async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, event)
+        .await
+        .expect("it should have happened by now")
+}
+
+/// A policy server that nobody polls yet.
+struct Peers {
+    server: PolicyServer,
+    settings: Settings,
+    folder: TempDir,
+}
+
+impl Peers {
+    async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let pki = Pki::new(folder.path(), "policies").unwrap();
+        let identity = pki.issue("server", &["127.0.0.1"]).unwrap();
+        let server = PolicyServer::start_on_loopback(&identity, pki.ca())
+            .await
+            .unwrap();
+        let settings = Settings {
+            address: server.url(),
+            ca: pki.ca().to_owned(),
+            identity: pki.issue("copilot", &["copilot"]).unwrap(),
+            poll_interval: OFTEN,
+            request_timeout: SOON,
+            connect_timeout: SOON,
+            backoff: (Duration::from_millis(5), Duration::from_millis(20)),
+            max_removed_percent: 20,
+        };
+        Self {
+            server,
+            settings,
+            folder,
+        }
+    }
+
+    fn poll(self) -> Polling {
+        let feed = Feeds::new(&mut Registry::default()).register("policies", SOON);
+        let status = feed.status();
+        // So small that the feed has to wait for its reader.
+        let (sender, updates) = mpsc::channel(1);
+        let outputs = Outputs {
+            updates: sender,
+            feed,
+        };
+        let shutdown = CancellationToken::new();
+        let poller = Poller::new(self.settings, outputs).unwrap();
+        Polling {
+            server: self.server,
+            updates,
+            status,
+            task: tokio::spawn(poller.run(shutdown.clone())),
+            shutdown,
+            _folder: self.folder,
+        }
+    }
+}
+
+/// A running poller, and what it says.
+struct Polling {
+    server: PolicyServer,
+    updates: mpsc::Receiver<Update>,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<()>,
+    shutdown: CancellationToken,
+    _folder: TempDir,
+}
+
+impl Polling {
+    /// A poller that has read a policy from `a` to `b`.
+    async fn started() -> Self {
+        let peers = Peers::start().await;
+        peers.server.allow("a", "b", 8080);
+        let mut polling = peers.poll();
+        assert_eq!(polling.policies().await, allowed(&[("a", "b")]));
+        polling
+    }
+
+    /// A poller that has read twenty policies.
+    async fn with_twenty() -> Self {
+        let peers = Peers::start().await;
+        for app in 0..20 {
+            peers.server.allow(&format!("app-{app}"), "b", 8080);
+        }
+        let mut polling = peers.poll();
+        assert_eq!(polling.policies().await.len(), 20);
+        polling
+    }
+
+    /// What the next update says.
+    async fn policies(&mut self) -> Vec<Policy> {
+        match soon(self.updates.recv()).await.expect("the poller runs") {
+            Update::AllPolicies(policies) => policies,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn problem(&mut self, kind: &str) -> Problem {
+        let has_kind = |status: &Status| {
+            let problem = status.problem.as_ref();
+            problem.is_some_and(|problem| problem.kind == kind)
+        };
+        let last = self.status.clone();
+        let status = tokio::time::timeout(SOON, self.status.wait_for(has_kind)).await;
+        let status = status.unwrap_or_else(|_| panic!("{:?} is no {kind}", last.borrow().problem));
+        status.unwrap().problem.clone().unwrap()
+    }
+
+    async fn is_well(&mut self) {
+        let is_well = |status: &Status| status.problem.is_none() && status.last_success.is_some();
+        soon(self.status.wait_for(is_well)).await.unwrap();
+    }
+
+    /// Waits until so many more polls were answered and judged.
+    async fn more_polls(&self, polls: u64) {
+        // Each begins only when the one before it is done with.
+        let requests = self.server.requests() + polls + 1;
+        soon(self.server.requested(requests)).await;
+    }
+
+    /// Changes the policies between two requests. The second one is held.
+    async fn asked_after(&self, change: impl FnOnce(&PolicyServer)) {
+        self.server.hold();
+        soon(self.server.holds_one()).await;
+        change(&self.server);
+        // That one was asked for before the change.
+        self.server.answer_one();
+        soon(self.server.holds_one()).await;
+    }
+
+    fn has_sent_nothing(&mut self) -> bool {
+        matches!(
+            self.updates.try_recv(),
+            Err(mpsc::error::TryRecvError::Empty)
+        )
+    }
+
+    /// A fault is reported as `kind`, sends nothing, and is over when it ends: the next change arrives.
+    async fn withstands(&mut self, fault: Fault, kind: &str) -> Problem {
+        self.server.fail(Some(fault));
+        let problem = self.problem(kind).await;
+        self.server.fail(None);
+        self.is_well().await;
+        self.server.allow("c", "d", 8080);
+        assert_eq!(
+            self.policies().await,
+            allowed(&[("a", "b"), ("c", "d")]),
+            "nothing before the change"
+        );
+        problem
+    }
+}
+
+fn allowed(pairs: &[(&str, &str)]) -> Vec<Policy> {
+    pairs
+        .iter()
+        .map(|(source, destination)| Policy {
+            source: (*source).into(),
+            destination: (*destination).into(),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn reads_the_policies_sorted_and_each_pair_of_apps_once() {
+    let peers = Peers::start().await;
+    for (source, destination, port) in [("b", "c", 80), ("b", "c", 443), ("a", "c", 80)] {
+        peers.server.allow(source, destination, port);
+    }
+    let mut polling = peers.poll();
+    let expected = allowed(&[("a", "c"), ("b", "c")]);
+    assert_eq!(polling.policies().await, expected);
+    polling.is_well().await;
+    assert_eq!(polling.status.borrow().counts["policies"], 2);
+}
+
+#[tokio::test]
+async fn a_change_is_sent_and_an_unchanged_answer_in_another_order_is_not() {
+    let mut polling = Polling::started().await;
+    polling.server.allow("b", "a", 8080);
+    let expected = allowed(&[("a", "b"), ("b", "a")]);
+    assert_eq!(polling.policies().await, expected);
+    polling.more_polls(5).await;
+
+    // Another port of the same pair is no change either.
+    polling.server.allow("a", "b", 9090);
+    polling.more_polls(3).await;
+    polling.server.forbid("a", "b");
+    assert_eq!(polling.policies().await, allowed(&[("b", "a")]));
+    assert_eq!(polling.status.borrow().problem, None);
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_waited_for() {
+    let mut polling = Polling::started().await;
+    polling.server.hold();
+    soon(polling.server.holds_one()).await;
+    polling.server.allow("c", "d", 8080);
+    assert!(polling.has_sent_nothing());
+    polling.server.release();
+    let expected = allowed(&[("a", "b"), ("c", "d")]);
+    assert_eq!(polling.policies().await, expected);
+    polling.is_well().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_from_the_start_is_reported_and_read_once_it_is_there() {
+    let peers = Peers::start().await;
+    peers.server.allow("a", "b", 8080);
+    peers.server.stop().await;
+    let mut polling = peers.poll();
+    let problem = polling.problem("connect").await;
+    assert!(problem.message.starts_with("connecting to https://127"));
+    polling.server.resume().await.unwrap();
+    assert_eq!(polling.policies().await, allowed(&[("a", "b")]));
+    polling.is_well().await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_is_reported_until_it_is_back() {
+    let mut polling = Polling::started().await;
+    polling.server.stop().await;
+    polling.problem("connect").await;
+    polling.server.allow("c", "d", 8080);
+    polling.server.resume().await.unwrap();
+    let expected = allowed(&[("a", "b"), ("c", "d")]);
+    assert_eq!(polling.policies().await, expected);
+    polling.is_well().await;
+}
+
+#[tokio::test]
+async fn an_error_names_its_status() {
+    let mut polling = Polling::started().await;
+    let problem = polling.withstands(Fault::Status(500), "status").await;
+    assert!(problem.message.contains("answered 500"), "{problem:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let mut polling = Polling::started().await;
+    let problem = polling.withstands(Fault::Status(302), "status").await;
+    assert!(problem.message.contains("answered 302"), "{problem:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_a_failure() {
+    let mut polling = Polling::started().await;
+    polling.withstands(Fault::Garbage, "not_json").await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_shorter_than_it_says_is_a_failure() {
+    let mut polling = Polling::started().await;
+    let problem = polling.withstands(Fault::Short, "truncated").await;
+    assert!(problem.message.contains("lists 0 policies"), "{problem:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_failure() {
+    let mut polling = Polling::started().await;
+    polling.withstands(Fault::Truncated, "truncated").await;
+    let mut polling = Polling::started().await;
+    polling.withstands(Fault::Reset, "connect").await;
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up() {
+    let mut polling = Polling::started().await;
+    let problem = polling.withstands(Fault::Endless, "too_large").await;
+    assert!(problem.message.contains("67108864"), "{problem:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let mut peers = Peers::start().await;
+    peers.server.fail(Some(Fault::Hang));
+    peers.server.allow("a", "b", 8080);
+    peers.settings.request_timeout = Duration::from_millis(500);
+    let mut polling = peers.poll();
+    let problem = polling.problem("timeout").await;
+    assert!(problem.message.contains("500ms"), "{problem:?}");
+    polling.server.fail(None);
+    assert_eq!(polling.policies().await, allowed(&[("a", "b")]));
+}
+
+#[tokio::test]
+async fn a_bad_policy_is_named_and_the_others_are_sent() {
+    let mut polling = Polling::started().await;
+    let bad = json!({"source": {"id": "../up"}, "destination": {"id": "b"}});
+    polling.server.add_raw(bad);
+    polling.server.allow("c", "d", 8080);
+    let expected = allowed(&[("a", "b"), ("c", "d")]);
+    assert_eq!(polling.policies().await, expected);
+    let names_it = |status: &Status| status.dropped.contains_key("../up to b");
+    soon(polling.status.wait_for(names_it)).await.unwrap();
+    assert_eq!(polling.status.borrow().problem, None);
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_another_authority_is_refused_by_name() {
+    let mut peers = Peers::start().await;
+    let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
+    peers.settings.identity = foreign.issue("stranger", &["stranger"]).unwrap();
+    let mut polling = peers.poll();
+    polling.problem("tls").await;
+    assert_eq!(polling.server.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_is_asked_nothing() {
+    let mut peers = Peers::start().await;
+    let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
+    peers.settings.ca = foreign.ca().to_owned();
+    let mut polling = peers.poll();
+    polling.problem("tls").await;
+    assert_eq!(polling.server.requests(), 0);
+}
+
+#[tokio::test]
+async fn losing_everything_has_to_be_confirmed_by_the_next_answer() {
+    let mut polling = Polling::started().await;
+    polling.asked_after(PolicyServer::clear).await;
+    polling.server.answer_one();
+    let problem = polling.problem("implausible_shrink").await;
+    assert!(problem.message.contains("lost 1 of 1"), "{problem:?}");
+    assert!(polling.has_sent_nothing());
+    polling.server.release();
+    assert_eq!(polling.policies().await, allowed(&[]));
+    polling.is_well().await;
+}
+
+#[tokio::test]
+async fn losing_many_has_to_be_confirmed_by_the_next_answer() {
+    let mut polling = Polling::with_twenty().await;
+    let forbid_five = |server: &PolicyServer| {
+        (0..5).for_each(|app| server.forbid(&format!("app-{app}"), "b"));
+    };
+    polling.asked_after(forbid_five).await;
+    polling.server.answer_one();
+    let problem = polling.problem("implausible_shrink").await;
+    assert!(problem.message.contains("lost 5 of 20"), "{problem:?}");
+    assert!(polling.has_sent_nothing());
+    polling.server.release();
+    assert_eq!(polling.policies().await.len(), 15);
+
+    polling.server.forbid("app-5", "b");
+    assert_eq!(polling.policies().await.len(), 14, "few, at once");
+}
+
+#[tokio::test]
+async fn a_loss_that_the_next_answer_refutes_never_happened() {
+    let mut polling = Polling::started().await;
+    polling.asked_after(PolicyServer::clear).await;
+    polling.server.allow("a", "b", 8080);
+    polling.server.answer_one();
+    polling.problem("implausible_shrink").await;
+    polling.server.release();
+    polling.is_well().await;
+    assert!(polling.has_sent_nothing());
+}
+
+#[tokio::test]
+async fn a_first_answer_without_policies_has_to_be_confirmed() {
+    let peers = Peers::start().await;
+    peers.server.hold();
+    peers.server.answer_one();
+    let mut polling = peers.poll();
+    polling.problem("unconfirmed").await;
+    assert!(polling.has_sent_nothing());
+    polling.server.answer_one();
+    assert_eq!(polling.policies().await, allowed(&[]));
+    polling.is_well().await;
+}
+
+#[tokio::test]
+async fn ends_when_it_is_told_to_even_while_it_waits_for_an_answer() {
+    let polling = Polling::started().await;
+    polling.server.hold();
+    soon(polling.server.holds_one()).await;
+    polling.shutdown.cancel();
+    soon(polling.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn ends_when_nobody_receives_the_policies() {
+    let polling = Polling::started().await;
+    drop(polling.updates);
+    polling.server.allow("c", "d", 8080);
+    soon(polling.task).await.unwrap();
+}
