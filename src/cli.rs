@@ -3,12 +3,20 @@
 #[cfg(feature = "sim")]
 mod demo;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{app, config::Config, shutdown, telemetry};
+use crate::{
+    app,
+    config::{Config, Librarian},
+    librarian, shutdown, telemetry,
+};
 
 /// Serves Cloud Foundry's routes to Istio.
 #[derive(Debug, Parser)]
@@ -24,6 +32,8 @@ enum Command {
     Serve(ConfigFile),
     /// Say everything that is wrong with a config file.
     Check(ConfigFile),
+    /// Write the router's certificates to where its proxies find them.
+    Librarian(ConfigFile),
     /// Show the daemon at work on a simulated foundation; nothing to set up.
     #[cfg(feature = "sim")]
     Demo(demo::Options),
@@ -45,6 +55,7 @@ impl Cli {
         match self.command {
             Command::Serve(file) => serve(file).await.map(|()| ExitCode::SUCCESS),
             Command::Check(file) => check(&file),
+            Command::Librarian(file) => write_certificates(&file),
             #[cfg(feature = "sim")]
             Command::Demo(options) => demo::run(options).await,
         }
@@ -55,13 +66,23 @@ async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
     let config = Config::load(&config)?;
     let log_level = telemetry::init(config.log_level, telemetry::Format::Json)?;
     let stop = shutdown::signalled().context("installing signal handlers")?;
-    app::bind(config, Some(log_level)).await?.run(stop).await?;
+    let bound = app::bind(config, Some(log_level)).await?;
+    // The word that supervisors of the original wait for. One that has closed its end does not want to know.
+    drop(writeln!(io::stdout(), "started"));
+    bound.run(stop).await?;
     Ok(())
 }
 
 fn check(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
     match Config::load(config) {
-        Ok(_) => {
+        Ok(settings) => {
+            let left_out = settings.left_out();
+            for (name, invalid) in &left_out {
+                println!("{name}: {invalid}; the daemon would serve the rest");
+            }
+            if !left_out.is_empty() {
+                return Ok(ExitCode::FAILURE);
+            }
             println!("{}: good", config.display());
             Ok(ExitCode::SUCCESS)
         }
@@ -72,5 +93,20 @@ fn check(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Success means that everything in the file is where it belongs.
+fn write_certificates(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
+    let settings = Librarian::load(config)?;
+    let report = librarian::run(&settings)?;
+    print!("{report}");
+    for problem in &settings.problems {
+        println!("refused {problem}");
+    }
+    if report.is_complete() && settings.problems.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Ok(ExitCode::FAILURE)
     }
 }

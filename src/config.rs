@@ -1,6 +1,7 @@
 //! The config file: JSON with the original's keys and new ones beside them, into validated settings of every module.
 
 mod go_duration;
+mod librarian;
 mod reader;
 mod sections;
 
@@ -11,10 +12,18 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use tracing::info;
 
-pub use self::reader::Problem;
-use self::reader::Section;
-use crate::{bbs, capi, mcp, publisher, telemetry};
+use self::reader::{Findings, Section};
+pub use self::{
+    librarian::{Keypair, Librarian},
+    reader::{Ignored, Problem},
+};
+use crate::{
+    bbs, capi, cloud_controller, grpc,
+    istio::{self, validate::Invalid},
+    mcp, policy, publisher, telemetry,
+};
 
 /// Everything that the daemon needs to know, validated.
 #[derive(Debug)]
@@ -28,11 +37,37 @@ pub struct Config {
     /// Where operators look.
     pub admin_address: SocketAddr,
     /// Where routes come from.
-    pub capi: capi::Settings,
-    /// Where instances come from.
-    pub bbs: bbs::Settings,
-    /// How both become Istio's configuration.
+    pub routes: Routes,
+    /// Where Cloud Controllers that push connect.
+    pub cloud_controller: Option<Listener>,
+    /// Where resolvers of virtual addresses connect.
+    pub vip_resolver: Option<Listener>,
+    /// Where instances come from; from nowhere if it is disabled.
+    pub bbs: Option<bbs::Settings>,
+    /// Where network policies come from; from nowhere if it is disabled.
+    pub policy: Option<policy::Settings>,
+    /// How all of it becomes Istio's configuration.
     pub publisher: publisher::Settings,
+    /// Keys that are there and have no effect.
+    pub ignored: Vec<Ignored>,
+}
+
+/// Where routes come from.
+#[derive(Debug)]
+pub enum Routes {
+    /// They are read from Cloud Controller.
+    Polled(Box<capi::Settings>),
+    /// Cloud Controller pushes them.
+    Pushed(cloud_controller::Settings),
+}
+
+/// A gRPC listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Who may connect, and what they may use.
+    pub settings: grpc::Settings,
 }
 
 /// Why a config file cannot be used.
@@ -81,14 +116,7 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each with its key.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let object = serde_json::from_str(&text).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            source,
-        })?;
+        let object = read(path)?;
         Self::parse(object).map_err(|problems| Error::Invalid {
             path: path.to_owned(),
             problems,
@@ -100,32 +128,82 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each with its key.
     pub fn parse(object: Map<String, Value>) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut root = Section::new("", object, &mut problems);
+        let mut findings = Findings::default();
+        let mut root = Section::new("", object, &mut findings);
         let config = Self::read(&mut root);
         root.end();
-        // A section that could not be read has reported why.
-        config.filter(|_| problems.is_empty()).ok_or(problems)
+        match config {
+            Some(config) if findings.problems.is_empty() => Ok(Self {
+                ignored: findings.ignored,
+                ..config
+            }),
+            // A section that could not be read has reported why.
+            _ => Err(findings.problems),
+        }
+    }
+
+    /// What is not served of the router's certificates, and why: pairs by their keys, and names of certificates.
+    pub fn left_out(&self) -> Vec<(String, Invalid)> {
+        let publisher::Settings {
+            certificate_root,
+            certificates,
+            left_out,
+            ..
+        } = &self.publisher;
+        let served = istio::gateway(certificate_root, certificates);
+        let names = served.map_or_else(|_| Vec::new(), |served| served.left_out);
+        left_out.iter().cloned().chain(names).collect()
+    }
+
+    /// Logs which keys have no effect.
+    pub fn tell(&self) {
+        for Ignored { key, why } in &self.ignored {
+            info!(key, why, "this key has no effect");
+        }
     }
 
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let log_level = root.parsed("LogLevel");
         let mcp_address = root.required("ListenAddressForMCP", Section::address);
-        let mcp = sections::mcp(root);
+        let server = sections::server(root);
+        let mcp = sections::mcp(root, &server);
         let admin_address = root.address("AdminListenAddress");
-        let capi = sections::capi(root);
+        let routes = sections::routes(root);
+        let cloud_controller = sections::cloud_controller(root, &server);
+        let vip_resolver = sections::vip_resolver(root, &server);
+        root.ignore(
+            "ListenAddressForPilot",
+            "Pilots connect to ListenAddressForMCP",
+        );
         let bbs = sections::bbs(root);
-        let publisher = sections::publisher(root);
+        let policy = sections::policy(root);
+        let publisher = sections::publisher(root, routes.as_ref(), bbs.is_some(), policy.is_some());
         Some(Self {
             log_level: log_level.unwrap_or_default(),
             mcp_address: mcp_address?,
             mcp: mcp?,
             admin_address: admin_address.unwrap_or(sections::ADMIN_ADDRESS),
-            capi: capi?,
-            bbs: bbs?,
+            routes: routes?,
+            cloud_controller,
+            vip_resolver,
+            bbs,
+            policy,
             publisher: publisher?,
+            ignored: Vec::new(),
         })
     }
+}
+
+/// The object that a config file holds.
+fn read(path: &Path) -> Result<Map<String, Value>, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

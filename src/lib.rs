@@ -12,16 +12,20 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 
+pub mod grpc;
 pub mod model;
 pub mod proto;
 
 pub mod bbs;
 pub mod capi;
+pub mod policy;
 pub mod snapshot;
 pub mod table;
 
+pub mod cloud_controller;
 pub mod istio;
 pub mod mcp;
+pub mod vip;
 
 pub mod admin;
 pub mod publisher;
@@ -29,6 +33,8 @@ pub mod publisher;
 pub mod config;
 
 pub mod app;
+pub mod librarian;
+
 pub mod cli;
 
 #[cfg(feature = "sim")]

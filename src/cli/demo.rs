@@ -78,7 +78,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let stop = shutdown::signalled().context("installing signal handlers")?;
 
     println!(
-        "Starting a simulated foundation: UAA, Cloud Controller and BBS on loopback, with real TLS."
+        "Starting a simulated foundation on loopback, with real TLS: UAA, Cloud Controller, BBS and policy server."
     );
     let mut foundation = CloudFoundry::start().await?;
     foundation.load(options.routes, options.instances);
@@ -88,7 +88,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let config = Config::parse(serde_json::from_value(scene.foundation.config())?)
         .map_err(|problems| anyhow::anyhow!("the demo's config: {problems:?}"))?;
     let daemon = app::bind(config, None).await?;
-    let (mcp, admin) = (daemon.mcp_address, daemon.admin_address);
+    let (mcp, admin) = (daemon.addresses.mcp, daemon.addresses.admin);
     print_addresses(&scene.foundation, mcp, admin);
     let end = CancellationToken::new();
     let running = tokio::spawn(daemon.run(end.clone().cancelled_owned()));

@@ -1,7 +1,12 @@
 //! Reads a JSON object key by key and collects everything that is wrong with it, not only the first thing.
 
 use std::{
-    collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration,
+    collections::BTreeMap,
+    fmt,
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
 };
 
 use serde_json::{Map, Value};
@@ -12,6 +17,8 @@ use super::go_duration;
 /// What an address of a peer has to be.
 const HTTPS: &str = "expected https://HOST:PORT and nothing more";
 
+/// Nothing has to happen more often, and a loop that comes round all the time does nothing else.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// A year: no interval is longer, and sums of them stay within what a clock can show.
 const LONGEST: Duration = Duration::from_hours(8760);
 
@@ -30,25 +37,37 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A key that is accepted because files of the original have it, and has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// The key, with the sections that it is in.
+    pub key: String,
+    /// What became of what it was for.
+    pub why: &'static str,
+}
+
+/// What reading a file brings up beside its values.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) problems: Vec<Problem>,
+    pub(super) ignored: Vec<Ignored>,
+}
+
 /// One JSON object of the file. Every read takes its key out, so that [`Section::end`] knows the unknown ones.
 ///
 /// Keys match without regard to case, as in the Go program whose files these are.
 pub(super) struct Section<'p> {
     path: String,
     values: BTreeMap<String, (String, Value)>,
-    problems: &'p mut Vec<Problem>,
+    findings: &'p mut Findings,
 }
 
 impl<'p> Section<'p> {
-    pub(super) fn new(
-        path: &str,
-        object: Map<String, Value>,
-        problems: &'p mut Vec<Problem>,
-    ) -> Self {
+    pub(super) fn new(path: &str, object: Map<String, Value>, findings: &'p mut Findings) -> Self {
         let mut section = Self {
             path: path.to_owned(),
             values: BTreeMap::new(),
-            problems,
+            findings,
         };
         for (key, value) in object {
             let twice = section.values.insert(key.to_lowercase(), (key, value));
@@ -64,10 +83,15 @@ impl<'p> Section<'p> {
             key: self.key(key),
             what: what.to_string(),
         };
-        self.problems.push(problem);
+        self.findings.problems.push(problem);
     }
 
-    fn key(&self, key: &str) -> String {
+    /// Whether nothing was wrong so far, here and in the sections before.
+    pub(super) fn is_good(&self) -> bool {
+        self.findings.problems.is_empty()
+    }
+
+    pub(super) fn key(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
         } else {
@@ -79,7 +103,29 @@ impl<'p> Section<'p> {
         self.values
             .remove(&key.to_lowercase())
             .map(|(_, value)| value)
-            .filter(|value| !value.is_null())
+            .filter(is_set)
+    }
+
+    /// Whether the key has a value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values
+            .get(&key.to_lowercase())
+            .is_some_and(|(_, value)| is_set(value))
+    }
+
+    /// Takes keys out that mean nothing here, whatever their values.
+    pub(super) fn skip(&mut self, keys: &[&str]) {
+        for key in keys {
+            self.values.remove(&key.to_lowercase());
+        }
+    }
+
+    /// Accepts a key that has no effect any more.
+    pub(super) fn ignore(&mut self, key: &str, why: &'static str) {
+        if self.take(key).is_some() {
+            let key = self.key(key);
+            self.findings.ignored.push(Ignored { key, why });
+        }
     }
 
     /// An optional value, converted; a value that does not convert is a problem and reads as absent.
@@ -103,10 +149,7 @@ impl<'p> Section<'p> {
         key: &str,
         read: impl FnOnce(&mut Self, &str) -> Option<T>,
     ) -> Option<T> {
-        let there = self
-            .values
-            .get(&key.to_lowercase())
-            .is_some_and(|(_, value)| !value.is_null());
+        let there = self.has(key);
         let value = read(self, key);
         if !there {
             self.problem(key, "is required");
@@ -116,8 +159,7 @@ impl<'p> Section<'p> {
 
     pub(super) fn string(&mut self, key: &str) -> Option<String> {
         self.read(key, |value| match value {
-            Value::String(text) if !text.is_empty() => Ok(text),
-            Value::String(_) => Err("is empty".to_owned()),
+            Value::String(text) => Ok(text),
             other => Err(format!("expected a string, found {}", kind(&other))),
         })
     }
@@ -137,8 +179,25 @@ impl<'p> Section<'p> {
         self.string(key).map(PathBuf::from)
     }
 
+    /// Where to listen, in the forms that Go takes: `IP:PORT`, `:PORT` for every IPv4 address of the machine,
+    /// `HOST:PORT` for one that the name stands for, of IPv4 if there is one.
     pub(super) fn address(&mut self, key: &str) -> Option<SocketAddr> {
-        self.parsed(key)
+        let text = self.string(key)?;
+        let address = match text.strip_prefix(':').map(str::parse) {
+            Some(Ok(port)) => Some((Ipv4Addr::UNSPECIFIED, port).into()),
+            Some(Err(_)) => None,
+            None => text
+                .to_socket_addrs()
+                .ok()
+                .and_then(|found| found.min_by_key(SocketAddr::is_ipv6)),
+        };
+        if address.is_none() {
+            self.problem(
+                key,
+                format_args!("{text:?}: expected IP:PORT, :PORT or HOST:PORT of this machine"),
+            );
+        }
+        address
     }
 
     /// An address of a peer that proves who it is.
@@ -163,10 +222,11 @@ impl<'p> Section<'p> {
     pub(super) fn duration(&mut self, key: &str, default: Duration) -> Duration {
         let read = self.string(key).map(|text| go_duration::parse(&text));
         match read {
-            None => default,
-            Some(Ok(duration)) if !duration.is_zero() && duration <= LONGEST => duration,
+            // Zero is how Go writes a duration that is not set.
+            None | Some(Ok(Duration::ZERO)) => default,
+            Some(Ok(duration)) if (SHORTEST..=LONGEST).contains(&duration) => duration,
             Some(Ok(_)) => {
-                self.problem(key, "must be longer than zero and at most 8760h");
+                self.problem(key, "must be at least 1ms and at most 8760h");
                 default
             }
             Some(Err(error)) => {
@@ -217,11 +277,16 @@ impl<'p> Section<'p> {
         })
     }
 
+    /// A list of objects; an element that is none is empty, and lacks all that it needs.
     pub(super) fn list(&mut self, key: &str) -> Vec<Map<String, Value>> {
         let read = self.read(key, |value| {
-            serde_json::from_value(value).map_err(|_| "expected a list of objects")
+            serde_json::from_value::<Vec<Value>>(value).map_err(|_| "expected a list of objects")
         });
-        read.unwrap_or_default()
+        let object = |value| match value {
+            Value::Object(object) => object,
+            _ => Map::new(),
+        };
+        read.unwrap_or_default().into_iter().map(object).collect()
     }
 
     pub(super) fn object(&mut self, key: &str) -> Option<Map<String, Value>> {
@@ -234,7 +299,7 @@ impl<'p> Section<'p> {
     /// The object of a key, as a section of its own.
     pub(super) fn section(&mut self, key: &str, object: Map<String, Value>) -> Section<'_> {
         let path = self.key(key);
-        Section::new(&path, object, self.problems)
+        Section::new(&path, object, self.findings)
     }
 
     /// Elements of a list are sections too: `TLSPems[0]`.
@@ -245,7 +310,7 @@ impl<'p> Section<'p> {
         object: Map<String, Value>,
     ) -> Section<'_> {
         let path = self.key(&format!("{key}[{index}]"));
-        Section::new(&path, object, self.problems)
+        Section::new(&path, object, self.findings)
     }
 
     /// Whatever was not read is unknown.
@@ -254,6 +319,11 @@ impl<'p> Section<'p> {
             self.problem(&key, "unknown key");
         }
     }
+}
+
+/// Go writes what is not set as null or an empty text, and takes both for not set.
+fn is_set(value: &Value) -> bool {
+    !value.is_null() && value.as_str() != Some("")
 }
 
 /// What a value is. Never the value itself: it may be a secret under a wrong key or in a wrong form.

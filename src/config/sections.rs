@@ -1,19 +1,24 @@
 //! The settings of each module, from the keys of the config file.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::PathBuf,
     time::Duration,
 };
 
-use super::reader::Section;
+use serde_json::{Map, Value};
+
+use super::{Listener, Routes, librarian::Keypair, reader::Section};
 use crate::{
     bbs,
     capi::{self, DomainPattern, MAX_PAGE_SIZE, Secret},
-    feed::chain,
-    istio::{self, FrontendCertificate},
-    mcp,
+    cloud_controller, feed,
+    grpc::{self, Security},
+    istio::{self, CertificateRoot, FrontendCertificate, validate::Invalid},
+    mcp, policy,
     publisher::{self, Input},
+    table::Join,
     tls::{self, Identity, PairError},
 };
 
@@ -23,10 +28,38 @@ pub(super) const ADMIN_ADDRESS: SocketAddr =
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// What all servers present, and how often its files are looked at.
+pub(super) struct Server {
+    identity: Option<Identity>,
+    every: Duration,
+}
+
+impl Server {
+    /// Everything that a listener has besides its address; `client_ca` has signed its clients' certificates.
+    fn listener(&self, address: SocketAddr, client_ca: Option<PathBuf>) -> Option<Listener> {
+        let security = Security::Tls {
+            identity: self.identity.clone()?,
+            client_ca,
+            certificates_every: self.every,
+        };
+        Some(Listener {
+            address,
+            settings: grpc::Settings::new(security),
+        })
+    }
+}
+
+/// The certificate of all servers.
+pub(super) fn server(root: &mut Section<'_>) -> Server {
+    Server {
+        identity: identity(root, "ServerCertPath", "ServerKeyPath"),
+        every: root.duration("CertificateReloadInterval", grpc::CERTIFICATES_EVERY),
+    }
+}
+
 /// The listener for Pilots.
-pub(super) fn mcp(root: &mut Section<'_>) -> Option<mcp::Settings> {
+pub(super) fn mcp(root: &mut Section<'_>, server: &Server) -> Option<mcp::Settings> {
     let client_ca = ca(root, "PilotClientCAPath");
-    let identity = identity(root, "ServerCertPath", "ServerKeyPath");
     let defaults = mcp::Limits::default();
     let limits = mcp::Limits {
         streams_total: root.count("MaxSinkStreams", 1..=1_000_000, defaults.streams_total),
@@ -42,25 +75,111 @@ pub(super) fn mcp(root: &mut Section<'_>) -> Option<mcp::Settings> {
         ),
         ..defaults
     };
-    let allowed_names = root
-        .strings("AllowedSinkNames")
-        .map(|names| names.into_iter().collect());
+    let allowed_names = names(root, "AllowedSinkNames");
     Some(mcp::Settings {
-        identity: identity?,
+        identity: server.identity.clone()?,
         client_ca: client_ca?,
+        certificates_every: server.every,
         allowed_names,
         limits,
     })
 }
 
+fn names(root: &mut Section<'_>, key: &str) -> Option<BTreeSet<String>> {
+    let names = root.strings(key)?;
+    Some(names.into_iter().collect())
+}
+
+/// Where routes come from: read from Cloud Controller, or pushed by it.
+pub(super) fn routes(root: &mut Section<'_>) -> Option<Routes> {
+    const MAX_BYTES: &str = "MaxBulkSyncBytes";
+    const MAX_EMPTIED: &str = "MaxEmptiedRoutes";
+    const NAMES: &str = "AllowedCloudControllerNames";
+    if let Some(object) = root.object("CAPI") {
+        for key in [MAX_BYTES, MAX_EMPTIED, NAMES] {
+            root.ignore(key, "with CAPI, what is pushed is refused");
+        }
+        return capi(root, object).map(|settings| Routes::Polled(Box::new(settings)));
+    }
+    if !root.has("ListenAddressForCloudController") {
+        root.problem(
+            "CAPI",
+            "is required to read routes from Cloud Controller, or else ListenAddressForCloudController where it pushes them",
+        );
+        return None;
+    }
+    if root.has("MeshDomains") {
+        root.problem("MeshDomains", "is for routes that are read: it needs CAPI");
+    }
+    Some(Routes::Pushed(cloud_controller::Settings {
+        // The answer counts them in an int32.
+        max_bulk_sync_bytes: root.count(MAX_BYTES, 1..=i32::MAX as u64, 128 << 20),
+        max_emptied_routes: root.count(MAX_EMPTIED, 0..=u64::from(u32::MAX), 10),
+        allowed_names: names(root, NAMES),
+    }))
+}
+
+/// The listener for Cloud Controllers that push.
+pub(super) fn cloud_controller(root: &mut Section<'_>, server: &Server) -> Option<Listener> {
+    const CA: &str = "CloudControllerClientCAPath";
+    let Some(address) = root.address("ListenAddressForCloudController") else {
+        root.ignore(CA, "there is no ListenAddressForCloudController");
+        return None;
+    };
+    let client_ca = ca(root, CA)?;
+    server.listener(address, Some(client_ca))
+}
+
+/// The listener for resolvers: plaintext, as the original's, unless TLS is asked for.
+pub(super) fn vip_resolver(root: &mut Section<'_>, server: &Server) -> Option<Listener> {
+    let tls = root.flag("VIPResolverTLS", false);
+    let address = root.address("ListenAddressForVIPResolver")?;
+    if tls {
+        return server.listener(address, None);
+    }
+    Some(Listener {
+        address,
+        settings: grpc::Settings::new(Security::Plaintext),
+    })
+}
+
+/// Where network policies come from; `None` if they are not wanted, or could not be read.
+pub(super) fn policy(root: &mut Section<'_>) -> Option<policy::Settings> {
+    const ADDRESS: &str = "PolicyServerAddress";
+    const CERT: &str = "PolicyServerClientCertPath";
+    const KEY: &str = "PolicyServerClientKeyPath";
+    const CA: &str = "PolicyServerCAPath";
+    let disabled = root.flag("PolicyServerDisabled", false);
+    if disabled || ![ADDRESS, CERT, KEY, CA].iter().any(|key| root.has(key)) {
+        root.skip(&[ADDRESS, CERT, KEY, CA]);
+        root.skip(&["PolicyServerPollInterval", "PolicyServerRequestTimeout"]);
+        root.skip(&["PolicyServerMaxRemovedPercent"]);
+        return None;
+    }
+    let address = root.required(ADDRESS, Section::https);
+    let ca = ca(root, CA);
+    let identity = identity(root, CERT, KEY);
+    let poll_interval = root.duration("PolicyServerPollInterval", 5 * SECOND);
+    let request_timeout = root.duration("PolicyServerRequestTimeout", 30 * SECOND);
+    let max_removed_percent = root.count("PolicyServerMaxRemovedPercent", 0..=100, 50);
+    Some(policy::Settings {
+        address: address?,
+        ca: ca?,
+        identity: identity?,
+        poll_interval,
+        request_timeout,
+        connect_timeout: 5 * SECOND,
+        backoff: (SECOND / 2, 15 * SECOND),
+        max_removed_percent,
+    })
+}
+
 /// Cloud Controller and its UAA.
-pub(super) fn capi(root: &mut Section<'_>) -> Option<capi::Settings> {
+fn capi(root: &mut Section<'_>, object: Map<String, Value>) -> Option<capi::Settings> {
     let domains = root
         .required("MeshDomains", Section::strings)
         .and_then(|names| mesh_domains(root, &names));
-    let mut section = root
-        .required("CAPI", Section::object)
-        .map(|object| root.section("CAPI", object))?;
+    let mut section = root.section("CAPI", object);
     let api = section.required("Address", Section::https);
     let uaa = section.https("UAAAddress");
     let ca = ca(&mut section, "CACertPath");
@@ -112,15 +231,34 @@ fn mesh_domains(root: &mut Section<'_>, names: &[String]) -> Option<Vec<DomainPa
     (domains.len() == names.len()).then_some(domains)
 }
 
-/// Diego's BBS.
+/// Diego's BBS; `None` if it is disabled, or could not be read.
 pub(super) fn bbs(root: &mut Section<'_>) -> Option<bbs::Settings> {
     let mut section = root
         .required("BBS", Section::object)
         .map(|object| root.section("BBS", object))?;
+    section.ignore(
+        "ClientSessionCacheSize",
+        "the connection to the BBS is kept open",
+    );
+    section.ignore(
+        "MaxIdleConnsPerHost",
+        "the connection to the BBS is kept open",
+    );
+    if section.flag("Disable", false) {
+        section.skip(&[
+            "Address",
+            "ServerCACertPath",
+            "ClientCertPath",
+            "ClientKeyPath",
+        ]);
+        section.skip(&["SyncInterval", "RequestTimeout", "MaxRemovedPercent"]);
+        section.end();
+        return None;
+    }
     let address = section.required("Address", Section::https);
     let ca = ca(&mut section, "ServerCACertPath");
     let identity = identity(&mut section, "ClientCertPath", "ClientKeyPath");
-    let sync_interval = section.duration("SyncInterval", 30 * SECOND);
+    let sync_interval = section.duration("SyncInterval", 60 * SECOND);
     let request_timeout = section.duration("RequestTimeout", 30 * SECOND);
     let max_removed_percent: u8 = section.count("MaxRemovedPercent", 0..=100, 30);
     section.end();
@@ -138,61 +276,93 @@ pub(super) fn bbs(root: &mut Section<'_>) -> Option<bbs::Settings> {
 }
 
 /// What is generated, and how soon.
-pub(super) fn publisher(root: &mut Section<'_>) -> Option<publisher::Settings> {
+pub(super) fn publisher(
+    root: &mut Section<'_>,
+    routes: Option<&Routes>,
+    with_instances: bool,
+    with_policies: bool,
+) -> Option<publisher::Settings> {
     let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
     let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
+    let grace = root.duration("PolicyServerGrace", 30 * SECOND);
     let vip_range = root.parsed("VIPCIDR");
-    let certificates = frontend_certificates(root)?;
-    if let Err(error) = istio::gateway(&certificates) {
+    let certificate_root = certificate_root(root);
+    let (keypairs, left_out) = keypairs(root);
+    let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();
+    if let Err(error) = istio::gateway(&certificate_root, &certificates) {
         root.problem("TLSPems", error);
         return None;
     }
+    let mut required = BTreeSet::from([Input::Routes]);
+    if with_instances {
+        required.insert(Input::Instances);
+    }
+    let join = match routes? {
+        Routes::Polled(_) if with_instances => {
+            required.insert(Input::Processes);
+            Join::Described
+        }
+        Routes::Polled(_) => Join::Described,
+        Routes::Pushed(_) => Join::Associated,
+    };
     Some(publisher::Settings {
         quiet,
         ceiling,
-        required: [Input::Routes, Input::Instances, Input::Processes].into(),
+        required,
+        join,
+        policies: with_policies.then_some(grace),
+        certificate_root,
         certificates,
+        left_out,
         vip_range,
     })
 }
 
-fn frontend_certificates(root: &mut Section<'_>) -> Option<Vec<FrontendCertificate>> {
-    let pairs = root.list("TLSPems");
-    let count = pairs.len();
-    let certificates: Vec<_> = pairs
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, pair)| {
-            let mut pair = root.element("TLSPems", index, pair);
-            let names = frontend_certificate(&mut pair);
-            pair.end();
-            names
-        })
-        .collect();
-    (certificates.len() == count).then_some(certificates)
+/// Where the router has its certificates.
+pub(super) fn certificate_root(root: &mut Section<'_>) -> CertificateRoot {
+    root.parsed("IstioCertRootPath").unwrap_or_default()
 }
 
-fn frontend_certificate(pair: &mut Section<'_>) -> Option<FrontendCertificate> {
-    let cert = pair.required("CertChain", Section::string);
-    let key = pair.required("PrivateKey", Section::string);
-    match tls::dns_names(cert?.as_bytes(), key?.as_bytes()) {
-        Ok(names) if names.is_empty() => {
-            pair.problem(
-                "CertChain",
-                "the certificate has no DNS name among its subject alternative names",
-            );
-            None
+/// The router's certificates with their keys; and those that cannot be used, by their keys in the file.
+pub(super) fn keypairs(root: &mut Section<'_>) -> (Vec<Keypair>, Vec<(String, Invalid)>) {
+    let (mut usable, mut left_out) = (Vec::new(), Vec::new());
+    for (index, pair) in root.list("TLSPems").into_iter().enumerate() {
+        let mut pair = root.element("TLSPems", index, pair);
+        match keypair(&mut pair) {
+            Ok(keypair) => usable.push(keypair),
+            Err((key, detail)) => left_out.push((
+                pair.key(key),
+                Invalid {
+                    rule: "certificate",
+                    detail,
+                },
+            )),
         }
-        Ok(names) => Some(FrontendCertificate { names }),
-        Err(error) => {
-            let key = match error {
-                PairError::Chain(_) | PairError::Empty | PairError::Names(_) => "CertChain",
-                PairError::Key(_) | PairError::Mismatch(_) => "PrivateKey",
-            };
-            pair.problem(key, chain(&error));
-            None
-        }
+        pair.end();
     }
+    (usable, left_out)
+}
+
+fn keypair(pair: &mut Section<'_>) -> Result<Keypair, (&'static str, String)> {
+    let [chain, key] = ["CertChain", "PrivateKey"]
+        .map(|key| pair.string(key).ok_or((key, "is required".to_owned())));
+    let (chain, key) = (chain?, Secret::from(key?));
+    let names = tls::dns_names(chain.as_bytes(), key.expose().as_bytes()).map_err(|error| {
+        let key = match error {
+            PairError::Chain(_) | PairError::Empty | PairError::Names(_) => "CertChain",
+            PairError::Key(_) | PairError::Mismatch(_) => "PrivateKey",
+        };
+        (key, feed::chain(&error))
+    })?;
+    if names.is_empty() {
+        let what = "the certificate has no DNS name among its subject alternative names";
+        return Err(("CertChain", what.to_owned()));
+    }
+    Ok(Keypair {
+        certificate: FrontendCertificate { names },
+        chain,
+        key,
+    })
 }
 
 fn ca(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
@@ -216,6 +386,6 @@ fn identity(section: &mut Section<'_>, cert_key: &str, key_key: &str) -> Option<
 /// Files are read again when they are used; here, so that a bad one is named with its key.
 fn usable(section: &mut Section<'_>, checked: Result<(), tls::Error>, key: &str) -> Option<()> {
     checked
-        .map_err(|error| section.problem(key, chain(&error)))
+        .map_err(|error| section.problem(key, feed::chain(&error)))
         .ok()
 }

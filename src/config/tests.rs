@@ -18,11 +18,11 @@ fn an_empty_file_is_told_every_key_that_it_needs() {
         problems(json!({})),
         [
             "ListenAddressForMCP: is required",
-            "PilotClientCAPath: is required",
             "ServerCertPath: is required",
             "ServerKeyPath: is required",
-            "MeshDomains: is required",
-            "CAPI: is required",
+            "PilotClientCAPath: is required",
+            "CAPI: is required to read routes from Cloud Controller, or else \
+             ListenAddressForCloudController where it pushes them",
             "BBS: is required",
         ]
     );
@@ -37,25 +37,24 @@ fn bad_values_are_named_with_their_section() {
         "VIPCIDR": "127.128.0.0/40",
         "MeshDomains": ["*.*.example.com"],
         "CAPI": { "Address": "cc:9024:1", "PageSize": 5001, "TailAuditEvents": "yes" },
-        "BBS": { "SyncInterval": "0", "Adress": "https://bbs" },
+        "BBS": { "SyncInterval": "1us", "Adress": "https://bbs" },
         "TLSPems": [{ "CertChain": "", "PrivateKey": 5 }],
         "Unknown": 1,
     });
     let said = problems(config);
     for begin in [
         "LogLevel: \"loud\": unknown log level",
-        "ListenAddressForMCP: \"nowhere\": invalid socket address",
+        "ListenAddressForMCP: \"nowhere\": expected IP:PORT",
         "MeshDomains[0]: ",
         "CAPI.Address: expected https://HOST:PORT and nothing more",
         "CAPI.CACertPath: is required",
         "CAPI.PageSize: expected a whole number from 1 to 5000, found 5001",
         "CAPI.TailAuditEvents: expected true or false, found a string",
         "BBS.Address: is required",
-        "BBS.SyncInterval: must be longer than zero",
+        "BBS.SyncInterval: must be at least 1ms",
         "BBS.Adress: unknown key",
         "MCPConvergeInterval: \"30\" is no duration",
         "VIPCIDR: \"127.128.0.0/40\": ",
-        "TLSPems[0].CertChain: is empty",
         "TLSPems[0].PrivateKey: expected a string, found a number",
         "Unknown: unknown key",
     ] {

@@ -184,3 +184,24 @@ fn an_address_in_use_is_named_by_its_key() {
         assert!(last.contains(&what) && last.contains("in use"), "{said}");
     }
 }
+
+/// A key whose lines were joined on the way is a bad key, and still a secret.
+#[test]
+fn a_key_on_one_line_is_not_repeated() {
+    let files = Files::new();
+    let key = fs::read_to_string(files.path("server.key")).unwrap();
+    let flat = key.replace('\n', " ");
+    let base64 = key.lines().nth(1).unwrap();
+    let decimal = format!("{:?}", base64.as_bytes());
+    let path = files.path("flat.key");
+    fs::write(&path, &flat).unwrap();
+    let chain = fs::read_to_string(files.path("server.crt")).unwrap();
+    let pair = json!([{ "CertChain": chain, "PrivateKey": flat }]);
+    for (pointer, value) in [("/ServerKeyPath", json!(path)), ("/TLSPems", pair)] {
+        let output = files.run_with("check", pointer, value);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).unwrap();
+        assert!(!said.contains(base64), "{said}");
+        assert!(!said.contains(decimal.trim_matches(['[', ']'])), "{said}");
+    }
+}

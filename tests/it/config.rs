@@ -3,12 +3,14 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use copilot::{
-    bbs, capi,
-    config::Config,
-    istio::{FrontendCertificate, GATEWAY, GATEWAYS},
-    mcp,
+    bbs, capi, cloud_controller,
+    config::{Config, Ignored, Listener, Routes},
+    grpc::{self, Security},
+    istio::{CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS},
+    mcp, policy,
     publisher::{self, Input},
     sim::pki::Pki,
+    table::Join,
     telemetry::Level,
     tls::Identity,
 };
@@ -24,6 +26,8 @@ struct Files {
     folder: TempDir,
     pilot_ca: PathBuf,
     capi_ca: PathBuf,
+    pushes_ca: PathBuf,
+    policy_ca: PathBuf,
     bbs_ca: PathBuf,
     server: Identity,
     client: Identity,
@@ -33,11 +37,13 @@ struct Files {
 impl Files {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let [pki, capi, bbs] =
-            ["pilot", "capi", "bbs"].map(|name| Pki::new(folder.path(), name).unwrap());
+        let [pki, capi, pushes, bbs, policy] = ["pilot", "capi", "pushes", "bbs", "policy"]
+            .map(|name| Pki::new(folder.path(), name).unwrap());
         Self {
             pilot_ca: pki.ca().to_owned(),
             capi_ca: capi.ca().to_owned(),
+            pushes_ca: pushes.ca().to_owned(),
+            policy_ca: policy.ca().to_owned(),
             bbs_ca: bbs.ca().to_owned(),
             server: pki.issue("server", &["127.0.0.1"]).unwrap(),
             client: pki.issue("client", &["copilot"]).unwrap(),
@@ -89,6 +95,27 @@ impl Files {
                 ("/MaxSinkStreamsPerPeer", json!(13)),
                 ("/MaxSinkRequestsPerSecond", json!(14)),
                 ("/TLSPems", json!([pair(&self.frontend)])),
+                ("/ListenAddressForCloudController", json!("127.0.0.1:9001")),
+                ("/CloudControllerClientCAPath", json!(self.pushes_ca)),
+                ("/AllowedCloudControllerNames", json!(["cc"])),
+                ("/ListenAddressForVIPResolver", json!(":9002")),
+                ("/VIPResolverTLS", json!(true)),
+                ("/CertificateReloadInterval", json!("22s")),
+                (
+                    "/PolicyServerAddress",
+                    json!("https://policy.example.com:4003"),
+                ),
+                ("/PolicyServerCAPath", json!(self.policy_ca)),
+                ("/PolicyServerClientCertPath", json!(self.client.cert)),
+                ("/PolicyServerClientKeyPath", json!(self.client.key)),
+                // Whether it is, and that of the BBS, have tests of their own.
+                ("/PolicyServerDisabled", json!(false)),
+                ("/PolicyServerPollInterval", json!("23s")),
+                ("/PolicyServerRequestTimeout", json!("24s")),
+                ("/PolicyServerMaxRemovedPercent", json!(26)),
+                ("/PolicyServerGrace", json!("27s")),
+                ("/BBS/Disable", json!(false)),
+                ("/IstioCertRootPath", json!("/var/istio")),
                 (
                     "/MeshDomains",
                     json!(["apps.example.com", "*.apps.internal"]),
@@ -122,29 +149,50 @@ impl Files {
             mcp: mcp::Settings {
                 identity: self.server.clone(),
                 client_ca: self.pilot_ca.clone(),
+                certificates_every: 10 * SECOND,
                 allowed_names: None,
                 limits: mcp::Limits::default(),
             },
             admin_address: "127.0.0.1:9003".parse().unwrap(),
-            capi: self.capi_defaults(),
-            bbs: bbs::Settings {
+            ignored: Vec::new(),
+            routes: Routes::Polled(Box::new(self.capi_defaults())),
+            cloud_controller: None,
+            vip_resolver: None,
+            bbs: Some(bbs::Settings {
                 address: "https://bbs.example.com:8889".parse().unwrap(),
                 ca: self.bbs_ca.clone(),
                 identity: self.client.clone(),
-                sync_interval: 30 * SECOND,
+                sync_interval: 60 * SECOND,
                 request_timeout: 30 * SECOND,
                 connect_timeout: 5 * SECOND,
                 backoff: (SECOND / 2, 15 * SECOND),
                 max_removed_share: 0.3,
                 confirm_after: 60 * SECOND,
-            },
+            }),
+            policy: None,
             publisher: publisher::Settings {
                 quiet: Duration::from_millis(10),
                 ceiling: Duration::from_millis(100),
                 required: [Input::Routes, Input::Instances, Input::Processes].into(),
+                certificate_root: CertificateRoot::default(),
                 certificates: Vec::new(),
+                left_out: Vec::new(),
                 vip_range: None,
+                join: Join::Described,
+                policies: None,
             },
+        }
+    }
+
+    /// A listener that presents the server's certificate.
+    fn listener(&self, address: &str, client_ca: Option<PathBuf>) -> Listener {
+        Listener {
+            address: address.parse().unwrap(),
+            settings: grpc::Settings::new(Security::Tls {
+                identity: self.server.clone(),
+                client_ca,
+                certificates_every: 22 * SECOND,
+            }),
         }
     }
 
@@ -176,9 +224,15 @@ impl Files {
     fn all_set(&self) -> Config {
         let defaults = self.defaults();
         Config {
+            // Those who push are refused, whoever they are.
+            ignored: vec![Ignored {
+                key: "AllowedCloudControllerNames".to_owned(),
+                why: "with CAPI, what is pushed is refused",
+            }],
             log_level: Level::Error,
             admin_address: "127.0.0.2:9103".parse().unwrap(),
             mcp: mcp::Settings {
+                certificates_every: 22 * SECOND,
                 allowed_names: Some(["pilot".to_owned(), "galley".to_owned()].into()),
                 limits: mcp::Limits {
                     streams_total: 12,
@@ -188,7 +242,7 @@ impl Files {
                 },
                 ..defaults.mcp
             },
-            capi: capi::Settings {
+            routes: Routes::Polled(Box::new(capi::Settings {
                 uaa: Some("https://uaa.example.com:8443".parse().unwrap()),
                 domains: ["apps.example.com", "*.apps.internal"]
                     .map(|domain| domain.parse().unwrap())
@@ -200,21 +254,35 @@ impl Files {
                 page_size: 17,
                 max_shrink_percent: 18,
                 request_timeout: 19 * SECOND,
-                ..defaults.capi
-            },
-            bbs: bbs::Settings {
+                ..self.capi_defaults()
+            })),
+            cloud_controller: Some(self.listener("127.0.0.1:9001", Some(self.pushes_ca.clone()))),
+            vip_resolver: Some(self.listener("0.0.0.0:9002", None)),
+            policy: Some(policy::Settings {
+                address: "https://policy.example.com:4003".parse().unwrap(),
+                ca: self.policy_ca.clone(),
+                identity: self.client.clone(),
+                poll_interval: 23 * SECOND,
+                request_timeout: 24 * SECOND,
+                connect_timeout: 5 * SECOND,
+                backoff: (SECOND / 2, 15 * SECOND),
+                max_removed_percent: 26,
+            }),
+            bbs: Some(bbs::Settings {
                 sync_interval: 20 * SECOND,
                 request_timeout: 21 * SECOND,
                 max_removed_share: 0.25,
-                ..defaults.bbs
-            },
+                ..defaults.bbs.unwrap()
+            }),
             publisher: publisher::Settings {
                 quiet: Duration::from_millis(11),
                 ceiling: Duration::from_millis(101),
+                certificate_root: "/var/istio".parse().unwrap(),
                 certificates: vec![FrontendCertificate {
                     names: vec!["*.apps.example.com".to_owned(), "example.com".to_owned()],
                 }],
                 vip_range: Some("127.129.0.0/16".parse().unwrap()),
+                policies: Some(27 * SECOND),
                 ..defaults.publisher
             },
             ..defaults
@@ -233,10 +301,11 @@ fn pair(identity: &Identity) -> Value {
 /// Compares every field, and the secret, which is not printed.
 fn assert_same(loaded: &Config, expected: &Config) {
     assert_eq!(format!("{loaded:#?}"), format!("{expected:#?}"));
-    assert_eq!(
-        loaded.capi.client_secret.expose(),
-        expected.capi.client_secret.expose()
-    );
+    let secret = |config: &Config| match &config.routes {
+        Routes::Polled(capi) => Some(capi.client_secret.expose().to_owned()),
+        Routes::Pushed(_) => None,
+    };
+    assert_eq!(secret(loaded), secret(expected));
 }
 
 #[test]
@@ -253,8 +322,102 @@ fn every_key_reaches_the_setting_it_is_for() {
     // Two flags differ from their defaults in the same way; here only one does.
     let config = with(files.full(), &[("/CAPI/TailRouteUpdates", json!(true))]);
     let mut expected = files.all_set();
-    expected.capi.tail_updated_at = true;
+    let Routes::Polled(capi) = &mut expected.routes else {
+        panic!("polled")
+    };
+    capi.tail_updated_at = true;
     assert_same(&files.load(&config), &expected);
+}
+
+#[test]
+fn without_capi_routes_are_pushed() {
+    let files = Files::new();
+    let mut config = files.full();
+    let config = config.as_object_mut().unwrap();
+    config.remove("CAPI");
+    config.remove("MeshDomains");
+    let mut expected = files.all_set();
+    expected.ignored.clear();
+    expected.routes = Routes::Pushed(cloud_controller::Settings {
+        max_bulk_sync_bytes: 128 << 20,
+        max_emptied_routes: 10,
+        allowed_names: Some(["cc".to_owned()].into()),
+    });
+    expected.publisher.required = [Input::Routes, Input::Instances].into();
+    expected.publisher.join = Join::Associated;
+    assert_same(&files.load(&json!(config)), &expected);
+
+    config.insert("MaxBulkSyncBytes".to_owned(), json!(1000));
+    config.insert("MaxEmptiedRoutes".to_owned(), json!(0));
+    expected.routes = Routes::Pushed(cloud_controller::Settings {
+        max_bulk_sync_bytes: 1000,
+        max_emptied_routes: 0,
+        allowed_names: Some(["cc".to_owned()].into()),
+    });
+    assert_same(&files.load(&json!(config)), &expected);
+}
+
+#[test]
+fn what_is_disabled_needs_no_files_and_is_not_waited_for() {
+    let files = Files::new();
+    let config = with(
+        files.minimal(),
+        &[
+            ("/PolicyServerDisabled", json!(true)),
+            ("/PolicyServerAddress", json!("nowhere")),
+            ("/PolicyServerCAPath", json!("/nowhere")),
+            (
+                "/BBS",
+                json!({ "Disable": true, "Address": "nowhere", "ClientCertPath": "/nowhere" }),
+            ),
+        ],
+    );
+    let mut expected = files.defaults();
+    expected.bbs = None;
+    expected.publisher.required = [Input::Routes].into();
+    assert_same(&files.load(&config), &expected);
+}
+
+#[test]
+fn keys_of_the_original_without_a_use_are_accepted_and_named() {
+    let files = Files::new();
+    let config = with(
+        files.minimal(),
+        &[
+            ("/ListenAddressForPilot", json!("127.0.0.1:9000")),
+            ("/BBS/ClientSessionCacheSize", json!(128)),
+            ("/BBS/MaxIdleConnsPerHost", json!(8)),
+            // As Go writes what is not set.
+            ("/ListenAddressForVIPResolver", json!("")),
+            ("/PolicyServerAddress", json!("")),
+            ("/MCPConvergeInterval", json!("0s")),
+            ("/BBS/SyncInterval", json!("0s")),
+            ("/TLSPems", Value::Null),
+            // Of use only where routes are pushed.
+            ("/MaxBulkSyncBytes", json!(1)),
+            ("/CloudControllerClientCAPath", json!("/nowhere")),
+        ],
+    );
+    let loaded = files.load(&config);
+    let ignored: Vec<_> = loaded.ignored.iter().map(|ignored| &ignored.key).collect();
+    assert_eq!(
+        ignored,
+        [
+            "MaxBulkSyncBytes",
+            "CloudControllerClientCAPath",
+            "ListenAddressForPilot",
+            "BBS.ClientSessionCacheSize",
+            "BBS.MaxIdleConnsPerHost",
+        ]
+    );
+    let defaults = files.defaults();
+    assert_same(
+        &Config {
+            ignored: Vec::new(),
+            ..loaded
+        },
+        &defaults,
+    );
 }
 
 #[test]
@@ -316,7 +479,10 @@ async fn a_certificate_of_the_router_becomes_an_https_server_of_the_gateway() {
     let frontend = foundation.pki.issue("frontend", &names).unwrap();
     let config = with(
         foundation.config(),
-        &[("/TLSPems", json!([pair(&frontend)]))],
+        &[
+            ("/TLSPems", json!([pair(&frontend)])),
+            ("/IstioCertRootPath", json!("/var/istio")),
+        ],
     );
     let daemon = Daemon::start(config).await;
     let page = format!("/debug/resources/{GATEWAYS}/{GATEWAY}");
@@ -337,8 +503,8 @@ async fn a_certificate_of_the_router_becomes_an_https_server_of_the_gateway() {
         https["tls"],
         json!({
             "mode": "SIMPLE",
-            "serverCertificate": "/etc/istio/*.apps.example.com/tls.crt",
-            "privateKey": "/etc/istio/*.apps.example.com/tls.key",
+            "serverCertificate": "/var/istio/*.apps.example.com/tls.crt",
+            "privateKey": "/var/istio/*.apps.example.com/tls.key",
         })
     );
     daemon.end().await;

@@ -61,6 +61,8 @@ pub fn eager(config: Value) -> Value {
 pub struct Daemon {
     pub operator: Operator,
     pub mcp: std::net::SocketAddr,
+    pub cloud_controller: Option<std::net::SocketAddr>,
+    pub vip_resolver: Option<std::net::SocketAddr>,
     pub admin: std::net::SocketAddr,
     stop: CancellationToken,
     /// Until it is told to end.
@@ -75,13 +77,15 @@ impl Daemon {
         let bound = app::bind(Config::parse(config).unwrap(), None)
             .await
             .unwrap();
-        let (mcp, admin) = (bound.mcp_address, bound.admin_address);
+        let addresses = bound.addresses;
         let stop = CancellationToken::new();
         let running = tokio::spawn(bound.run(stop.clone().cancelled_owned()));
         Self {
-            operator: Operator::new(admin).unwrap(),
-            mcp,
-            admin,
+            operator: Operator::new(addresses.admin).unwrap(),
+            mcp: addresses.mcp,
+            cloud_controller: addresses.cloud_controller,
+            vip_resolver: addresses.vip_resolver,
+            admin: addresses.admin,
             stop,
             running: Some(running),
         }

@@ -1,0 +1,257 @@
+//! The modules on their channels, listeners and feeds.
+
+use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    admin, bbs, capi, cloud_controller,
+    config::Listener,
+    feed::Feeds,
+    grpc::{self, Security, Services},
+    mcp::{self, Sinks},
+    metrics,
+    model::{AppGuid, CapiProcessGuid, Update},
+    policy,
+    proto::DESCRIPTOR_SET,
+    publisher::{self, Publisher},
+    readiness::Readiness,
+    snapshot,
+    telemetry::LevelHandle,
+    vip,
+};
+
+/// The gate that the source of routes opens, whichever it is.
+const ROUTES: &str = "routes from Cloud Controller";
+
+/// The push API waits for Cloud Controller, which calls when it likes: its loop turns by a timer.
+const PUSHES_STALL_AFTER: Duration = Duration::from_mins(2);
+
+/// A task that is not started yet.
+type Starting = (&'static str, BoxFuture<'static, ()>);
+
+/// What the modules share while they are put together.
+pub(super) struct Wiring {
+    readiness: Readiness,
+    registry: Registry,
+    feeds: Feeds,
+    listeners: grpc::Metrics,
+    shutdown: CancellationToken,
+    starting: Vec<Starting>,
+}
+
+/// What others need to know of the MCP server.
+pub(super) struct Mcp {
+    pub(super) address: SocketAddr,
+    pub(super) sinks: Sinks,
+}
+
+impl Wiring {
+    pub(super) fn new(shutdown: CancellationToken) -> Self {
+        let mut registry = metrics::registry();
+        Self {
+            readiness: Readiness::default(),
+            feeds: Feeds::new(&mut registry),
+            listeners: grpc::Metrics::new(&mut registry),
+            registry,
+            shutdown,
+            starting: Vec::new(),
+        }
+    }
+
+    /// What is waited for before anything is served.
+    pub(super) fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    fn start(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.starting.push((name, task.boxed()));
+    }
+
+    pub(super) fn publisher(
+        &mut self,
+        settings: publisher::Settings,
+        inbox: mpsc::Receiver<Update>,
+    ) -> anyhow::Result<publisher::Outputs> {
+        let made = Publisher::new(settings, inbox, &self.readiness, &mut self.registry);
+        let (publisher, outputs) = made.context("TLSPems")?;
+        self.start("publisher", publisher.run(self.shutdown.clone()));
+        Ok(outputs)
+    }
+
+    pub(super) fn bbs(
+        &mut self,
+        settings: bbs::Settings,
+        updates: mpsc::Sender<Update>,
+        touched_apps: mpsc::Sender<AppGuid>,
+    ) -> anyhow::Result<()> {
+        let stalls_after = stalls_after(settings.request_timeout);
+        let outputs = bbs::Outputs {
+            updates,
+            touched_apps,
+            lists: self.feeds.register("bbs_lists", stalls_after),
+            events: self.feeds.register("bbs_events", stalls_after),
+            synced: self.readiness.gate("instances from the BBS"),
+        };
+        let watcher = bbs::Watcher::new(settings, outputs).context("BBS")?;
+        self.start("bbs", watcher.run(self.shutdown.clone()));
+        Ok(())
+    }
+
+    pub(super) fn capi(
+        &mut self,
+        settings: capi::Settings,
+        updates: mpsc::Sender<Update>,
+        touched_apps: mpsc::Receiver<AppGuid>,
+        undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
+    ) -> anyhow::Result<()> {
+        let stalls_after = stalls_after(settings.request_timeout);
+        let io = capi::Io {
+            updates,
+            touched_apps,
+            undescribed,
+            routes: self.feeds.register("capi_routes", stalls_after),
+            tail: self.feeds.register("capi_tail", stalls_after),
+            processes: self.feeds.register("capi_processes", stalls_after),
+            token: self.feeds.register("capi_token", stalls_after),
+            synced: Some(self.readiness.gate(ROUTES)),
+        };
+        let poller = capi::Poller::new(settings, io).context("CAPI")?;
+        self.start("capi", poller.run(self.shutdown.clone()));
+        Ok(())
+    }
+
+    pub(super) fn cloud_controller(
+        &mut self,
+        settings: cloud_controller::Settings,
+        updates: mpsc::Sender<Update>,
+    ) -> cloud_controller::Service {
+        let io = cloud_controller::Io {
+            updates,
+            feed: self.feeds.register("cloud_controller", PUSHES_STALL_AFTER),
+            synced: Some(self.readiness.gate(ROUTES)),
+        };
+        let (service, registrar) = cloud_controller::new(settings, io);
+        self.start("cloud_controller", registrar.run(self.shutdown.clone()));
+        service
+    }
+
+    pub(super) fn policy(
+        &mut self,
+        settings: policy::Settings,
+        updates: mpsc::Sender<Update>,
+    ) -> anyhow::Result<()> {
+        let stalls_after = settings.poll_interval + stalls_after(settings.request_timeout);
+        let outputs = policy::Outputs {
+            updates,
+            feed: self.feeds.register("policies", stalls_after),
+        };
+        let poller = policy::Poller::new(settings, outputs).context("PolicyServerAddress")?;
+        self.start("policies", poller.run(self.shutdown.clone()));
+        Ok(())
+    }
+
+    pub(super) async fn mcp(
+        &mut self,
+        address: SocketAddr,
+        settings: mcp::Settings,
+        outputs: &publisher::Outputs,
+    ) -> anyhow::Result<Mcp> {
+        let reports = grpc::Reports {
+            listener: "mcp",
+            certificates: "mcp_certificates",
+            feeds: &mut self.feeds,
+            metrics: &self.listeners,
+        };
+        let (snapshots, registry) = (outputs.snapshots.clone(), &mut self.registry);
+        let server = mcp::Server::bind(address, settings, snapshots, registry, reports).await;
+        let server = server.with_context(|| format!("ListenAddressForMCP {address}"))?;
+        let mcp = Mcp {
+            address: server.local_addr(),
+            sinks: server.sinks(),
+        };
+        self.start("mcp", server.run(self.shutdown.clone()));
+        Ok(mcp)
+    }
+
+    /// The listener for Cloud Controllers that push.
+    pub(super) async fn pushes(
+        &mut self,
+        listener: Listener,
+        service: cloud_controller::Service,
+    ) -> anyhow::Result<SocketAddr> {
+        let reports = grpc::Reports {
+            listener: "cloud_controller",
+            certificates: "cloud_controller_certificates",
+            feeds: &mut self.feeds,
+            metrics: &self.listeners,
+        };
+        let bound = grpc::Listener::bind(listener.address, listener.settings, reports).await;
+        let bound = bound
+            .with_context(|| format!("ListenAddressForCloudController {}", listener.address))?;
+        let address = bound.local_addr();
+        let services = Services::new(DESCRIPTOR_SET).with(service.into_server());
+        // It can be pushed to from the start: what is pushed is what the others wait for.
+        let serving = bound.serve(services, std::future::ready(()), self.shutdown.clone());
+        self.start("cloud_controller_listener", serving);
+        Ok(address)
+    }
+
+    /// The listener for resolvers of virtual addresses.
+    pub(super) async fn vip_resolver(
+        &mut self,
+        listener: Listener,
+        outputs: &publisher::Outputs,
+    ) -> anyhow::Result<SocketAddr> {
+        let is_open = listener.settings.security == Security::Plaintext;
+        let reports = grpc::Reports {
+            listener: "vip_resolver",
+            certificates: "vip_resolver_certificates",
+            feeds: &mut self.feeds,
+            metrics: &self.listeners,
+        };
+        let bound = grpc::Listener::bind(listener.address, listener.settings, reports).await;
+        let bound =
+            bound.with_context(|| format!("ListenAddressForVIPResolver {}", listener.address))?;
+        let address = bound.local_addr();
+        if is_open && !address.ip().is_loopback() {
+            warn!(%address, "virtual addresses are told to everyone in plaintext: VIPResolverTLS is off");
+        }
+        let snapshots = outputs.snapshots.clone();
+        let services = Services::new(DESCRIPTOR_SET).with(vip::service(snapshots.clone()));
+        let ready = snapshot::published(snapshots);
+        let serving = bound.serve(services, ready, self.shutdown.clone());
+        self.start("vip_resolver_listener", serving);
+        Ok(address)
+    }
+
+    /// What the admin surface shows, and the tasks, none of which runs yet.
+    pub(super) fn finish(
+        self,
+        outputs: publisher::Outputs,
+        sinks: Sinks,
+        log_level: Option<LevelHandle>,
+    ) -> (admin::Sources, Vec<Starting>) {
+        let sources = admin::Sources {
+            readiness: self.readiness,
+            feeds: self.feeds,
+            snapshots: outputs.snapshots,
+            rejected: outputs.rejected,
+            sinks,
+            registry: self.registry,
+            log_level,
+            shutdown: self.shutdown,
+        };
+        (sources, self.starting)
+    }
+}
+
+/// How long a feed's loop may be silent: it says a word before each request, which may take its time.
+fn stalls_after(request_timeout: Duration) -> Duration {
+    Duration::from_mins(1) + 2 * request_timeout
+}

@@ -1,0 +1,162 @@
+//! The original's config file, in the hands of the binary.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use copilot::{proto::api::HealthRequest, sim::operator::Operator};
+
+use super::*;
+use crate::mesh::{LONG, foundation};
+
+/// The binary, as a supervisor of the original would run it.
+struct Process {
+    child: Child,
+    listening: Value,
+    /// What it has logged up to then.
+    log: Vec<Value>,
+}
+
+impl Process {
+    /// Waits until it says that it has started.
+    fn start(foundation: &CloudFoundry, name: &str, config: &Value) -> Self {
+        let path = foundation.folder().join(name);
+        fs::write(&path, config.to_string()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_copilot"))
+            .args(["serve", "--config"])
+            .arg(path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(said.next().unwrap().unwrap(), "started");
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let mut log = Vec::new();
+        let listening = loop {
+            let line = lines.next().unwrap();
+            if line["message"] == "listening" {
+                break line;
+            }
+            log.push(line);
+        };
+        // Read to the end, or the process would wait for its reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            listening,
+            log,
+        }
+    }
+
+    fn address(&self, key: &str) -> SocketAddr {
+        self.listening[key].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Each listener answers a peer of its own kind.
+    async fn answers(&self, foundation: &CloudFoundry) {
+        let healthy = connect_to(foundation, self.address("cloud_controller_address")).await;
+        let healthy = healthy.client().health(HealthRequest {}).await.unwrap();
+        assert!(healthy.into_inner().healthy);
+        let mut resolver = resolver(self.address("vip_resolver_address")).await;
+        resolver.health(HealthRequest {}).await.unwrap();
+        let pilot = foundation
+            .connect_pilot(self.address("mcp_address"), collections())
+            .await;
+        pilot.unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_originals_config_starts_it_and_every_listener_answers() {
+    let (foundation, _) = foundation().await;
+    let mut config = original_config(&foundation);
+    // Not in the original's file, for tests that run at the same time.
+    config["AdminListenAddress"] = json!("127.0.0.1:0");
+    let process = Process::start(&foundation, "enabled.json", &config);
+    process.answers(&foundation).await;
+    let ignored: Vec<_> = process
+        .log
+        .iter()
+        .filter(|line| line["message"] == "this key has no effect")
+        .map(|line| line["key"].clone())
+        .collect();
+    assert_eq!(
+        ignored,
+        ["BBS.ClientSessionCacheSize", "BBS.MaxIdleConnsPerHost"]
+    );
+
+    config["BBS"] = json!({ "Disable": true });
+    config["PolicyServerDisabled"] = json!(true);
+    let process = Process::start(&foundation, "disabled.json", &config);
+    process.answers(&foundation).await;
+}
+
+/// Fault 11: the original exits.
+#[tokio::test]
+async fn a_bbs_and_a_policy_server_that_cannot_be_reached_are_not_fatal() {
+    let (foundation, _) = foundation().await;
+    foundation.bbs.stop();
+    foundation.policies.stop().await;
+    let mut config = original_config(&foundation);
+    config["AdminListenAddress"] = json!("127.0.0.1:0");
+    let process = Process::start(&foundation, "alone.json", &config);
+    process.answers(&foundation).await;
+    let operator = Operator::new(process.address("admin_address")).unwrap();
+    let is_tried_again = |page: &Value, name: &str| {
+        let mut feeds = page["feeds"].as_array().unwrap().iter();
+        let feed = feeds.find(|feed| feed["feed"] == name).unwrap();
+        feed["problem"]["kind"] == "connect" && feed["problem"]["failures"].as_u64() > Some(1)
+    };
+    let reported = async {
+        loop {
+            let page = operator.json("/readyz").await.unwrap();
+            if ["bbs_lists", "policies"]
+                .iter()
+                .all(|feed| is_tried_again(&page, feed))
+            {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, reported)
+        .await
+        .expect("a report of both");
+}
+
+/// The same, with all keys in lower case.
+fn lower(value: Value) -> Value {
+    match value {
+        Value::Object(object) => object
+            .into_iter()
+            .map(|(key, value)| (key.to_lowercase(), lower(value)))
+            .collect(),
+        Value::Array(values) => values.into_iter().map(lower).collect(),
+        other => other,
+    }
+}
+
+#[test]
+fn any_spelling_of_the_originals_keys_will_do() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (foundation, _) = runtime.block_on(foundation());
+    let config = lower(original_config(&foundation));
+    let path = foundation.folder().join("lower.json");
+    fs::write(&path, config.to_string()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_copilot"))
+        .args(["check", "--config"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
