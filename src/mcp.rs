@@ -1,26 +1,19 @@
 //! The Mesh Configuration Protocol: serves named, versioned collections to sinks such as Pilot.
 //!
-//! `connection` is the protocol's state of one stream and nothing else; `stream` is the task that drives it between
-//! the gRPC `service` and the `body` that sends the published bytes as they are.
+//! `connection` is how its requests are understood; what it shares with other protocols is in [`delivery`].
+//!
+//! [`delivery`]: crate::delivery
 
-mod body;
-mod bucket;
 mod collections;
 mod connection;
-mod metrics;
 mod server;
 mod service;
-mod sinks;
 mod sizes;
-mod stream;
-mod subscription;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-pub use self::{
-    server::Server,
-    sinks::{CollectionStatus, NackStatus, PendingStatus, SinkStatus, Sinks},
-};
+pub use self::server::Server;
+pub use crate::delivery::{CollectionStatus, Limits, NackStatus, PendingStatus, SinkStatus, Sinks};
 use crate::tls;
 
 /// How to serve, and whom.
@@ -36,52 +29,4 @@ pub struct Settings {
     pub allowed_names: Option<BTreeSet<String>>,
     /// What a peer may use.
     pub limits: Limits,
-}
-
-/// What peers may use.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Most open streams, and most connections.
-    pub streams_total: usize,
-    /// Most open streams of one address.
-    pub streams_per_peer: usize,
-    /// Requests a second of one stream, in the long run; more wait. A peer with several streams has it for each:
-    /// what it may have in all is this times `streams_per_peer`.
-    pub requests_per_second: u32,
-    /// Requests of one stream at once.
-    pub request_burst: u32,
-    /// Largest request.
-    pub max_request_bytes: usize,
-    /// Sizes of a response beyond which a warning is due, ascending.
-    pub message_warning_bytes: Vec<usize>,
-    /// How long a response may wait for its answer before the stream ends; for ever if `None`.
-    pub ack_timeout: Option<Duration>,
-    /// How long a connection may be idle before its peer is pinged.
-    pub keepalive_interval: Duration,
-    /// How long the answer to a ping may take before the connection ends.
-    pub keepalive_timeout: Duration,
-    /// How old a connection may become; for ever if `None`.
-    pub max_connection_age: Option<Duration>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            // istio-release puts a Pilot on every cell, each with a stream or two.
-            streams_total: 4096,
-            streams_per_peer: 64,
-            // An ACK for each of 20 collections, ten times a second.
-            requests_per_second: 200,
-            request_burst: 400,
-            // The names and versions of 400,000 resources.
-            max_request_bytes: 64 << 20,
-            // What a Pilot accepts by default, and as istio-release starts it.
-            message_warning_bytes: vec![4 << 20, 8 << 20],
-            ack_timeout: None,
-            // Finds a dead peer in less than a minute, and keeps middleboxes from forgetting the connection.
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(10),
-            max_connection_age: None,
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! The names of collections that sinks ask for, as a closed set for metric labels.
 
+use crate::delivery::OTHER;
+
 /// Every collection that a Pilot from 1.1 to 1.8 asks for.
 const KNOWN: [&str; 23] = [
     "istio/authentication/v1alpha1/meshpolicies",
@@ -26,9 +28,6 @@ const KNOWN: [&str; 23] = [
     "istio/security/v1beta1/peerauthentications",
     "istio/security/v1beta1/requestauthentications",
 ];
-
-/// Stands for every other name: sinks choose names, and a label must not grow with them.
-pub(super) const OTHER: &str = "other";
 
 /// The label for a collection.
 pub(super) fn label(name: &str) -> &'static str {

@@ -1,11 +1,10 @@
 //! Watches the size of full responses against what sinks accept.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Limits;
 use crate::snapshot::{self, Snapshot};
 
 /// How many thresholds each collection is over.
@@ -20,7 +19,7 @@ struct Sizes {
 /// server sees only that the peer has left. So the size itself has to be said.
 pub(super) async fn watch(
     mut snapshots: snapshot::Receiver,
-    limits: Arc<Limits>,
+    thresholds: Vec<usize>,
     shutdown: CancellationToken,
 ) {
     let mut sizes = Sizes::default();
@@ -32,7 +31,7 @@ pub(super) async fn watch(
         }
         let snapshot = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = snapshot {
-            sizes.observe(&snapshot, &limits.message_warning_bytes);
+            sizes.observe(&snapshot, &thresholds);
         }
     }
 }
@@ -67,6 +66,8 @@ impl Sizes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         proto::istio::networking::v1alpha3::VirtualService,

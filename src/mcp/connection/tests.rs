@@ -4,20 +4,23 @@
 
 mod conversations;
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Buf as _;
 use prost::Message as _;
 
 use super::*;
 use crate::{
-    mcp::body::Frames,
+    delivery::{Frames, MAX_COLLECTIONS, MAX_LISTED},
     proto::{
         google::rpc,
         istio::{mcp::v1alpha1::Resources, networking::v1alpha3::VirtualService},
     },
     sim::sink::{self, Replica},
-    snapshot::Encoded,
+    snapshot::{Collection, Encoded},
 };
 
 const A: &str = "istio/networking/v1alpha3/virtualservices";
@@ -44,8 +47,13 @@ fn snapshot(a: &[(char, u8)], b: &[(char, u8)]) -> Arc<Snapshot> {
 }
 
 /// A connection with the sink's end of the conversation.
-#[derive(Default)]
 struct Stream(Connection);
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self(Connection::new::<Mcp>())
+    }
+}
 
 impl Stream {
     fn with(snapshot: Arc<Snapshot>) -> Self {
@@ -55,7 +63,7 @@ impl Stream {
     }
 
     fn send(&mut self, request: RequestResources) -> Event {
-        self.0.on_request(request, Instant::now()).unwrap()
+        Mcp::hear(&mut self.0, request, Instant::now()).unwrap()
     }
 
     fn next(&mut self) -> Option<Resources> {
@@ -83,7 +91,7 @@ fn incremental(collection: &str, listed: &[(&str, &str)]) -> RequestResources {
 }
 
 fn decoded(response: Response) -> Resources {
-    let frames: Vec<_> = Frames::new(response).unwrap().collect();
+    let frames: Vec<_> = Frames::of::<Mcp>(response).unwrap().collect();
     let mut message = frames.concat().into_iter().collect::<VecDeque<u8>>();
     message.advance(5);
     Resources::decode(message).unwrap()
@@ -317,10 +325,7 @@ fn a_stream_may_ask_for_only_so_much() {
         stream.send(sink::request(&n.to_string()));
     }
     let refused = |stream: &mut Stream, collection: &str| {
-        stream
-            .0
-            .on_request(sink::request(collection), Instant::now())
-            .unwrap_err()
+        Mcp::hear(&mut stream.0, sink::request(collection), Instant::now()).unwrap_err()
     };
     assert_eq!(refused(&mut stream, "more"), Refusal::Collections);
     assert_eq!(refused(&mut stream, &"x".repeat(257)), Refusal::Name);

@@ -1,6 +1,7 @@
 //! What is sent when, by ACK, NACK and nonce: M-01 to M-19.
 
 use copilot::{
+    mcp::SinkStatus,
     proto::istio::mcp::v1alpha1::Resources,
     sim::sink::{self, Stream},
 };
@@ -272,8 +273,8 @@ async fn each_open_stream_has_metrics_of_its_own() {
     busy.nack(&of_b, 2, "no").await;
     busy.expect_silence().await;
     let of = |stream: usize, what: &str| {
-        let peer = &harness.sinks.list()[stream].peer;
-        let name = format!("copilot_mcp_stream_{what}{{stream=\"{stream}\",peer=\"{peer}\"}}");
+        let SinkStatus { id, peer, .. } = &harness.sinks.list()[stream];
+        let name = format!("copilot_mcp_stream_{what}{{stream=\"{id}\",peer=\"{peer}\"}}");
         harness.metric(&name).unwrap()
     };
     let counts =
@@ -285,8 +286,10 @@ async fn each_open_stream_has_metrics_of_its_own() {
     assert_eq!((sent, nacked), (4.0, 1.0));
     assert!((2.0..=3.0).contains(&acked), "{acked}");
     assert!(of(0, "oldest_unacked_seconds") > 0.0);
+    let gone = harness.sinks.list()[0].id;
+    let gone = format!("copilot_mcp_stream_sent_total{{stream=\"{gone}\"");
+    assert!(harness.page().contains(&gone));
     drop(silent);
     until(|| harness.sinks.list().len() == 1).await;
-    let gone = "copilot_mcp_stream_sent_total{stream=\"0\"";
-    assert!(!harness.page().contains(gone));
+    assert!(!harness.page().contains(&gone));
 }

@@ -42,7 +42,7 @@ fn every_case_names_tests_that_exist() {
 #[test]
 fn no_case_is_left_out() {
     let page = page();
-    for (kind, cases) in [("M", 47), ("F", 50)] {
+    for (kind, cases) in [("M", 47), ("X", 17), ("F", 50)] {
         for case in 1..=cases {
             let row = format!("\n| {kind}-{case:02} | ");
             assert_eq!(page.matches(&row).count(), 1, "{kind}-{case:02}");

@@ -74,7 +74,7 @@ pub struct Harness {
     pub feeds: Feeds,
     registry: Registry,
     state: Mutex<BTreeMap<&'static str, Arc<Collection>>>,
-    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    pub snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     run: JoinHandle<()>,
     folder: TempDir,
 }
@@ -194,7 +194,7 @@ impl Harness {
     }
 }
 
-fn replaced(before: &Collection, resources: Contents) -> Collection {
+pub fn replaced(before: &Collection, resources: Contents) -> Collection {
     let mut edits: BTreeMap<Arc<str>, _> =
         before.iter().map(|old| (old.name.into(), None)).collect();
     edits.extend(resources.iter().map(|(name, content)| {

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use tonic::Status;
 
 use super::{
-    Limits,
+    Limits, Protocol,
     connection::Connection,
     subscription::{Subscription, Tally},
 };
@@ -127,9 +127,11 @@ pub(super) struct StreamTotals {
 #[derive(Debug, Clone, Default)]
 pub struct Sinks(Arc<Streams>);
 
+/// The number of the next stream, of whichever server.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Debug, Default)]
 struct Streams {
-    next_id: AtomicU64,
     open: Mutex<BTreeMap<u64, Arc<Stream>>>,
 }
 
@@ -156,7 +158,7 @@ impl Sinks {
     }
 
     /// Takes in a stream, if the limits allow another one.
-    pub(super) fn admit(
+    pub(super) fn admit<P: Protocol>(
         &self,
         peer: Peer,
         user_agent: String,
@@ -172,12 +174,12 @@ impl Sinks {
             same >= limits.streams_per_peer,
             format_args!("streams of {} are open", peer.address.ip()),
         )?;
-        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let stream = Arc::new(Stream {
             peer,
             user_agent,
             connected: Instant::now(),
-            connection: Mutex::default(),
+            connection: Mutex::new(Connection::new::<P>()),
         });
         open.insert(id, stream.clone());
         drop(open);

@@ -42,6 +42,15 @@ fn code(code: Code) -> String {
     format!("{code:?}")
 }
 
+/// What the names of the metrics begin with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prefixes {
+    /// Of those that dashboards for Istio's own sources know.
+    pub(crate) istio: &'static str,
+    /// Of the others.
+    pub(crate) own: &'static str,
+}
+
 /// Counters of all streams.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -60,7 +69,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// Registers the counters, and gauges that are read from `sinks` at each scrape.
-    pub(super) fn new(registry: &mut Registry, sinks: Sinks) -> Self {
+    pub(super) fn new(registry: &mut Registry, prefixes: Prefixes, sinks: Sinks) -> Self {
         let metrics = Self {
             acks: Family::default(),
             nacks: Family::default(),
@@ -74,15 +83,13 @@ impl Metrics {
             cut: Counter::default(),
             push_latency: Histogram::new(SECONDS),
         };
-        metrics.register_as_istio(registry);
-        metrics.register_as_ours(registry.sub_registry_with_prefix("copilot_mcp"));
-        registry.register_collector(Box::new(Streams(sinks)));
+        metrics.register_as_istio(registry.sub_registry_with_prefix(prefixes.istio));
+        metrics.register_as_ours(registry.sub_registry_with_prefix(prefixes.own));
+        registry.register_collector(Box::new(Streams { sinks, prefixes }));
         metrics
     }
 
-    /// Names that dashboards for Istio's own sources know.
     fn register_as_istio(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("istio_mcp");
         registry.register("request_acks", "Responses acknowledged", self.acks.clone());
         registry.register("request_nacks", "Responses rejected", self.nacks.clone());
         registry.register(

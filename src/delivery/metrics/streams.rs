@@ -9,7 +9,8 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::mcp::sinks::{Sinks, StreamTotals};
+use super::Prefixes;
+use crate::delivery::sinks::{Sinks, StreamTotals};
 
 /// A series for each open stream; there are no more than the limits allow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -20,14 +21,18 @@ struct StreamLabels {
 
 /// The open streams.
 #[derive(Debug)]
-pub(super) struct Streams(pub(super) Sinks);
+pub(super) struct Streams {
+    pub(super) sinks: Sinks,
+    pub(super) prefixes: Prefixes,
+}
 
 impl Collector for Streams {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let streams = self.0.totals();
+        let Prefixes { istio, own } = self.prefixes;
+        let streams = self.sinks.totals();
         let open = ConstGauge::new(i64::try_from(streams.len()).unwrap_or(i64::MAX));
         open.encode(encoder.encode_descriptor(
-            "istio_mcp_clients_total",
+            &format!("{istio}_clients_total"),
             "Streams that are open",
             None,
             open.metric_type(),
@@ -35,14 +40,15 @@ impl Collector for Streams {
         let oldest = streams.iter().filter_map(|stream| stream.oldest_pending);
         let oldest = age(oldest.min());
         oldest.encode(encoder.encode_descriptor(
-            "copilot_mcp_oldest_unacked",
+            &format!("{own}_oldest_unacked"),
             "Age of the oldest response that waits for its answer",
             Some(&Unit::Seconds),
             oldest.metric_type(),
         )?)?;
-        encode_counters(&streams, &mut encoder)?;
+        encode_counters(&streams, own, &mut encoder)?;
+        let name = format!("{own}_stream_oldest_unacked");
         let family = (
-            "copilot_mcp_stream_oldest_unacked",
+            &*name,
             "Age of the oldest response of the stream that waits for its answer",
             Some(&Unit::Seconds),
             MetricType::Gauge,
@@ -55,28 +61,26 @@ impl Collector for Streams {
 
 fn encode_counters(
     streams: &[StreamTotals],
+    own: &str,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), Error> {
     type Value = fn(&StreamTotals) -> u64;
     let counters: [(_, _, Value); 3] = [
+        ("sent", "Responses sent on the stream", |stream| stream.sent),
         (
-            "copilot_mcp_stream_sent",
-            "Responses sent on the stream",
-            |stream| stream.sent,
-        ),
-        (
-            "copilot_mcp_stream_acked",
+            "acked",
             "Responses that the stream's sink acknowledged",
             |stream| stream.acks,
         ),
         (
-            "copilot_mcp_stream_nacked",
+            "nacked",
             "Responses that the stream's sink rejected",
             |stream| stream.nacks,
         ),
     ];
-    for (name, help, value) in counters {
-        let family = (name, help, None, MetricType::Counter);
+    for (what, help, value) in counters {
+        let name = format!("{own}_stream_{what}");
+        let family = (&*name, help, None, MetricType::Counter);
         encode_each(streams, encoder, family, |stream| {
             ConstCounter::new(value(stream))
         })?;

@@ -9,12 +9,11 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
-use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use super::{connection::Response, metrics::Metrics, subscription::Content};
-use crate::{proto::istio::mcp::v1alpha1::Resources, snapshot::Collection};
+use super::{Protocol, connection::Response, metrics::Metrics, subscription::Content};
+use crate::snapshot::{Collection, Form};
 
 /// gRPC's prefix of a message: a byte for the compression, four for the length.
 const PREFIX: usize = 5;
@@ -22,7 +21,7 @@ const PREFIX: usize = 5;
 /// A response as the pieces to send: the header and then the resources, which are in the collection's encoding
 /// already. Protobuf allows any order of fields, so a response is the concatenation of the two.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     len: u32,
     head: Option<Bytes>,
     rest: Rest,
@@ -30,30 +29,28 @@ pub(super) struct Frames {
 
 #[derive(Debug)]
 enum Rest {
-    Full(Arc<Collection>, usize),
+    Full(Arc<Collection>, Form, usize),
     Delta(std::vec::IntoIter<Bytes>),
 }
 
 impl Frames {
     /// The frame of a response; `None` if it is longer than the 4 GiB that a gRPC message can have.
-    pub(super) fn new(response: Response) -> Option<Self> {
-        let (resources_len, rest, removed_resources) = match response.content {
+    pub(crate) fn of<P: Protocol>(mut response: Response) -> Option<Self> {
+        let removed = response.content.take_removed();
+        let header = P::header(&response, removed);
+        Self::new(&header, P::FORM, response.content)
+    }
+
+    fn new(header: &impl prost::Message, form: Form, content: Content) -> Option<Self> {
+        let (resources_len, rest) = match content {
             Content::Full(collection) => {
-                let len = collection.encoded_len();
-                (len, Rest::Full(collection, 0), Vec::new())
+                let len = collection.chunks(form).map(Bytes::len).sum::<usize>();
+                (len, Rest::Full(collection, form, 0))
             }
-            Content::Delta { changed, removed } => {
+            Content::Delta { changed, .. } => {
                 let len = changed.iter().map(Bytes::len).sum();
-                (len, Rest::Delta(changed.into_iter()), removed)
+                (len, Rest::Delta(changed.into_iter()))
             }
-        };
-        let header = Resources {
-            system_version_info: response.version.to_string(),
-            collection: response.collection.as_ref().to_owned(),
-            nonce: response.nonce.to_string(),
-            incremental: response.incremental,
-            removed_resources,
-            resources: Vec::new(),
         };
         let header_len = header.encoded_len();
         let len = u32::try_from(header_len + resources_len).ok()?;
@@ -81,8 +78,8 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<Bytes> {
         self.head.take().or_else(|| match &mut self.rest {
-            Rest::Full(collection, index) => {
-                let chunk = collection.chunk(*index)?;
+            Rest::Full(collection, form, index) => {
+                let chunk = collection.chunk(*form, *index)?;
                 *index += 1;
                 Some(chunk.clone())
             }
@@ -93,7 +90,7 @@ impl Iterator for Frames {
 
 /// The body of a stream. It holds one response and takes the next when that is sent, so a slow peer costs no memory.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     current: Option<Frames>,
     responses: mpsc::Receiver<Frames>,
     /// How the stream ends; heeded between two messages.
@@ -174,7 +171,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        mcp::sinks::Sinks, proto::istio::networking::v1alpha3::VirtualService, snapshot::Encoded,
+        delivery::{Prefixes, sinks::Sinks},
+        proto::istio::{mcp::v1alpha1::Resources, networking::v1alpha3::VirtualService},
+        snapshot::Encoded,
+    };
+
+    const PREFIXES: Prefixes = Prefixes {
+        istio: "istio",
+        own: "own",
     };
 
     fn collection() -> Arc<Collection> {
@@ -186,15 +190,16 @@ mod tests {
         Arc::new(Collection::default().edited(edits.collect()))
     }
 
-    fn response(content: Content, incremental: bool) -> Response {
-        Response {
-            collection: "some/collection".into(),
-            version: collection().version(),
-            nonce: 7,
-            incremental,
-            content,
-            unknown: false,
+    fn header() -> Resources {
+        Resources {
+            collection: "some/collection".to_owned(),
+            nonce: "7".to_owned(),
+            ..Resources::default()
         }
+    }
+
+    fn frames(content: Content) -> Frames {
+        Frames::new(&header(), Form::Mcp, content).unwrap()
     }
 
     fn decoded(frames: &[Bytes]) -> Resources {
@@ -209,47 +214,45 @@ mod tests {
     #[test]
     fn a_full_response_is_a_header_and_the_collections_own_bytes() {
         let collection = collection();
-        let frames: Vec<_> = Frames::new(response(Content::Full(collection.clone()), false))
-            .unwrap()
-            .collect();
-        let sent = frames[1..].iter().map(|frame| frame.as_ptr());
-        assert!(sent.eq(collection.chunks().map(|chunk| chunk.as_ptr())));
+        for form in [Form::Mcp, Form::Ads, Form::DeltaAds] {
+            let content = || Content::Full(collection.clone());
+            let streams = [0; 2].map(|_| Frames::new(&header(), form, content()).unwrap());
+            for frames in streams {
+                let frames: Vec<_> = frames.collect();
+                let sent = frames[1..].iter().map(|frame| frame.as_ptr());
+                let own = collection.chunks(form).map(|chunk| chunk.as_ptr());
+                assert!(sent.eq(own), "{form:?}");
+            }
+        }
+        let frames: Vec<_> = frames(Content::Full(collection)).collect();
         let decoded = decoded(&frames);
         assert_eq!(decoded.collection, "some/collection");
-        assert_eq!(
-            decoded.system_version_info,
-            collection.version().to_string()
-        );
         assert_eq!(decoded.nonce, "7");
         assert_eq!(decoded.resources.len(), 1000);
-        assert!(!decoded.incremental);
     }
 
     #[test]
     fn a_delta_is_slices_of_the_collections_own_bytes() {
         let collection = collection();
-        let changed = collection.get("0500").unwrap().bytes;
+        let changed = collection.get("0500").unwrap().frame(Form::Mcp);
         let content = Content::Delta {
             changed: vec![changed.clone()],
-            removed: vec!["gone".to_owned()],
+            removed: Vec::new(),
         };
-        let frames: Vec<_> = Frames::new(response(content, true)).unwrap().collect();
+        let frames: Vec<_> = frames(content).collect();
         assert_eq!(frames[1].as_ptr(), changed.as_ptr());
-        let decoded = decoded(&frames);
-        assert_eq!(decoded.resources.len(), 1);
-        assert_eq!(decoded.removed_resources, ["gone"]);
-        assert!(decoded.incremental);
+        assert_eq!(decoded(&frames).resources.len(), 1);
     }
 
     #[tokio::test]
     async fn the_end_waits_for_the_message_that_is_being_sent() {
         use http_body_util::BodyExt as _;
 
-        let metrics = Metrics::new(&mut Registry::default(), Sinks::default());
+        let metrics = Metrics::new(&mut Registry::default(), PREFIXES, Sinks::default());
         let (responses, outgoing) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         let mut body = Body::new(outgoing, ended, Arc::new(metrics));
-        let frames = Frames::new(response(Content::Full(collection()), false)).unwrap();
+        let frames = frames(Content::Full(collection()));
         responses.send(frames).await.unwrap();
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         end.send(Status::unavailable("enough")).unwrap();

@@ -1,6 +1,6 @@
 //! The task of one stream: hears its sink, follows the snapshots, and sends what is due.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -11,17 +11,11 @@ use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::{
-    Limits,
-    body::Frames,
-    bucket::Bucket,
-    collections::{self, OTHER},
-    connection::Event,
-    metrics::Metrics,
-    sinks::Sink,
+    Limits, OTHER, Protocol, body::Frames, bucket::Bucket, connection::Event, metrics::Metrics,
+    sinks::Sink, subscription::Content,
 };
 use crate::{
     grpc::{Caller, GRACE},
-    proto::istio::mcp::v1alpha1::RequestResources,
     snapshot,
 };
 
@@ -29,7 +23,8 @@ use crate::{
 const SHUTDOWN: &str = "copilot is shutting down";
 
 /// One stream.
-pub(super) struct Stream {
+pub(super) struct Stream<P> {
+    pub(super) protocol: PhantomData<P>,
     pub(super) sink: Sink,
     pub(super) caller: Caller,
     pub(super) limits: Arc<Limits>,
@@ -39,11 +34,11 @@ pub(super) struct Stream {
     pub(super) shutdown: CancellationToken,
 }
 
-impl Stream {
+impl<P: Protocol> Stream<P> {
     /// Serves the stream, then tells the sink how it ended.
     pub(super) async fn run(
         self,
-        requests: Streaming<RequestResources>,
+        requests: Streaming<P::Request>,
         snapshots: snapshot::Receiver,
         end: oneshot::Sender<Status>,
     ) {
@@ -74,7 +69,7 @@ impl Stream {
 
     async fn serve(
         &self,
-        mut requests: Streaming<RequestResources>,
+        mut requests: Streaming<P::Request>,
         mut snapshots: snapshot::Receiver,
     ) -> Status {
         let mut bucket = Bucket::new(
@@ -98,7 +93,7 @@ impl Stream {
                     }
                     Err(_) => Err(Status::unavailable(SHUTDOWN)),
                 },
-                Ok(permit) = self.responses.reserve(), if is_due => self.send(permit),
+                Ok(permit) = self.responses.reserve(), if is_due => self.send(permit).await,
             };
             if let Err(status) = turn {
                 return status;
@@ -126,7 +121,7 @@ impl Stream {
         (connection.is_due(), deadline)
     }
 
-    fn on_request(&self, request: Result<Option<RequestResources>, Status>) -> Result<(), Status> {
+    fn on_request(&self, request: Result<Option<P::Request>, Status>) -> Result<(), Status> {
         let request = match request {
             Ok(Some(request)) => request,
             // The sink has said all that it wanted to.
@@ -136,11 +131,11 @@ impl Stream {
                 return Err(status);
             }
         };
-        let collection = request.collection.clone();
+        let collection = P::asked(&request).to_owned();
         let now = std::time::Instant::now();
-        let event = self.sink.connection().on_request(request, now);
+        let event = P::hear(&mut self.sink.connection(), request, now);
         let event = event.map_err(|refusal| {
-            let status = Status::resource_exhausted(refusal.to_string());
+            let status = Status::from(refusal);
             self.metrics.refused(&status);
             status
         })?;
@@ -150,7 +145,7 @@ impl Stream {
 
     fn record(&self, collection: &str, event: Event, now: std::time::Instant) {
         let id = self.sink.id();
-        let label = collections::label(collection);
+        let label = P::label(collection);
         match event {
             Event::Subscribed | Event::Renewed => debug!(id, collection, "subscribed"),
             Event::Acked(pending) => {
@@ -181,12 +176,12 @@ impl Stream {
         }
     }
 
-    fn send(&self, permit: mpsc::Permit<'_, Frames>) -> Result<(), Status> {
+    async fn send(&self, permit: mpsc::Permit<'_, Frames>) -> Result<(), Status> {
         let next = self.sink.connection().next(std::time::Instant::now());
         // What looked due may have turned out to be held already.
         let Some(response) = next else { return Ok(()) };
         let id = self.sink.id();
-        let label = collections::label(&response.collection);
+        let label = P::label(&response.collection);
         let incremental = response.incremental;
         debug!(
             id,
@@ -205,7 +200,8 @@ impl Stream {
                 );
             }
         }
-        let frames = Frames::new(response).ok_or_else(|| {
+        write::<P>(&response.content).await;
+        let frames = Frames::of::<P>(response).ok_or_else(|| {
             Status::out_of_range("the collection is larger than a message can be")
         })?;
         self.metrics.sent(label, incremental, frames.len());
@@ -214,11 +210,18 @@ impl Stream {
     }
 }
 
+/// Writes every resource that nobody has been sent in this form yet: for a large collection that takes a while, in which
+/// others are to go on.
+async fn write<P: Protocol>(content: &Content) {
+    if let Content::Full(collection) = content {
+        for _written in collection.chunks(P::FORM) {
+            tokio::task::consume_budget().await;
+        }
+    }
+}
+
 /// The next request, once the stream may be heard again. Cancelling it loses nothing.
-async fn next(
-    requests: &mut Streaming<RequestResources>,
-    bucket: &mut Bucket,
-) -> Result<Option<RequestResources>, Status> {
+async fn next<R>(requests: &mut Streaming<R>, bucket: &mut Bucket) -> Result<Option<R>, Status> {
     tokio::time::sleep_until(bucket.ready_at().into()).await;
     let request = requests.message().await;
     bucket.take(std::time::Instant::now());

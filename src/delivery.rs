@@ -1,0 +1,80 @@
+//! Delivers the published collections over streams: what the protocols for it have in common, once.
+//!
+//! A `Protocol` says how its requests are understood and its responses begin. All else is here: `subscription` and
+//! `connection` are the state of a stream and nothing else, `stream` is the task that drives it between the gRPC
+//! `service` and the `body` that sends the published bytes as they are.
+
+mod body;
+mod bucket;
+mod connection;
+mod limits;
+mod metrics;
+mod server;
+mod service;
+mod sinks;
+mod stream;
+mod subscription;
+
+use std::{sync::Arc, time::Instant};
+
+pub(crate) use self::{
+    body::Body,
+    connection::{Connection, Event, Refusal, Response, shortened},
+    metrics::Prefixes,
+    server::Server,
+    service::{Call, Methods, Service},
+    subscription::{Held, Interest},
+};
+#[cfg(test)]
+pub(crate) use self::{
+    body::Frames,
+    connection::{MAX_COLLECTIONS, MAX_LISTED},
+};
+pub use self::{
+    limits::Limits,
+    sinks::{CollectionStatus, NackStatus, PendingStatus, SinkStatus, Sinks},
+};
+use crate::snapshot::{Collection, Form, Snapshot};
+
+/// Stands for every name that is not known in advance: sinks choose names, and a metric label must not grow with them.
+pub(crate) const OTHER: &str = "other";
+
+/// What a stream asks for by a name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Found<'a> {
+    /// A collection of ours.
+    Published(&'a Arc<Collection>),
+    /// Something that nobody publishes: it is answered, empty.
+    Nothing,
+    /// Something that is not answered, at least not yet.
+    Silence,
+}
+
+/// What one protocol does in its own way.
+pub(crate) trait Protocol: std::fmt::Debug + Send + Sync + 'static {
+    /// What its sinks send.
+    type Request: prost::Message + Default + 'static;
+    /// A response without resources.
+    type Header: prost::Message;
+    /// How it writes resources.
+    const FORM: Form;
+
+    /// What a name stands for in a snapshot.
+    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a>;
+
+    /// The metric label of a name, from a closed set.
+    fn label(name: &str) -> &'static str;
+
+    /// The name of what a request is about.
+    fn asked(request: &Self::Request) -> &str;
+
+    /// Takes a request in.
+    fn hear(
+        connection: &mut Connection,
+        request: Self::Request,
+        now: Instant,
+    ) -> Result<Event, Refusal>;
+
+    /// What a response says beside its resources, with the names of those that are gone.
+    fn header(response: &Response, removed: Vec<String>) -> Self::Header;
+}

@@ -1,0 +1,310 @@
+//! The state of one stream, without transport or clock: requests and snapshots in, responses out.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Bound::{Excluded, Included, Unbounded},
+    sync::Arc,
+    time::Instant,
+};
+
+use tonic::Status;
+
+use super::{
+    Found, Protocol,
+    subscription::{Content, Held, Interest, Pending, Subscription, listed_bytes},
+};
+use crate::snapshot::{Collection, CollectionVersion, Form, Snapshot};
+
+/// Most collections of a stream; no Pilot asks for more than 20.
+pub(crate) const MAX_COLLECTIONS: usize = 64;
+/// Longest name of a collection.
+const MAX_NAME: usize = 256;
+/// Longest of a sink's own texts that is kept to be shown: its id, the message of a NACK.
+const MAX_TEXT: usize = 1024;
+/// Bytes of names and versions that sinks list as held, kept for a stream: some 400,000 resources.
+pub(crate) const MAX_LISTED: usize = 64 << 20;
+/// Bytes of the names that a stream subscribes to one by one, some 30,000, since each counts twice until it was
+/// answered: who wants more wants everything.
+const MAX_NAMED: usize = 8 << 20;
+
+/// One stream.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    form: Form,
+    find: for<'a> fn(&'a Snapshot, &str) -> Found<'a>,
+    node: String,
+    /// Shared by all collections of the stream; the first response has 1.
+    nonce: u64,
+    snapshot: Option<Arc<Snapshot>>,
+    subscriptions: BTreeMap<Arc<str>, Subscription>,
+    /// The collection that was sent last: its successors have their turn before it.
+    last_sent: Arc<str>,
+    /// What is answered for collections that nobody publishes. A Pilot is ready only when all that it asked for were
+    /// answered, and an error for one of them would end the stream for all.
+    empty: Arc<Collection>,
+}
+
+/// What a request was.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A subscription to a collection, new to this stream or to other resources than before.
+    Subscribed,
+    /// Another full state, asked for by a sink that had one.
+    Renewed,
+    /// The sink applied a response.
+    Acked(Pending),
+    /// The sink rejected a response.
+    Nacked {
+        /// The response.
+        pending: Pending,
+        /// The gRPC code of the reason.
+        code: i32,
+        /// The reason, cut to a length that can be shown.
+        message: String,
+    },
+    /// An answer to a response that is not pending; it changes nothing.
+    Stale,
+    /// Nothing to heed.
+    Ignored,
+}
+
+/// Why a stream is refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It asks for too many collections.
+    #[error("a stream may ask for at most {MAX_COLLECTIONS} collections")]
+    Collections,
+    /// It asks for a collection with too long a name.
+    #[error("a collection's name may have at most {MAX_NAME} bytes")]
+    Name,
+    /// It names too many resources.
+    #[error("a stream names too many resources: it may subscribe to all of them by \"*\"")]
+    Resources,
+    /// It asks for what no peer of ours would.
+    #[error("{0:?} is no type of a configuration source: group/version/Kind is expected")]
+    Type(String),
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::Collections | Refusal::Name | Refusal::Resources => {
+                Self::resource_exhausted(message)
+            }
+            Refusal::Type(_) => Self::invalid_argument(message),
+        }
+    }
+}
+
+/// One response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) collection: Arc<str>,
+    pub(crate) version: CollectionVersion,
+    pub(crate) nonce: u64,
+    pub(crate) incremental: bool,
+    pub(crate) content: Content,
+    /// Nobody publishes its collection, and the sink has not been told so before.
+    pub(crate) unknown: bool,
+}
+
+impl Connection {
+    /// A stream of that protocol that asks for nothing yet.
+    pub(crate) fn new<P: Protocol>() -> Self {
+        Self {
+            form: P::FORM,
+            find: P::find,
+            node: String::new(),
+            nonce: 0,
+            snapshot: None,
+            subscriptions: BTreeMap::new(),
+            last_sent: Arc::default(),
+            empty: Arc::default(),
+        }
+    }
+
+    /// Takes the name that the sink gives itself.
+    pub(crate) fn introduce(&mut self, node: String) {
+        self.node = shortened(node);
+    }
+
+    /// Whether the stream asks for that collection.
+    pub(crate) fn is_subscribed(&self, name: &str) -> bool {
+        self.subscriptions.contains_key(name)
+    }
+
+    /// Whether what a sink says that it holds can be kept.
+    pub(crate) fn has_room_for(&self, listed: &BTreeMap<String, String>) -> bool {
+        let subscriptions = self.subscriptions.values();
+        let kept: usize = subscriptions.map(Subscription::listed_bytes).sum();
+        kept + listed_bytes(listed) <= MAX_LISTED
+    }
+
+    /// Subscribes to a collection, for the first time on this stream.
+    pub(crate) fn subscribe(
+        &mut self,
+        name: &str,
+        incremental: bool,
+        interest: Interest,
+        held: Held,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if name.len() > MAX_NAME {
+            return Err(Refusal::Name);
+        }
+        let full = self.subscriptions.len() >= MAX_COLLECTIONS;
+        match self.subscriptions.entry(name.into()) {
+            Entry::Vacant(_) if full => return Err(Refusal::Collections),
+            Entry::Vacant(entry) => {
+                entry.insert(Subscription::new(
+                    self.form,
+                    incremental,
+                    interest,
+                    held,
+                    now,
+                ));
+            }
+            Entry::Occupied(_) => {}
+        }
+        self.check_names()
+    }
+
+    /// Subscribes again: responses may be on their way, so nobody knows what this sink will hold when it reads the
+    /// next. False if the stream does not ask for that collection yet.
+    pub(crate) fn renew(&mut self, name: &str, incremental: bool, now: Instant) -> bool {
+        let subscription = self.subscriptions.get_mut(name);
+        if let Some(subscription) = subscription {
+            subscription.renew(incremental, now);
+            return true;
+        }
+        false
+    }
+
+    /// Changes which resources of a collection the sink wants.
+    pub(crate) fn change(
+        &mut self,
+        name: &str,
+        wanted: Vec<String>,
+        given_up: Vec<String>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if let Some(subscription) = self.subscriptions.get_mut(name) {
+            subscription.change(wanted, given_up, now);
+        }
+        self.check_names()
+    }
+
+    fn check_names(&self) -> Result<(), Refusal> {
+        let subscriptions = self.subscriptions.values();
+        let named: usize = subscriptions.map(Subscription::named_bytes).sum();
+        if named > MAX_NAMED {
+            return Err(Refusal::Resources);
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to a response: an ACK without `error`, a NACK with its code and message.
+    pub(crate) fn answer(
+        &mut self,
+        name: &str,
+        nonce: &str,
+        error: Option<(i32, String)>,
+        incremental: bool,
+    ) -> Event {
+        let Some(subscription) = self.subscriptions.get_mut(name) else {
+            return Event::Stale;
+        };
+        let Some(pending) = subscription.answer(nonce, error.clone()) else {
+            return Event::Stale;
+        };
+        subscription.incremental = incremental;
+        match error {
+            None => Event::Acked(pending),
+            Some((code, message)) => Event::Nacked {
+                pending,
+                code,
+                message,
+            },
+        }
+    }
+
+    /// Takes a newly published state.
+    pub(crate) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot = Some(snapshot);
+    }
+
+    /// Whether a response may be due.
+    pub(crate) fn is_due(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| {
+            self.subscriptions.iter().any(|(name, subscription)| {
+                current((self.find)(snapshot, name), &self.empty)
+                    .is_some_and(|current| subscription.is_due(current))
+            })
+        })
+    }
+
+    /// The next response, always of the newest state. Collections take turns, so that one that changes all the time
+    /// keeps none of the others waiting.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Response> {
+        let snapshot = self.snapshot.as_ref()?;
+        let last = self.last_sent.clone();
+        let (before, after) = ((Unbounded, Included(&*last)), (Excluded(&*last), Unbounded));
+        for range in [after, before] {
+            for (name, subscription) in self.subscriptions.range_mut::<str, _>(range) {
+                let found = (self.find)(snapshot, name);
+                let Some(current) = current(found, &self.empty) else {
+                    continue;
+                };
+                let next = subscription.next(current, snapshot.published, &mut self.nonce, now);
+                if let Some(update) = next {
+                    self.last_sent = name.clone();
+                    return Some(Response {
+                        collection: name.clone(),
+                        version: update.version,
+                        nonce: self.nonce,
+                        incremental: update.incremental,
+                        content: update.content,
+                        unknown: matches!(found, Found::Nothing) && subscription.tally.sent == 1,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// When the oldest response was sent that waits for an answer.
+    pub(super) fn oldest_pending(&self) -> Option<Instant> {
+        self.subscriptions
+            .values()
+            .filter_map(|subscription| Some(subscription.pending()?.sent))
+            .min()
+    }
+
+    /// What the sink calls itself.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Every subscription by its collection.
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = (&str, &Subscription)> {
+        self.subscriptions
+            .iter()
+            .map(|(name, subscription)| (&**name, subscription))
+    }
+}
+
+/// The state that a collection's sink is to hold; `None` where there is no answer.
+fn current<'a>(found: Found<'a>, empty: &'a Arc<Collection>) -> Option<&'a Arc<Collection>> {
+    match found {
+        Found::Published(collection) => Some(collection),
+        Found::Nothing => Some(empty),
+        Found::Silence => None,
+    }
+}
+
+/// A sink's own text, at a length that can be shown.
+pub(crate) fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
+}

@@ -1,0 +1,96 @@
+//! Which resources of a collection a sink wants.
+
+use std::collections::BTreeSet;
+
+/// The name that stands for every resource.
+const WILDCARD: &str = "*";
+/// What a name costs beside its own bytes: its place in a set, and its allocation.
+const OVERHEAD: usize = 64;
+
+/// All resources, or some by name, or both: by name a sink also learns that there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Interest {
+    everything: bool,
+    names: BTreeSet<String>,
+}
+
+impl Interest {
+    /// In every resource.
+    pub(crate) fn everything() -> Self {
+        Self {
+            everything: true,
+            names: BTreeSet::new(),
+        }
+    }
+
+    /// In what the first request names. One that names nothing wants everything.
+    pub(crate) fn of(names: Vec<String>) -> Self {
+        if names.is_empty() {
+            return Self::everything();
+        }
+        let mut interest = Self::default();
+        for name in names {
+            interest.add(name);
+        }
+        interest
+    }
+
+    /// Adds a name, or the wildcard.
+    pub(super) fn add(&mut self, name: String) {
+        if name == WILDCARD {
+            self.everything = true;
+        } else {
+            self.names.insert(name);
+        }
+    }
+
+    /// Takes a name away, or the wildcard.
+    pub(super) fn remove(&mut self, name: &str) {
+        if name == WILDCARD {
+            self.everything = false;
+        } else {
+            self.names.remove(name);
+        }
+    }
+
+    /// Takes in what there is in another one and `wanted` covers.
+    pub(super) fn extend(&mut self, other: Self, wanted: &Self) {
+        self.everything |= other.everything && wanted.everything;
+        let names = other.names.into_iter();
+        self.names.extend(names.filter(|name| wanted.covers(name)));
+    }
+
+    /// In those of its names only that are not known.
+    pub(super) fn names_without(&self, is_known: impl Fn(&str) -> bool) -> Self {
+        let names = self.names.iter().filter(|name| !is_known(name));
+        Self {
+            everything: false,
+            names: names.cloned().collect(),
+        }
+    }
+
+    /// Whether a resource of that name is in it.
+    pub(super) fn covers(&self, name: &str) -> bool {
+        self.everything || self.names.contains(name)
+    }
+
+    /// Whether no resource is in it, nor any name.
+    pub(super) fn is_nothing(&self) -> bool {
+        !self.everything && self.names.is_empty()
+    }
+
+    /// Whether every resource is.
+    pub(super) fn is_everything(&self) -> bool {
+        self.everything
+    }
+
+    /// What is in it by name.
+    pub(super) fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    /// What it costs to keep the names.
+    pub(super) fn bytes(&self) -> usize {
+        self.names.iter().map(|name| name.len() + OVERHEAD).sum()
+    }
+}
