@@ -8,6 +8,7 @@ pub mod cloud_controller;
 pub mod cloud_foundry;
 pub mod foundation;
 mod https;
+pub mod istiod;
 pub mod operator;
 pub mod pki;
 pub mod policy;

@@ -1,10 +1,11 @@
 //! What is published: immutable collections of encoded resources, cheap to change and to compare.
 //!
 //! A [`Collection`] is a sorted list of leaves of neighbouring resources. A leaf holds its resources' bytes in one
-//! chunk, exactly as they appear in an MCP response, so that a full response is the list of the chunks and nobody
-//! encodes or copies anything to send it. A change rebuilds the one leaf it falls into and shares the others.
+//! chunk for each [`Form`], exactly as they appear in a response, so that a full response is the list of the chunks and
+//! nobody encodes or copies anything to send it. A change rebuilds the one leaf it falls into and shares the others.
 
 mod collection;
+mod form;
 mod resource;
 mod vips;
 
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 pub use self::{
     collection::{Collection, Diff},
+    form::Form,
     resource::{CollectionVersion, Encoded, Resource, ResourceVersion},
     vips::Vips,
 };
@@ -41,6 +43,8 @@ pub struct Snapshot {
     /// When it was published.
     pub published: Instant,
     collections: BTreeMap<&'static str, Arc<Collection>>,
+    /// Only those that differ.
+    xds: BTreeMap<&'static str, Arc<Collection>>,
     withheld: BTreeSet<&'static str>,
     vips: Vips,
 }
@@ -51,15 +55,24 @@ impl Snapshot {
         Self {
             published: Instant::now(),
             collections,
+            xds: BTreeMap::new(),
             withheld: BTreeSet::new(),
             vips: Vips::default(),
         }
+    }
+
+    /// With the collections that MCP-over-xDS serves in place of those of the same name.
+    #[must_use]
+    pub fn with_xds(mut self, differing: BTreeMap<&'static str, Arc<Collection>>) -> Self {
+        self.xds = differing;
+        self
     }
 
     /// With a collection kept back: what belongs in it is not known yet.
     #[must_use]
     pub fn withholding(mut self, name: &'static str) -> Self {
         self.collections.remove(name);
+        self.xds.remove(name);
         self.withheld.insert(name);
         self
     }
@@ -85,6 +98,12 @@ impl Snapshot {
     /// The collection of that name, if it is one of ours and not withheld.
     pub fn get(&self, name: &str) -> Option<&Arc<Collection>> {
         self.collections.get(name)
+    }
+
+    /// The collection of that name as MCP-over-xDS serves it: the same one, unless istiods have to be told something
+    /// that older Pilots do not understand.
+    pub fn xds(&self, name: &str) -> Option<&Arc<Collection>> {
+        self.xds.get(name).or_else(|| self.get(name))
     }
 
     /// Every collection that is not withheld, by name.

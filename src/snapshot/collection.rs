@@ -1,10 +1,13 @@
 //! A sorted, persistent list of encoded resources.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{CollectionVersion, Encoded, Resource, ResourceVersion};
+use super::{CollectionVersion, Encoded, Form, Resource, ResourceVersion};
 
 /// Most resources of a leaf. A change copies one leaf, some 20 KiB at the usual 300 bytes a resource; a smaller
 /// leaf makes more chunks to send, a larger one more bytes to copy.
@@ -21,42 +24,134 @@ pub struct Collection {
     leaves: Vec<Arc<Leaf>>,
 }
 
-/// Neighbouring resources, their bytes in one chunk. Never empty.
+/// Neighbouring resources, their bytes in one chunk for each form. Never empty.
 #[derive(Debug)]
-struct Leaf {
+pub(super) struct Leaf {
     entries: Box<[Entry]>,
-    chunk: Bytes,
+    /// In the form of MCP, which is how resources are encoded.
+    mcp: Chunk,
+    /// In the others: written when somebody first asks for them, and then shared like the leaf itself.
+    ads: OnceLock<Chunk>,
+    delta_ads: OnceLock<Chunk>,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     name: Arc<str>,
     version: ResourceVersion,
-    start: usize,
-    end: usize,
+}
+
+/// The bytes of a leaf's resources, one after the other.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    /// Where each of them ends.
+    ends: Box<[usize]>,
+}
+
+impl Chunk {
+    /// A chunk to which `write` appends one resource after the other.
+    fn new<T>(
+        capacity: usize,
+        resources: impl Iterator<Item = T>,
+        write: impl Fn(T, &mut BytesMut),
+    ) -> Self {
+        let mut bytes = BytesMut::with_capacity(capacity);
+        let ends = resources.map(|resource| {
+            write(resource, &mut bytes);
+            bytes.len()
+        });
+        Self {
+            ends: ends.collect(),
+            bytes: bytes.freeze(),
+        }
+    }
+
+    fn slice(&self, index: usize) -> Bytes {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes.slice(start..self.ends[index])
+    }
 }
 
 impl Leaf {
+    fn new(entries: &[(Arc<str>, Encoded)]) -> Self {
+        let len = entries.iter().map(|(_, encoded)| encoded.bytes.len()).sum();
+        let mcp = Chunk::new(len, entries.iter(), |(_, encoded), chunk| {
+            chunk.extend_from_slice(&encoded.bytes);
+        });
+        let entries = entries.iter().map(|(name, encoded)| Entry {
+            name: name.clone(),
+            version: encoded.version,
+        });
+        Self {
+            entries: entries.collect(),
+            mcp,
+            ads: OnceLock::new(),
+            delta_ads: OnceLock::new(),
+        }
+    }
+
     fn first(&self) -> &str {
         &self.entries[0].name
     }
 
+    fn chunk(&self, form: Form) -> &Chunk {
+        let chunk = match form {
+            Form::Mcp => return &self.mcp,
+            Form::Ads => &self.ads,
+            Form::DeltaAds => &self.delta_ads,
+        };
+        chunk.get_or_init(|| {
+            // The names and type URLs that are added make up for about half of it again.
+            let capacity = self.mcp.bytes.len() * 3 / 2;
+            Chunk::new(capacity, self.resources(), |resource, chunk| {
+                form.write(&resource, chunk);
+            })
+        })
+    }
+
+    /// The bytes of one of its resources, a part of the chunk.
+    pub(super) fn slice(&self, form: Form, entry: usize) -> Bytes {
+        self.chunk(form).slice(entry)
+    }
+
+    fn resources(&self) -> impl Iterator<Item = Resource<'_>> {
+        (0..self.entries.len()).map(|entry| self.resource(entry))
+    }
+
     fn resource(&self, entry: usize) -> Resource<'_> {
-        let entry = &self.entries[entry];
+        let Entry { name, version } = &self.entries[entry];
         Resource {
-            name: &entry.name,
-            version: entry.version,
-            bytes: self.bytes(entry),
+            name,
+            version: *version,
+            leaf: self,
+            entry,
         }
     }
 
-    fn bytes(&self, entry: &Entry) -> Bytes {
-        self.chunk.slice(entry.start..entry.end)
+    /// Its resources as they were added.
+    fn encoded(&self) -> impl Iterator<Item = (Arc<str>, Encoded)> {
+        self.entries.iter().enumerate().map(|(index, entry)| {
+            let encoded = Encoded {
+                version: entry.version,
+                bytes: self.slice(Form::Mcp, index),
+            };
+            (entry.name.clone(), encoded)
+        })
+    }
+
+    fn differs(&self, name: &str, edit: Option<&Encoded>) -> bool {
+        let held = self
+            .entries
+            .binary_search_by(|entry| (*entry.name).cmp(name))
+            .ok()
+            .map(|entry| self.entries[entry].version);
+        held != edit.map(|encoded| encoded.version)
     }
 }
 
 /// What a sink that holds an older state of a collection needs.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Diff<'a> {
     /// New, or with another version.
     pub changed: Vec<Resource<'a>>,
@@ -87,26 +182,24 @@ impl Collection {
         self.len == 0
     }
 
-    /// Bytes of the resources in a full response.
+    /// Bytes of the resources in a full response of MCP.
     pub fn encoded_len(&self) -> usize {
         self.encoded_len
     }
 
     /// The bytes of a full response's `resources`, shared with everyone who sends them.
-    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
-        self.leaves.iter().map(|leaf| &leaf.chunk)
+    pub fn chunks(&self, form: Form) -> impl Iterator<Item = &Bytes> {
+        self.leaves.iter().map(move |leaf| &leaf.chunk(form).bytes)
     }
 
     /// One of the [`chunks`](Self::chunks), for those who send them one after the other.
-    pub fn chunk(&self, index: usize) -> Option<&Bytes> {
-        self.leaves.get(index).map(|leaf| &leaf.chunk)
+    pub fn chunk(&self, form: Form, index: usize) -> Option<&Bytes> {
+        self.leaves.get(index).map(|leaf| &leaf.chunk(form).bytes)
     }
 
     /// The resources in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = Resource<'_>> {
-        self.leaves
-            .iter()
-            .flat_map(|leaf| (0..leaf.entries.len()).map(|entry| leaf.resource(entry)))
+        self.leaves.iter().flat_map(|leaf| leaf.resources())
     }
 
     /// The resource of that name.
@@ -160,22 +253,16 @@ impl Collection {
         mut edits: BTreeMap<Arc<str>, Option<Encoded>>,
     ) -> Vec<(Arc<str>, Encoded)> {
         let mut entries = Vec::with_capacity(leaf.entries.len() + edits.len());
-        for entry in &leaf.entries {
-            let edit = edits.remove(&entry.name);
+        for (name, held) in leaf.encoded() {
+            let edit = edits.remove(&name);
             if edit.is_some() {
-                self.version.subtract(&entry.name, entry.version);
+                self.version.subtract(&name, held.version);
                 self.len -= 1;
-                self.encoded_len -= entry.end - entry.start;
+                self.encoded_len -= held.bytes.len();
             }
             match edit {
-                None => entries.push((
-                    entry.name.clone(),
-                    Encoded {
-                        version: entry.version,
-                        bytes: leaf.bytes(entry),
-                    },
-                )),
-                Some(Some(encoded)) => entries.push(self.added(entry.name.clone(), encoded)),
+                None => entries.push((name, held)),
+                Some(Some(encoded)) => entries.push(self.added(name, encoded)),
                 Some(None) => {}
             }
         }
@@ -205,14 +292,7 @@ impl Collection {
         if entries.len() < LEAF_MIN
             && let Some(previous) = self.leaves.pop()
         {
-            let kept = previous.entries.iter().map(|entry| {
-                let encoded = Encoded {
-                    version: entry.version,
-                    bytes: previous.bytes(entry),
-                };
-                (entry.name.clone(), encoded)
-            });
-            entries.splice(0..0, kept);
+            entries.splice(0..0, previous.encoded());
         }
         let leaves = entries.len().div_ceil(LEAF_MAX);
         let size = entries.len().div_ceil(leaves);
@@ -247,39 +327,6 @@ impl Collection {
                 },
             }
         }
-    }
-}
-
-impl Leaf {
-    fn new(entries: &[(Arc<str>, Encoded)]) -> Self {
-        let len = entries.iter().map(|(_, encoded)| encoded.bytes.len()).sum();
-        let mut chunk = BytesMut::with_capacity(len);
-        let entries = entries
-            .iter()
-            .map(|(name, encoded)| {
-                let start = chunk.len();
-                chunk.extend_from_slice(&encoded.bytes);
-                Entry {
-                    name: name.clone(),
-                    version: encoded.version,
-                    start,
-                    end: chunk.len(),
-                }
-            })
-            .collect();
-        Self {
-            entries,
-            chunk: chunk.freeze(),
-        }
-    }
-
-    fn differs(&self, name: &str, edit: Option<&Encoded>) -> bool {
-        let held = self
-            .entries
-            .binary_search_by(|entry| (*entry.name).cmp(name))
-            .ok()
-            .map(|entry| self.entries[entry].version);
-        held != edit.map(|encoded| encoded.version)
     }
 }
 

@@ -149,6 +149,17 @@ impl State {
         }
     }
 
+    /// Sets the options of a route, as its owner does.
+    pub fn set_options(&mut self, route: &RouteGuid, options: Value) {
+        let now = self.now;
+        if let Some(row) = self.route_rows.get_mut(route) {
+            row.updated_at = now;
+        }
+        let data = json!({"request": {"options": options}});
+        self.change(route, |spec| spec.options = Some(options));
+        self.emit("audit.route.update", &route.to_string(), &data);
+    }
+
     /// Deletes a route, with the audit event.
     pub fn delete_route(&mut self, route: &RouteGuid) {
         self.emit("audit.route.delete-request", &route.to_string(), &json!({}));

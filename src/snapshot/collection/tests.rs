@@ -3,7 +3,13 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::proto::istio::networking::v1alpha3::DestinationRule;
+use crate::proto::{
+    envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse},
+    istio::{
+        mcp::v1alpha1::{Resource as Message, Resources},
+        networking::v1alpha3::DestinationRule,
+    },
+};
 
 fn encoded(name: &str, content: u8) -> Encoded {
     let host = content.to_string();
@@ -75,6 +81,55 @@ fn a_resource_decodes_to_what_was_encoded() {
     );
 }
 
+/// A collection's chunks as a response.
+fn response<R: prost::Message + Default>(collection: &Collection, form: Form) -> R {
+    let chunks: Vec<_> = collection.chunks(form).cloned().collect();
+    R::decode(chunks.concat().as_slice()).unwrap()
+}
+
+#[test]
+fn every_form_has_the_same_resources_but_for_their_namespace() {
+    let names = (0..200).map(|n| (n, Some(1)));
+    let collection = Collection::default().edited(edit(names));
+    let mut mcp: Resources = response(&collection, Form::Mcp);
+    for resource in &mut mcp.resources {
+        let metadata = resource.metadata.as_mut().unwrap();
+        metadata.name = format!("cloudfoundry/{}", metadata.name);
+    }
+    let ads: DiscoveryResponse = response(&collection, Form::Ads);
+    let message = |any: &prost_types::Any| any.to_msg::<Message>().unwrap();
+    let resources: Vec<_> = ads.resources.iter().map(message).collect();
+    assert_eq!(resources, mcp.resources);
+    let delta: DeltaDiscoveryResponse = response(&collection, Form::DeltaAds);
+    assert_eq!(delta.resources.len(), 200);
+    for (entry, resource) in std::iter::zip(delta.resources, mcp.resources) {
+        let metadata = resource.metadata.clone().unwrap();
+        assert_eq!(
+            (entry.name, entry.version),
+            (metadata.name, metadata.version)
+        );
+        assert_eq!(message(&entry.resource.unwrap()), resource);
+    }
+}
+
+#[test]
+fn a_form_is_written_once_for_each_leaf_that_is_new() {
+    let before = Collection::default().edited(edit((0..10_000).map(|n| (n, Some(0)))));
+    let after = before.edited(edit([(5_000, Some(1))]));
+    for form in [Form::Ads, Form::DeltaAds] {
+        let own = |collection: &Collection| {
+            let chunks = collection.chunks(form);
+            chunks.map(|chunk| chunk.as_ptr()).collect::<Vec<_>>()
+        };
+        let (old, new) = (own(&before), own(&after));
+        assert_eq!(own(&before), old);
+        let written = std::iter::zip(old, new)
+            .filter(|(old, new)| old != new)
+            .count();
+        assert_eq!(written, 1);
+    }
+}
+
 proptest! {
     #[test]
     fn edits_end_in_the_state_they_describe(
@@ -94,12 +149,12 @@ proptest! {
             collection = before.edited(edits);
             prop_assert_eq!(contents(&collection), model.clone());
             prop_assert_eq!(collection.len(), model.len());
-            prop_assert_eq!(collection.chunks().map(Bytes::len).sum::<usize>(), collection.encoded_len());
+            prop_assert_eq!(collection.chunks(Form::Mcp).map(Bytes::len).sum::<usize>(), collection.encoded_len());
             prop_assert!(collection.leaves.iter().all(|leaf| (1..=LEAF_MAX).contains(&leaf.entries.len())));
 
             // The same state from nothing has the same version.
             let rebuilt = Collection::default().edited(
-                collection.iter().map(|r| (r.name.into(), Some(Encoded { version: r.version, bytes: r.bytes }))).collect(),
+                collection.iter().map(|r| (r.name.into(), Some(Encoded { version: r.version, bytes: r.frame(Form::Mcp) }))).collect(),
             );
             prop_assert_eq!(rebuilt.version(), collection.version());
 

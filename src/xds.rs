@@ -1,0 +1,39 @@
+//! MCP-over-xDS: serves istiod, by Envoy's aggregated discovery service, what [`mcp`] serves Pilot.
+//!
+//! `types` says which of our collections a type URL means; `state_of_the_world` and `delta` are how the requests of the
+//! service's two methods are understood. What they share with other protocols is in [`delivery`].
+//!
+//! [`mcp`]: crate::mcp
+//! [`delivery`]: crate::delivery
+
+mod delta;
+mod server;
+mod service;
+mod state_of_the_world;
+mod types;
+
+pub use self::server::Server;
+pub use crate::delivery::{Limits, Sinks};
+use crate::grpc::Security;
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who may connect. istiod has no client certificate to show.
+    pub security: Security,
+    /// What a peer may use.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Usual limits.
+    pub fn new(security: Security) -> Self {
+        let limits = Limits {
+            // The names and versions of 150,000 resources, for a sink that takes deltas. istiod's requests are short,
+            // and whoever can reach the listener can send one.
+            max_request_bytes: 16 << 20,
+            ..Limits::default()
+        };
+        Self { security, limits }
+    }
+}

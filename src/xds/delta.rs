@@ -1,0 +1,95 @@
+//! `DeltaAggregatedResources`: every response is what has changed of its type since the last one that was accepted.
+
+use std::time::Instant;
+
+use super::types;
+use crate::{
+    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
+    snapshot::{Form, Snapshot},
+};
+
+/// The protocol of deltas.
+#[derive(Debug)]
+pub(super) struct Delta;
+
+impl Protocol for Delta {
+    type Request = DeltaDiscoveryRequest;
+    type Header = DeltaDiscoveryResponse;
+    const FORM: Form = Form::DeltaAds;
+
+    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
+        types::find(snapshot, name)
+    }
+
+    fn label(name: &str) -> &'static str {
+        types::label(name)
+    }
+
+    fn asked(request: &DeltaDiscoveryRequest) -> &str {
+        &request.type_url
+    }
+
+    fn hear(
+        connection: &mut Connection,
+        mut request: DeltaDiscoveryRequest,
+        now: Instant,
+    ) -> Result<Event, Refusal> {
+        types::check(&request.type_url)?;
+        if let Some(node) = request.node.take() {
+            connection.introduce(node.id);
+        }
+        if !connection.is_subscribed(&request.type_url) {
+            return first(connection, request, now);
+        }
+        let name = &request.type_url;
+        let changes = !request.resource_names_subscribe.is_empty()
+            || !request.resource_names_unsubscribe.is_empty();
+        let event = if request.response_nonce.is_empty() {
+            Event::Ignored
+        } else {
+            let error = request
+                .error_detail
+                .map(|status| (status.code, shortened(status.message)));
+            connection.answer(name, &request.response_nonce, error, true)
+        };
+        // A request may change what is wanted beside answering, and counts even where its nonce does not.
+        if changes {
+            let wanted = request.resource_names_subscribe;
+            connection.change(name, wanted, request.resource_names_unsubscribe, now)?;
+        }
+        Ok(match event {
+            Event::Ignored | Event::Stale if changes => Event::Subscribed,
+            event => event,
+        })
+    }
+
+    fn header(response: &Response, removed_resources: Vec<String>) -> DeltaDiscoveryResponse {
+        DeltaDiscoveryResponse {
+            system_version_info: response.version.to_string(),
+            type_url: response.collection.as_ref().to_owned(),
+            nonce: response.nonce.to_string(),
+            removed_resources,
+            resources: Vec::new(),
+        }
+    }
+}
+
+/// The first request of a type on a stream is a new one whatever nonce it has; only this one lists what its sink holds.
+fn first(
+    connection: &mut Connection,
+    request: DeltaDiscoveryRequest,
+    now: Instant,
+) -> Result<Event, Refusal> {
+    let listed = request.initial_resource_versions;
+    if !connection.has_room_for(&listed) {
+        return Err(Refusal::Resources);
+    }
+    let interest = Interest::of(request.resource_names_subscribe);
+    let held = Held::Listed(listed);
+    connection.subscribe(&request.type_url, true, interest, held, now)?;
+    Ok(Event::Subscribed)
+}
+
+#[cfg(test)]
+mod tests;

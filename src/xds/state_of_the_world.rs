@@ -1,0 +1,67 @@
+//! `StreamAggregatedResources`: every response is the full state of its type, as istiod wants it.
+
+use std::time::Instant;
+
+use super::types;
+use crate::{
+    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
+    snapshot::{Form, Snapshot},
+};
+
+/// The protocol of full states.
+#[derive(Debug)]
+pub(super) struct StateOfTheWorld;
+
+impl Protocol for StateOfTheWorld {
+    type Request = DiscoveryRequest;
+    type Header = DiscoveryResponse;
+    const FORM: Form = Form::Ads;
+
+    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
+        types::find(snapshot, name)
+    }
+
+    fn label(name: &str) -> &'static str {
+        types::label(name)
+    }
+
+    fn asked(request: &DiscoveryRequest) -> &str {
+        &request.type_url
+    }
+
+    // `resource_names` are not looked at: istiod sends none, and a configuration source has everything for everyone.
+    fn hear(
+        connection: &mut Connection,
+        request: DiscoveryRequest,
+        now: Instant,
+    ) -> Result<Event, Refusal> {
+        types::check(&request.type_url)?;
+        if let Some(node) = request.node {
+            connection.introduce(node.id);
+        }
+        let name = &request.type_url;
+        // The first request of a type on a stream is a new one whatever nonce it has: istiod sends a text of its own.
+        if !connection.is_subscribed(name) {
+            connection.subscribe(name, false, Interest::everything(), Held::Unknown, now)?;
+            return Ok(Event::Subscribed);
+        }
+        if request.response_nonce.is_empty() {
+            connection.renew(name, false, now);
+            return Ok(Event::Renewed);
+        }
+        let error = request
+            .error_detail
+            .map(|status| (status.code, shortened(status.message)));
+        Ok(connection.answer(name, &request.response_nonce, error, false))
+    }
+
+    fn header(response: &Response, _: Vec<String>) -> DiscoveryResponse {
+        DiscoveryResponse {
+            version_info: response.version.to_string(),
+            type_url: response.collection.as_ref().to_owned(),
+            nonce: response.nonce.to_string(),
+            resources: Vec::new(),
+        }
+    }
+}

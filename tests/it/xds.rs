@@ -1,0 +1,10 @@
+//! Aggregated discovery over real connections, with the cases of docs/conformance.md.
+
+#![expect(clippy::unwrap_used, reason = "what a test expects to be there")]
+
+mod answers;
+mod daemon;
+mod delta;
+mod harness;
+mod hostile;
+mod together;
