@@ -6,6 +6,7 @@
 mod certificate;
 mod destination_rule;
 mod endpoint;
+mod era;
 mod gateway;
 mod service_entry;
 mod sidecar;
@@ -23,6 +24,7 @@ use crate::{
 use self::validate::{Invalid, Validate};
 pub use self::{
     certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute},
+    era::{Era, Eras},
     gateway::{Served, gateway},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
@@ -93,17 +95,22 @@ impl Kind {
     }
 
     /// Generates, validates and encodes the hostname's resource of this kind. `None`: there is nothing to serve.
-    pub fn generate(self, host: &HostView<'_>) -> Option<Result<Encoded, Invalid>> {
+    ///
+    /// With `keep_empty`, istiods are served the ServiceEntry of a hostname without endpoints too.
+    ///
+    /// # Errors
+    /// Istio would discard it.
+    pub fn generate(
+        self,
+        host: &HostView<'_>,
+        keep_empty: bool,
+    ) -> Result<Eras<Option<Encoded>>, Invalid> {
         match self {
             Self::VirtualService => {
-                virtual_service::virtual_service(host).map(|body| self.encode(host, &body))
+                self.encode(host, Eras::Same(virtual_service::virtual_service(host)))
             }
-            Self::DestinationRule => {
-                destination_rule::destination_rule(host).map(|body| self.encode(host, &body))
-            }
-            Self::ServiceEntry => {
-                service_entry::service_entry(host).map(|body| self.encode(host, &body))
-            }
+            Self::DestinationRule => self.encode(host, destination_rule::destination_rule(host)),
+            Self::ServiceEntry => self.encode(host, service_entry::service_entry(host, keep_empty)),
         }
     }
 
@@ -113,7 +120,7 @@ impl Kind {
             Self::VirtualService => {
                 virtual_service::shadowed(host).or_else(|| virtual_service::rounded_away(host))
             }
-            Self::DestinationRule => None,
+            Self::DestinationRule => destination_rule::overruled(host),
             Self::ServiceEntry => endpoint::unreachable(host),
         }
     }
@@ -121,14 +128,14 @@ impl Kind {
     fn encode<M: Validate + prost::Message + prost::Name>(
         self,
         host: &HostView<'_>,
-        body: &M,
-    ) -> Result<Encoded, Invalid> {
-        body.validate()?;
-        Ok(Encoded::new(
-            &self.name(host.name, host.is_internal()),
-            host.created_at(),
-            body,
-        ))
+        bodies: Eras<Option<M>>,
+    ) -> Result<Eras<Option<Encoded>>, Invalid> {
+        let encode = |body: M, era| {
+            body.validate(era)?;
+            let name = self.name(host.name, host.is_internal());
+            Ok(Encoded::new(&name, host.created_at(), &body))
+        };
+        bodies.try_map(|body, era| body.map(|body| encode(body, era)).transpose())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod guid;
 mod hostname;
+mod load_balancing;
 
 use std::{
     fmt,
@@ -18,6 +19,7 @@ use smallvec::SmallVec;
 pub use self::{
     guid::{AppGuid, CapiProcessGuid, DiegoProcessGuid, DomainGuid, InstanceGuid, RouteGuid},
     hostname::{Hostname, InvalidHostname},
+    load_balancing::{HeaderName, InvalidHeaderName, LoadBalancing},
 };
 
 /// A process type of an app; `web` for nearly all.
@@ -147,6 +149,8 @@ pub struct Route {
     pub vip: Option<Ipv4Addr>,
     /// When it was created, in seconds since the Unix epoch.
     pub created_at: i64,
+    /// What its owner asked for; boxed, since hardly any did.
+    pub load_balancing: Option<Box<LoadBalancing>>,
     /// Sorted, without duplicates.
     pub destinations: SmallVec<[Destination; 1]>,
 }

@@ -1,5 +1,6 @@
 //! The one task that owns the table: takes in updates, regenerates what they changed, publishes snapshots.
 
+mod collections;
 mod metrics;
 mod state;
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub left_out: Vec<(String, Invalid)>,
     /// Where internal hostnames get their virtual addresses from, if they come without.
     pub vip_range: Option<Ipv4Net>,
+    /// Whether istiods are served the ServiceEntries of hostnames without endpoints, which Pilots discard.
+    pub keep_empty_service_entries: bool,
     /// How it is known what an instance is an instance of.
     pub join: Join,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.

@@ -102,6 +102,7 @@ mod tests {
             internal: false,
             vip: None,
             created_at: 0,
+            load_balancing: None,
             destinations: apps.iter().map(destination).collect(),
         }
     }

@@ -1,5 +1,7 @@
 //! Cloud Controller's objects, read leniently: what is not needed is skipped, what is not known is tolerated.
 
+mod options;
+
 use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, de::IgnoredAny};
@@ -119,6 +121,9 @@ struct WireRoute<'a> {
     port: Option<IgnoredAny>,
     #[serde(borrow)]
     destinations: Vec<&'a RawValue>,
+    /// Since API 3.184.
+    #[serde(borrow)]
+    options: Option<&'a RawValue>,
     #[serde(borrow)]
     relationships: RouteRelationships<'a>,
 }
@@ -157,7 +162,7 @@ struct DestinationProcess<'a> {
 /// What a row of the list of routes is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Row {
-    /// A route of the mesh; its invalid destinations are left out.
+    /// A route of the mesh; its invalid destinations and options are left out.
     Mesh(Route, Vec<Dropped>),
     /// A TCP route, or one of another domain.
     Elsewhere,
@@ -206,6 +211,13 @@ pub(super) fn route<'d>(
         let reason = MALFORMED;
         return Err(Dropped { reason, ..invalid });
     }
+    let load_balancing = match wire.options.map_or(Ok(None), options::load_balancing) {
+        Ok(load_balancing) => load_balancing,
+        Err(error) => {
+            invalid.push(dropped(raw, "invalid_options", &error));
+            None
+        }
+    };
     let route = Route {
         guid: RouteGuid::from(&*wire.guid),
         host,
@@ -213,6 +225,7 @@ pub(super) fn route<'d>(
         internal: domain.internal,
         vip: None,
         created_at: wire.created_at.unix_seconds(),
+        load_balancing,
         destinations,
     };
     Ok(Row::Mesh(route, invalid))

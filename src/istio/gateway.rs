@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CREATED_AT, GATEWAY,
+    CREATED_AT, Era, GATEWAY,
     certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE},
     validate::{Invalid, Validate as _, full_name},
 };
@@ -69,7 +69,7 @@ pub fn gateway(
         servers,
         ..Gateway::default()
     };
-    gateway.validate()?;
+    gateway.validate(Era::Classic)?;
     Ok(Served {
         gateway: Encoded::new(GATEWAY, CREATED_AT, &gateway),
         left_out,

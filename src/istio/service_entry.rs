@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{endpoint, subset::Subsets};
+use super::{Eras, endpoint, subset::Subsets};
 use crate::{
     model::{AppPort, Instance, Protocol, Workload},
     proto::istio::networking::v1alpha3::{
@@ -12,9 +12,9 @@ use crate::{
     table::HostView,
 };
 
-/// The ports and endpoints of a hostname; `None` where no instance can be reached, since Pilots up to 1.4 discard a
-/// static ServiceEntry without endpoints.
-pub(super) fn service_entry(host: &HostView<'_>) -> Option<ServiceEntry> {
+/// The ports and endpoints of a hostname. `None` where no instance can be reached, since Pilots up to 1.4 discard a
+/// static ServiceEntry without endpoints; with `keep_empty` it stays for istiods, if the hostname leads anywhere.
+pub(super) fn service_entry(host: &HostView<'_>, keep_empty: bool) -> Eras<Option<ServiceEntry>> {
     let ports = Ports::of(host);
     let subsets = Subsets::of(host);
     let endpoints: Vec<_> = subsets
@@ -26,14 +26,26 @@ pub(super) fn service_entry(host: &HostView<'_>) -> Option<ServiceEntry> {
             })
         })
         .collect();
-    (!endpoints.is_empty()).then(|| ServiceEntry {
+    let is_empty = endpoints.is_empty();
+    if is_empty && (ports.0.is_empty() || !keep_empty) {
+        return Eras::Same(None);
+    }
+    let entry = ServiceEntry {
         hosts: vec![host.name.to_string()],
         addresses: host.vip().iter().map(ToString::to_string).collect(),
         ports: ports.service_ports(),
         location: Location::MeshInternal.into(),
         resolution: Resolution::Static.into(),
         endpoints,
-    })
+    };
+    if is_empty {
+        Eras::Each {
+            classic: None,
+            xds: Some(entry),
+        }
+    } else {
+        Eras::Same(Some(entry))
+    }
 }
 
 fn endpoint(

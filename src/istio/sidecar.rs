@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CREATED_AT,
+    CREATED_AT, Era,
     subset::{APP, web_name},
     validate::{Invalid, Validate as _, app_name, full_name},
 };
@@ -50,7 +50,7 @@ fn encode(app: &AppGuid, hosts: Vec<String>) -> Result<Encoded, Invalid> {
         labels: BTreeMap::from([(APP.to_owned(), web_name(app))]),
     };
     let body = egress(Some(selector), hosts);
-    body.validate()?;
+    body.validate(Era::Classic)?;
     Ok(Encoded::new(&name, CREATED_AT, &body))
 }
 
@@ -122,14 +122,14 @@ mod tests {
         assert_eq!(name, "cloudfoundry-default-sidecar");
         assert_eq!(sidecar.egress[0].hosts, ["~/*"]);
         assert!(sidecar.workload_selector.is_none());
-        sidecar.validate().unwrap();
+        sidecar.validate(Era::Classic).unwrap();
     }
 
     #[test]
     fn what_istio_refuses_in_a_sidecar_is_refused() {
         let refused = |hosts: &[&str]| {
             let hosts = hosts.iter().map(ToString::to_string).collect();
-            egress(None, hosts).validate().unwrap_err().rule
+            egress(None, hosts).validate(Era::Classic).unwrap_err().rule
         };
         assert_eq!(refused(&[]), "egress");
         assert_eq!(refused(&["internal/a.b", "internal/a.b"]), "host");
@@ -141,8 +141,14 @@ mod tests {
         ] {
             assert_eq!(refused(&[host]), "host", "{host}");
         }
-        assert_eq!(Sidecar::default().validate().unwrap_err().rule, "egress");
+        assert_eq!(
+            Sidecar::default().validate(Era::Classic).unwrap_err().rule,
+            "egress"
+        );
         let unselective = egress(Some(WorkloadSelector::default()), vec!["~/*".to_owned()]);
-        assert_eq!(unselective.validate().unwrap_err().rule, "label");
+        assert_eq!(
+            unselective.validate(Era::Classic).unwrap_err().rule,
+            "label"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The rules by example: the routes and instances of one hostname, and what is made of them.
 
+mod eras;
 mod pushed;
 
 use std::net::IpAddr;
@@ -58,6 +59,7 @@ fn route(url: &str, to: impl IntoIterator<Item = Destination>) -> Route {
         internal: host.ends_with(".internal"),
         vip: None,
         created_at: 1,
+        load_balancing: None,
         destinations: to.into_iter().collect(),
     }
 }
@@ -88,30 +90,42 @@ struct Made {
     hidden: Option<Invalid>,
 }
 
-/// What is made of the hostname of the routes.
-fn make<const R: usize, const I: usize>(routes: [Route; R], instances: [Instance; I]) -> Made {
-    let name = routes[0].host.clone();
+fn table<const R: usize, const I: usize>(
+    routes: [Route; R],
+    instances: [Instance; I],
+) -> RouteTable {
     let mut table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
     table.apply(Update::AllRoutes(routes.into()));
     table.apply(Update::AllInstances(
         instances.into_iter().map(Into::into).collect(),
     ));
+    table
+}
+
+/// What is made of the hostname of the routes.
+fn make<const R: usize, const I: usize>(routes: [Route; R], instances: [Instance; I]) -> Made {
+    let name = routes[0].host.clone();
+    let table = table(routes, instances);
     let host = table.host(&name).unwrap();
     let made = Made {
         service: virtual_service::virtual_service(&host),
-        rule: destination_rule::destination_rule(&host),
-        entry: service_entry::service_entry(&host),
+        rule: destination_rule::destination_rule(&host)
+            .of(Era::Classic)
+            .clone(),
+        entry: service_entry::service_entry(&host, false)
+            .of(Era::Classic)
+            .clone(),
         remark: Kind::ServiceEntry.remark(&host),
         hidden: Kind::VirtualService.remark(&host),
     };
-    assert_valid(made.service.as_ref());
-    assert_valid(made.rule.as_ref());
-    assert_valid(made.entry.as_ref());
+    assert_valid(made.service.as_ref(), Era::Classic);
+    assert_valid(made.rule.as_ref(), Era::Classic);
+    assert_valid(made.entry.as_ref(), Era::Classic);
     made
 }
 
-fn assert_valid<M: Validate>(made: Option<&M>) {
-    made.map_or(Ok(()), Validate::validate).unwrap();
+fn assert_valid<M: Validate>(made: Option<&M>, era: Era) {
+    made.map_or(Ok(()), |made| made.validate(era)).unwrap();
 }
 
 impl Made {

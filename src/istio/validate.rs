@@ -3,6 +3,7 @@
 //! Pilot and istiod drop an invalid resource without a word to whoever served it, so this is the only place where an
 //! operator can learn why a route does not work.
 
+mod destination_rule;
 mod sidecar;
 
 use std::{
@@ -10,9 +11,10 @@ use std::{
     net::Ipv4Addr,
 };
 
+use super::Era;
 use crate::proto::istio::networking::v1alpha3::{
-    DestinationRule, Gateway, HttpRoute, HttpRouteDestination, Server, ServiceEntry, ServicePort,
-    VirtualService, WorkloadEntry, server_tls_settings::TlSmode, string_match::MatchType,
+    Gateway, HttpRoute, HttpRouteDestination, Server, ServiceEntry, ServicePort, VirtualService,
+    WorkloadEntry, server_tls_settings::TlSmode, string_match::MatchType,
 };
 
 pub(super) use self::sidecar::app_name;
@@ -47,11 +49,11 @@ fn require(
 
 /// A resource that Istio validates before it takes it in.
 pub trait Validate {
-    /// Checks every rule.
+    /// Checks every rule of an era. What both are served keeps to the classic one's, which are the stricter.
     ///
     /// # Errors
     /// The first rule that is broken.
-    fn validate(&self) -> Result<(), Invalid>;
+    fn validate(&self, era: Era) -> Result<(), Invalid>;
 }
 
 /// At most 63 of lower-case letters, digits and `-`, with neither end a `-`. Istio takes upper case too, but
@@ -109,7 +111,7 @@ fn unique<T: Ord + std::fmt::Debug>(
 }
 
 impl Validate for VirtualService {
-    fn validate(&self) -> Result<(), Invalid> {
+    fn validate(&self, _: Era) -> Result<(), Invalid> {
         require(!self.hosts.is_empty(), "host", || "no hosts".to_owned())?;
         self.hosts.iter().try_for_each(|host| domain(host))?;
         unique(&self.hosts, "host", "hosts")?;
@@ -172,24 +174,6 @@ fn route_destination(to: &HttpRouteDestination) -> Result<(), Invalid> {
         .map_or(Ok(()), |port| port_number(port.number))
 }
 
-impl Validate for DestinationRule {
-    fn validate(&self) -> Result<(), Invalid> {
-        domain(&self.host)?;
-        unique(
-            self.subsets.iter().map(|subset| &subset.name),
-            "subset",
-            "subsets",
-        )?;
-        for subset in &self.subsets {
-            require(is_dns_label(&subset.name), "subset", || {
-                format!("subset {:?} is not a DNS label", subset.name)
-            })?;
-            labels(&subset.labels)?;
-        }
-        Ok(())
-    }
-}
-
 fn labels(labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
     labels.iter().try_for_each(|(name, value)| {
         require(is_dns_label(name) && is_dns_label(value), "label", || {
@@ -199,7 +183,7 @@ fn labels(labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
 }
 
 impl Validate for ServiceEntry {
-    fn validate(&self) -> Result<(), Invalid> {
+    fn validate(&self, era: Era) -> Result<(), Invalid> {
         require(!self.hosts.is_empty(), "host", || "no hosts".to_owned())?;
         self.hosts.iter().try_for_each(|host| domain(host))?;
         self.addresses
@@ -217,9 +201,12 @@ impl Validate for ServiceEntry {
             "ports numbered",
         )?;
         self.ports.iter().try_for_each(service_port)?;
-        require(!self.endpoints.is_empty(), "endpoint", || {
-            "no endpoints".to_owned()
-        })?;
+        // Pilots up to 1.4 discard a static entry without endpoints.
+        require(
+            era == Era::Xds || !self.endpoints.is_empty(),
+            "endpoint",
+            || "no endpoints".to_owned(),
+        )?;
         self.endpoints
             .iter()
             .try_for_each(|endpoint| self.endpoint(endpoint))
@@ -262,7 +249,7 @@ fn ipv4(address: &str) -> Result<(), Invalid> {
 }
 
 impl Validate for Gateway {
-    fn validate(&self) -> Result<(), Invalid> {
+    fn validate(&self, _: Era) -> Result<(), Invalid> {
         require(!self.servers.is_empty(), "server", || {
             "no servers".to_owned()
         })?;
@@ -395,7 +382,7 @@ mod tests {
             ..ServiceEntry::default()
         };
         assert_eq!(
-            entry.validate().unwrap_err().detail,
+            entry.validate(Era::Xds).unwrap_err().detail,
             r#"two ports named "http""#
         );
     }

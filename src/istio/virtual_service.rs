@@ -35,7 +35,7 @@ pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
 }
 
 /// The routes with destinations, one for each path. Two with the same path follow each other, and the first counts.
-fn served<'a>(host: &HostView<'a>) -> impl Iterator<Item = &'a Route> {
+pub(super) fn served<'a>(host: &HostView<'a>) -> impl Iterator<Item = &'a Route> {
     let mapped = host
         .routes
         .iter()

@@ -8,7 +8,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{metrics::SECONDS, snapshot::Collection, table::RouteTable};
+use crate::{
+    istio::Eras,
+    metrics::SECONDS,
+    snapshot::{Collection, Encoded},
+    table::RouteTable,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CollectionLabel {
@@ -99,8 +104,9 @@ impl Metrics {
         self.generation.observe(took.as_secs_f64());
     }
 
-    pub(super) fn encoded(&self, was_encoded: bool) {
-        self.encoded.inc_by(u64::from(was_encoded));
+    pub(super) fn encoded(&self, resources: &Eras<Option<Encoded>>) {
+        let count = resources.iter().flatten().count();
+        self.encoded.inc_by(count as u64);
     }
 
     pub(super) fn rejected(&self, count: usize) {

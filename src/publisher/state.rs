@@ -9,18 +9,16 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Input, Metrics, Settings};
+use super::{Input, Metrics, Settings, collections::Edits};
 use crate::{
     istio::{
-        self, DEFAULT_SIDECAR, GATEWAY, GATEWAYS, Kind, SIDECARS, Served,
+        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, SIDECARS, Served,
         validate::{Invalid, Rejected},
     },
     model::{AppGuid, CapiProcessGuid, Hostname, Update},
-    snapshot::{Collection, Encoded, Snapshot, Vips},
+    snapshot::{Collection, Snapshot, Vips},
     table::{Changes, RouteTable, Touched},
 };
-
-type Edits = BTreeMap<Arc<str>, Option<Encoded>>;
 
 /// Takes in updates and makes collections of them.
 #[derive(Debug)]
@@ -32,7 +30,8 @@ pub struct State {
     pending: Changes,
     /// Whether the Sidecars are kept back until policies are known.
     awaits_policies: bool,
-    collections: BTreeMap<&'static str, Arc<Collection>>,
+    keep_empty: bool,
+    collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
     vips: Vips,
     rejected: Arc<Rejected>,
     metrics: Metrics,
@@ -50,19 +49,21 @@ impl State {
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
             reject(&mut rejected, (GATEWAYS, name), Some(invalid));
         }
+        let empty = || Eras::Same(Arc::new(Collection::default()));
         let mut collections: BTreeMap<_, _> = Kind::ALL
             .iter()
-            .map(|kind| (kind.collection(), Arc::default()))
+            .map(|kind| (kind.collection(), empty()))
             .collect();
         for (collection, name, resource) in [
             (GATEWAYS, GATEWAY, gateway),
             (SIDECARS, DEFAULT_SIDECAR, istio::default_sidecar()),
         ] {
-            let edits = Edits::from([(name.into(), Some(resource))]);
-            collections.insert(collection, Arc::new(Collection::default().edited(edits)));
+            let mut edits = Edits::default();
+            edits.set(name, Eras::Same(Some(resource)));
+            collections.insert(collection, edits.apply(&empty()));
         }
         for (name, collection) in &collections {
-            metrics.record_collection(name, collection);
+            metrics.record_collection(name, collection.of(Era::Classic));
         }
         Ok(Self {
             table: RouteTable::new(settings.join, settings.vip_range),
@@ -70,6 +71,7 @@ impl State {
             due: true,
             pending: Changes::default(),
             awaits_policies: settings.policies.is_some(),
+            keep_empty: settings.keep_empty_service_entries,
             collections,
             vips: Vips::default(),
             rejected,
@@ -153,7 +155,16 @@ impl State {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let snapshot = Snapshot::new(self.collections.clone()).with_vips(self.vips.clone());
+        let collections = self.collections.iter();
+        let classic = collections.map(|(name, eras)| (*name, eras.of(Era::Classic).clone()));
+        let collections = self.collections.iter();
+        let differing = collections.filter_map(|(name, eras)| match eras {
+            Eras::Same(_) => None,
+            Eras::Each { xds, .. } => Some((*name, xds.clone())),
+        });
+        let snapshot = Snapshot::new(classic.collect())
+            .with_xds(differing.collect())
+            .with_vips(self.vips.clone());
         if self.awaits_policies {
             snapshot.withholding(SIDECARS)
         } else {
@@ -179,14 +190,14 @@ impl State {
     fn regenerate_sidecar(&mut self, app: &AppGuid, edits: &mut Edits) {
         let made = istio::sidecar(app, self.table.reachable_from(app));
         let (encoded, reason) = match made.transpose() {
-            Ok(encoded) => (encoded, None),
-            Err(invalid) => (None, Some(invalid)),
+            Ok(encoded) => (Eras::Same(encoded), None),
+            Err(invalid) => (Eras::Same(None), Some(invalid)),
         };
-        self.metrics.encoded(encoded.is_some());
+        self.metrics.encoded(&encoded);
         let name = app.to_string();
         // Which no app has for its own, whatever policies say.
         if name != DEFAULT_SIDECAR {
-            edits.insert(name.as_str().into(), encoded);
+            edits.set(&name, encoded);
         }
         reject(&mut self.rejected, (SIDECARS, name), reason);
     }
@@ -205,17 +216,16 @@ impl State {
             .into_iter()
             .filter(|kind| kind.depends_on(touched, &host))
         {
-            let (encoded, reason) = match kind.generate(&host) {
-                Some(Ok(encoded)) => (Some(encoded), kind.remark(&host)),
-                Some(Err(invalid)) => (None, Some(invalid)),
-                None => (None, kind.remark(&host)),
+            let (encoded, reason) = match kind.generate(&host, self.keep_empty) {
+                Ok(encoded) => (encoded, kind.remark(&host)),
+                Err(invalid) => (Eras::Same(None), Some(invalid)),
             };
-            self.metrics.encoded(encoded.is_some());
+            self.metrics.encoded(&encoded);
             let edits = edits.entry(kind.collection()).or_default();
-            edits.insert(kind.name(name, internal).into(), encoded);
+            edits.set(&kind.name(name, internal), encoded);
             if touched == Touched::Routing {
                 // Its domain may have been of the other sort before.
-                edits.insert(kind.name(name, !internal).into(), None);
+                edits.remove(&kind.name(name, !internal));
             }
             reject(
                 &mut self.rejected,
@@ -232,7 +242,7 @@ impl State {
                 edits
                     .entry(kind.collection())
                     .or_default()
-                    .insert(kind.name(name, internal).into(), None);
+                    .remove(&kind.name(name, internal));
             }
             reject(
                 &mut self.rejected,
@@ -247,13 +257,13 @@ impl State {
             .collections
             .get_mut(name)
             .expect("every collection is there from the start");
-        let edited = collection.edited(edits);
-        let changed = edited.version() != collection.version();
-        if changed {
-            self.metrics.record_collection(name, &edited);
-            *collection = Arc::new(edited);
+        let before = mem::replace(collection, edits.apply(collection));
+        let differs = |era| !Arc::ptr_eq(before.of(era), collection.of(era));
+        if differs(Era::Classic) {
+            self.metrics
+                .record_collection(name, collection.of(Era::Classic));
         }
-        changed
+        differs(Era::Classic) || differs(Era::Xds)
     }
 }
 

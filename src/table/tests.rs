@@ -30,6 +30,7 @@ fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
         internal: host.ends_with(".internal"),
         vip: None,
         created_at: 1,
+        load_balancing: None,
         destinations: apps
             .iter()
             .map(|app| Destination {

@@ -1,6 +1,7 @@
 //! What a change costs, in counts; when snapshots are published; what is withheld.
 
 mod arbitrary;
+mod eras;
 mod pushed;
 mod sidecars;
 
@@ -38,6 +39,7 @@ fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
         certificates: Vec::new(),
         left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
+        keep_empty_service_entries: false,
         join: Join::Described,
         policies: None,
     }

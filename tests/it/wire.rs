@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use copilot::{
     istio::{CertificateRoot, FrontendCertificate},
     model::{
-        AppGuid, AppPort, Destination, Hostname, Instance, Policy, PortMapping, ProcessType,
-        Protocol, Route, RouteGuid, Update, Weight, Workload,
+        AppGuid, AppPort, Destination, Hostname, Instance, LoadBalancing, Policy, PortMapping,
+        ProcessType, Protocol, Route, RouteGuid, Update, Weight, Workload,
     },
     proto::any_to_json,
     publisher::{Input, Metrics, Publisher, Settings, State},
     readiness::Readiness,
-    snapshot::Snapshot,
+    snapshot::{Collection, Form, Resource, Snapshot},
     table::Join,
 };
 use prometheus_client::registry::Registry;
@@ -64,6 +64,7 @@ fn route(
         internal: host.ends_with(".internal"),
         vip: None,
         created_at: 1_557_508_668,
+        load_balancing: None,
         destinations: destinations.into_iter().collect(),
     }
 }
@@ -129,6 +130,10 @@ fn routes() -> Vec<Route> {
         route("r9", "unmapped.example.com", "", []),
         route("r10", "under_score.example.com", "", [to("shop", 8080)]),
         route("r11", "grpc.example.com", "", [grpc]),
+        Route {
+            load_balancing: Some(Box::new(LoadBalancing::LeastConnection)),
+            ..route("r13", "busy.example.com", "", [to("shop", 8080)])
+        },
     ]
 }
 
@@ -185,6 +190,7 @@ fn settings() -> Settings {
         ],
         left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
+        keep_empty_service_entries: true,
         join: Join::Described,
         policies: Some(Duration::from_mins(1)),
     }
@@ -215,33 +221,47 @@ fn readable(snapshot: &Snapshot) -> Value {
     let collections: BTreeMap<_, _> = snapshot
         .iter()
         .map(|(name, collection)| {
-            let resources = collection.iter().map(|resource| {
-                let message = resource.decode();
-                let metadata = message.metadata.unwrap();
-                json!({
-                    "name": metadata.name,
-                    "create_time": metadata.create_time.unwrap().to_string(),
-                    "version": metadata.version,
-                    "body": any_to_json(&message.body.unwrap()).unwrap(),
-                })
-            });
-            (name, resources.collect::<Vec<_>>())
+            (
+                name,
+                collection
+                    .iter()
+                    .map(|it| resource(&it))
+                    .collect::<Vec<_>>(),
+            )
         })
         .collect();
     json!(collections)
 }
 
-/// Every byte that a full response of every collection carries, with the collections' versions.
-fn bytes(snapshot: &Snapshot) -> BTreeMap<&'static str, (String, Vec<u8>)> {
+fn resource(resource: &Resource<'_>) -> Value {
+    let message = resource.decode();
+    let metadata = message.metadata.unwrap();
+    json!({
+        "name": metadata.name,
+        "create_time": metadata.create_time.unwrap().to_string(),
+        "version": metadata.version,
+        "body": any_to_json(&message.body.unwrap()).unwrap(),
+    })
+}
+
+/// Every byte that a full response of every collection carries, with the collections' versions: for Pilots, then for
+/// istiods.
+fn bytes(snapshot: &Snapshot) -> BTreeMap<&'static str, [(String, Vec<u8>); 2]> {
+    let bytes = |collection: &Collection, form| {
+        (
+            collection.version().to_string(),
+            collection.chunks(form).flatten().copied().collect(),
+        )
+    };
     snapshot
         .iter()
-        .map(|(name, collection)| {
+        .map(|(name, classic)| {
             (
                 name,
-                (
-                    collection.version().to_string(),
-                    collection.chunks().flatten().copied().collect(),
-                ),
+                [
+                    bytes(classic, Form::Mcp),
+                    bytes(snapshot.xds(name).unwrap(), Form::Ads),
+                ],
             )
         })
         .collect()
@@ -256,6 +276,26 @@ async fn a_foundation_with_one_of_everything_is_served_as_reviewed() {
     ])
     .await;
     insta::assert_json_snapshot!(readable(&snapshot));
+}
+
+#[tokio::test]
+async fn istiods_are_served_the_same_but_for_what_is_reviewed_here() {
+    let snapshot = snapshot(vec![
+        Update::AllRoutes(routes()),
+        Update::AllInstances(instances()),
+        Update::AllPolicies(policies()),
+    ])
+    .await;
+    let differing: BTreeMap<_, _> = snapshot
+        .iter()
+        .map(|(name, classic)| (name, snapshot.xds(name).unwrap().diff(classic)))
+        .filter(|(_, diff)| !diff.is_empty())
+        .map(|(name, diff)| {
+            assert!(diff.removed.is_empty(), "{name}");
+            (name, diff.changed.iter().map(resource).collect::<Vec<_>>())
+        })
+        .collect();
+    insta::assert_json_snapshot!(differing);
 }
 
 #[tokio::test]

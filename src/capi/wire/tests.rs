@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::capi::domains::Domain as MeshDomain;
+use crate::{
+    capi::domains::Domain as MeshDomain,
+    model::{HeaderName, LoadBalancing},
+};
 
 const ROUTE: &str = "cbad697f-cac1-48f4-9017-ac08f39dfb31";
 const APP: &str = "0a6636b5-7fc4-44d8-8752-0db3e40b35a5";
@@ -18,7 +21,7 @@ fn wire_route() -> Value {
         "guid": ROUTE, "created_at": "2019-05-10T17:17:48Z", "updated_at": null,
         "protocol": "http", "host": "a-hostname", "path": "", "port": null, "url": "unused",
         "destinations": [wire_destination()],
-        "options": {"loadbalancing": "round-robin"}, "metadata": {"labels": {}},
+        "options": {}, "metadata": {"labels": {}},
         "relationships": {
             "space": {"data": {"guid": "s"}},
             "domain": {"data": {"guid": "d"}},
@@ -169,6 +172,70 @@ fn a_route_without_any_valid_destination_is_unreadable() {
 }
 
 #[test]
+fn options_say_how_instances_share_the_requests() {
+    let header = HeaderName::parse("x-user").unwrap();
+    for (options, expected) in [
+        (Value::Null, None),
+        (json!({}), None),
+        (json!({"loadbalancing": null}), None),
+        (json!({"added_later": [1]}), None),
+        (
+            json!({"loadbalancing": "round-robin"}),
+            Some(LoadBalancing::RoundRobin),
+        ),
+        (
+            json!({"loadbalancing": "least-connection"}),
+            Some(LoadBalancing::LeastConnection),
+        ),
+        (
+            json!({"loadbalancing": "hash", "hash_header": "X-User", "hash_balance": "1.25"}),
+            Some(LoadBalancing::Hash(header)),
+        ),
+    ] {
+        let mut value = wire_route();
+        value["options"] = options;
+        let (route, dropped) = read_mesh(&value);
+        assert_eq!(
+            (route.load_balancing.as_deref(), dropped),
+            (expected.as_ref(), vec![])
+        );
+    }
+}
+
+#[test]
+fn options_that_cannot_be_followed_are_left_out_alone_and_named() {
+    for (options, detail) in [
+        (
+            json!({"loadbalancing": "fastest"}),
+            r#"unknown loadbalancing "fastest""#,
+        ),
+        (
+            json!({"loadbalancing": "hash"}),
+            "loadbalancing by hash without hash_header",
+        ),
+        (
+            json!({"loadbalancing": "hash", "hash_header": "no header"}),
+            r#"header "no header" is not"#,
+        ),
+        (json!({"loadbalancing": 7}), "invalid type: "),
+        (json!("all of them"), "invalid type: "),
+    ] {
+        let mut value = wire_route();
+        value["options"] = options;
+        let (route, dropped) = read_mesh(&value);
+        assert_eq!(route, read_mesh(&wire_route()).0, "the route is served");
+        let [dropped] = dropped.as_slice() else {
+            panic!("{dropped:?}");
+        };
+        assert_eq!(
+            (dropped.name.as_str(), dropped.reason),
+            (ROUTE, "invalid_options")
+        );
+        assert!(dropped.detail.starts_with(detail), "{}", dropped.detail);
+    }
+}
+
+#[test]
 fn tcp_routes_and_other_domains_are_elsewhere() {
     let mut tcp = wire_route();
     tcp["protocol"] = "tcp".into();
@@ -227,9 +294,11 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn nothing_that_is_json_panics(bad in any_json(), at in 0..9_usize) {
+    fn nothing_that_is_json_panics(bad in any_json(), at in 0..10_usize) {
         let mut value = wire_route();
-        let keys = ["guid", "created_at", "protocol", "host", "path", "port", "destinations", "relationships"];
+        let keys = [
+            "guid", "created_at", "protocol", "host", "path", "port", "destinations", "options", "relationships",
+        ];
         match keys.get(at) {
             Some(key) => value[*key] = bad,
             None => value["destinations"][0] = bad,

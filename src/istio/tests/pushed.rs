@@ -111,8 +111,9 @@ fn an_internal_hostname_without_an_address_is_served_without_one() {
     ]));
     let name = Hostname::parse("shop.apps.internal").unwrap();
     let host = table.host(&name).unwrap();
-    let entry = service_entry::service_entry(&host).unwrap();
+    let entry = service_entry::service_entry(&host, false);
+    let entry = entry.of(Era::Classic).as_ref().unwrap();
     assert!(entry.addresses.is_empty());
-    entry.validate().unwrap();
+    entry.validate(Era::Classic).unwrap();
     assert!(Kind::ServiceEntry.remark(&host).is_none());
 }

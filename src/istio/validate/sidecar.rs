@@ -1,7 +1,10 @@
 //! Istio's rules for Sidecars.
 
 use super::{Invalid, Validate, full_name, is_dns_label, labels, require, unique};
-use crate::{istio::DEFAULT_SIDECAR, proto::istio::networking::v1alpha3::Sidecar};
+use crate::{
+    istio::{DEFAULT_SIDECAR, Era},
+    proto::istio::networking::v1alpha3::Sidecar,
+};
 
 /// The name of an app's Sidecar: no other resource's, and one that a proxy can be selected by.
 pub(in crate::istio) fn app_name(name: &str) -> Result<(), Invalid> {
@@ -13,7 +16,7 @@ pub(in crate::istio) fn app_name(name: &str) -> Result<(), Invalid> {
 }
 
 impl Validate for Sidecar {
-    fn validate(&self) -> Result<(), Invalid> {
+    fn validate(&self, _: Era) -> Result<(), Invalid> {
         if let Some(selector) = &self.workload_selector {
             require(!selector.labels.is_empty(), "label", || {
                 "a selector without labels".to_owned()

@@ -3,9 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use copilot::{
-    istio::{SIDECARS, validate::Validate},
-    model::{AppPort, Destination, Instance, Policy, PortMapping, Protocol, Weight, Workload},
+    istio::{Era, SIDECARS, validate::Validate},
+    model::{
+        AppPort, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping, Protocol,
+        Weight, Workload,
+    },
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, Sidecar, VirtualService},
+    snapshot::Collection,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -23,19 +27,27 @@ fn any_route() -> impl Strategy<Value = Route> {
         (0u32..200).prop_map(Weight::Fixed),
         (0u32..200).prop_map(Weight::Running),
     ];
+    let load_balancing = prop_oneof![
+        2 => Just(None),
+        1 => Just(Some(LoadBalancing::RoundRobin)),
+        1 => Just(Some(LoadBalancing::LeastConnection)),
+        1 => "[a-zA-Z0-9_-]{1,9}".prop_map(|header| HeaderName::parse(&header).ok().map(LoadBalancing::Hash)),
+    ];
     (
         any::<u16>(),
         host,
         "(/[a-z%é\u{1}]{0,5})?",
+        load_balancing,
         vec((destination, weight), 0..5),
     )
-        .prop_map(|(guid, host, path, to)| Route {
+        .prop_map(|(guid, host, path, load_balancing, to)| Route {
             guid: foundation::guid(9, guid.into()).as_str().into(),
             internal: host.ends_with(".internal"),
             host: Hostname::parse(&host).unwrap(),
             path: path.as_str().into(),
             vip: None,
             created_at: 0,
+            load_balancing: load_balancing.map(Box::new),
             destinations: to
                 .into_iter()
                 .map(|((app, process_type, port, http2), weight)| Destination {
@@ -101,13 +113,22 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-fn check<M: Validate + prost::Message + Default>(snapshot: &Snapshot, collection: &str) {
-    for resource in snapshot.get(collection).unwrap().iter() {
+/// What both eras are served keeps to the classic one's rules; what is different for xDS, to those of its own.
+fn check<M: Validate + prost::Message + Default>(snapshot: &Snapshot, name: &str) {
+    let (classic, xds) = (snapshot.get(name).unwrap(), snapshot.xds(name).unwrap());
+    check_collection::<M>(classic, Era::Classic);
+    if !Arc::ptr_eq(classic, xds) {
+        check_collection::<M>(xds, Era::Xds);
+    }
+}
+
+fn check_collection<M: Validate + prost::Message + Default>(collection: &Collection, era: Era) {
+    for resource in collection.iter() {
         let body = resource.decode().body.unwrap();
         let message = M::decode(body.value.as_slice()).unwrap();
         message
-            .validate()
-            .unwrap_or_else(|invalid| panic!("{}: {invalid}", resource.name));
+            .validate(era)
+            .unwrap_or_else(|invalid| panic!("{} {era:?}: {invalid}", resource.name));
     }
 }
 
@@ -119,10 +140,14 @@ proptest! {
         routes in vec(any_route(), 0..30),
         instances in vec(any_instance(), 0..30),
         policies in vec(any_policy(), 0..10),
+        keep_empty_service_entries: bool,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let mut running = start(settings([Input::Routes, Input::Instances]));
+            let mut running = start(Settings {
+                keep_empty_service_entries,
+                ..settings([Input::Routes, Input::Instances])
+            });
             running.send(Update::AllInstances(instances)).await;
             running.send(Update::AllPolicies(policies)).await;
             running.send(Update::AllRoutes(routes.clone())).await;
