@@ -5,9 +5,10 @@ use std::{env, fs, path::PathBuf};
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "copilot/api.proto",
     "diego/bbs.proto",
+    "envoy/service/discovery/v3/ads.proto",
     "istio/mcp/v1alpha1/mcp.proto",
     "istio/networking/v1alpha3/destination_rule.proto",
     "istio/networking/v1alpha3/gateway.proto",
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
-    // The server side of MCP is our own: it sends shared bytes and must not encode a message for each stream.
+    // The server side of MCP and of ADS is our own: it sends shared bytes and must not encode a message for each stream.
     let (api, others): (Vec<_>, Vec<_>) = descriptors
         .file
         .into_iter()

@@ -55,6 +55,7 @@ impl Mesh {
             certificates: Vec::new(),
             left_out: Vec::new(),
             vip_range: None,
+            keep_empty_service_entries: false,
             join: Join::Described,
             policies: None,
         };

@@ -32,6 +32,7 @@ fn empty() -> State {
         certificates: Vec::new(),
         left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().expect("a range")),
+        keep_empty_service_entries: false,
         join: Join::Described,
         policies: None,
     };

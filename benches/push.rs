@@ -75,6 +75,7 @@ fn with_instances(count: usize, registry: &mut Registry) -> State {
         certificates: Vec::new(),
         left_out: Vec::new(),
         vip_range: None,
+        keep_empty_service_entries: false,
         join: Join::Associated,
         policies: None,
     };

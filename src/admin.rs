@@ -17,8 +17,8 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    feed::Feeds, istio::validate::Rejected, mcp::Sinks, metrics, readiness::Readiness, snapshot,
-    telemetry::LevelHandle,
+    delivery::Sinks, feed::Feeds, istio::validate::Rejected, metrics, readiness::Readiness,
+    snapshot, telemetry::LevelHandle,
 };
 
 /// A request carries a word at most.
@@ -36,7 +36,7 @@ pub struct Sources {
     /// What is withheld.
     pub rejected: watch::Receiver<Arc<Rejected>>,
     /// Who reads it.
-    pub sinks: Sinks,
+    pub sinks: Vec<Sinks>,
     /// Every metric.
     pub registry: Registry,
     /// The log level, where this process's logs are ours.

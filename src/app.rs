@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use self::wiring::Wiring;
 use crate::{
     admin, cloud_controller,
-    config::{Config, Routes},
+    config::{self, Config, Routes},
     readiness::Readiness,
     shutdown::{self, Tasks},
     telemetry::LevelHandle,
@@ -45,6 +45,8 @@ pub struct Addresses {
     pub cloud_controller: Option<SocketAddr>,
     /// For resolvers of virtual addresses.
     pub vip_resolver: Option<SocketAddr>,
+    /// For istiods.
+    pub xds: Option<SocketAddr>,
     /// For operators.
     pub admin: SocketAddr,
 }
@@ -85,13 +87,21 @@ pub async fn bind(config: Config, log_level: Option<LevelHandle>) -> anyhow::Res
         None => None,
     };
     let readiness = wiring.readiness();
-    let (sources, starting) = wiring.finish(outputs, mcp.sinks, log_level);
+    let mut sinks = vec![mcp.sinks];
+    let mut xds = None;
+    if let Some(config::Xds { address, settings }) = config.xds {
+        let server = wiring.xds(address, settings, &outputs).await?;
+        xds = Some(server.address);
+        sinks.push(server.sinks);
+    }
+    let (sources, starting) = wiring.finish(outputs, sinks, log_level);
     let bound = admin::Server::bind(config.admin_address, sources).await;
     let admin = bound.with_context(|| format!("AdminListenAddress {}", config.admin_address))?;
     let addresses = Addresses {
         mcp: mcp.address,
         cloud_controller,
         vip_resolver,
+        xds,
         admin: admin.local_addr().context("AdminListenAddress")?,
     };
     addresses.tell();
@@ -114,6 +124,7 @@ impl Addresses {
             mcp_address = %self.mcp,
             cloud_controller_address = text(self.cloud_controller),
             vip_resolver_address = text(self.vip_resolver),
+            xds_address = text(self.xds),
             admin_address = %self.admin,
             "listening"
         );

@@ -22,7 +22,7 @@ pub use self::{
 use crate::{
     bbs, capi, cloud_controller, grpc,
     istio::{self, validate::Invalid},
-    mcp, policy, publisher, telemetry,
+    mcp, policy, publisher, telemetry, xds,
 };
 
 /// Everything that the daemon needs to know, validated.
@@ -42,6 +42,8 @@ pub struct Config {
     pub cloud_controller: Option<Listener>,
     /// Where resolvers of virtual addresses connect.
     pub vip_resolver: Option<Listener>,
+    /// Where istiods connect.
+    pub xds: Option<Xds>,
     /// Where instances come from; from nowhere if it is disabled.
     pub bbs: Option<bbs::Settings>,
     /// Where network policies come from; from nowhere if it is disabled.
@@ -68,6 +70,15 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Who may connect, and what they may use.
     pub settings: grpc::Settings,
+}
+
+/// The listener for istiods.
+#[derive(Debug)]
+pub struct Xds {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How they are served.
+    pub settings: xds::Settings,
 }
 
 /// Why a config file cannot be used.
@@ -171,6 +182,7 @@ impl Config {
         let routes = sections::routes(root);
         let cloud_controller = sections::cloud_controller(root, &server);
         let vip_resolver = sections::vip_resolver(root, &server);
+        let xds = sections::xds(root, &server);
         root.ignore(
             "ListenAddressForPilot",
             "Pilots connect to ListenAddressForMCP",
@@ -186,6 +198,7 @@ impl Config {
             routes: routes?,
             cloud_controller,
             vip_resolver,
+            xds,
             bbs,
             policy,
             publisher: publisher?,

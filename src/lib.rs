@@ -22,10 +22,13 @@ pub mod policy;
 pub mod snapshot;
 pub mod table;
 
+pub mod delivery;
+
 pub mod cloud_controller;
 pub mod istio;
 pub mod mcp;
 pub mod vip;
+pub mod xds;
 
 pub mod admin;
 pub mod publisher;

@@ -35,6 +35,30 @@ pub mod istio {
     }
 }
 
+/// Envoy's messages.
+pub mod envoy {
+    /// Common parts of a configuration.
+    pub mod config {
+        /// What all others need.
+        pub mod core {
+            /// The version of the present.
+            pub mod v3 {
+                tonic::include_proto!("envoy.config.core.v3");
+            }
+        }
+    }
+    /// Services.
+    pub mod service {
+        /// Discovery services.
+        pub mod discovery {
+            /// The version of the present.
+            pub mod v3 {
+                tonic::include_proto!("envoy.service.discovery.v3");
+            }
+        }
+    }
+}
+
 /// Google's common messages.
 pub mod google {
     /// Status of a call.

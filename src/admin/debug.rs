@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Sources;
 use crate::{
-    mcp::SinkStatus,
+    delivery::{SinkStatus, Sinks},
     proto::{any_to_json, istio::mcp::v1alpha1},
     snapshot::{Collection, Snapshot},
     telemetry::Level,
@@ -142,7 +142,9 @@ pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<NotSer
 }
 
 pub(super) async fn sinks(State(sources): State<Arc<Sources>>) -> Json<Vec<SinkStatus>> {
-    Json(sources.sinks.list())
+    let mut sinks: Vec<_> = sources.sinks.iter().flat_map(Sinks::list).collect();
+    sinks.sort_by_key(|sink| sink.id);
+    Json(sinks)
 }
 
 /// The body is the level: `curl -X PUT -d debug …/debug/log-level`.

@@ -23,7 +23,7 @@ use crate::{
     readiness::Readiness,
     snapshot,
     telemetry::LevelHandle,
-    vip,
+    vip, xds,
 };
 
 /// The gate that the source of routes opens, whichever it is.
@@ -45,8 +45,8 @@ pub(super) struct Wiring {
     starting: Vec<Starting>,
 }
 
-/// What others need to know of the MCP server.
-pub(super) struct Mcp {
+/// What others need to know of a server of snapshots.
+pub(super) struct Serving {
     pub(super) address: SocketAddr,
     pub(super) sinks: Sinks,
 }
@@ -161,7 +161,7 @@ impl Wiring {
         address: SocketAddr,
         settings: mcp::Settings,
         outputs: &publisher::Outputs,
-    ) -> anyhow::Result<Mcp> {
+    ) -> anyhow::Result<Serving> {
         let reports = grpc::Reports {
             listener: "mcp",
             certificates: "mcp_certificates",
@@ -171,12 +171,38 @@ impl Wiring {
         let (snapshots, registry) = (outputs.snapshots.clone(), &mut self.registry);
         let server = mcp::Server::bind(address, settings, snapshots, registry, reports).await;
         let server = server.with_context(|| format!("ListenAddressForMCP {address}"))?;
-        let mcp = Mcp {
+        let serving = Serving {
             address: server.local_addr(),
             sinks: server.sinks(),
         };
         self.start("mcp", server.run(self.shutdown.clone()));
-        Ok(mcp)
+        Ok(serving)
+    }
+
+    pub(super) async fn xds(
+        &mut self,
+        address: SocketAddr,
+        settings: xds::Settings,
+        outputs: &publisher::Outputs,
+    ) -> anyhow::Result<Serving> {
+        let reports = grpc::Reports {
+            listener: "xds",
+            certificates: "xds_certificates",
+            feeds: &mut self.feeds,
+            metrics: &self.listeners,
+        };
+        if settings.security == Security::Plaintext && !address.ip().is_loopback() {
+            warn!(%address, "istiods are served in plaintext: XDSAllowPlaintext is on");
+        }
+        let (snapshots, registry) = (outputs.snapshots.clone(), &mut self.registry);
+        let server = xds::Server::bind(address, settings, snapshots, registry, reports).await;
+        let server = server.with_context(|| format!("ListenAddressForXDS {address}"))?;
+        let serving = Serving {
+            address: server.local_addr(),
+            sinks: server.sinks(),
+        };
+        self.start("xds", server.run(self.shutdown.clone()));
+        Ok(serving)
     }
 
     /// The listener for Cloud Controllers that push.
@@ -234,7 +260,7 @@ impl Wiring {
     pub(super) fn finish(
         self,
         outputs: publisher::Outputs,
-        sinks: Sinks,
+        sinks: Vec<Sinks>,
         log_level: Option<LevelHandle>,
     ) -> (admin::Sources, Vec<Starting>) {
         let sources = admin::Sources {

@@ -1,21 +1,24 @@
 //! `copilot demo`: the real daemon on a simulated foundation, and a person who watches.
 
+mod istiod;
 mod scene;
 mod table;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::scene::{REACHED_HOSTS, SERVED_HOSTS, Scene};
+use self::{
+    istiod::Beside,
+    scene::{REACHED_HOSTS, SERVED_HOSTS, Scene},
+};
 use crate::{
     app,
     config::Config,
@@ -46,6 +49,9 @@ pub(super) struct Options {
     /// Deal this many instances out to those apps.
     #[arg(long, default_value_t = 0)]
     instances: usize,
+    /// Serve an istiod beside the Pilot, and show that it holds the same.
+    #[arg(long)]
+    xds: bool,
 }
 
 impl Options {
@@ -64,6 +70,8 @@ struct Demo {
     scene: Scene,
     /// What the client holds.
     sink: watch::Receiver<State>,
+    /// Who follows the same daemon over the other protocol.
+    istiod: Option<Beside>,
     operator: Operator,
     begun: Instant,
 }
@@ -85,11 +93,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let scene = Scene::set(foundation);
 
     let begun = Instant::now();
-    let config = Config::parse(serde_json::from_value(scene.foundation.config())?)
-        .map_err(|problems| anyhow::anyhow!("the demo's config: {problems:?}"))?;
+    let config = config(&scene.foundation, &options)?;
     let daemon = app::bind(config, None).await?;
-    let (mcp, admin) = (daemon.addresses.mcp, daemon.addresses.admin);
-    print_addresses(&scene.foundation, mcp, admin);
+    let addresses = daemon.addresses;
+    print_addresses(&scene.foundation, &addresses);
     let end = CancellationToken::new();
     let running = tokio::spawn(daemon.run(end.clone().cancelled_owned()));
 
@@ -97,12 +104,20 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let collections = [kinds.as_slice(), &[GATEWAYS]].concat();
     let pilot = scene
         .foundation
-        .connect_pilot(mcp, collections.into_iter().map(str::to_owned).collect())
+        .connect_pilot(
+            addresses.mcp,
+            collections.into_iter().map(str::to_owned).collect(),
+        )
         .await?;
+    let istiod = match addresses.xds {
+        Some(address) => Some(Beside::connect(address).await?),
+        None => None,
+    };
     let mut demo = Demo {
         scene,
         sink: pilot.state(),
-        operator: Operator::new(admin)?,
+        istiod,
+        operator: Operator::new(addresses.admin)?,
         begun,
     };
     let outcome = tokio::select! {
@@ -115,7 +130,19 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     outcome
 }
 
-fn print_addresses(foundation: &CloudFoundry, mcp: SocketAddr, admin: SocketAddr) {
+fn config(foundation: &CloudFoundry, options: &Options) -> anyhow::Result<Config> {
+    let mut config = foundation.config();
+    if options.xds {
+        config["ListenAddressForXDS"] = json!("127.0.0.1:0");
+    }
+    Config::parse(serde_json::from_value(config)?)
+        .map_err(|problems| anyhow::anyhow!("the demo's config: {problems:?}"))
+}
+
+fn print_addresses(foundation: &CloudFoundry, addresses: &app::Addresses) {
+    let app::Addresses {
+        mcp, xds, admin, ..
+    } = addresses;
     println!();
     println!("  Cloud Controller   {}", foundation.capi.url());
     println!(
@@ -123,6 +150,9 @@ fn print_addresses(foundation: &CloudFoundry, mcp: SocketAddr, admin: SocketAddr
         foundation.bbs.address()
     );
     println!("  Copilot for Pilot  {mcp} (MCP, mutual TLS)");
+    if let Some(xds) = xds {
+        println!("  Copilot for istiod {xds} (ADS, in the clear)");
+    }
     for page in [
         "readyz",
         "metrics",
@@ -152,6 +182,7 @@ impl Demo {
         let elapsed = self.begun.elapsed().as_millis();
         println!("The client holds the complete state {elapsed} ms after the daemon's start.\n");
         self.print_table().await?;
+        self.compare().await?;
         if options.once {
             return Ok(ExitCode::SUCCESS);
         }
@@ -177,6 +208,16 @@ impl Demo {
         Ok(())
     }
 
+    /// Says whether the istiod, if there is one, holds what the Pilot does.
+    async fn compare(&self) -> anyhow::Result<()> {
+        let Some(istiod) = &self.istiod else {
+            return Ok(());
+        };
+        istiod.catch_up(self.sink.clone(), CHANGE).await?;
+        print!("\n{}", istiod.render());
+        Ok(())
+    }
+
     /// Why hostnames are not served, as an operator learns it.
     async fn rejected(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let page = self.operator.json("/debug/rejected").await?;
@@ -191,10 +232,17 @@ impl Demo {
     async fn change(&mut self, step: usize) -> anyhow::Result<()> {
         let started = Instant::now();
         let change = self.scene.change(step, &self.sink.borrow());
-        let arrived = self.sink.wait_for(|state| (change.arrived)(state));
+        let mut sink = self.sink.clone();
+        let arrived = sink.wait_for(|state| (change.arrived)(state));
         if let Ok(state) = tokio::time::timeout(CHANGE, arrived).await {
+            let elapsed = started.elapsed().as_millis();
             drop(state.context("the stream ended")?);
-            println!("{:>6} ms  {}", started.elapsed().as_millis(), change.what);
+            print!("{elapsed:>6} ms");
+            if let Some(istiod) = &self.istiod {
+                istiod.catch_up(self.sink.clone(), CHANGE).await?;
+                print!(", istiod {:>4} ms", started.elapsed().as_millis());
+            }
+            println!("  {}", change.what);
         } else {
             println!("  lost?    {} (not seen for {CHANGE:?})", change.what);
         }

@@ -114,6 +114,7 @@ impl Change {
             path: path(&route.path)?.into(),
             internal: route.internal,
             vip: vip(&route.vip)?,
+            load_balancing: None,
             created_at: CREATED_AT,
             destinations: SmallVec::new(),
         }))

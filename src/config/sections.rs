@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Listener, Routes, librarian::Keypair, reader::Section};
+use super::{Listener, Routes, Xds, librarian::Keypair, reader::Section};
 use crate::{
     bbs,
     capi::{self, DomainPattern, MAX_PAGE_SIZE, Secret},
@@ -20,6 +20,7 @@ use crate::{
     publisher::{self, Input},
     table::Join,
     tls::{self, Identity, PairError},
+    xds,
 };
 
 /// Loopback: the surface has no authentication of its own.
@@ -140,6 +141,42 @@ pub(super) fn vip_resolver(root: &mut Section<'_>, server: &Server) -> Option<Li
     Some(Listener {
         address,
         settings: grpc::Settings::new(Security::Plaintext),
+    })
+}
+
+/// The listener for istiods, which have no certificate to show.
+pub(super) fn xds(root: &mut Section<'_>, server: &Server) -> Option<Xds> {
+    const ADDRESS: &str = "ListenAddressForXDS";
+    const CERT: &str = "XDSServerCertPath";
+    const KEY: &str = "XDSServerKeyPath";
+    let with_tls = root.has(CERT) || root.has(KEY);
+    let allow_plaintext = root.flag("XDSAllowPlaintext", false);
+    let Some(address) = root.address(ADDRESS) else {
+        for key in [CERT, KEY] {
+            root.ignore(key, "there is no ListenAddressForXDS");
+        }
+        return None;
+    };
+    if with_tls {
+        let security = Security::Tls {
+            identity: identity(root, CERT, KEY)?,
+            client_ca: None,
+            certificates_every: server.every,
+        };
+        return Some(Xds {
+            address,
+            settings: xds::Settings::new(security),
+        });
+    }
+    if !address.ip().is_loopback() && !allow_plaintext {
+        root.problem(
+            ADDRESS,
+            "is not on loopback: set XDSServerCertPath and XDSServerKeyPath, or XDSAllowPlaintext",
+        );
+    }
+    Some(Xds {
+        address,
+        settings: xds::Settings::new(Security::Plaintext),
     })
 }
 
@@ -286,6 +323,7 @@ pub(super) fn publisher(
     let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
     let grace = root.duration("PolicyServerGrace", 30 * SECOND);
     let vip_range = root.parsed("VIPCIDR");
+    let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", false);
     let certificate_root = certificate_root(root);
     let (keypairs, left_out) = keypairs(root);
     let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();
@@ -309,6 +347,7 @@ pub(super) fn publisher(
         quiet,
         ceiling,
         required,
+        keep_empty_service_entries,
         join,
         policies: with_policies.then_some(grace),
         certificate_root,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use copilot::{
     bbs, capi, cloud_controller,
-    config::{Config, Ignored, Listener, Routes},
+    config::{Config, Ignored, Listener, Routes, Xds},
     grpc::{self, Security},
     istio::{CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS},
     mcp, policy,
@@ -13,6 +13,7 @@ use copilot::{
     table::Join,
     telemetry::Level,
     tls::Identity,
+    xds,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -100,6 +101,11 @@ impl Files {
                 ("/AllowedCloudControllerNames", json!(["cc"])),
                 ("/ListenAddressForVIPResolver", json!(":9002")),
                 ("/VIPResolverTLS", json!(true)),
+                ("/ListenAddressForXDS", json!("127.0.0.1:9010")),
+                ("/XDSServerCertPath", json!(self.client.cert)),
+                ("/XDSServerKeyPath", json!(self.client.key)),
+                ("/XDSAllowPlaintext", json!(true)),
+                ("/KeepEmptyServiceEntries", json!(true)),
                 ("/CertificateReloadInterval", json!("22s")),
                 (
                     "/PolicyServerAddress",
@@ -158,6 +164,7 @@ impl Files {
             routes: Routes::Polled(Box::new(self.capi_defaults())),
             cloud_controller: None,
             vip_resolver: None,
+            xds: None,
             bbs: Some(bbs::Settings {
                 address: "https://bbs.example.com:8889".parse().unwrap(),
                 ca: self.bbs_ca.clone(),
@@ -177,6 +184,7 @@ impl Files {
                 certificate_root: CertificateRoot::default(),
                 certificates: Vec::new(),
                 left_out: Vec::new(),
+                keep_empty_service_entries: false,
                 vip_range: None,
                 join: Join::Described,
                 policies: None,
@@ -258,6 +266,14 @@ impl Files {
             })),
             cloud_controller: Some(self.listener("127.0.0.1:9001", Some(self.pushes_ca.clone()))),
             vip_resolver: Some(self.listener("0.0.0.0:9002", None)),
+            xds: Some(Xds {
+                address: "127.0.0.1:9010".parse().unwrap(),
+                settings: xds::Settings::new(Security::Tls {
+                    identity: self.client.clone(),
+                    client_ca: None,
+                    certificates_every: 22 * SECOND,
+                }),
+            }),
             policy: Some(policy::Settings {
                 address: "https://policy.example.com:4003".parse().unwrap(),
                 ca: self.policy_ca.clone(),
@@ -283,6 +299,7 @@ impl Files {
                 }],
                 vip_range: Some("127.129.0.0/16".parse().unwrap()),
                 policies: Some(27 * SECOND),
+                keep_empty_service_entries: true,
                 ..defaults.publisher
             },
             ..defaults
@@ -355,6 +372,26 @@ fn without_capi_routes_are_pushed() {
         allowed_names: Some(["cc".to_owned()].into()),
     });
     assert_same(&files.load(&json!(config)), &expected);
+}
+
+#[test]
+fn plaintext_for_istiods_is_for_loopback_unless_it_is_allowed() {
+    let files = Files::new();
+    let open = |allow: bool| {
+        let keys = [
+            ("/ListenAddressForXDS", json!("0.0.0.0:9010")),
+            ("/XDSAllowPlaintext", json!(allow)),
+        ];
+        let Value::Object(config) = with(files.minimal(), &keys) else {
+            panic!("an object")
+        };
+        Config::parse(config)
+    };
+    let problems = open(false).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].key, "ListenAddressForXDS");
+    let allowed = open(true).unwrap().xds.unwrap();
+    assert_eq!(allowed.settings.security, Security::Plaintext);
 }
 
 #[test]

@@ -285,7 +285,7 @@ async fn a_feed_whose_loop_is_stuck_makes_the_process_unhealthy() {
         feeds,
         snapshots: watch::channel(None).1,
         rejected: watch::channel(Arc::default()).1,
-        sinks: Sinks::default(),
+        sinks: vec![Sinks::default()],
         registry,
         log_level: None,
         shutdown: shutdown.clone(),

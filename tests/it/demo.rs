@@ -67,3 +67,21 @@ fn ctrl_c_before_the_complete_state_is_no_success() {
     assert_eq!(running.wait().unwrap().code(), Some(2), "{rest:#?}");
     assert_eq!(rest.last().unwrap(), "Ending the daemon as SIGTERM would.");
 }
+
+#[test]
+fn an_istiod_beside_the_pilot_holds_the_same() {
+    let state = complete_state(&["--xds"]);
+    let (pilot, istiod) = state.split_once("\nAn istiod ").unwrap();
+    assert_eq!(
+        pilot,
+        complete_state(&[]).trim_end_matches("Ending the daemon as SIGTERM would.\n")
+    );
+    for kind in [
+        "VirtualService",
+        "DestinationRule",
+        "ServiceEntry",
+        "Gateway",
+    ] {
+        assert!(istiod.contains(kind), "{istiod}");
+    }
+}

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The rows, lowest first. Modules on one row do not see each other.
-const ROWS: [&[&str]; 9] = [
+const ROWS: [&[&str]; 10] = [
     &[
         "backoff",
         "feed",
@@ -19,7 +19,8 @@ const ROWS: [&[&str]; 9] = [
     ],
     &["model", "proto", "grpc"],
     &["snapshot", "table", "bbs", "capi", "policy", "sim"],
-    &["istio", "mcp", "cloud_controller", "vip"],
+    &["delivery"],
+    &["istio", "mcp", "xds", "cloud_controller", "vip"],
     &["publisher", "admin"],
     &["config"],
     &["app", "librarian"],

@@ -24,3 +24,4 @@ mod publisher;
 mod push;
 mod vip;
 mod wire;
+mod xds;

@@ -63,6 +63,7 @@ pub struct Daemon {
     pub mcp: std::net::SocketAddr,
     pub cloud_controller: Option<std::net::SocketAddr>,
     pub vip_resolver: Option<std::net::SocketAddr>,
+    pub xds: Option<std::net::SocketAddr>,
     pub admin: std::net::SocketAddr,
     stop: CancellationToken,
     /// Until it is told to end.
@@ -85,6 +86,7 @@ impl Daemon {
             mcp: addresses.mcp,
             cloud_controller: addresses.cloud_controller,
             vip_resolver: addresses.vip_resolver,
+            xds: addresses.xds,
             admin: addresses.admin,
             stop,
             running: Some(running),

@@ -16,6 +16,7 @@ fn route(guid: &str, host: &str) -> Change {
         internal: false,
         vip: None,
         created_at: 0,
+        load_balancing: None,
         destinations: SmallVec::new(),
     })
 }

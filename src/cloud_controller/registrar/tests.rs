@@ -81,6 +81,7 @@ fn upsert(guid: usize) -> Change {
         internal: false,
         vip: None,
         created_at: 0,
+        load_balancing: None,
         destinations: SmallVec::new(),
     })
 }

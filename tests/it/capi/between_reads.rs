@@ -1,5 +1,6 @@
 //! Changes that are seen without a full read.
 
+use copilot::model::LoadBalancing;
 use serde_json::json;
 
 use super::*;
@@ -27,6 +28,14 @@ async fn a_route_is_followed_from_its_creation_to_its_end() {
     foundation.capi.state().map(&route, web("a"));
     let (current, _) = polling.changed().await;
     assert_eq!(current["new.mesh.example.com"].destinations.len(), 1);
+
+    let options = json!({"loadbalancing": "least-connection"});
+    foundation.capi.state().set_options(&route, options);
+    let (current, _) = polling.changed().await;
+    assert_eq!(
+        current["new.mesh.example.com"].load_balancing.as_deref(),
+        Some(&LoadBalancing::LeastConnection)
+    );
 
     foundation.capi.state().unmap(&route, &app("a"));
     let (current, _) = polling.changed().await;

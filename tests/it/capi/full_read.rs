@@ -1,7 +1,8 @@
 //! What a full read finds, and that it loses nothing.
 
 use copilot::model::{
-    AppPort, Destination as ModelDestination, ProcessType, Protocol, Weight, Workload,
+    AppPort, Destination as ModelDestination, HeaderName, LoadBalancing, ProcessType, Protocol,
+    Weight, Workload,
 };
 use serde_json::json;
 
@@ -113,6 +114,10 @@ async fn every_kind_of_route_is_read_as_what_it_is() {
             destination("a", "web", 8080, Some(61)),
             destination("b", "web", 8080, Some(39)),
         ]
+    );
+    assert_eq!(
+        routes["hashed.mesh.example.com"].load_balancing.as_deref(),
+        Some(&LoadBalancing::Hash(HeaderName::parse("x").unwrap()))
     );
     soon(polling.readiness.ready()).await;
     polling.stop().await;
