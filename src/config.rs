@@ -2,6 +2,7 @@
 
 mod go_duration;
 mod librarian;
+mod listeners;
 mod reader;
 mod sections;
 
@@ -176,13 +177,13 @@ impl Config {
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let log_level = root.parsed("LogLevel");
         let mcp_address = root.required("ListenAddressForMCP", Section::address);
-        let server = sections::server(root);
-        let mcp = sections::mcp(root, &server);
+        let server = listeners::server(root);
+        let mcp = listeners::mcp(root, &server);
         let admin_address = root.address("AdminListenAddress");
         let routes = sections::routes(root);
-        let cloud_controller = sections::cloud_controller(root, &server);
-        let vip_resolver = sections::vip_resolver(root, &server);
-        let xds = sections::xds(root, &server);
+        let cloud_controller = listeners::cloud_controller(root, &server);
+        let vip_resolver = listeners::vip_resolver(root, &server);
+        let xds = listeners::xds(root, &server);
         root.ignore(
             "ListenAddressForPilot",
             "Pilots connect to ListenAddressForMCP",

@@ -9,18 +9,16 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Listener, Routes, Xds, librarian::Keypair, reader::Section};
+use super::{Routes, librarian::Keypair, listeners, reader::Section};
 use crate::{
     bbs,
     capi::{self, DomainPattern, MAX_PAGE_SIZE, Secret},
     cloud_controller, feed,
-    grpc::{self, Security},
     istio::{self, CertificateRoot, FrontendCertificate, validate::Invalid},
-    mcp, policy,
+    policy,
     publisher::{self, Input},
     table::Join,
     tls::{self, Identity, PairError},
-    xds,
 };
 
 /// Loopback: the surface has no authentication of its own.
@@ -28,68 +26,6 @@ pub(super) const ADMIN_ADDRESS: SocketAddr =
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9003));
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What all servers present, and how often its files are looked at.
-pub(super) struct Server {
-    identity: Option<Identity>,
-    every: Duration,
-}
-
-impl Server {
-    /// Everything that a listener has besides its address; `client_ca` has signed its clients' certificates.
-    fn listener(&self, address: SocketAddr, client_ca: Option<PathBuf>) -> Option<Listener> {
-        let security = Security::Tls {
-            identity: self.identity.clone()?,
-            client_ca,
-            certificates_every: self.every,
-        };
-        Some(Listener {
-            address,
-            settings: grpc::Settings::new(security),
-        })
-    }
-}
-
-/// The certificate of all servers.
-pub(super) fn server(root: &mut Section<'_>) -> Server {
-    Server {
-        identity: identity(root, "ServerCertPath", "ServerKeyPath"),
-        every: root.duration("CertificateReloadInterval", grpc::CERTIFICATES_EVERY),
-    }
-}
-
-/// The listener for Pilots.
-pub(super) fn mcp(root: &mut Section<'_>, server: &Server) -> Option<mcp::Settings> {
-    let client_ca = ca(root, "PilotClientCAPath");
-    let defaults = mcp::Limits::default();
-    let limits = mcp::Limits {
-        streams_total: root.count("MaxSinkStreams", 1..=1_000_000, defaults.streams_total),
-        streams_per_peer: root.count(
-            "MaxSinkStreamsPerPeer",
-            1..=1_000_000,
-            defaults.streams_per_peer,
-        ),
-        requests_per_second: root.count(
-            "MaxSinkRequestsPerSecond",
-            1..=100_000,
-            defaults.requests_per_second,
-        ),
-        ..defaults
-    };
-    let allowed_names = names(root, "AllowedSinkNames");
-    Some(mcp::Settings {
-        identity: server.identity.clone()?,
-        client_ca: client_ca?,
-        certificates_every: server.every,
-        allowed_names,
-        limits,
-    })
-}
-
-fn names(root: &mut Section<'_>, key: &str) -> Option<BTreeSet<String>> {
-    let names = root.strings(key)?;
-    Some(names.into_iter().collect())
-}
 
 /// Where routes come from: read from Cloud Controller, or pushed by it.
 pub(super) fn routes(root: &mut Section<'_>) -> Option<Routes> {
@@ -116,68 +52,8 @@ pub(super) fn routes(root: &mut Section<'_>) -> Option<Routes> {
         // The answer counts them in an int32.
         max_bulk_sync_bytes: root.count(MAX_BYTES, 1..=i32::MAX as u64, 128 << 20),
         max_emptied_routes: root.count(MAX_EMPTIED, 0..=u64::from(u32::MAX), 10),
-        allowed_names: names(root, NAMES),
+        allowed_names: listeners::names(root, NAMES),
     }))
-}
-
-/// The listener for Cloud Controllers that push.
-pub(super) fn cloud_controller(root: &mut Section<'_>, server: &Server) -> Option<Listener> {
-    const CA: &str = "CloudControllerClientCAPath";
-    let Some(address) = root.address("ListenAddressForCloudController") else {
-        root.ignore(CA, "there is no ListenAddressForCloudController");
-        return None;
-    };
-    let client_ca = ca(root, CA)?;
-    server.listener(address, Some(client_ca))
-}
-
-/// The listener for resolvers: plaintext, as the original's, unless TLS is asked for.
-pub(super) fn vip_resolver(root: &mut Section<'_>, server: &Server) -> Option<Listener> {
-    let tls = root.flag("VIPResolverTLS", false);
-    let address = root.address("ListenAddressForVIPResolver")?;
-    if tls {
-        return server.listener(address, None);
-    }
-    Some(Listener {
-        address,
-        settings: grpc::Settings::new(Security::Plaintext),
-    })
-}
-
-/// The listener for istiods, which have no certificate to show.
-pub(super) fn xds(root: &mut Section<'_>, server: &Server) -> Option<Xds> {
-    const ADDRESS: &str = "ListenAddressForXDS";
-    const CERT: &str = "XDSServerCertPath";
-    const KEY: &str = "XDSServerKeyPath";
-    let with_tls = root.has(CERT) || root.has(KEY);
-    let allow_plaintext = root.flag("XDSAllowPlaintext", false);
-    let Some(address) = root.address(ADDRESS) else {
-        for key in [CERT, KEY] {
-            root.ignore(key, "there is no ListenAddressForXDS");
-        }
-        return None;
-    };
-    if with_tls {
-        let security = Security::Tls {
-            identity: identity(root, CERT, KEY)?,
-            client_ca: None,
-            certificates_every: server.every,
-        };
-        return Some(Xds {
-            address,
-            settings: xds::Settings::new(security),
-        });
-    }
-    if !address.ip().is_loopback() && !allow_plaintext {
-        root.problem(
-            ADDRESS,
-            "is not on loopback: set XDSServerCertPath and XDSServerKeyPath, or XDSAllowPlaintext",
-        );
-    }
-    Some(Xds {
-        address,
-        settings: xds::Settings::new(Security::Plaintext),
-    })
 }
 
 /// Where network policies come from; `None` if they are not wanted, or could not be read.
@@ -404,13 +280,17 @@ fn keypair(pair: &mut Section<'_>) -> Result<Keypair, (&'static str, String)> {
     })
 }
 
-fn ca(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
+pub(super) fn ca(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
     let path = section.required(key, Section::path)?;
     usable(section, tls::check_ca(&path), key)?;
     Some(path)
 }
 
-fn identity(section: &mut Section<'_>, cert_key: &str, key_key: &str) -> Option<Identity> {
+pub(super) fn identity(
+    section: &mut Section<'_>,
+    cert_key: &str,
+    key_key: &str,
+) -> Option<Identity> {
     let cert = section.required(cert_key, Section::path);
     let key = section.required(key_key, Section::path);
     let identity = Identity {
