@@ -61,6 +61,7 @@ pub(super) struct Metrics {
     responses: Family<ResponseLabels, Counter>,
     response_bytes: Family<CollectionLabel, Counter>,
     stale: Counter,
+    throttled: Counter,
     unknown: Family<CollectionLabel, Counter>,
     refused: Family<CodeLabel, Counter>,
     cut: Counter,
@@ -78,6 +79,7 @@ impl Metrics {
             responses: Family::default(),
             response_bytes: Family::default(),
             stale: Counter::default(),
+            throttled: Counter::default(),
             unknown: Family::default(),
             refused: Family::default(),
             cut: Counter::default(),
@@ -118,6 +120,11 @@ impl Metrics {
             self.stale.clone(),
         );
         registry.register(
+            "throttled_requests",
+            "Requests that had to wait, since their stream sends too many",
+            self.throttled.clone(),
+        );
+        registry.register(
             "unknown_collections",
             "Subscriptions to collections that nobody publishes",
             self.unknown.clone(),
@@ -156,6 +163,11 @@ impl Metrics {
 
     pub(super) fn stale(&self) {
         self.stale.inc();
+    }
+
+    /// A request came too early, and had to wait.
+    pub(super) fn throttled(&self) {
+        self.throttled.inc();
     }
 
     pub(super) fn unknown(&self, collection: &'static str) {

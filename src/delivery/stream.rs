@@ -2,6 +2,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -67,6 +68,27 @@ impl<P: Protocol> Stream<P> {
         }
     }
 
+    /// The next request, once the stream may be heard again. Cancelling it loses nothing.
+    async fn next(
+        &self,
+        requests: &mut Streaming<P::Request>,
+        bucket: &mut Bucket,
+    ) -> Result<Option<P::Request>, Status> {
+        let is_early = bucket.ready_at() > std::time::Instant::now();
+        tokio::time::sleep_until(bucket.ready_at().into()).await;
+        let request = match requests.message().now_or_never() {
+            Some(request) => {
+                if is_early {
+                    self.metrics.throttled();
+                }
+                request
+            }
+            None => requests.message().await,
+        };
+        bucket.take(std::time::Instant::now());
+        request
+    }
+
     async fn serve(
         &self,
         mut requests: Streaming<P::Request>,
@@ -85,7 +107,7 @@ impl<P: Protocol> Stream<P> {
                 () = self.shutdown.cancelled() => Err(Status::unavailable(SHUTDOWN)),
                 () = self.responses.closed() => Err(Status::cancelled("the sink has left")),
                 status = expiry(deadline) => Err(status),
-                request = next(&mut requests, &mut bucket) => self.on_request(request),
+                request = self.next(&mut requests, &mut bucket) => self.on_request(request),
                 changed = snapshots.changed() => match changed {
                     Ok(()) => {
                         self.on_snapshot(&mut snapshots);
@@ -218,14 +240,6 @@ async fn write<P: Protocol>(content: &Content) {
             tokio::task::consume_budget().await;
         }
     }
-}
-
-/// The next request, once the stream may be heard again. Cancelling it loses nothing.
-async fn next<R>(requests: &mut Streaming<R>, bucket: &mut Bucket) -> Result<Option<R>, Status> {
-    tokio::time::sleep_until(bucket.ready_at().into()).await;
-    let request = requests.message().await;
-    bucket.take(std::time::Instant::now());
-    request
 }
 
 async fn expiry(deadline: Option<(Instant, &'static str)>) -> Status {

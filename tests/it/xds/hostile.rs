@@ -135,18 +135,30 @@ async fn requests_in_a_tight_loop_wait_and_pushes_do_not() {
     let mut stream = FullStream::open(&channel).await.unwrap();
     let begin = Instant::now();
     let looping = async {
-        for _ in 0..30 {
+        for _ in 0..60 {
             stream.subscribe(SERVICES.0).await;
         }
         stream.subscribe("probe/v1/Probe").await;
         while stream.response().await.type_url != "probe/v1/Probe" {}
+        Instant::now()
     };
-    soon(looping).await;
-    // 26 of them at 50 a second.
-    assert!(begin.elapsed() > Duration::from_millis(400));
     let mut other = FullStream::open(&channel).await.unwrap();
-    other.subscribe(SERVICES.0).await;
-    assert_eq!(names(&other.response().await), ["cloudfoundry/a"]);
+    let another = async {
+        other.subscribe(SERVICES.0).await;
+        let response = other.response().await;
+        assert_eq!(names(&response), ["cloudfoundry/a"]);
+        other.ack(&response).await;
+        harness.publish(&[(SERVICES, &[("a", 1), ("b", 1)])]);
+        let pushed = other.response().await;
+        assert_eq!(names(&pushed), ["cloudfoundry/a", "cloudfoundry/b"]);
+        Instant::now()
+    };
+    let (looped, served) = soon(async { tokio::join!(looping, another) }).await;
+    // 56 of them at 50 a second.
+    assert!(looped - begin > Duration::from_secs(1));
+    assert!(served < looped, "another stream waits too");
+    let throttled = harness.metric("copilot_xds_throttled_requests_total");
+    assert!(throttled > Some(0.0), "{throttled:?}");
 }
 
 #[tokio::test]
