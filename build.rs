@@ -1,4 +1,4 @@
-//! Compiles `proto/` without protoc.
+//! Compiles `proto/` without protoc, and says which version this is.
 
 use std::{env, fs, path::PathBuf};
 
@@ -17,7 +17,15 @@ const FILES: [&str; 9] = [
     "istio/networking/v1alpha3/virtual_service.proto",
 ];
 
+/// Set by whoever builds a release from sources that are no git checkout any more: the commit that they were.
+const COMMIT: &str = "COPILOT_COMMIT";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-env-changed={COMMIT}");
+    let commit = env::var(COMMIT).unwrap_or_else(|_| "development build".to_owned());
+    let version = env::var("CARGO_PKG_VERSION")?;
+    println!("cargo:rustc-env=COPILOT_VERSION={version} ({commit})");
+
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
 

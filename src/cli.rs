@@ -3,14 +3,11 @@
 #[cfg(feature = "sim")]
 mod demo;
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tracing::info;
 
 use crate::{
     app,
@@ -18,9 +15,12 @@ use crate::{
     librarian, shutdown, telemetry,
 };
 
+/// With the commit, as `build.rs` puts them together.
+const VERSION: &str = env!("COPILOT_VERSION");
+
 /// Serves Cloud Foundry's routes to Istio.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version = VERSION, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -32,6 +32,8 @@ enum Command {
     Serve(ConfigFile),
     /// Say everything that is wrong with a config file.
     Check(ConfigFile),
+    /// List the keys that a config file may have.
+    Keys,
     /// Write the router's certificates to where its proxies find them.
     Librarian(ConfigFile),
     /// Show the daemon at work on a simulated foundation; nothing to set up.
@@ -55,6 +57,12 @@ impl Cli {
         match self.command {
             Command::Serve(file) => serve(file).await.map(|()| ExitCode::SUCCESS),
             Command::Check(file) => check(&file),
+            Command::Keys => {
+                for key in Config::keys() {
+                    println!("{key}");
+                }
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Librarian(file) => write_certificates(&file),
             #[cfg(feature = "sim")]
             Command::Demo(options) => demo::run(options).await,
@@ -64,11 +72,12 @@ impl Cli {
 
 async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
     let config = Config::load(&config)?;
-    let log_level = telemetry::init(config.log_level, telemetry::Format::Json)?;
+    let format = telemetry::Format::Json(config.log_timestamp);
+    let log_level = telemetry::init(config.log_level, format)?;
     let stop = shutdown::signalled().context("installing signal handlers")?;
     let bound = app::bind(config, Some(log_level)).await?;
-    // The word that supervisors of the original wait for. One that has closed its end does not want to know.
-    drop(writeln!(io::stdout(), "started"));
+    // The word that supervisors of the original wait for.
+    info!(target: telemetry::ALWAYS, version = VERSION, "started");
     bound.run(stop).await?;
     Ok(())
 }

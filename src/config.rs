@@ -7,12 +7,13 @@ mod reader;
 mod sections;
 
 use std::{
+    collections::BTreeSet,
     fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tracing::info;
 
 use self::reader::{Findings, Section};
@@ -31,6 +32,8 @@ use crate::{
 pub struct Config {
     /// What is logged.
     pub log_level: telemetry::Level,
+    /// How the time is written in it.
+    pub log_timestamp: telemetry::Timestamp,
     /// Where Pilots connect.
     pub mcp_address: SocketAddr,
     /// How they are served.
@@ -154,6 +157,28 @@ impl Config {
         }
     }
 
+    /// Every key that a file may have, with the sections that it is in: `BBS.Address`, `TLSPems[].CertChain`.
+    pub fn keys() -> BTreeSet<String> {
+        let mut findings = Findings::default();
+        // Which keys are looked at depends on where routes come from, and on what is there at all.
+        let polled = json!({ "CAPI": {}, "BBS": {}, "TLSPems": [{}] });
+        let pushed = json!({
+            "ListenAddressForCloudController": "127.0.0.1:0",
+            "ListenAddressForXDS": "127.0.0.1:0",
+            "XDSServerCertPath": "-",
+            "BBS": {},
+        });
+        for file in [polled, pushed] {
+            let Value::Object(object) = file else {
+                continue;
+            };
+            let mut root = Section::new("", object, &mut findings);
+            Self::read(&mut root);
+            root.end();
+        }
+        findings.keys
+    }
+
     /// What is not served of the router's certificates, and why: pairs by their keys, and names of certificates.
     pub fn left_out(&self) -> Vec<(String, Invalid)> {
         let publisher::Settings {
@@ -176,6 +201,7 @@ impl Config {
 
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let log_level = root.parsed("LogLevel");
+        let log_timestamp = root.parsed("LogTimestamp");
         let mcp_address = root.required("ListenAddressForMCP", Section::address);
         let server = listeners::server(root);
         let mcp = listeners::mcp(root, &server);
@@ -193,6 +219,7 @@ impl Config {
         let publisher = sections::publisher(root, routes.as_ref(), bbs.is_some(), policy.is_some());
         Some(Self {
             log_level: log_level.unwrap_or_default(),
+            log_timestamp: log_timestamp.unwrap_or_default(),
             mcp_address: mcp_address?,
             mcp: mcp?,
             admin_address: admin_address.unwrap_or(sections::ADMIN_ADDRESS),

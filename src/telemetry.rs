@@ -1,14 +1,23 @@
 //! Logs: JSON lines or text, with a level that can change while the process runs.
 
-use std::{io::IsTerminal as _, str::FromStr};
+use std::{
+    fmt,
+    io::IsTerminal as _,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tracing_subscriber::{
     Registry,
     filter::{LevelFilter, Targets},
+    fmt::{format::Writer, time::FormatTime},
     layer::{Layer as _, SubscriberExt as _},
     reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
+
+/// The target of the few events that are logged at every level: supervisors wait for them.
+pub const ALWAYS: &str = concat!(env!("CARGO_PKG_NAME"), "::always");
 
 /// The levels of the original's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,16 +65,56 @@ impl Level {
         Targets::new()
             .with_default(libraries)
             .with_target(env!("CARGO_PKG_NAME"), ours)
+            .with_target(ALWAYS, LevelFilter::INFO)
+    }
+}
+
+/// How the time of an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Timestamp {
+    /// `2026-01-31T12:34:56.123456Z`.
+    #[default]
+    Rfc3339,
+    /// Seconds since the Unix epoch with their fraction, as the older components of Cloud Foundry write it.
+    UnixEpoch,
+}
+
+/// A timestamp format that is none of the known ones.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown timestamp format: use rfc3339 or unix-epoch")]
+pub struct UnknownTimestamp;
+
+impl FromStr for Timestamp {
+    type Err = UnknownTimestamp;
+
+    fn from_str(format: &str) -> Result<Self, UnknownTimestamp> {
+        match format {
+            "rfc3339" => Ok(Self::Rfc3339),
+            "unix-epoch" => Ok(Self::UnixEpoch),
+            _ => Err(UnknownTimestamp),
+        }
+    }
+}
+
+impl FormatTime for Timestamp {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        match self {
+            Self::Rfc3339 => tracing_subscriber::fmt::time::SystemTime.format_time(writer),
+            Self::UnixEpoch => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                let since = since.unwrap_or_default();
+                write!(writer, "{}.{:09}", since.as_secs(), since.subsec_nanos())
+            }
+        }
     }
 }
 
 /// How lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line, for log collectors.
-    #[default]
-    Json,
-    /// For a person at a terminal.
+    /// One JSON object a line on standard output, for log collectors.
+    Json(Timestamp),
+    /// On standard error, for a person at a terminal.
     Text,
 }
 
@@ -83,18 +132,24 @@ impl LevelHandle {
     }
 }
 
-/// Sends the process's events to standard error.
+/// Writes the process's events from now on.
 ///
 /// # Errors
 /// A subscriber was installed before.
 pub fn init(level: Level, format: Format) -> Result<LevelHandle, TryInitError> {
     let (filter, handle) = reload::Layer::new(level.filter());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer();
     let lines = match format {
-        Format::Json => lines.json().flatten_event(true).boxed(),
+        Format::Json(timestamp) => lines
+            .json()
+            .flatten_event(true)
+            .with_timer(timestamp)
+            .with_writer(std::io::stdout)
+            .boxed(),
         Format::Text => lines
             .compact()
             .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
             .boxed(),
     };
     Registry::default().with(filter).with(lines).try_init()?;

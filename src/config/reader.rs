@@ -1,7 +1,7 @@
 //! Reads a JSON object key by key and collects everything that is wrong with it, not only the first thing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
@@ -51,6 +51,8 @@ pub struct Ignored {
 pub(super) struct Findings {
     pub(super) problems: Vec<Problem>,
     pub(super) ignored: Vec<Ignored>,
+    /// Every key that was looked for, of no element of a list in particular.
+    pub(super) keys: BTreeSet<String>,
 }
 
 /// One JSON object of the file. Every read takes its key out, so that [`Section::end`] knows the unknown ones.
@@ -99,7 +101,18 @@ impl<'p> Section<'p> {
         }
     }
 
+    /// Notes that a file may have the key.
+    fn know(&mut self, key: &str) {
+        let key = self.key(key);
+        let key = match (key.split_once('['), key.split_once(']')) {
+            (Some((list, _)), Some((_, rest))) => format!("{list}[]{rest}"),
+            _ => key,
+        };
+        self.findings.keys.insert(key);
+    }
+
     fn take(&mut self, key: &str) -> Option<Value> {
+        self.know(key);
         self.values
             .remove(&key.to_lowercase())
             .map(|(_, value)| value)
@@ -116,6 +129,7 @@ impl<'p> Section<'p> {
     /// Takes keys out that mean nothing here, whatever their values.
     pub(super) fn skip(&mut self, keys: &[&str]) {
         for key in keys {
+            self.know(key);
             self.values.remove(&key.to_lowercase());
         }
     }

@@ -11,7 +11,7 @@ use copilot::{
     publisher::{self, Input},
     sim::pki::Pki,
     table::Join,
-    telemetry::Level,
+    telemetry::{Level, Timestamp},
     tls::Identity,
     xds,
 };
@@ -88,6 +88,7 @@ impl Files {
             &[
                 ("/AdminListenAddress", json!("127.0.0.2:9103")),
                 ("/LogLevel", json!("error")),
+                ("/LogTimestamp", json!("unix-epoch")),
                 ("/MCPQuietInterval", json!("11ms")),
                 ("/MCPConvergeInterval", json!("101ms")),
                 ("/VIPCIDR", json!("127.129.0.0/16")),
@@ -151,6 +152,7 @@ impl Files {
     fn defaults(&self) -> Config {
         Config {
             log_level: Level::Info,
+            log_timestamp: Timestamp::Rfc3339,
             mcp_address: "127.0.0.1:9009".parse().unwrap(),
             mcp: mcp::Settings {
                 identity: self.server.clone(),
@@ -223,8 +225,8 @@ impl Files {
             page_retries: 3,
             min_backoff: SECOND / 2,
             max_backoff: 15 * SECOND,
-            debounce: SECOND / 5,
-            recheck_after: vec![2 * SECOND, 10 * SECOND, 60 * SECOND],
+            gather: SECOND / 5,
+            recheck_after: vec![SECOND / 5, 2 * SECOND, 10 * SECOND, 60 * SECOND],
         }
     }
 
@@ -238,6 +240,7 @@ impl Files {
                 why: "with CAPI, what is pushed is refused",
             }],
             log_level: Level::Error,
+            log_timestamp: Timestamp::UnixEpoch,
             admin_address: "127.0.0.2:9103".parse().unwrap(),
             mcp: mcp::Settings {
                 certificates_every: 22 * SECOND,
@@ -491,6 +494,28 @@ fn the_readme_shows_what_is_required_and_the_default_of_everything_else() {
         .collect();
     let config = with(files.minimal(), &defaults);
     assert_same(&files.load(&config), &files.defaults());
+}
+
+#[test]
+fn every_key_is_listed_for_those_who_write_files() {
+    let pushed = ["/MaxBulkSyncBytes", "/MaxEmptiedRoutes"].map(str::to_owned);
+    let pairs = ["/TLSPems[]/CertChain", "/TLSPems[]/PrivateKey"].map(str::to_owned);
+    let original = [
+        "/ListenAddressForPilot",
+        "/BBS/ClientSessionCacheSize",
+        "/BBS/MaxIdleConnsPerHost",
+    ];
+    let others = original.map(str::to_owned).into_iter();
+    let expected: BTreeSet<_> = keys(&Files::new().full())
+        .into_iter()
+        .chain(pushed)
+        .chain(pairs)
+        .chain(others)
+        .chain(["/BBS", "/CAPI"].map(str::to_owned))
+        .collect();
+    let pointer = |key: String| format!("/{}", key.replace('.', "/"));
+    let listed: BTreeSet<_> = Config::keys().into_iter().map(pointer).collect();
+    assert_eq!(listed, expected);
 }
 
 /// The keys of a config and of its sections, as pointers.

@@ -1,13 +1,6 @@
 //! The daemon as its supervisor, its operator and its Pilots know it.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    net::{Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use copilot::{
     admin,
@@ -19,87 +12,22 @@ use copilot::{
     sim::{operator::Operator, sink::Sink},
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds};
-
-/// The binary, as BOSH would run it.
-struct Process {
-    child: Child,
-    mcp: SocketAddr,
-    admin: SocketAddr,
-    /// What it logs after it began to listen.
-    log: mpsc::UnboundedReceiver<Value>,
-}
-
-impl Process {
-    fn start(name: &str, foundation: &copilot::sim::cloud_foundry::CloudFoundry) -> Self {
-        let path = foundation.folder().join(name);
-        fs::write(&path, eager(foundation.config()).to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_copilot"))
-            .args(["serve", "--config"])
-            .arg(path)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut log = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-        let listening = log.find(|line| line["message"] == "listening").unwrap();
-        let address = |key: &str| listening[key].as_str().unwrap().parse().unwrap();
-        let (lines, rest) = mpsc::unbounded_channel();
-        // Read to the end whether a test looks at it or not, or the process would wait for its reader.
-        std::thread::spawn(move || log.for_each(|line| drop(lines.send(line))));
-        Self {
-            child,
-            mcp: address("mcp_address"),
-            admin: address("admin_address"),
-            log: rest,
-        }
-    }
-
-    /// What it logs, up to a message.
-    async fn logs_until(&mut self, message: &str) -> Vec<Value> {
-        let mut lines: Vec<Value> = Vec::new();
-        let found = timeout(LONG, async {
-            while lines.last().is_none_or(|line| line["message"] != message) {
-                lines.push(self.log.recv().await.unwrap());
-            }
-        });
-        let found = found.await.is_ok();
-        assert!(found, "no {message:?} in the log");
-        lines
-    }
-
-    fn terminate(&mut self) -> (std::process::ExitStatus, Duration) {
-        let begun = Instant::now();
-        let killed = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
-        assert!(killed.success());
-        (self.child.wait().unwrap(), begun.elapsed())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Only where a test failed; after an orderly end there is nothing left to kill.
-        drop(self.child.kill());
-    }
-}
+use crate::{
+    mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds},
+    process::Process,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_serve_the_same_bytes_and_end_on_sigterm_with_open_streams() {
     let (foundation, _) = foundation().await;
-    let mut one = Process::start("one.json", &foundation);
-    let mut two = Process::start("two.json", &foundation);
+    let mut one = Process::serve(&foundation, "one.json", &eager(foundation.config()));
+    let mut two = Process::serve(&foundation, "two.json", &eager(foundation.config()));
     let complete = async |process: &Process| {
         let pilot = foundation
-            .connect_pilot(process.mcp, collections())
+            .connect_pilot(process.address("mcp_address"), collections())
             .await
             .unwrap();
         let state = holds(&pilot, |state| state.collections.len() == 4).await;
@@ -121,7 +49,7 @@ async fn two_processes_serve_the_same_bytes_and_end_on_sigterm_with_open_streams
     }
 
     // A restart, too.
-    let again = Process::start("again.json", &foundation);
+    let again = Process::serve(&foundation, "again.json", &eager(foundation.config()));
     assert_eq!(complete(&again).await.1, held_one);
 }
 
@@ -250,8 +178,8 @@ async fn the_log_level_is_fixed_where_the_logs_are_not_ours_and_a_bad_one_is_ref
 async fn the_log_level_changes_while_the_process_runs() {
     let is_debug = |line: &Value| line["level"] == "DEBUG";
     let (foundation, _) = foundation().await;
-    let mut process = Process::start("log.json", &foundation);
-    let operator = Operator::new(process.admin).unwrap();
+    let mut process = Process::serve(&foundation, "log.json", &eager(foundation.config()));
+    let operator = Operator::new(process.address("admin_address")).unwrap();
     let lines = process.logs_until("first snapshot").await;
     assert!(!lines.iter().any(is_debug), "{lines:#?}");
 

@@ -20,6 +20,7 @@ mod librarian;
 mod mcp;
 mod mesh;
 mod policy;
+mod process;
 mod publisher;
 mod push;
 mod vip;

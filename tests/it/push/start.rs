@@ -1,80 +1,26 @@
 //! The original's config file, in the hands of the binary.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-};
+use std::{fs, process::Command};
 
 use copilot::{proto::api::HealthRequest, sim::operator::Operator};
 
 use super::*;
-use crate::mesh::{LONG, foundation};
+use crate::{
+    mesh::{LONG, foundation},
+    process::Process,
+};
 
-/// The binary, as a supervisor of the original would run it.
-struct Process {
-    child: Child,
-    listening: Value,
-    /// What it has logged up to then.
-    log: Vec<Value>,
-}
-
-impl Process {
-    /// Waits until it says that it has started.
-    fn start(foundation: &CloudFoundry, name: &str, config: &Value) -> Self {
-        let path = foundation.folder().join(name);
-        fs::write(&path, config.to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_copilot"))
-            .args(["serve", "--config"])
-            .arg(path)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(said.next().unwrap().unwrap(), "started");
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-        let mut log = Vec::new();
-        let listening = loop {
-            let line = lines.next().unwrap();
-            if line["message"] == "listening" {
-                break line;
-            }
-            log.push(line);
-        };
-        // Read to the end, or the process would wait for its reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            listening,
-            log,
-        }
-    }
-
-    fn address(&self, key: &str) -> SocketAddr {
-        self.listening[key].as_str().unwrap().parse().unwrap()
-    }
-
-    /// Each listener answers a peer of its own kind.
-    async fn answers(&self, foundation: &CloudFoundry) {
-        let healthy = connect_to(foundation, self.address("cloud_controller_address")).await;
-        let healthy = healthy.client().health(HealthRequest {}).await.unwrap();
-        assert!(healthy.into_inner().healthy);
-        let mut resolver = resolver(self.address("vip_resolver_address")).await;
-        resolver.health(HealthRequest {}).await.unwrap();
-        let pilot = foundation
-            .connect_pilot(self.address("mcp_address"), collections())
-            .await;
-        pilot.unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
+/// Each listener answers a peer of its own kind.
+async fn answers(process: &Process, foundation: &CloudFoundry) {
+    let healthy = connect_to(foundation, process.address("cloud_controller_address")).await;
+    let healthy = healthy.client().health(HealthRequest {}).await.unwrap();
+    assert!(healthy.into_inner().healthy);
+    let mut resolver = resolver(process.address("vip_resolver_address")).await;
+    resolver.health(HealthRequest {}).await.unwrap();
+    let pilot = foundation
+        .connect_pilot(process.address("mcp_address"), collections())
+        .await;
+    pilot.unwrap();
 }
 
 #[tokio::test]
@@ -83,10 +29,10 @@ async fn the_originals_config_starts_it_and_every_listener_answers() {
     let mut config = original_config(&foundation);
     // Not in the original's file, for tests that run at the same time.
     config["AdminListenAddress"] = json!("127.0.0.1:0");
-    let process = Process::start(&foundation, "enabled.json", &config);
-    process.answers(&foundation).await;
+    let process = Process::serve(&foundation, "enabled.json", &config);
+    answers(&process, &foundation).await;
     let ignored: Vec<_> = process
-        .log
+        .started
         .iter()
         .filter(|line| line["message"] == "this key has no effect")
         .map(|line| line["key"].clone())
@@ -98,8 +44,8 @@ async fn the_originals_config_starts_it_and_every_listener_answers() {
 
     config["BBS"] = json!({ "Disable": true });
     config["PolicyServerDisabled"] = json!(true);
-    let process = Process::start(&foundation, "disabled.json", &config);
-    process.answers(&foundation).await;
+    let process = Process::serve(&foundation, "disabled.json", &config);
+    answers(&process, &foundation).await;
 }
 
 /// Fault 11: the original exits.
@@ -110,8 +56,8 @@ async fn a_bbs_and_a_policy_server_that_cannot_be_reached_are_not_fatal() {
     foundation.policies.stop().await;
     let mut config = original_config(&foundation);
     config["AdminListenAddress"] = json!("127.0.0.1:0");
-    let process = Process::start(&foundation, "alone.json", &config);
-    process.answers(&foundation).await;
+    let process = Process::serve(&foundation, "alone.json", &config);
+    answers(&process, &foundation).await;
     let operator = Operator::new(process.address("admin_address")).unwrap();
     let is_tried_again = |page: &Value, name: &str| {
         let mut feeds = page["feeds"].as_array().unwrap().iter();
