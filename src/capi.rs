@@ -82,8 +82,8 @@ pub struct Settings {
     pub min_backoff: Duration,
     /// The longest one.
     pub max_backoff: Duration,
-    /// How long touched apps are gathered before they are read.
-    pub debounce: Duration,
+    /// From one look at touched apps to the next: a first one is read at once, those that follow are gathered.
+    pub gather: Duration,
     /// When touched apps and announced deletions are looked at again: a deletion is announced before it is
     /// committed, and the one of a large space takes a while.
     pub recheck_after: Vec<Duration>,

@@ -42,28 +42,31 @@ impl Batch {
     }
 }
 
-/// Gathers changes for a short while, so that one request serves many.
+/// Looks at a change at once, and at those that follow soon after it together: one request serves many.
 #[derive(Debug)]
 pub(super) struct Pending {
-    debounce: Duration,
+    gather: Duration,
     recheck_after: Vec<Duration>,
     /// By how much both are stretched.
     slowdown: u32,
     changed: Batch,
     announced: Batch,
     due: Option<Instant>,
+    /// Until when further changes are gathered.
+    gathers_until: Option<Instant>,
     rechecks: BTreeMap<Instant, Batch>,
 }
 
 impl Pending {
-    pub(super) fn new(debounce: Duration, recheck_after: Vec<Duration>) -> Self {
+    pub(super) fn new(gather: Duration, recheck_after: Vec<Duration>) -> Self {
         Self {
-            debounce,
+            gather,
             recheck_after,
             slowdown: 1,
             changed: Batch::default(),
             announced: Batch::default(),
             due: None,
+            gathers_until: None,
             rechecks: BTreeMap::new(),
         }
     }
@@ -91,7 +94,8 @@ impl Pending {
     }
 
     fn arm(&mut self, now: Instant) {
-        self.due.get_or_insert(now + self.debounce * self.slowdown);
+        let due = self.gathers_until.map_or(now, |until| until.max(now));
+        self.due.get_or_insert(due);
     }
 
     /// When announced changes are looked at again. In a slowdown, the last of several looks is left to full reads.
@@ -115,6 +119,7 @@ impl Pending {
         let mut batch = Batch::default();
         if self.due.is_some_and(|due| due <= now) {
             self.due = None;
+            self.gathers_until = Some(now + self.gather * self.slowdown);
             let mut announced = std::mem::take(&mut self.announced);
             announced.expand(index);
             if !announced.is_empty() {
@@ -140,7 +145,8 @@ impl Pending {
         if overflows {
             *self = Self {
                 slowdown: self.slowdown,
-                ..Self::new(self.debounce, std::mem::take(&mut self.recheck_after))
+                gathers_until: self.gathers_until,
+                ..Self::new(self.gather, std::mem::take(&mut self.recheck_after))
             };
         }
         overflows
@@ -164,26 +170,41 @@ mod tests {
     }
 
     #[test]
-    fn gathers_from_the_first_change_on() {
+    fn looks_at_once_and_gathers_what_follows() {
         let (mut pending, now, index) = (pending(), Instant::now(), Index::default());
         pending.changed(batch(&["a"], &[]), now);
+        assert_eq!(pending.next(), Some(now));
+        assert_eq!(pending.take(now, &index), batch(&["a"], &[]));
+
         let later = now + Duration::from_millis(200);
-        pending.changed(batch(&[], &["r"]), now + Duration::from_millis(150));
-        assert_eq!(pending.next(), Some(later));
-        assert!(pending.take(now, &index).is_empty());
-        assert_eq!(pending.take(later, &index), batch(&["a"], &["r"]));
+        for (name, after) in [("b", 1), ("c", 150)] {
+            pending.changed(batch(&[name], &[]), now + Duration::from_millis(after));
+            assert_eq!(pending.next(), Some(later));
+        }
+        let soon = now + Duration::from_millis(199);
+        assert!(pending.take(soon, &index).is_empty());
+        assert_eq!(pending.take(later, &index), batch(&["b", "c"], &[]));
         assert_eq!(pending.next(), None);
+    }
+
+    #[test]
+    fn after_a_rest_it_looks_at_once_again() {
+        let (mut pending, now, index) = (pending(), Instant::now(), Index::default());
+        pending.changed(batch(&["a"], &[]), now);
+        pending.take(now, &index);
+        let later = now + Duration::from_secs(1);
+        pending.changed(batch(&["a"], &[]), later);
+        assert_eq!(pending.next(), Some(later));
     }
 
     #[test]
     fn what_is_announced_is_looked_at_again_and_again() {
         let (mut pending, now, index) = (pending(), Instant::now(), Index::default());
         pending.announced(batch(&["a"], &[]), now);
-        let first = now + Duration::from_millis(200);
-        assert_eq!(pending.take(first, &index), batch(&["a"], &[]));
+        assert_eq!(pending.take(now, &index), batch(&["a"], &[]));
         for seconds in [2, 10] {
             let next = pending.next().unwrap();
-            assert_eq!(next, first + Duration::from_secs(seconds));
+            assert_eq!(next, now + Duration::from_secs(seconds));
             assert_eq!(pending.take(next, &index), batch(&["a"], &[]));
         }
         assert_eq!(pending.next(), None);
@@ -194,10 +215,12 @@ mod tests {
         let (mut pending, now, index) = (pending(), Instant::now(), Index::default());
         pending.slow_down(4);
         pending.announced(batch(&["a"], &[]), now);
-        let first = now + Duration::from_millis(800);
-        assert_eq!(pending.next(), Some(first));
-        assert_eq!(pending.take(first, &index), batch(&["a"], &[]));
-        let second = first + Duration::from_secs(8);
+        assert_eq!(pending.take(now, &index), batch(&["a"], &[]));
+        pending.changed(batch(&["b"], &[]), now);
+        let gathered = now + Duration::from_millis(800);
+        assert_eq!(pending.next(), Some(gathered));
+        assert_eq!(pending.take(gathered, &index), batch(&["b"], &[]));
+        let second = now + Duration::from_secs(8);
         assert_eq!(pending.next(), Some(second));
         assert_eq!(pending.take(second, &index), batch(&["a"], &[]));
         assert_eq!(pending.next(), None);

@@ -80,7 +80,7 @@ impl Poller {
             read: None,
             read_again: false,
             has_synced: false,
-            pending: Pending::new(settings.debounce, settings.recheck_after.clone()),
+            pending: Pending::new(settings.gather, settings.recheck_after.clone()),
             tails,
             processes: Processes::default(),
             reading: Chore::new(backoff.clone()),

@@ -97,7 +97,7 @@ impl Foundation {
             page_retries: 3,
             min_backoff: Duration::from_millis(10),
             max_backoff: Duration::from_millis(50),
-            debounce: Duration::from_millis(10),
+            gather: Duration::from_millis(10),
             recheck_after: Vec::new(),
         }
     }

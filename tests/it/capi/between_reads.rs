@@ -225,7 +225,7 @@ async fn what_changes_during_a_full_read_is_not_undone_by_it() {
         page_size: 10,
         full_read_interval: Duration::ZERO,
         tail_interval: Duration::ZERO,
-        debounce: Duration::ZERO,
+        gather: Duration::ZERO,
         ..tailing(&foundation)
     };
     let mut polling = Polling::start(settings);
@@ -307,7 +307,7 @@ async fn a_route_that_only_the_running_read_has_found_can_be_deleted() {
         page_size: 10,
         full_read_interval: Duration::ZERO,
         tail_interval: Duration::ZERO,
-        debounce: Duration::ZERO,
+        gather: Duration::ZERO,
         ..tailing(&foundation)
     };
     let mut polling = Polling::start(settings);
@@ -323,7 +323,7 @@ async fn more_apps_than_a_request_can_name_are_read_turn_by_turn() {
     let apps: Vec<_> = (0..400).map(|at| format!("app-{at:03}")).collect();
     foundation.load(1);
     let settings = Settings {
-        debounce: Duration::from_millis(200),
+        gather: Duration::from_millis(200),
         ..foundation.settings()
     };
     let mut polling = Polling::start(settings);
