@@ -206,11 +206,15 @@ impl Bbs {
     }
 
     /// Many processes with all their instances, without events: the foundation as it was before anyone subscribed.
-    pub fn load(&self, processes: impl IntoIterator<Item = (ProcessSpec, Vec<InstanceSpec>)>) {
+    /// The instances in their order.
+    pub fn load(
+        &self,
+        processes: impl IntoIterator<Item = (ProcessSpec, Vec<InstanceSpec>)>,
+    ) -> Vec<InstanceGuid> {
         let mut foundation = self.foundation();
-        for (process, instances) in processes {
-            foundation.load(process, &instances);
-        }
+        let mut load = |(process, places): (_, Vec<_>)| foundation.load(process, &places);
+        let loaded = processes.into_iter().flat_map(&mut load);
+        loaded.map(|guid| guid.as_str().into()).collect()
     }
 
     /// Forgets instances without events, as a database that was lost.

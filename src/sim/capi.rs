@@ -6,6 +6,7 @@ mod log;
 mod objects;
 mod server;
 mod state;
+mod table;
 
 use std::{
     io,

@@ -26,6 +26,9 @@ pub const DOMAIN: &str = "apps.example.com";
 /// The domain of internal routes.
 pub const INTERNAL_DOMAIN: &str = "apps.internal";
 
+/// How many policies an app has that has any.
+const POLICIES_PER_APP: usize = 10;
+
 /// Why a foundation could not be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -239,14 +242,15 @@ impl CloudFoundry {
         }
     }
 
-    /// The last instance of an app crashes, and comes back elsewhere.
-    pub fn crash(&mut self, app: &mut App) {
-        let Some(crashed) = app.instances.pop() else {
-            return;
-        };
+    /// The last instance of an app crashes, and comes back elsewhere: on this cell, at this port.
+    pub fn crash(&mut self, app: &mut App) -> Option<(IpAddr, u16)> {
+        let crashed = app.instances.pop()?;
         self.bbs.crash(&crashed);
         let index = u32::try_from(app.instances.len()).expect("few instances");
-        app.instances.push(self.start_instance(&app.process, index));
+        let spec = self.next_instance();
+        let instance = self.bbs.start_instance(&app.process, index, &spec);
+        app.instances.push(instance);
+        Some((spec.cell, spec.ports[0].1))
     }
 
     /// Creates an external route.
@@ -281,29 +285,63 @@ impl CloudFoundry {
         self.bbs.touch(&app.process);
     }
 
-    /// Many routes, each to an app of its own, and the instances dealt out to the apps: without events.
-    pub fn load(&mut self, routes: usize, instances: usize) {
-        let apps: Vec<_> = {
+    /// Many routes, each to an app of its own, and the instances dealt out to the apps: without events. The apps in
+    /// the order of their routes.
+    pub fn load(&mut self, routes: usize, instances: usize) -> Vec<App> {
+        self.load_domain(&self.domain.clone(), routes, instances)
+    }
+
+    /// The same in the internal domain, one instance each. Every fourth app may connect to the ten after it.
+    pub fn load_internal(&mut self, routes: usize) -> Vec<App> {
+        let apps = self.load_domain(&self.internal_domain.clone(), routes, routes);
+        let guid = |n: usize| apps[n % apps.len()].guid.to_string();
+        for source in (0..apps.len()).step_by(4) {
+            for step in 1..=POLICIES_PER_APP {
+                self.policies
+                    .allow(&guid(source), &guid(source + step), 8080);
+            }
+        }
+        apps
+    }
+
+    fn load_domain(&mut self, domain: &DomainGuid, routes: usize, instances: usize) -> Vec<App> {
+        let guids: Vec<_> = {
             let mut state = self.capi.state();
             (0..routes).map(|_| state.new_guid()).collect()
         };
-        let domain = self.domain.clone();
-        let specs = apps.iter().enumerate().map(|(n, app)| {
-            RouteSpec::new(&domain, &format!("app-{n:06}"))
-                .to(Destination::web(&app.as_str().into()))
+        let specs = guids.iter().enumerate().map(|(n, app)| {
+            RouteSpec::new(domain, &loaded_host(n)).to(Destination::web(&app.as_str().into()))
         });
-        self.capi.state().load(specs);
-        for (n, app) in apps.into_iter().enumerate() {
+        {
+            let mut state = self.capi.state();
+            for spec in specs {
+                state.load([spec]);
+                // Nobody creates them all at once, and who looks for what is new finds few.
+                state.advance(60);
+            }
+        }
+        let load_app = |(n, guid): (usize, String)| {
             let count = instances / routes + usize::from(n < instances % routes);
-            let process = ProcessSpec {
-                process_guid: format!("{app}-{app}"),
-                app_guid: app,
+            let process = format!("{guid}-{guid}");
+            let spec = ProcessSpec {
+                process_guid: process.clone(),
+                app_guid: guid.clone(),
                 process_type: "web".to_owned(),
                 instances: u32::try_from(count).expect("few instances"),
                 metric_tags: true,
             };
-            let specs = (0..count).map(|_| self.next_instance()).collect();
-            self.bbs.load([(process, specs)]);
-        }
+            let places = (0..count).map(|_| self.next_instance()).collect();
+            App {
+                guid: guid.as_str().into(),
+                process,
+                instances: self.bbs.load([(spec, places)]),
+            }
+        };
+        guids.into_iter().enumerate().map(load_app).collect()
     }
+}
+
+/// The host of the `n`th loaded route.
+pub fn loaded_host(n: usize) -> String {
+    format!("app-{n:06}")
 }

@@ -229,10 +229,11 @@ impl Foundation {
         }
     }
 
-    pub(super) fn load(&mut self, process: ProcessSpec, instances: &[InstanceSpec]) {
+    pub(super) fn load(&mut self, process: ProcessSpec, instances: &[InstanceSpec]) -> Vec<String> {
         let lrp = self.desired_lrp(process);
         let process = lrp.process_guid.clone();
         self.desired.insert(process.clone(), lrp);
+        let mut guids = Vec::with_capacity(instances.len());
         for (index, spec) in (0..).zip(instances) {
             let mut row = self.unclaimed_row(&process, index);
             let guid = self.new_guid();
@@ -241,8 +242,10 @@ impl Foundation {
             row.routable = Some(true);
             row.actual_lrp_net_info = Some(net_info(spec));
             row.metric_tags = self.metric_tags(&process);
-            self.instances.insert(guid, row);
+            self.instances.insert(guid.clone(), row);
+            guids.push(guid);
         }
+        guids
     }
 
     pub(super) fn forget(&mut self, guid: &str) {

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use super::{
     log::Endpoint,
     objects::{EXTERNAL, Record, timestamp},
-    state::{State, Table},
+    state::State,
+    table::Table,
 };
 
 /// Why a list is refused; the text goes into the answer.
@@ -52,10 +53,8 @@ pub(super) fn list(
         let detail = format!("Maximum result (page * per_page) must be less than {max}");
         return Err(BadQuery(detail));
     }
-    let mut rows: Vec<&Record> = query
-        .candidates(table)
-        .filter(|row| query.matches(row))
-        .collect();
+    let mut rows = query.candidates(table);
+    rows.retain(|row| query.matches(row));
     query.sort(&mut rows);
     Ok(render(path, &query, &rows))
 }
@@ -85,13 +84,13 @@ impl<'a> Query<'a> {
     }
 
     /// Skips what `created_ats[gte]` excludes without looking at it.
-    fn candidates<'t>(&self, table: &'t Table) -> impl Iterator<Item = &'t Record> {
+    fn candidates<'t>(&self, table: &'t Table) -> Vec<&'t Record> {
         let is_lower_bound = |(column, operator, _): &&(&str, &str, u64)| {
             *column == "created_ats" && *operator == "gte"
         };
         let from = self.times.iter().find(is_lower_bound);
         let from = from.map_or(0, |(_, _, seconds)| *seconds);
-        table.range((from, String::new())..).map(|(_, row)| row)
+        table.candidates(from, &self.tags)
     }
 
     fn matches(&self, row: &Record) -> bool {

@@ -1,17 +1,17 @@
 //! What the simulated foundation holds, and the verbs that change it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::objects::{self, Destination, DomainSpec, Record, RouteSpec};
+use super::{
+    objects::{self, Destination, DomainSpec, RouteSpec},
+    table::Table,
+};
 use crate::model::{AppGuid, CapiProcessGuid, DomainGuid, RouteGuid};
 
 /// When the simulated clock starts: 2024-01-01T00:00:00Z.
 const EPOCH: u64 = 1_704_067_200;
-
-/// Rows in the order of `created_at` and guid.
-pub(super) type Table = BTreeMap<(u64, String), Record>;
 
 #[derive(Debug)]
 struct RouteRow {
@@ -51,10 +51,10 @@ impl Default for State {
             domain_specs: HashMap::new(),
             route_rows: HashMap::new(),
             tokens: HashSet::new(),
-            domains: Table::new(),
-            routes: Table::new(),
-            processes: Table::new(),
-            audit_events: Table::new(),
+            domains: Table::default(),
+            routes: Table::default(),
+            processes: Table::default(),
+            audit_events: Table::default(),
         }
     }
 }
@@ -90,7 +90,7 @@ impl State {
             kind,
             organization: None,
         };
-        insert(&mut self.domains, objects::domain(&guid, &spec, self.now));
+        self.domains.insert(objects::domain(&guid, &spec, self.now));
         let guid = DomainGuid::from(guid.as_str());
         self.domain_specs.insert(guid.clone(), spec);
         guid
@@ -177,7 +177,7 @@ impl State {
     pub fn add_process(&mut self, app: &AppGuid, process_type: &str) -> CapiProcessGuid {
         let guid = self.new_guid();
         let record = objects::process(&guid, app, process_type, self.now);
-        insert(&mut self.processes, record);
+        self.processes.insert(record);
         CapiProcessGuid::from(guid.as_str())
     }
 
@@ -190,27 +190,20 @@ impl State {
     pub fn emit_at(&mut self, time: u64, kind: &str, target: &str, data: &Value) {
         let guid = self.new_guid();
         let record = objects::audit_event(&guid, kind, target, data, time);
-        insert(&mut self.audit_events, record);
+        self.audit_events.insert(record);
     }
 
     /// Makes the JSON of a route unreadable.
     pub fn spoil(&mut self, route: &RouteGuid) {
-        if let Some(row) = self.route_rows.get(route) {
-            let key = (row.created_at, route.to_string());
-            if let Some(record) = self.routes.get_mut(&key) {
-                record.json = format!(r#"{{"guid":"{route}","created_at":17}}"#);
-            }
-        }
+        let json = format!(r#"{{"guid":"{route}","created_at":17}}"#);
+        self.routes.spoil(&route.to_string(), &json);
     }
 
     /// Makes the JSON of a process unreadable.
     pub fn spoil_process(&mut self, process: &CapiProcessGuid) {
         let guid = process.to_string();
-        for record in self.processes.values_mut() {
-            if record.guid == guid {
-                record.json = format!(r#"{{"guid":"{guid}"}}"#);
-            }
-        }
+        let json = format!(r#"{{"guid":"{guid}"}}"#);
+        self.processes.spoil(&guid, &json);
     }
 
     fn insert_route(&mut self, spec: RouteSpec) -> RouteGuid {
@@ -229,10 +222,8 @@ impl State {
         let row = &self.route_rows[guid];
         let domain = &self.domain_specs[&row.spec.domain];
         let times = (row.created_at, row.updated_at);
-        insert(
-            &mut self.routes,
-            objects::route(guid, &row.spec, domain, times),
-        );
+        self.routes
+            .insert(objects::route(guid, &row.spec, domain, times));
     }
 }
 
@@ -242,8 +233,4 @@ fn mapping(route: &RouteGuid, destination: &Destination) -> Value {
         "process_type": destination.process_type, "weight": destination.weight,
         "protocol": objects::protocol(destination.protocol),
     })
-}
-
-fn insert(table: &mut Table, record: Record) {
-    table.insert((record.created_at, record.guid.clone()), record);
 }
