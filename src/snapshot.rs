@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::watch;
 
 pub use self::{
-    collection::{Collection, Diff},
+    collection::{Chunks, Collection, Diff, Edits},
     form::Form,
     resource::{CollectionVersion, Encoded, Resource, ResourceVersion},
     vips::Vips,

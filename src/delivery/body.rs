@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::{Protocol, connection::Response, metrics::Metrics, subscription::Content};
-use crate::snapshot::{Collection, Form};
+use crate::snapshot::{Chunks, Form};
 
 /// gRPC's prefix of a message: a byte for the compression, four for the length.
 const PREFIX: usize = 5;
@@ -29,7 +29,7 @@ pub(crate) struct Frames {
 
 #[derive(Debug)]
 enum Rest {
-    Full(Arc<Collection>, Form, usize),
+    Full(Chunks),
     Delta(std::vec::IntoIter<Bytes>),
 }
 
@@ -44,8 +44,8 @@ impl Frames {
     fn new(header: &impl prost::Message, form: Form, content: Content) -> Option<Self> {
         let (resources_len, rest) = match content {
             Content::Full(collection) => {
-                let len = collection.chunks(form).map(Bytes::len).sum::<usize>();
-                (len, Rest::Full(collection, form, 0))
+                let len = collection.len_in(form);
+                (len, Rest::Full(collection.into_chunks(form)))
             }
             Content::Delta { changed, .. } => {
                 let len = changed.iter().map(Bytes::len).sum();
@@ -78,11 +78,7 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<Bytes> {
         self.head.take().or_else(|| match &mut self.rest {
-            Rest::Full(collection, form, index) => {
-                let chunk = collection.chunk(*form, *index)?;
-                *index += 1;
-                Some(chunk.clone())
-            }
+            Rest::Full(chunks) => chunks.next(),
             Rest::Delta(resources) => resources.next(),
         })
     }
@@ -173,7 +169,7 @@ mod tests {
     use crate::{
         delivery::{Prefixes, sinks::Sinks},
         proto::istio::{mcp::v1alpha1::Resources, networking::v1alpha3::VirtualService},
-        snapshot::Encoded,
+        snapshot::{Collection, Encoded},
     };
 
     const PREFIXES: Prefixes = Prefixes {

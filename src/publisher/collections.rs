@@ -1,18 +1,18 @@
 //! The collections for both eras: shared as far as they are the same, edited in one go.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     istio::Eras,
-    snapshot::{Collection, Encoded},
+    snapshot::{self, Collection, Encoded},
 };
 
 /// Resources of a collection to set or to remove, by name.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
-    classic: BTreeMap<Arc<str>, Option<Encoded>>,
+    classic: snapshot::Edits,
     /// Only what is different for xDS.
-    xds: BTreeMap<Arc<str>, Option<Encoded>>,
+    xds: snapshot::Edits,
 }
 
 impl Edits {
@@ -57,10 +57,7 @@ impl Edits {
     }
 }
 
-fn edited(
-    collection: &Arc<Collection>,
-    edits: BTreeMap<Arc<str>, Option<Encoded>>,
-) -> Arc<Collection> {
+fn edited(collection: &Arc<Collection>, edits: snapshot::Edits) -> Arc<Collection> {
     let edited = collection.edited(edits);
     if edited.version() == collection.version() {
         collection.clone()
@@ -71,6 +68,8 @@ fn edited(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::{collection::vec, prelude::*};
 
     use super::*;

@@ -14,14 +14,31 @@ use super::{CollectionVersion, Encoded, Form, Resource, ResourceVersion};
 const LEAF_MAX: usize = 64;
 /// A leaf that has shrunk below this joins its neighbour.
 const LEAF_MIN: usize = LEAF_MAX / 4;
+/// Most leaves of a branch. A change copies the pointers of one branch's leaves and of all branches: at 250,000
+/// resources, that is 64 and some 100, where a list of all leaves would have 5,000.
+const BRANCH_MAX: usize = 64;
+/// A branch that has shrunk below this joins its neighbour.
+const BRANCH_MIN: usize = BRANCH_MAX / 4;
 
-/// All resources of one kind at one moment. Clones and successors share the leaves that are the same.
+/// All resources of one kind at one moment. Clones and successors share the branches and leaves that are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Collection {
     version: CollectionVersion,
     len: usize,
     encoded_len: usize,
-    leaves: Vec<Arc<Leaf>>,
+    branches: Vec<Arc<Branch>>,
+}
+
+/// Neighbouring leaves. Never empty.
+#[derive(Debug)]
+struct Branch {
+    leaves: Box<[Arc<Leaf>]>,
+}
+
+impl Branch {
+    fn first(&self) -> &str {
+        self.leaves[0].first()
+    }
 }
 
 /// Neighbouring resources, their bytes in one chunk for each form. Never empty.
@@ -187,25 +204,44 @@ impl Collection {
         self.encoded_len
     }
 
-    /// The bytes of a full response's `resources`, shared with everyone who sends them.
-    pub fn chunks(&self, form: Form) -> impl Iterator<Item = &Bytes> {
-        self.leaves.iter().map(move |leaf| &leaf.chunk(form).bytes)
+    /// The same in any form.
+    pub fn len_in(&self, form: Form) -> usize {
+        match form {
+            Form::Mcp => self.encoded_len,
+            Form::Ads | Form::DeltaAds => self.chunks(form).map(Bytes::len).sum(),
+        }
     }
 
-    /// One of the [`chunks`](Self::chunks), for those who send them one after the other.
-    pub fn chunk(&self, form: Form, index: usize) -> Option<&Bytes> {
-        self.leaves.get(index).map(|leaf| &leaf.chunk(form).bytes)
+    /// The bytes of a full response's `resources`, shared with everyone who sends them.
+    pub fn chunks(&self, form: Form) -> impl Iterator<Item = &Bytes> {
+        self.leaves().map(move |leaf| &leaf.chunk(form).bytes)
+    }
+
+    /// The same, for those who send them one after the other.
+    pub fn into_chunks(self: Arc<Self>, form: Form) -> Chunks {
+        Chunks {
+            collection: self,
+            form,
+            branch: 0,
+            leaf: 0,
+        }
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = &Arc<Leaf>> {
+        self.branches.iter().flat_map(|branch| &branch.leaves)
     }
 
     /// The resources in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = Resource<'_>> {
-        self.leaves.iter().flat_map(|leaf| leaf.resources())
+        self.leaves().flat_map(|leaf| leaf.resources())
     }
 
     /// The resource of that name.
     pub fn get(&self, name: &str) -> Option<Resource<'_>> {
-        let after = self.leaves.partition_point(|leaf| leaf.first() <= name);
-        let leaf = &self.leaves[after.checked_sub(1)?];
+        let branch = self
+            .branches
+            .get(place(&self.branches, Branch::first, name))?;
+        let leaf = &branch.leaves[place(&branch.leaves, Leaf::first, name)];
         let entry = leaf
             .entries
             .binary_search_by(|entry| (*entry.name).cmp(name))
@@ -214,44 +250,56 @@ impl Collection {
     }
 
     /// The collection with resources set (`Some`) and removed (`None`). An edit that sets what is there already, or
-    /// removes what is not, changes nothing. Only the leaves with edits are rebuilt; of the others a pointer is copied.
+    /// removes what is not, changes nothing. Only the leaves with edits are rebuilt; of the others in their branches,
+    /// and of the other branches, a pointer is copied.
     #[must_use]
-    pub fn edited(&self, edits: BTreeMap<Arc<str>, Option<Encoded>>) -> Self {
+    pub fn edited(&self, edits: Edits) -> Self {
         let mut next = Self {
-            leaves: Vec::with_capacity(self.leaves.len() + 1),
+            branches: Vec::with_capacity(self.branches.len() + 1),
             ..*self
         };
-        let mut edits = edits.into_iter().peekable();
-        for (index, leaf) in self.leaves.iter().enumerate() {
-            let bound = self.leaves.get(index + 1).map(|next| next.first());
-            let mut own = BTreeMap::new();
-            while let Some((name, edit)) =
-                edits.next_if(|(name, _)| bound.is_none_or(|bound| &**name < bound))
-            {
-                own.insert(name, edit);
-            }
-            own.retain(|name, edit| leaf.differs(name, edit.as_ref()));
-            if own.is_empty() {
-                next.leaves.push(leaf.clone());
-            } else {
-                let entries = next.merge(leaf, own);
-                next.push(entries);
-            }
-        }
-        // Only a collection without leaves leaves edits over.
-        let entries: Vec<_> = edits
-            .filter_map(|(name, edit)| Some(next.added(name, edit?)))
-            .collect();
-        next.push(entries);
+        let mut kept = 0;
+        let rest = each_edited(&self.branches, Branch::first, edits, |index, own| {
+            let shared = &self.branches[kept..index];
+            next.branches.extend_from_slice(shared);
+            kept = index + 1;
+            next.edit_branch(&self.branches[index], own);
+        });
+        next.branches.extend_from_slice(&self.branches[kept..]);
+        // Only a collection without resources leaves edits over.
+        let entries = next.all_added(rest);
+        let mut leaves = Vec::new();
+        push_leaves(&mut leaves, entries);
+        next.push_branches(leaves);
         next
     }
 
+    /// Appends the branch with its edits; the branch itself, if they change nothing.
+    fn edit_branch(&mut self, branch: &Arc<Branch>, edits: Edits) {
+        let mut leaves = Vec::with_capacity(branch.leaves.len() + 1);
+        let (mut kept, mut changed) = (0, false);
+        each_edited(&branch.leaves, Leaf::first, edits, |index, mut own| {
+            leaves.extend_from_slice(&branch.leaves[kept..index]);
+            kept = index + 1;
+            let leaf = &branch.leaves[index];
+            own.retain(|name, edit| leaf.differs(name, edit.as_ref()));
+            if own.is_empty() {
+                leaves.push(leaf.clone());
+            } else {
+                changed = true;
+                push_leaves(&mut leaves, self.merge(leaf, own));
+            }
+        });
+        leaves.extend_from_slice(&branch.leaves[kept..]);
+        if changed {
+            self.push_branches(leaves);
+        } else {
+            self.branches.push(branch.clone());
+        }
+    }
+
     /// The leaf's entries after its edits; totals follow.
-    fn merge(
-        &mut self,
-        leaf: &Leaf,
-        mut edits: BTreeMap<Arc<str>, Option<Encoded>>,
-    ) -> Vec<(Arc<str>, Encoded)> {
+    fn merge(&mut self, leaf: &Leaf, mut edits: Edits) -> Vec<(Arc<str>, Encoded)> {
         let mut entries = Vec::with_capacity(leaf.entries.len() + edits.len());
         for (name, held) in leaf.encoded() {
             let edit = edits.remove(&name);
@@ -266,15 +314,19 @@ impl Collection {
                 Some(None) => {}
             }
         }
-        let new: Vec<_> = edits
-            .into_iter()
-            .filter_map(|(name, edit)| Some(self.added(name, edit?)))
-            .collect();
+        let new = self.all_added(edits);
         if !new.is_empty() {
             entries.extend(new);
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
         entries
+    }
+
+    /// What edits set, where nothing was before.
+    fn all_added(&mut self, edits: Edits) -> Vec<(Arc<str>, Encoded)> {
+        let set = edits.into_iter();
+        set.filter_map(|(name, edit)| Some(self.added(name, edit?)))
+            .collect()
     }
 
     fn added(&mut self, name: Arc<str>, encoded: Encoded) -> (Arc<str>, Encoded) {
@@ -284,23 +336,22 @@ impl Collection {
         (name, encoded)
     }
 
-    /// Appends rebuilt entries, in leaves of even size; too small a leaf takes in the one before it.
-    fn push(&mut self, mut entries: Vec<(Arc<str>, Encoded)>) {
-        if entries.is_empty() {
+    /// Appends rebuilt leaves, in branches of even size; too small a branch takes in the one before it.
+    fn push_branches(&mut self, mut leaves: Vec<Arc<Leaf>>) {
+        if leaves.is_empty() {
             return;
         }
-        if entries.len() < LEAF_MIN
-            && let Some(previous) = self.leaves.pop()
+        if leaves.len() < BRANCH_MIN
+            && let Some(previous) = self.branches.pop()
         {
-            entries.splice(0..0, previous.encoded());
+            leaves.splice(0..0, previous.leaves.iter().cloned());
         }
-        let leaves = entries.len().div_ceil(LEAF_MAX);
-        let size = entries.len().div_ceil(leaves);
-        self.leaves.extend(
-            entries
-                .chunks(size)
-                .map(|entries| Arc::new(Leaf::new(entries))),
-        );
+        self.branches
+            .extend(in_even_parts(&leaves, BRANCH_MAX).map(|leaves| {
+                Arc::new(Branch {
+                    leaves: leaves.into(),
+                })
+            }));
     }
 
     /// What changed since `old`. Leaves that both share are skipped.
@@ -330,45 +381,152 @@ impl Collection {
     }
 }
 
+/// Resources to set or to remove, by name.
+pub type Edits = BTreeMap<Arc<str>, Option<Encoded>>;
+
+/// Where a name belongs among branches or leaves, of which `first` tells the first name: to the last that begins with
+/// it or before it, or to the first of all.
+fn place<T>(parts: &[Arc<T>], first: impl Fn(&T) -> &str, name: &str) -> usize {
+    parts
+        .partition_point(|part| first(part) <= name)
+        .saturating_sub(1)
+}
+
+/// Shares edits out to the branches or leaves where they belong, in their order. What is left over had nowhere to go.
+fn each_edited<T>(
+    parts: &[Arc<T>],
+    first: impl Fn(&T) -> &str,
+    mut edits: Edits,
+    mut edit: impl FnMut(usize, Edits),
+) -> Edits {
+    while let Some((name, _)) = edits.first_key_value() {
+        if parts.is_empty() {
+            break;
+        }
+        let index = place(parts, &first, name);
+        let later = parts
+            .get(index + 1)
+            .map(|next| edits.split_off(first(next)));
+        edit(index, edits);
+        edits = later.unwrap_or_default();
+    }
+    edits
+}
+
+/// Appends rebuilt entries, in leaves of even size; too small a leaf takes in the one before it.
+fn push_leaves(leaves: &mut Vec<Arc<Leaf>>, mut entries: Vec<(Arc<str>, Encoded)>) {
+    if entries.is_empty() {
+        return;
+    }
+    if entries.len() < LEAF_MIN
+        && let Some(previous) = leaves.pop()
+    {
+        entries.splice(0..0, previous.encoded());
+    }
+    let rebuilt = in_even_parts(&entries, LEAF_MAX);
+    leaves.extend(rebuilt.map(|entries| Arc::new(Leaf::new(entries))));
+}
+
+/// As few parts as `max` items in each allow, of even size. There are items.
+fn in_even_parts<T>(items: &[T], max: usize) -> impl Iterator<Item = &[T]> {
+    let parts = items.len().div_ceil(max);
+    items.chunks(items.len().div_ceil(parts))
+}
+
+/// The chunks of a collection that is kept until all were sent.
+#[derive(Debug)]
+pub struct Chunks {
+    collection: Arc<Collection>,
+    form: Form,
+    branch: usize,
+    leaf: usize,
+}
+
+impl Iterator for Chunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let branch = self.collection.branches.get(self.branch)?;
+        let chunk = branch.leaves[self.leaf].chunk(self.form).bytes.clone();
+        self.leaf += 1;
+        if self.leaf == branch.leaves.len() {
+            (self.branch, self.leaf) = (self.branch + 1, 0);
+        }
+        Some(chunk)
+    }
+}
+
 /// A place in a collection's sorted entries.
 struct Cursor<'a> {
-    leaves: &'a [Arc<Leaf>],
+    branches: &'a [Arc<Branch>],
+    leaf: usize,
     entry: usize,
 }
 
 impl<'a> Cursor<'a> {
     fn new(collection: &'a Collection) -> Self {
         Self {
-            leaves: &collection.leaves,
+            branches: &collection.branches,
+            leaf: 0,
             entry: 0,
         }
     }
 
+    fn leaf(&self) -> Option<&'a Arc<Leaf>> {
+        Some(&self.branches.first()?.leaves[self.leaf])
+    }
+
     fn entry(&self) -> Option<&'a Entry> {
-        Some(&self.leaves.first()?.entries[self.entry])
+        Some(&self.leaf()?.entries[self.entry])
     }
 
     /// The entry's resource; the cursor moves on. Only where `entry` is some.
     fn take(&mut self) -> Resource<'a> {
-        let leaf = &self.leaves[0];
+        let leaf = &self.branches[0].leaves[self.leaf];
         let resource = leaf.resource(self.entry);
         self.entry += 1;
         if self.entry == leaf.entries.len() {
-            self.leaves = &self.leaves[1..];
-            self.entry = 0;
+            self.skip_leaf();
         }
         resource
     }
 
-    /// Moves both past a leaf that they share, if both are at its beginning.
+    fn skip_leaf(&mut self) {
+        self.entry = 0;
+        self.leaf += 1;
+        if self.leaf == self.branches[0].leaves.len() {
+            self.skip_branch();
+        }
+    }
+
+    fn skip_branch(&mut self) {
+        self.leaf = 0;
+        self.branches = &self.branches[1..];
+    }
+
+    /// Moves both past a branch or leaf that they share, if both are at its beginning.
     fn skip_shared(&mut self, other: &mut Self) -> bool {
-        let (Some(a), Some(b)) = (self.leaves.first(), other.leaves.first()) else {
+        if self.entry > 0 || other.entry > 0 {
+            return false;
+        }
+        let are_same = self.leaf == 0
+            && other.leaf == 0
+            && match (self.branches.first(), other.branches.first()) {
+                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+                _ => false,
+            };
+        if are_same {
+            self.skip_branch();
+            other.skip_branch();
+            return true;
+        }
+        let (Some(ours), Some(theirs)) = (self.leaf(), other.leaf()) else {
             return false;
         };
-        let shared = self.entry == 0 && other.entry == 0 && Arc::ptr_eq(a, b);
+        let shared = Arc::ptr_eq(ours, theirs);
         if shared {
-            self.leaves = &self.leaves[1..];
-            other.leaves = &other.leaves[1..];
+            self.skip_leaf();
+            other.skip_leaf();
         }
         shared
     }

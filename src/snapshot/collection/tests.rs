@@ -23,7 +23,7 @@ fn encoded(name: &str, content: u8) -> Encoded {
     )
 }
 
-fn edit(names: impl IntoIterator<Item = (u16, Option<u8>)>) -> BTreeMap<Arc<str>, Option<Encoded>> {
+fn edit(names: impl IntoIterator<Item = (u16, Option<u8>)>) -> Edits {
     names
         .into_iter()
         .map(|(name, content)| {
@@ -45,12 +45,12 @@ fn contents(collection: &Collection) -> BTreeMap<String, ResourceVersion> {
 fn one_edit_rebuilds_one_leaf() {
     let before = Collection::default().edited(edit((0..10_000).map(|n| (n, Some(0)))));
     let after = before.edited(edit([(5_000, Some(1))]));
-    let kept = after
-        .leaves
-        .iter()
-        .filter(|leaf| before.leaves.iter().any(|old| Arc::ptr_eq(old, leaf)))
-        .count();
-    assert_eq!(kept, after.leaves.len() - 1);
+    let new = after.leaves();
+    let new = new.filter(|leaf| !before.leaves().any(|old| Arc::ptr_eq(old, leaf)));
+    assert_eq!(new.count(), 1);
+    let new = after.branches.iter();
+    let new = new.filter(|branch| !before.branches.iter().any(|old| Arc::ptr_eq(old, branch)));
+    assert_eq!(new.count(), 1);
     assert_eq!(after.diff(&before).changed.len(), 1);
 }
 
@@ -59,7 +59,7 @@ fn setting_what_is_there_changes_nothing() {
     let before = Collection::default().edited(edit((0..1000).map(|n| (n, Some(0)))));
     let after = before.edited(edit([(500, Some(0)), (2000, None)]));
     assert_eq!(after.version(), before.version());
-    assert!(std::iter::zip(&after.leaves, &before.leaves).all(|(a, b)| Arc::ptr_eq(a, b)));
+    assert!(std::iter::zip(&after.branches, &before.branches).all(|(a, b)| Arc::ptr_eq(a, b)));
 }
 
 #[test]
@@ -133,10 +133,15 @@ fn a_form_is_written_once_for_each_leaf_that_is_new() {
 proptest! {
     #[test]
     fn edits_end_in_the_state_they_describe(
-        rounds in vec(vec((0u16..600, proptest::option::weighted(0.6, 0u8..4)), 0..300), 1..6),
+        rounds in vec(vec((0u16..6000, proptest::option::weighted(0.6, 0u8..4)), 0..300), 1..6),
+        full in any::<bool>(),
     ) {
         let mut collection = Collection::default();
-        let mut model = BTreeMap::new();
+        if full {
+            // Some 94 leaves in two branches.
+            collection = collection.edited(edit((0..6000).map(|n| (n, Some(0)))));
+        }
+        let mut model = contents(&collection);
         for round in rounds {
             let before = collection.clone();
             let edits = edit(round);
@@ -150,7 +155,10 @@ proptest! {
             prop_assert_eq!(contents(&collection), model.clone());
             prop_assert_eq!(collection.len(), model.len());
             prop_assert_eq!(collection.chunks(Form::Mcp).map(Bytes::len).sum::<usize>(), collection.encoded_len());
-            prop_assert!(collection.leaves.iter().all(|leaf| (1..=LEAF_MAX).contains(&leaf.entries.len())));
+            prop_assert!(collection.leaves().all(|leaf| (1..=LEAF_MAX).contains(&leaf.entries.len())));
+            prop_assert!(collection.branches.iter().all(|branch| (1..=BRANCH_MAX).contains(&branch.leaves.len())));
+            let chunks = Arc::new(collection.clone()).into_chunks(Form::Mcp);
+            prop_assert!(chunks.eq(collection.chunks(Form::Mcp).cloned()));
 
             // The same state from nothing has the same version.
             let rebuilt = Collection::default().edited(
