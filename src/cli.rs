@@ -1,6 +1,8 @@
 //! The command line.
 
 #[cfg(feature = "sim")]
+mod bench;
+#[cfg(feature = "sim")]
 mod demo;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -39,6 +41,9 @@ enum Command {
     /// Show the daemon at work on a simulated foundation; nothing to set up.
     #[cfg(feature = "sim")]
     Demo(demo::Options),
+    /// Put load on the daemon, with simulated peers, and print figures.
+    #[cfg(feature = "sim")]
+    Bench(bench::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,6 +71,8 @@ impl Cli {
             Command::Librarian(file) => write_certificates(&file),
             #[cfg(feature = "sim")]
             Command::Demo(options) => demo::run(options).await,
+            #[cfg(feature = "sim")]
+            Command::Bench(options) => bench::run(options).await,
         }
     }
 }

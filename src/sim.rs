@@ -9,6 +9,7 @@ pub mod cloud_foundry;
 pub mod foundation;
 mod https;
 pub mod istiod;
+pub mod load;
 pub mod operator;
 pub mod pki;
 pub mod policy;
