@@ -15,6 +15,7 @@ mod daemon;
 mod demo;
 mod faults;
 mod grpc;
+mod job;
 mod layers;
 mod librarian;
 mod mcp;

@@ -71,7 +71,7 @@ impl Process {
             }
         });
         let found = found.await.is_ok();
-        assert!(found, "no {message:?} in the log");
+        assert!(found, "no {message:?} in the log: {lines:#?}");
         lines
     }
 

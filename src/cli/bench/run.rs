@@ -24,8 +24,8 @@ use crate::{
 
 /// How long anything may take before the run says that it failed.
 pub(super) const LONG: Duration = Duration::from_secs(120);
-/// Between two changes: each is seen alone.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between two changes: longer than the daemon gathers what follows a change, so that each is one after a rest.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// What runs.
 pub(super) struct Run {

@@ -41,6 +41,8 @@ pub(super) fn router(capi: Capi, shutdown: CancellationToken) -> Router {
     Router::new()
         .route("/", get(endpoint(Endpoint::Root)))
         .route("/uaa/oauth/token", post(endpoint(Endpoint::Token)))
+        // Where its address is configured, and not found through Cloud Controller.
+        .route("/oauth/token", post(endpoint(Endpoint::Token)))
         .route("/v3/info", get(endpoint(Endpoint::Info)))
         .route("/v3/domains", get(endpoint(Endpoint::Domains)))
         .route("/v3/routes", get(endpoint(Endpoint::Routes)))

@@ -1,0 +1,81 @@
+require_relative 'spec_helper'
+
+RSpec.describe 'the job librarian' do
+  let(:pairs) { [Manifests.keypair('one.example.com'), Manifests.keypair('*.two.example.com')] }
+
+  def config(properties, links: []) = JSON.parse(render('librarian', 'config/librarian.json', properties, links: links))
+  def copilot(properties) = link('frontend_tls_keypairs', properties)
+  def written(pairs) = pairs.map { |pair| { 'CertChain' => pair['cert_chain'], 'PrivateKey' => pair['private_key'] } }
+
+  it 'has what the manifest says' do
+    expect(config({ 'frontend_tls_keypairs' => pairs, 'istio_cert_root_path' => '/srv/istio' }))
+      .to eq('IstioCertRootPath' => '/srv/istio', 'TLSPems' => written(pairs))
+  end
+
+  it 'has what the link says, and a folder of its own where it does not' do
+    from_link = copilot('frontend_tls_keypairs' => pairs, 'istio_cert_root_path' => '/srv/link')
+    expect(config({}, links: [from_link])).to eq('IstioCertRootPath' => '/srv/link', 'TLSPems' => written(pairs))
+    expect(config({}, links: [copilot('frontend_tls_keypairs' => [])])).to eq('IstioCertRootPath' => '/etc/istio', 'TLSPems' => [])
+  end
+
+  it 'prefers the manifest' do
+    from_link = copilot('frontend_tls_keypairs' => pairs, 'istio_cert_root_path' => '/srv/link')
+    properties = { 'frontend_tls_keypairs' => pairs.take(1), 'istio_cert_root_path' => '/srv/own' }
+    expect(config(properties, links: [from_link])).to eq('IstioCertRootPath' => '/srv/own', 'TLSPems' => written(pairs.take(1)))
+  end
+
+  it 'names what is missing' do
+    expect { config({}) }.to raise_error(/\Afrontend_tls_keypairs: is required/)
+    expect { config({ 'frontend_tls_keypairs' => [pairs[0], pairs[1].reject { |key, _| key == 'private_key' }] }) }
+      .to raise_error(/\Afrontend_tls_keypairs\[1\]\.private_key: is required\z/)
+  end
+
+  it 'refuses bad values, as the schema does' do
+    {
+      'istio_cert_root_path' => ['etc/istio', '', 1],
+      'frontend_tls_keypairs' => ['none', {}, [1], [{ 'cert_chain' => 'a', 'private_key' => 'b' }],
+                                  [Manifests.keypair('a.example.com').merge('private_key' => 1)]],
+    }.each do |name, values|
+      values.each do |value|
+        properties = { 'frontend_tls_keypairs' => pairs }.merge(name => value)
+        expect { config(properties) }.to raise_error(/\A#{name}[:\[]/), value.inspect
+        expect(schema('librarian').errors(bound('librarian', properties))).to include(start_with(name)), value.inspect
+      end
+    end
+    expect(schema('librarian').errors(bound('librarian', {}))).to be_empty
+    expect(schema('librarian').errors(bound('librarian', { 'frontend_tls_keypairs' => pairs }))).to be_empty
+  end
+
+  it 'describes its properties, and its schema has the same' do
+    properties = job_spec('librarian').fetch('properties')
+    expect(properties.values.map { |definition| definition['description'] }).to all(match(/\S/))
+    document = JSON.parse(File.read(File.join(ROOT, 'jobs/librarian/properties_schema.json')))
+    expect(document['properties'].keys).to match_array(properties.keys)
+  end
+
+  it 'has no process' do
+    expect(File.read(File.join(ROOT, 'jobs/librarian/monit'))).to eq('')
+  end
+
+  it 'writes the certificates before the proxies start, with the daemon itself' do
+    properties = { 'frontend_tls_keypairs' => pairs, 'istio_cert_root_path' => '/var/vcap/data/istio' }
+    deploy('librarian', properties) do |vcap|
+      FileUtils.mkdir_p(File.join(vcap, 'data'))
+      out, err, status = run_script(vcap, 'librarian', 'bin/pre-start')
+      expect(status).to be_success, out + err
+      expect(File.read(File.join(vcap, 'data/istio/one.example.com/tls.crt'))).to eq(pairs[0]['cert_chain'])
+      expect(File.read(File.join(vcap, 'data/istio/*.two.example.com/tls.key'))).to eq(pairs[1]['private_key'])
+    end
+  end
+
+  it 'fails the deployment when one cannot be written' do
+    other_key = pairs[1].merge('private_key' => pairs[0]['private_key'])
+    properties = { 'frontend_tls_keypairs' => [pairs[0], other_key], 'istio_cert_root_path' => '/var/vcap/data/istio' }
+    deploy('librarian', properties) do |vcap|
+      FileUtils.mkdir_p(File.join(vcap, 'data'))
+      out, _, status = run_script(vcap, 'librarian', 'bin/pre-start')
+      expect(status).not_to be_success
+      expect(out).to include('TLSPems[1]')
+    end
+  end
+end
