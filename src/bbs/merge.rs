@@ -128,7 +128,7 @@ impl Merge {
     pub(super) fn list(&mut self, list: List, mark: Mark, now: Instant) -> Changes {
         self.tombstones.expire(now);
         self.list_desired(list.desired, mark, now);
-        let listed = latest(list.instances);
+        let listed = latest(&list.instances);
         let missing: Vec<_> = self
             .instances
             .iter()
@@ -136,12 +136,16 @@ impl Merge {
             .map(|(guid, _)| guid.clone())
             .collect();
         let mut changes = Changes::default();
-        for (guid, observation) in listed {
-            if let Some(known) = self.instances.get_mut(&guid) {
+        for (index, observation) in list.instances.into_iter().enumerate() {
+            if listed[&observation.guid].0 != index {
+                continue;
+            }
+            if let Some(known) = self.instances.get_mut(&observation.guid) {
                 known.missing_since = None;
             }
             self.observe(observation, Mark(0));
         }
+        drop(listed);
         self.remove_missing(missing, list.fresh, now, &mut changes);
         let guids: Vec<_> = self.instances.keys().cloned().collect();
         for guid in guids {
@@ -183,10 +187,10 @@ impl Merge {
         let Some(known) = self.instances.remove(guid) else {
             return;
         };
-        if let Some(process) = self.processes.get_mut(&known.process) {
+        if let Some(process) = self.processes.get_mut(known.process()) {
             process.members.retain(|member| member != guid);
             if process.members.is_empty() && process.desired.is_none() {
-                self.processes.remove(&known.process);
+                self.processes.remove(known.process());
             }
         }
         if known.served.is_some() {
@@ -288,14 +292,19 @@ impl Merge {
         };
         let limit = self
             .processes
-            .get(&known.process)
+            .get(known.process())
             .and_then(|process| process.desired.as_ref());
-        let serves = known.instance(guid, limit);
-        if serves.as_ref() == known.served.as_deref() {
+        let serves = known.instance(limit);
+        let is_same = match (&serves, &known.served) {
+            (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now == before,
+            (None, None) => true,
+            _ => false,
+        };
+        if is_same {
             return;
         }
         self.served -= usize::from(known.served.is_some());
-        known.served = serves.map(Arc::new);
+        known.served = serves;
         if let Some(instance) = &known.served {
             self.served += 1;
             changes.current.push(Arc::clone(instance));
@@ -305,15 +314,16 @@ impl Merge {
     }
 }
 
-/// While an instance is being evacuated it can have two rows in one list: the later one is true.
-fn latest(rows: Vec<Observation>) -> HashMap<InstanceGuid, Observation> {
-    let mut latest: HashMap<_, Observation> = HashMap::with_capacity(rows.len());
-    for row in rows {
+/// While an instance is being evacuated it can have two rows in one list: the later one is true. Its place in the list,
+/// and its time.
+fn latest(rows: &[Observation]) -> HashMap<InstanceGuid, (usize, i64)> {
+    let mut latest: HashMap<_, (usize, i64)> = HashMap::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
         let is_newest = latest
             .get(&row.guid)
-            .is_none_or(|known| row.since >= known.since);
+            .is_none_or(|(_, since)| row.since >= *since);
         if is_newest {
-            latest.insert(row.guid.clone(), row);
+            latest.insert(row.guid.clone(), (index, row.since));
         }
     }
     latest

@@ -10,7 +10,7 @@ use crate::model::{AppGuid, DiegoProcessGuid, InstanceGuid, PortMapping, Workloa
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Tag {
     /// The row's incarnation, hashed to a fixed size.
-    pub(super) epoch: u128,
+    pub(super) epoch: u64,
     /// Counts the changes of that incarnation.
     pub(super) index: u32,
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     DOMAIN, events,
@@ -196,7 +196,7 @@ fn workload<'a>(tag: impl Fn(&str) -> Option<&'a str>) -> Option<Workload> {
 fn tag(tag: Option<ModificationTag>) -> Tag {
     let tag = tag.unwrap_or_default();
     Tag {
-        epoch: xxh3_128(tag.epoch.as_bytes()),
+        epoch: xxh3_64(tag.epoch.as_bytes()),
         index: tag.index,
     }
 }

@@ -10,7 +10,8 @@ use crate::model::{AppGuid, Route, RouteGuid};
 #[derive(Debug, Default)]
 pub(super) struct Index {
     apps: HashMap<RouteGuid, SmallVec<[AppGuid; 1]>>,
-    routes: HashMap<AppGuid, HashSet<RouteGuid>>,
+    /// Without duplicates.
+    routes: HashMap<AppGuid, SmallVec<[RouteGuid; 1]>>,
 }
 
 impl Index {
@@ -26,16 +27,15 @@ impl Index {
     /// Adds a route or changes it.
     pub(super) fn upsert(&mut self, route: &Route) {
         self.remove(&route.guid);
-        let apps: SmallVec<[AppGuid; 1]> = route
-            .destinations
-            .iter()
+        let apps = route.destinations.iter();
+        let mut apps: SmallVec<[AppGuid; 1]> = apps
             .map(|destination| destination.workload.app.clone())
             .collect();
+        // Destinations are sorted, so equal apps are neighbours.
+        apps.dedup();
         for app in &apps {
-            self.routes
-                .entry(app.clone())
-                .or_default()
-                .insert(route.guid.clone());
+            let routes = self.routes.entry(app.clone()).or_default();
+            routes.push(route.guid.clone());
         }
         self.apps.insert(route.guid.clone(), apps);
     }
@@ -47,7 +47,7 @@ impl Index {
         };
         for app in apps {
             if let Some(routes) = self.routes.get_mut(&app) {
-                routes.remove(guid);
+                routes.retain(|route| route != guid);
                 if routes.is_empty() {
                     self.routes.remove(&app);
                 }

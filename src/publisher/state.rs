@@ -20,6 +20,13 @@ use crate::{
     table::{Changes, RouteTable, Touched},
 };
 
+/// Hostnames that are generated before their resources move into the collections: what is generated is there twice
+/// until then, which for a whole foundation at once would be as much memory again.
+const BATCH: usize = 1024;
+
+/// The edits of each collection.
+type AllEdits = BTreeMap<&'static str, Edits>;
+
 /// Takes in updates and makes collections of them.
 #[derive(Debug)]
 pub struct State {
@@ -136,18 +143,19 @@ impl State {
     pub fn publish(&mut self) -> Option<Snapshot> {
         let started = Instant::now();
         let pending = mem::take(&mut self.pending);
-        let mut edits: BTreeMap<&'static str, Edits> = BTreeMap::new();
-        for (host, touched) in pending.hosts() {
+        let mut changed = mem::take(&mut self.due);
+        let mut edits = AllEdits::new();
+        for (count, (host, touched)) in (1..).zip(pending.hosts()) {
             self.regenerate(host, touched, &mut edits);
+            if count % BATCH == 0 {
+                changed |= self.edit_all(&mut edits);
+            }
         }
         for app in pending.sources() {
             let edits = edits.entry(SIDECARS).or_default();
             self.regenerate_sidecar(app, edits);
         }
-        let mut changed = mem::take(&mut self.due);
-        for (collection, edits) in edits {
-            changed |= self.edit(collection, edits);
-        }
+        changed |= self.edit_all(&mut edits);
         changed |= self.move_vips(&pending);
         self.metrics.generated(started.elapsed());
         self.metrics.rejected(self.rejected.len());
@@ -202,12 +210,7 @@ impl State {
         reject(&mut self.rejected, (SIDECARS, name), reason);
     }
 
-    fn regenerate(
-        &mut self,
-        name: &Hostname,
-        touched: Touched,
-        edits: &mut BTreeMap<&'static str, Edits>,
-    ) {
+    fn regenerate(&mut self, name: &Hostname, touched: Touched, edits: &mut AllEdits) {
         let Some(host) = self.table.host(name) else {
             return self.withdraw(name, edits);
         };
@@ -236,7 +239,7 @@ impl State {
     }
 
     /// No route has the hostname any more.
-    fn withdraw(&mut self, name: &Hostname, edits: &mut BTreeMap<&'static str, Edits>) {
+    fn withdraw(&mut self, name: &Hostname, edits: &mut AllEdits) {
         for kind in Kind::ALL {
             for internal in [false, true] {
                 edits
@@ -250,6 +253,15 @@ impl State {
                 None,
             );
         }
+    }
+
+    /// Makes the edits; answers whether anything is different.
+    fn edit_all(&mut self, edits: &mut AllEdits) -> bool {
+        let mut changed = false;
+        for (collection, edits) in mem::take(edits) {
+            changed |= self.edit(collection, edits);
+        }
+        changed
     }
 
     fn edit(&mut self, name: &'static str, edits: Edits) -> bool {

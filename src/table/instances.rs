@@ -1,7 +1,7 @@
 //! Instances by guid and by workload.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -24,7 +24,8 @@ pub(super) struct Moved {
 #[derive(Debug, Default)]
 pub(super) struct Instances {
     by_guid: HashMap<InstanceGuid, Arc<Instance>>,
-    by_workload: HashMap<Workload, BTreeMap<InstanceGuid, Arc<Instance>>>,
+    /// Each in the order of their guids.
+    by_workload: HashMap<Workload, SmallVec<[Arc<Instance>; 2]>>,
     descriptions: Descriptions,
     /// Where routes are pushed; then they count, and not the descriptions.
     associations: Option<Associations>,
@@ -60,7 +61,7 @@ impl Instances {
         self.by_workload
             .get(workload)
             .into_iter()
-            .flat_map(BTreeMap::values)
+            .flatten()
             .map(Arc::as_ref)
     }
 
@@ -174,20 +175,28 @@ impl Instances {
     }
 
     fn place(&mut self, workload: &Workload, instance: Arc<Instance>) {
-        self.by_workload
-            .entry(workload.clone())
-            .or_default()
-            .insert(instance.guid.clone(), instance);
+        let instances = self.by_workload.entry(workload.clone()).or_default();
+        match position(instances, &instance.guid) {
+            Ok(index) => instances[index] = instance,
+            Err(index) => instances.insert(index, instance),
+        }
     }
 
     fn displace(&mut self, workload: &Workload, guid: &InstanceGuid) {
         if let Some(instances) = self.by_workload.get_mut(workload) {
-            instances.remove(guid);
+            if let Ok(index) = position(instances, guid) {
+                instances.remove(index);
+            }
             if instances.is_empty() {
                 self.by_workload.remove(workload);
             }
         }
     }
+}
+
+/// Where an instance is among others in the order of their guids, or belongs.
+fn position(instances: &[Arc<Instance>], guid: &InstanceGuid) -> Result<usize, usize> {
+    instances.binary_search_by(|instance| instance.guid.cmp(guid))
 }
 
 #[cfg(test)]

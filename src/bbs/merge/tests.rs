@@ -38,7 +38,7 @@ fn running(guid: &str) -> Observation {
     }
 }
 
-fn at(epoch: u128, index: u32, since: i64) -> Observation {
+fn at(epoch: u64, index: u32, since: i64) -> Observation {
     Observation {
         tag: Tag { epoch, index },
         since,
@@ -53,7 +53,7 @@ fn withheld(observation: Observation) -> Observation {
     }
 }
 
-fn wanted(instances: u32, epoch: u128, index: u32) -> Desired {
+fn wanted(instances: u32, epoch: u64, index: u32) -> Desired {
     Desired {
         process: "process".into(),
         instances,
@@ -335,7 +335,7 @@ struct Database {
     rows: HashMap<u8, Observation>,
     desired: Option<Desired>,
     clock: i64,
-    epochs: u128,
+    epochs: u64,
 }
 
 impl Database {

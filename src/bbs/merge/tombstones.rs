@@ -15,7 +15,7 @@ const MAX: usize = 250_000;
 
 /// The last state of a row's incarnation. Not of an instance: one that was removed may be reported again under
 /// another incarnation, when its cell brings it back.
-type Grave = (InstanceGuid, u128);
+type Grave = (InstanceGuid, u64);
 
 /// What is gone.
 #[derive(Debug, Default)]
