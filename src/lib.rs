@@ -13,6 +13,7 @@ pub mod telemetry;
 pub mod tls;
 
 pub mod grpc;
+mod guids;
 pub mod model;
 pub mod proto;
 

@@ -1,6 +1,7 @@
 //! The one task that owns the table: takes in updates, regenerates what they changed, publishes snapshots.
 
 mod collections;
+mod generation;
 mod metrics;
 mod state;
 

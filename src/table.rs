@@ -19,11 +19,7 @@ mod policies;
 mod routes;
 mod vips;
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::Ipv4Addr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 
@@ -34,7 +30,10 @@ use self::{
     routes::Routes,
     vips::{Claim, Vips},
 };
-use crate::model::{AppGuid, CapiProcessGuid, Hostname, Instance, Policy, Route, Update, Workload};
+use crate::{
+    guids::GuidSet,
+    model::{AppGuid, CapiProcessGuid, Hostname, Instance, Policy, Route, Update, Workload},
+};
 
 /// How it is known what an instance is an instance of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,7 +109,7 @@ impl RouteTable {
         changes
     }
 
-    fn touch_endpoints(&self, workloads: HashSet<Workload>, changes: &mut Changes) {
+    fn touch_endpoints(&self, workloads: GuidSet<Workload>, changes: &mut Changes) {
         for workload in workloads {
             for host in self.routes.hosts_of(&workload) {
                 changes.touch(host, Touched::Endpoints);

@@ -11,7 +11,6 @@ mod tombstones;
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,7 +22,10 @@ use self::{
     tombstones::Tombstones,
 };
 use super::observation::{Desired, Event, List, Observation};
-use crate::model::{DiegoProcessGuid, Instance, InstanceGuid};
+use crate::{
+    guids::{GuidMap, GuidSet},
+    model::{DiegoProcessGuid, Instance, InstanceGuid},
+};
 
 /// How long what a list lacks must have been lacking before it is believed against the brake. Cells report what they
 /// run every 30 s, so that a BBS that lost its database has most of it back by then.
@@ -59,8 +61,8 @@ struct Process {
 #[derive(Debug)]
 pub(super) struct Merge {
     max_removed_share: f64,
-    instances: HashMap<InstanceGuid, Known>,
-    processes: HashMap<DiegoProcessGuid, Process>,
+    instances: GuidMap<InstanceGuid, Known>,
+    processes: GuidMap<DiegoProcessGuid, Process>,
     tombstones: Tombstones,
     events: Mark,
     served: usize,
@@ -73,8 +75,8 @@ impl Merge {
     pub(super) fn new(max_removed_share: f64) -> Self {
         Self {
             max_removed_share,
-            instances: HashMap::new(),
-            processes: HashMap::new(),
+            instances: GuidMap::default(),
+            processes: GuidMap::default(),
             tombstones: Tombstones::default(),
             events: Mark(0),
             served: 0,
@@ -270,7 +272,8 @@ impl Merge {
     /// A process that is not listed has no limit that we know of. Those that an event removed keep theirs for as long
     /// as their instances may still stop.
     fn list_desired(&mut self, desired: Vec<Desired>, mark: Mark, now: Instant) {
-        let mut listed = HashSet::with_capacity(desired.len());
+        let mut listed = GuidSet::default();
+        listed.reserve(desired.len());
         for desired in desired {
             listed.insert(desired.process.clone());
             self.desire(desired, None, mark, Mark(0));
@@ -316,8 +319,9 @@ impl Merge {
 
 /// While an instance is being evacuated it can have two rows in one list: the later one is true. Its place in the list,
 /// and its time.
-fn latest(rows: &[Observation]) -> HashMap<InstanceGuid, (usize, i64)> {
-    let mut latest: HashMap<_, (usize, i64)> = HashMap::with_capacity(rows.len());
+fn latest(rows: &[Observation]) -> GuidMap<InstanceGuid, (usize, i64)> {
+    let mut latest: GuidMap<_, (usize, i64)> = GuidMap::default();
+    latest.reserve(rows.len());
     for (index, row) in rows.iter().enumerate() {
         let is_newest = latest
             .get(&row.guid)

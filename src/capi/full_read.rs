@@ -1,7 +1,5 @@
 //! One complete read of the mesh's routes, a page at a time.
 
-use std::collections::HashMap;
-
 use tokio::time::Instant;
 
 use super::{
@@ -14,6 +12,7 @@ use super::{
 };
 use crate::{
     feed::Dropped,
+    guids::GuidMap,
     model::{Route, RouteGuid},
 };
 
@@ -27,7 +26,7 @@ pub(super) struct FullRead {
     page_size: u32,
     /// One for each group of domains; none yet before the domains are read.
     lists: Option<Vec<List>>,
-    routes: HashMap<RouteGuid, Route>,
+    routes: GuidMap<RouteGuid, Route>,
     dropped: Vec<Dropped>,
     failures: u32,
 }
@@ -36,7 +35,7 @@ pub(super) struct FullRead {
 #[derive(Debug)]
 pub(super) struct Complete {
     pub(super) started: Instant,
-    pub(super) routes: HashMap<RouteGuid, Route>,
+    pub(super) routes: GuidMap<RouteGuid, Route>,
     pub(super) dropped: Vec<Dropped>,
 }
 
@@ -46,7 +45,7 @@ impl FullRead {
             started: Instant::now(),
             page_size,
             lists: None,
-            routes: HashMap::new(),
+            routes: GuidMap::default(),
             dropped: Vec::new(),
             failures: 0,
         }

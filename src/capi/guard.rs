@@ -1,8 +1,8 @@
 //! Doubts a full read that lacks implausibly much.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
-use crate::model::RouteGuid;
+use crate::{guids::GuidSet, model::RouteGuid};
 
 /// Fewer unreadable rows are bad rows, left out one by one; this many may be a format that we do not understand.
 const MIN_UNREADABLE: usize = 10;
@@ -15,7 +15,7 @@ pub(super) struct Lack {
     /// The configured domains that it did not find.
     pub(super) domains: BTreeSet<String>,
     /// The routes that were known and are missing.
-    pub(super) routes: HashSet<RouteGuid>,
+    pub(super) routes: GuidSet<RouteGuid>,
 }
 
 /// Why a full read is not believed.

@@ -1,17 +1,20 @@
 //! Which routes of the mesh an app has: what to look at again when the app is touched.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
-use crate::model::{AppGuid, Route, RouteGuid};
+use crate::{
+    guids::{GuidMap, GuidSet},
+    model::{AppGuid, Route, RouteGuid},
+};
 
 /// The routes as last sent, by guid and by app.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    apps: HashMap<RouteGuid, SmallVec<[AppGuid; 1]>>,
+    apps: GuidMap<RouteGuid, SmallVec<[AppGuid; 1]>>,
     /// Without duplicates.
-    routes: HashMap<AppGuid, SmallVec<[RouteGuid; 1]>>,
+    routes: GuidMap<AppGuid, SmallVec<[RouteGuid; 1]>>,
 }
 
 impl Index {
@@ -62,7 +65,7 @@ impl Index {
     }
 
     /// The routes that are not among `present`.
-    pub(super) fn missing_from<T>(&self, present: &HashMap<RouteGuid, T>) -> HashSet<RouteGuid> {
+    pub(super) fn missing_from<T>(&self, present: &GuidMap<RouteGuid, T>) -> GuidSet<RouteGuid> {
         self.apps
             .keys()
             .filter(|guid| !present.contains_key(guid))
@@ -130,7 +133,7 @@ mod tests {
     fn names_what_a_read_misses() {
         let mut index = Index::default();
         index.rebuild([&route("r", &["a"]), &route("s", &[])]);
-        let read = HashMap::from([(RouteGuid::from("s"), 1), (RouteGuid::from("t"), 2)]);
-        assert_eq!(index.missing_from(&read), HashSet::from(["r".into()]));
+        let read = GuidMap::from_iter([(RouteGuid::from("s"), 1), (RouteGuid::from("t"), 2)]);
+        assert_eq!(index.missing_from(&read), GuidSet::from_iter(["r".into()]));
     }
 }

@@ -124,7 +124,7 @@ fn capi(root: &mut Section<'_>, object: Map<String, Value>) -> Option<capi::Sett
         page_retries: 3,
         min_backoff: SECOND / 2,
         max_backoff: 15 * SECOND,
-        gather: SECOND / 5,
+        gather: SECOND / 20,
         recheck_after: vec![SECOND / 5, 2 * SECOND, 10 * SECOND, 60 * SECOND],
     })
 }

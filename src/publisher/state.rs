@@ -9,7 +9,11 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Input, Metrics, Settings, collections::Edits};
+use super::{
+    Input, Metrics, Settings,
+    collections::Edits,
+    generation::{self, Generated, Made},
+};
 use crate::{
     istio::{
         self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, SIDECARS, Served,
@@ -54,7 +58,7 @@ impl State {
             istio::gateway(&settings.certificate_root, &settings.certificates)?;
         let mut rejected = Arc::default();
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
-            reject(&mut rejected, (GATEWAYS, name), Some(invalid));
+            reject(&mut rejected, GATEWAYS, &name, Some(invalid));
         }
         let empty = || Eras::Same(Arc::new(Collection::default()));
         let mut collections: BTreeMap<_, _> = Kind::ALL
@@ -100,7 +104,7 @@ impl State {
             | Update::Associations { .. }
             | Update::AllPolicies(_) => None,
         };
-        self.pending.merge(&self.table.apply(update));
+        self.pending.merge(self.table.apply(update));
         self.missing.retain(|input| Some(*input) != complete);
         // Known once the instances are, and every process of theirs was described or looked up in vain.
         if !self.missing.contains(&Input::Instances) && self.table.is_answered() {
@@ -145,11 +149,13 @@ impl State {
         let pending = mem::take(&mut self.pending);
         let mut changed = mem::take(&mut self.due);
         let mut edits = AllEdits::new();
-        for (count, (host, touched)) in (1..).zip(pending.hosts()) {
-            self.regenerate(host, touched, &mut edits);
-            if count % BATCH == 0 {
-                changed |= self.edit_all(&mut edits);
+        let hosts: Vec<_> = pending.hosts().collect();
+        for hosts in hosts.chunks(BATCH) {
+            let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
+            for ((host, touched), generated) in hosts.iter().zip(generated) {
+                self.take_in(host, *touched, generated, &mut edits);
             }
+            changed |= self.edit_all(&mut edits);
         }
         for app in pending.sources() {
             let edits = edits.entry(SIDECARS).or_default();
@@ -207,22 +213,25 @@ impl State {
         if name != DEFAULT_SIDECAR {
             edits.set(&name, encoded);
         }
-        reject(&mut self.rejected, (SIDECARS, name), reason);
+        reject(&mut self.rejected, SIDECARS, &name, reason);
     }
 
-    fn regenerate(&mut self, name: &Hostname, touched: Touched, edits: &mut AllEdits) {
-        let Some(host) = self.table.host(name) else {
+    fn take_in(
+        &mut self,
+        name: &Hostname,
+        touched: Touched,
+        generated: Option<Generated>,
+        edits: &mut AllEdits,
+    ) {
+        let Some(Generated { internal, made }) = generated else {
             return self.withdraw(name, edits);
         };
-        let internal = host.is_internal();
-        for kind in Kind::ALL
-            .into_iter()
-            .filter(|kind| kind.depends_on(touched, &host))
+        for Made {
+            kind,
+            encoded,
+            reason,
+        } in made
         {
-            let (encoded, reason) = match kind.generate(&host, self.keep_empty) {
-                Ok(encoded) => (encoded, kind.remark(&host)),
-                Err(invalid) => (Eras::Same(None), Some(invalid)),
-            };
             self.metrics.encoded(&encoded);
             let edits = edits.entry(kind.collection()).or_default();
             edits.set(&kind.name(name, internal), encoded);
@@ -230,11 +239,7 @@ impl State {
                 // Its domain may have been of the other sort before.
                 edits.remove(&kind.name(name, !internal));
             }
-            reject(
-                &mut self.rejected,
-                (kind.collection(), name.to_string()),
-                reason,
-            );
+            reject(&mut self.rejected, kind.collection(), name.as_str(), reason);
         }
     }
 
@@ -247,11 +252,7 @@ impl State {
                     .or_default()
                     .remove(&kind.name(name, internal));
             }
-            reject(
-                &mut self.rejected,
-                (kind.collection(), name.to_string()),
-                None,
-            );
+            reject(&mut self.rejected, kind.collection(), name.as_str(), None);
         }
     }
 
@@ -279,11 +280,20 @@ impl State {
     }
 }
 
-fn reject(rejected: &mut Arc<Rejected>, key: (&'static str, String), reason: Option<Invalid>) {
+fn reject(
+    rejected: &mut Arc<Rejected>,
+    collection: &'static str,
+    host: &str,
+    reason: Option<Invalid>,
+) {
+    // As nearly always.
+    if reason.is_none() && rejected.is_empty() {
+        return;
+    }
+    let key = (collection, host.to_owned());
     if rejected.get(&key) == reason.as_ref() {
         return;
     }
-    let (collection, host) = (key.0, key.1.clone());
     let rejected = Arc::make_mut(rejected);
     if let Some(reason) = reason {
         warn!(

@@ -40,13 +40,15 @@ impl Changes {
     }
 
     /// Adds the changes of a later update.
-    pub fn merge(&mut self, later: &Self) {
+    pub fn merge(&mut self, later: Self) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
         for (host, touched) in &later.hosts {
             self.touch(host, *touched);
         }
-        for app in &later.sources {
-            self.touch_source(app);
-        }
+        self.sources.extend(later.sources);
     }
 
     /// Whether nothing is different.

@@ -1,14 +1,14 @@
 //! Instances by guid and by workload.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use smallvec::SmallVec;
 
 use super::{Join, associations::Associations, descriptions::Descriptions};
-use crate::model::{Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload};
+use crate::{
+    guids::{GuidMap, GuidSet},
+    model::{Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
+};
 
 /// What an instance is one of: a workload mostly, none or several sometimes. Sorted.
 pub(super) type Workloads = SmallVec<[Workload; 1]>;
@@ -23,9 +23,9 @@ pub(super) struct Moved {
 
 #[derive(Debug, Default)]
 pub(super) struct Instances {
-    by_guid: HashMap<InstanceGuid, Arc<Instance>>,
+    by_guid: GuidMap<InstanceGuid, Arc<Instance>>,
     /// Each in the order of their guids.
-    by_workload: HashMap<Workload, SmallVec<[Arc<Instance>; 2]>>,
+    by_workload: GuidMap<Workload, SmallVec<[Arc<Instance>; 2]>>,
     descriptions: Descriptions,
     /// Where routes are pushed; then they count, and not the descriptions.
     associations: Option<Associations>,
@@ -66,8 +66,8 @@ impl Instances {
     }
 
     /// Each of the following answers with the workloads whose instances are different now.
-    pub(super) fn replace(&mut self, instances: Vec<Arc<Instance>>) -> HashSet<Workload> {
-        let current: HashSet<_> = instances.iter().map(|instance| &instance.guid).collect();
+    pub(super) fn replace(&mut self, instances: Vec<Arc<Instance>>) -> GuidSet<Workload> {
+        let current: GuidSet<_> = instances.iter().map(|instance| &instance.guid).collect();
         let gone: Vec<_> = self
             .by_guid
             .keys()
@@ -80,8 +80,8 @@ impl Instances {
         touched
     }
 
-    pub(super) fn upsert(&mut self, instances: Vec<Arc<Instance>>) -> HashSet<Workload> {
-        let mut touched = HashSet::new();
+    pub(super) fn upsert(&mut self, instances: Vec<Arc<Instance>>) -> GuidSet<Workload> {
+        let mut touched = GuidSet::default();
         for instance in instances {
             if self.by_guid.get(&instance.guid) == Some(&instance) {
                 continue;
@@ -92,7 +92,7 @@ impl Instances {
         touched
     }
 
-    pub(super) fn remove(&mut self, guids: &[InstanceGuid]) -> HashSet<Workload> {
+    pub(super) fn remove(&mut self, guids: &[InstanceGuid]) -> GuidSet<Workload> {
         guids
             .iter()
             .flat_map(|guid| self.remove_one(guid))
@@ -103,7 +103,7 @@ impl Instances {
         &mut self,
         known: Vec<Process>,
         unknown: Vec<CapiProcessGuid>,
-    ) -> HashSet<Workload> {
+    ) -> GuidSet<Workload> {
         let moved = self.descriptions.describe(known, unknown);
         self.relocate(moved)
     }
@@ -112,13 +112,13 @@ impl Instances {
         &mut self,
         current: Vec<Association>,
         gone: Vec<CapiProcessGuid>,
-    ) -> HashSet<Workload> {
+    ) -> GuidSet<Workload> {
         let associations = self.associations.as_mut();
         let moved = associations.map(|associations| associations.update(current, gone));
         self.relocate(moved.unwrap_or_default())
     }
 
-    pub(super) fn associate_all(&mut self, current: Vec<Association>) -> HashSet<Workload> {
+    pub(super) fn associate_all(&mut self, current: Vec<Association>) -> GuidSet<Workload> {
         let associations = self.associations.as_mut();
         let moved = associations.map(|associations| associations.replace(current));
         self.relocate(moved.unwrap_or_default())
@@ -150,8 +150,8 @@ impl Instances {
         workloads
     }
 
-    fn relocate(&mut self, moved: Vec<Moved>) -> HashSet<Workload> {
-        let mut touched = HashSet::new();
+    fn relocate(&mut self, moved: Vec<Moved>) -> GuidSet<Workload> {
+        let mut touched = GuidSet::default();
         for Moved {
             instances,
             from,

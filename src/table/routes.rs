@@ -2,7 +2,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
+    hash::{BuildHasher, Hash},
     sync::Arc,
 };
 
@@ -12,14 +13,17 @@ use super::{
     changes::{Changes, Touched},
     internal::InternalHosts,
 };
-use crate::model::{Hostname, Route, RouteGuid, Workload};
+use crate::{
+    guids::{GuidMap, GuidSet},
+    model::{Hostname, Route, RouteGuid, Workload},
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    guids: HashMap<RouteGuid, Arc<Route>>,
+    guids: GuidMap<RouteGuid, Arc<Route>>,
     /// Most hostnames have one route, most workloads are on one hostname.
     hosts: HashMap<Hostname, SmallVec<[Arc<Route>; 1]>>,
-    workloads: HashMap<Workload, SmallVec<[Arc<Route>; 1]>>,
+    workloads: GuidMap<Workload, SmallVec<[Arc<Route>; 1]>>,
     pub(super) internal: InternalHosts,
 }
 
@@ -46,7 +50,7 @@ impl Routes {
 
     /// These are all the routes.
     pub(super) fn replace(&mut self, routes: Vec<Route>, changes: &mut Changes) {
-        let current: HashSet<_> = routes.iter().map(|route| &route.guid).collect();
+        let current: GuidSet<_> = routes.iter().map(|route| &route.guid).collect();
         let gone = self.guids.keys().filter(|guid| !current.contains(guid));
         for guid in gone.cloned().collect::<Vec<_>>() {
             self.remove(&guid, changes);
@@ -114,8 +118,8 @@ fn workloads(route: &Route) -> impl Iterator<Item = &Workload> {
         .map(|same| &same[0].workload)
 }
 
-fn forget<K: std::hash::Hash + Eq>(
-    index: &mut HashMap<K, SmallVec<[Arc<Route>; 1]>>,
+fn forget<K: Hash + Eq, S: BuildHasher>(
+    index: &mut HashMap<K, SmallVec<[Arc<Route>; 1]>, S>,
     key: &K,
     guid: &RouteGuid,
 ) {

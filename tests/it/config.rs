@@ -225,7 +225,7 @@ impl Files {
             page_retries: 3,
             min_backoff: SECOND / 2,
             max_backoff: 15 * SECOND,
-            gather: SECOND / 5,
+            gather: SECOND / 20,
             recheck_after: vec![SECOND / 5, 2 * SECOND, 10 * SECOND, 60 * SECOND],
         }
     }

@@ -11,6 +11,7 @@ const ROWS: [&[&str]; 10] = [
     &[
         "backoff",
         "feed",
+        "guids",
         "metrics",
         "readiness",
         "shutdown",

@@ -1,6 +1,9 @@
 //! The rules of the merge one by one, and then all at once against simulated histories.
 
-use std::net::Ipv4Addr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+};
 
 use proptest::prelude::*;
 

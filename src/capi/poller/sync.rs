@@ -1,6 +1,6 @@
 //! Full reads, and the reads of processes that go with them.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
@@ -13,6 +13,7 @@ use crate::{
         guard::Lack,
         wire::MALFORMED,
     },
+    guids::GuidMap,
     model::{Route, RouteGuid, Update},
 };
 
@@ -87,7 +88,7 @@ impl Poller {
         }
     }
 
-    async fn commit(&mut self, routes: HashMap<RouteGuid, Route>, started: Instant) -> Flow {
+    async fn commit(&mut self, routes: GuidMap<RouteGuid, Route>, started: Instant) -> Flow {
         let took = started.elapsed();
         self.index.rebuild(routes.values());
         self.io.routes.holds("routes", routes.len());
