@@ -16,10 +16,13 @@ use std::{
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use self::reader::{Findings, Section};
 pub use self::{
     librarian::{Keypair, Librarian},
     reader::{Ignored, Problem},
+};
+use self::{
+    listeners::SinkLimits,
+    reader::{Findings, Section},
 };
 use crate::{
     bbs, capi, cloud_controller, grpc,
@@ -204,12 +207,13 @@ impl Config {
         let log_timestamp = root.parsed("LogTimestamp");
         let mcp_address = root.required("ListenAddressForMCP", Section::address);
         let server = listeners::server(root);
-        let mcp = listeners::mcp(root, &server);
+        let limits = SinkLimits::read(root);
+        let mcp = listeners::mcp(root, &server, limits);
         let admin_address = root.address("AdminListenAddress");
         let routes = sections::routes(root);
         let cloud_controller = listeners::cloud_controller(root, &server);
         let vip_resolver = listeners::vip_resolver(root, &server);
-        let xds = listeners::xds(root, &server);
+        let xds = listeners::xds(root, &server, limits);
         root.ignore(
             "ListenAddressForPilot",
             "Pilots connect to ListenAddressForMCP",

@@ -43,31 +43,57 @@ pub(super) fn server(root: &mut Section<'_>) -> Server {
     }
 }
 
+/// What sinks may use, be they Pilots or istiods.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SinkLimits {
+    streams: usize,
+    streams_per_peer: usize,
+    requests_per_second: u32,
+}
+
+impl SinkLimits {
+    pub(super) fn read(root: &mut Section<'_>) -> Self {
+        let defaults = mcp::Limits::default();
+        Self {
+            streams: root.count("MaxSinkStreams", 1..=1_000_000, defaults.streams_total),
+            streams_per_peer: root.count(
+                "MaxSinkStreamsPerPeer",
+                1..=1_000_000,
+                defaults.streams_per_peer,
+            ),
+            requests_per_second: root.count(
+                "MaxSinkRequestsPerSecond",
+                1..=100_000,
+                defaults.requests_per_second,
+            ),
+        }
+    }
+
+    /// Of one listener, whose other limits are `defaults`.
+    fn of(self, defaults: mcp::Limits) -> mcp::Limits {
+        mcp::Limits {
+            streams_total: self.streams,
+            streams_per_peer: self.streams_per_peer,
+            requests_per_second: self.requests_per_second,
+            ..defaults
+        }
+    }
+}
+
 /// The listener for Pilots.
-pub(super) fn mcp(root: &mut Section<'_>, server: &Server) -> Option<mcp::Settings> {
+pub(super) fn mcp(
+    root: &mut Section<'_>,
+    server: &Server,
+    limits: SinkLimits,
+) -> Option<mcp::Settings> {
     let client_ca = ca(root, "PilotClientCAPath");
-    let defaults = mcp::Limits::default();
-    let limits = mcp::Limits {
-        streams_total: root.count("MaxSinkStreams", 1..=1_000_000, defaults.streams_total),
-        streams_per_peer: root.count(
-            "MaxSinkStreamsPerPeer",
-            1..=1_000_000,
-            defaults.streams_per_peer,
-        ),
-        requests_per_second: root.count(
-            "MaxSinkRequestsPerSecond",
-            1..=100_000,
-            defaults.requests_per_second,
-        ),
-        ..defaults
-    };
     let allowed_names = names(root, "AllowedSinkNames");
     Some(mcp::Settings {
         identity: server.identity.clone()?,
         client_ca: client_ca?,
         certificates_every: server.every,
         allowed_names,
-        limits,
+        limits: limits.of(mcp::Limits::default()),
     })
 }
 
@@ -101,7 +127,7 @@ pub(super) fn vip_resolver(root: &mut Section<'_>, server: &Server) -> Option<Li
 }
 
 /// The listener for istiods, which have no certificate to show.
-pub(super) fn xds(root: &mut Section<'_>, server: &Server) -> Option<Xds> {
+pub(super) fn xds(root: &mut Section<'_>, server: &Server, limits: SinkLimits) -> Option<Xds> {
     const ADDRESS: &str = "ListenAddressForXDS";
     const CERT: &str = "XDSServerCertPath";
     const KEY: &str = "XDSServerKeyPath";
@@ -119,10 +145,7 @@ pub(super) fn xds(root: &mut Section<'_>, server: &Server) -> Option<Xds> {
             client_ca: None,
             certificates_every: server.every,
         };
-        return Some(Xds {
-            address,
-            settings: xds::Settings::new(security),
-        });
+        return Some(Xds::new(address, security, limits));
     }
     if !address.ip().is_loopback() && !allow_plaintext {
         root.problem(
@@ -130,8 +153,21 @@ pub(super) fn xds(root: &mut Section<'_>, server: &Server) -> Option<Xds> {
             "is not on loopback: set XDSServerCertPath and XDSServerKeyPath, or XDSAllowPlaintext",
         );
     }
-    Some(Xds {
-        address,
-        settings: xds::Settings::new(Security::Plaintext),
-    })
+    Some(Xds::new(address, Security::Plaintext, limits))
+}
+
+impl Xds {
+    fn new(address: SocketAddr, security: Security, limits: SinkLimits) -> Self {
+        let xds::Settings {
+            security,
+            limits: defaults,
+        } = xds::Settings::new(security);
+        Self {
+            address,
+            settings: xds::Settings {
+                security,
+                limits: limits.of(defaults),
+            },
+        }
+    }
 }

@@ -9,11 +9,16 @@ use bytes::{Bytes, BytesMut};
 
 use super::{CollectionVersion, Encoded, Form, Resource, ResourceVersion};
 
-/// Most resources of a leaf. A change copies one leaf, some 20 KiB at the usual 300 bytes a resource; a smaller
-/// leaf makes more chunks to send, a larger one more bytes to copy.
+/// Most resources of a leaf. A change copies one leaf.
 const LEAF_MAX: usize = 64;
-/// A leaf that has shrunk below this joins its neighbour.
-const LEAF_MIN: usize = LEAF_MAX / 4;
+/// Most bytes of a leaf of several resources: as much as one DATA frame of HTTP/2 carries if it is to fit, with its head
+/// of 9 bytes, into one record of TLS. RFC 9113 4.2 lets peers take frames of 16 KiB, and nearly all leave it at that;
+/// RFC 8446 5.1 limits records to as much. So a leaf is sent with one frame, one record and one write.
+const LEAF_BYTES: usize = (16 << 10) - 9;
+/// How full leaves become that are made anew: names differ in length.
+const LEAF_FILL: usize = LEAF_BYTES / 10 * 9;
+/// A leaf that has shrunk below one part in so many of both limits joins its neighbour.
+const LEAF_MIN: usize = 4;
 /// Most leaves of a branch. A change copies the pointers of one branch's leaves and of all branches: at 250,000
 /// resources, that is 64 and some 100, where a list of all leaves would have 5,000.
 const BRANCH_MAX: usize = 64;
@@ -92,8 +97,7 @@ impl Chunk {
 
 impl Leaf {
     fn new(entries: &[(Arc<str>, Encoded)]) -> Self {
-        let len = entries.iter().map(|(_, encoded)| encoded.bytes.len()).sum();
-        let mcp = Chunk::new(len, entries.iter(), |(_, encoded), chunk| {
+        let mcp = Chunk::new(bytes(entries), entries.iter(), |(_, encoded), chunk| {
             chunk.extend_from_slice(&encoded.bytes);
         });
         let entries = entries.iter().map(|(name, encoded)| Entry {
@@ -346,12 +350,13 @@ impl Collection {
         {
             leaves.splice(0..0, previous.leaves.iter().cloned());
         }
-        self.branches
-            .extend(in_even_parts(&leaves, BRANCH_MAX).map(|leaves| {
+        self.branches.extend(
+            in_even_parts(&leaves, leaves.len().div_ceil(BRANCH_MAX)).map(|leaves| {
                 Arc::new(Branch {
                     leaves: leaves.into(),
                 })
-            }));
+            }),
+        );
     }
 
     /// What changed since `old`. Leaves that both share are skipped.
@@ -418,18 +423,29 @@ fn push_leaves(leaves: &mut Vec<Arc<Leaf>>, mut entries: Vec<(Arc<str>, Encoded)
     if entries.is_empty() {
         return;
     }
-    if entries.len() < LEAF_MIN
+    if entries.len() < LEAF_MAX / LEAF_MIN
+        && bytes(&entries) < LEAF_BYTES / LEAF_MIN
         && let Some(previous) = leaves.pop()
     {
         entries.splice(0..0, previous.encoded());
     }
-    let rebuilt = in_even_parts(&entries, LEAF_MAX);
+    let bytes = bytes(&entries);
+    let parts = if entries.len() <= LEAF_MAX && bytes <= LEAF_BYTES {
+        1
+    } else {
+        let parts = entries.len().div_ceil(LEAF_MAX);
+        parts.max(bytes.div_ceil(LEAF_FILL)).min(entries.len())
+    };
+    let rebuilt = in_even_parts(&entries, parts);
     leaves.extend(rebuilt.map(|entries| Arc::new(Leaf::new(entries))));
 }
 
-/// As few parts as `max` items in each allow, of even size. There are items.
-fn in_even_parts<T>(items: &[T], max: usize) -> impl Iterator<Item = &[T]> {
-    let parts = items.len().div_ceil(max);
+fn bytes(entries: &[(Arc<str>, Encoded)]) -> usize {
+    entries.iter().map(|(_, encoded)| encoded.bytes.len()).sum()
+}
+
+/// At most so many parts, of even size. There are items.
+fn in_even_parts<T>(items: &[T], parts: usize) -> impl Iterator<Item = &[T]> {
     items.chunks(items.len().div_ceil(parts))
 }
 

@@ -230,6 +230,24 @@ impl Files {
         }
     }
 
+    /// The limits of sinks are those of istiods too.
+    fn xds_all_set(&self) -> xds::Settings {
+        let settings = xds::Settings::new(Security::Tls {
+            identity: self.client.clone(),
+            client_ca: None,
+            certificates_every: 22 * SECOND,
+        });
+        xds::Settings {
+            limits: mcp::Limits {
+                streams_total: 12,
+                streams_per_peer: 13,
+                requests_per_second: 14,
+                ..settings.limits
+            },
+            ..settings
+        }
+    }
+
     /// What the full file becomes.
     fn all_set(&self) -> Config {
         let defaults = self.defaults();
@@ -271,11 +289,7 @@ impl Files {
             vip_resolver: Some(self.listener("0.0.0.0:9002", None)),
             xds: Some(Xds {
                 address: "127.0.0.1:9010".parse().unwrap(),
-                settings: xds::Settings::new(Security::Tls {
-                    identity: self.client.clone(),
-                    client_ca: None,
-                    certificates_every: 22 * SECOND,
-                }),
+                settings: self.xds_all_set(),
             }),
             policy: Some(policy::Settings {
                 address: "https://policy.example.com:4003".parse().unwrap(),
