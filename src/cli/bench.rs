@@ -1,5 +1,10 @@
 //! `copilot bench`: the daemon in a process of its own, a simulated foundation of any size, many sinks, and figures.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "figures are for people, and have fewer digits than an f64"
+)]
+
 mod daemon;
 mod report;
 mod run;

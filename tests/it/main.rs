@@ -7,6 +7,7 @@
 )]
 
 mod bbs;
+mod bench;
 mod capi;
 mod cli;
 mod cloud_controller;

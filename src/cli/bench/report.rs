@@ -92,8 +92,8 @@ impl Phase<'_> {
     /// The median, the 99th percentile and the longest of some times.
     pub(super) fn times(&mut self, name: &str, mut times: Vec<Duration>) {
         times.sort();
-        for (label, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-            let Some(time) = percentile(&times, share) else {
+        for (label, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+            let Some(time) = percentile(&times, percent) else {
                 return;
             };
             self.number(&format!("{name}_ms.{label}"), ms(time), "ms");
@@ -101,9 +101,9 @@ impl Phase<'_> {
     }
 }
 
-/// The smallest of the sorted times that is not exceeded by this share of them.
-fn percentile(sorted: &[Duration], share: f64) -> Option<Duration> {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
+/// The smallest of the sorted times that is not exceeded by so many of a hundred of them.
+fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.max(1) - 1).copied()
 }
 
@@ -118,13 +118,13 @@ mod tests {
     #[test]
     fn a_percentile_is_one_of_the_values() {
         let times: Vec<_> = (1..=200).map(Duration::from_millis).collect();
-        for (share, expected) in [(0.5, 100), (0.99, 198), (1.0, 200)] {
+        for (percent, expected) in [(50, 100), (99, 198), (100, 200)] {
             let expected = Duration::from_millis(expected);
-            assert_eq!(percentile(&times, share), Some(expected));
+            assert_eq!(percentile(&times, percent), Some(expected));
         }
         let one = [Duration::from_millis(7)];
-        assert_eq!(percentile(&one, 0.5), Some(one[0]));
-        assert_eq!(percentile(&[], 0.5), None);
+        assert_eq!(percentile(&one, 50), Some(one[0]));
+        assert_eq!(percentile(&[], 50), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long anything may take before the run says that it failed.
-pub(super) const LONG: Duration = Duration::from_secs(120);
+pub(super) const LONG: Duration = Duration::from_mins(2);
 /// Between two changes: longer than the daemon gathers what follows a change, so that each is one after a rest.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -56,7 +56,8 @@ impl Window {
 
     /// What came since, shared out to `per` changes.
     async fn close(self, run: &Run, per: usize, phase: &mut Phase<'_>) -> anyhow::Result<()> {
-        let (took, cpu) = (self.begun.elapsed(), run.daemon.cpu()? - self.cpu);
+        let took = self.begun.elapsed();
+        let cpu = run.daemon.cpu()?.saturating_sub(self.cpu);
         let counts = run.daemon.counts().await?;
         let per = per.max(1) as f64;
         let share = |value: f64| value / per;

@@ -27,7 +27,7 @@ pub(super) struct Sinks {
     address: SocketAddr,
     /// The CA of its certificate, and what to present; in the clear without it.
     tls: Option<(PathBuf, Identity)>,
-    sinks: Vec<LoadSink>,
+    connected: Vec<LoadSink>,
     counters: Arc<Counters>,
     seen: mpsc::UnboundedReceiver<Seen>,
     sender: mpsc::UnboundedSender<Seen>,
@@ -44,7 +44,7 @@ impl Sinks {
             served_by,
             address,
             tls,
-            sinks: Vec::new(),
+            connected: Vec::new(),
             counters: Arc::default(),
             seen,
             sender,
@@ -60,15 +60,15 @@ impl Sinks {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.sinks.len()
+        self.connected.len()
     }
 
     /// Connects until there are as many.
     pub(super) async fn connect(&mut self, count: usize) -> anyhow::Result<()> {
-        let missing = count.saturating_sub(self.sinks.len());
+        let missing = count.saturating_sub(self.connected.len());
         let opening = stream::iter(0..missing).map(|_| self.open());
         let opened: Vec<LoadSink> = opening.buffer_unordered(CONNECTING).try_collect().await?;
-        self.sinks.extend(opened);
+        self.connected.extend(opened);
         Ok(())
     }
 
@@ -112,7 +112,7 @@ impl Sinks {
     }
 
     async fn wait(&self, holds: impl Fn(&Totals) -> bool) -> anyhow::Result<()> {
-        for sink in &self.sinks {
+        for sink in &self.connected {
             let mut totals = sink.totals();
             let arrived = totals.wait_for(|totals| totals.ended.is_some() || holds(totals));
             let arrived = timeout(LONG, arrived).await;
@@ -128,13 +128,13 @@ impl Sinks {
 
     /// What the first sink holds.
     pub(super) fn resources(&self) -> usize {
-        let first = self.sinks.first();
+        let first = self.connected.first();
         first.map_or(0, |sink| sink.totals().borrow().resources.values().sum())
     }
 
     /// Whether all streams go on.
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        for sink in &self.sinks {
+        for sink in &self.connected {
             let ended = sink.totals().borrow().ended.clone();
             anyhow::ensure!(ended.is_none(), "a stream has ended: {ended:?}");
         }
@@ -144,7 +144,7 @@ impl Sinks {
     /// Has every sink look out for these resources.
     pub(super) fn expect(&self, names: &[String], sight: Sight) {
         let since = Instant::now();
-        for sink in &self.sinks {
+        for sink in &self.connected {
             for name in names {
                 sink.expect(name, sight, since);
             }
@@ -166,6 +166,6 @@ impl Sinks {
 
     /// How much is expected and not seen.
     pub(super) fn unseen(&self) -> usize {
-        self.sinks.iter().map(LoadSink::unseen).sum()
+        self.connected.iter().map(LoadSink::unseen).sum()
     }
 }

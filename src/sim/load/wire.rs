@@ -122,7 +122,7 @@ struct Resources {
     #[prost(string, tag = "2")]
     collection: String,
     #[prost(message, repeated, tag = "3")]
-    resources: Vec<Item>,
+    items: Vec<Item>,
     #[prost(string, tag = "5")]
     nonce: String,
     #[prost(bool, tag = "6")]
@@ -184,7 +184,7 @@ pub(super) fn read(mode: Mode, response: Bytes) -> Result<Delivery, prost::Decod
             let response = Resources::decode(response)?;
             Delivery {
                 collection: response.collection,
-                items: response.resources,
+                items: response.items,
                 is_delta: response.incremental,
                 nonce: response.nonce,
             }
