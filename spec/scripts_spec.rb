@@ -12,6 +12,13 @@ RSpec.describe 'scripts/' do
     end
   end
 
+  # A renderer whose locale is not UTF-8 takes a template for US-ASCII.
+  it 'leaves templates in ASCII' do
+    templates = Dir.glob(File.join(ROOT, 'jobs/*/templates/**/*.erb'))
+    expect(templates).not_to be_empty
+    expect(templates.reject { |path| File.binread(path).ascii_only? }).to eq([])
+  end
+
   describe 'render-job' do
     around { |example| Dir.mktmpdir { |dir| @dir = dir and example.run } }
 

@@ -1,6 +1,9 @@
 # Specs of the BOSH release: what a Director renders, what the scripts do, and that the daemon takes it.
 # They need the daemon's binary: `cargo build`, or COPILOT_BINARY.
 
+# Whatever the locale: texts are UTF-8.
+Encoding.default_external = Encoding::UTF_8
+
 require 'digest'
 require 'fileutils'
 require 'json'

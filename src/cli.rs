@@ -5,7 +5,11 @@ mod bench;
 #[cfg(feature = "sim")]
 mod demo;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -63,9 +67,12 @@ impl Cli {
             Command::Serve(file) => serve(file).await.map(|()| ExitCode::SUCCESS),
             Command::Check(file) => check(&file),
             Command::Keys => {
-                for key in Config::keys() {
-                    println!("{key}");
-                }
+                let mut out = io::stdout().lock();
+                // Whoever has read enough closes its end.
+                let printed = Config::keys()
+                    .iter()
+                    .try_for_each(|key| writeln!(out, "{key}"));
+                drop(printed);
                 Ok(ExitCode::SUCCESS)
             }
             Command::Librarian(file) => write_certificates(&file),
