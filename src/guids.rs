@@ -1,5 +1,6 @@
-//! Maps and sets whose keys are guids, which Cloud Controller and Diego choose: hashing them need not withstand an
-//! attacker. What users choose, such as hostnames, stays in the maps of the standard library.
+//! Maps and sets whose keys are guids, which Cloud Controller and Diego choose, or begin with one: a user who also chooses
+//! the rest, as of a workload the process type, has few of them. The hash is seeded, and not made to withstand an attacker.
+//! What users choose freely, such as hostnames, stays in the maps of the standard library.
 
 use std::collections;
 

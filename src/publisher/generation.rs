@@ -1,6 +1,9 @@
 //! What becomes of many hostnames: on all processors, if there is that much of it.
 
-use std::{num::NonZero, thread};
+use std::{
+    num::NonZero,
+    thread::{self, ScopedJoinHandle},
+};
 
 use smallvec::SmallVec;
 
@@ -50,13 +53,19 @@ pub(super) fn generate_all(
     let own = shares.next().unwrap_or_default();
     thread::scope(|scope| {
         let others: Vec<_> = shares
-            .map(|hosts| scope.spawn(move || one_after_the_other(hosts)))
+            .map(|hosts| {
+                let thread = thread::Builder::new().name("generation".to_owned());
+                let spawned = thread.spawn_scoped(scope, move || one_after_the_other(hosts));
+                (hosts, spawned)
+            })
             .collect();
         let mut generated = one_after_the_other(own);
-        for other in others {
-            match other.join() {
-                Ok(more) => generated.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
+        for (hosts, spawned) in others {
+            match spawned.map(ScopedJoinHandle::join) {
+                Ok(Ok(more)) => generated.extend(more),
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                // The system has no thread to spare.
+                Err(_) => generated.extend(one_after_the_other(hosts)),
             }
         }
         generated

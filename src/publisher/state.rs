@@ -147,7 +147,8 @@ impl State {
     pub fn publish(&mut self) -> Option<Snapshot> {
         let started = Instant::now();
         let pending = mem::take(&mut self.pending);
-        let mut changed = mem::take(&mut self.due);
+        let due = mem::take(&mut self.due);
+        let before = self.collections.clone();
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
@@ -155,14 +156,15 @@ impl State {
             for ((host, touched), generated) in hosts.iter().zip(generated) {
                 self.take_in(host, *touched, generated, &mut edits);
             }
-            changed |= self.edit_all(&mut edits);
+            self.edit_all(&mut edits);
         }
         for app in pending.sources() {
             let edits = edits.entry(SIDECARS).or_default();
             self.regenerate_sidecar(app, edits);
         }
-        changed |= self.edit_all(&mut edits);
-        changed |= self.move_vips(&pending);
+        self.edit_all(&mut edits);
+        let edited = self.record_changes(&before);
+        let changed = self.move_vips(&pending) || edited || due;
         self.metrics.generated(started.elapsed());
         self.metrics.rejected(self.rejected.len());
         changed.then(|| self.snapshot())
@@ -256,27 +258,28 @@ impl State {
         }
     }
 
-    /// Makes the edits; answers whether anything is different.
-    fn edit_all(&mut self, edits: &mut AllEdits) -> bool {
-        let mut changed = false;
-        for (collection, edits) in mem::take(edits) {
-            changed |= self.edit(collection, edits);
+    fn edit_all(&mut self, edits: &mut AllEdits) {
+        for (name, edits) in mem::take(edits) {
+            let collection = self
+                .collections
+                .get_mut(name)
+                .expect("every collection is there from the start");
+            *collection = edits.apply(collection);
         }
-        changed
     }
 
-    fn edit(&mut self, name: &'static str, edits: Edits) -> bool {
-        let collection = self
-            .collections
-            .get_mut(name)
-            .expect("every collection is there from the start");
-        let before = mem::replace(collection, edits.apply(collection));
-        let differs = |era| !Arc::ptr_eq(before.of(era), collection.of(era));
-        if differs(Era::Classic) {
-            self.metrics
-                .record_collection(name, collection.of(Era::Classic));
+    /// Whether any collection is another than before. However many steps led there, it is one version more.
+    fn record_changes(&self, before: &BTreeMap<&'static str, Eras<Arc<Collection>>>) -> bool {
+        let mut changed = false;
+        for (name, collection) in &self.collections {
+            let differs = |era| !Arc::ptr_eq(before[name].of(era), collection.of(era));
+            if differs(Era::Classic) {
+                self.metrics
+                    .record_collection(name, collection.of(Era::Classic));
+            }
+            changed |= differs(Era::Classic) || differs(Era::Xds);
         }
-        differs(Era::Classic) || differs(Era::Xds)
+        changed
     }
 }
 

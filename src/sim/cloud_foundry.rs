@@ -69,6 +69,15 @@ pub struct App {
     pub instances: Vec<InstanceGuid>,
 }
 
+/// Where an instance is reached that has come back.
+#[derive(Debug, Clone, Copy)]
+pub struct Moved {
+    /// By other containers: its own address and port.
+    pub inside: (IpAddr, u16),
+    /// By everyone else: its cell's.
+    pub outside: (IpAddr, u16),
+}
+
 /// A simulated foundation.
 pub struct CloudFoundry {
     /// Its Cloud Controller and UAA.
@@ -242,15 +251,19 @@ impl CloudFoundry {
         }
     }
 
-    /// The last instance of an app crashes, and comes back elsewhere: on this cell, at this port.
-    pub fn crash(&mut self, app: &mut App) -> Option<(IpAddr, u16)> {
+    /// The last instance of an app crashes, and comes back elsewhere.
+    pub fn crash(&mut self, app: &mut App) -> Option<Moved> {
         let crashed = app.instances.pop()?;
         self.bbs.crash(&crashed);
         let index = u32::try_from(app.instances.len()).expect("few instances");
         let spec = self.next_instance();
         let instance = self.bbs.start_instance(&app.process, index, &spec);
         app.instances.push(instance);
-        Some((spec.cell, spec.ports[0].1))
+        let (inside, outside) = spec.ports[0];
+        Some(Moved {
+            inside: (spec.container, inside),
+            outside: (spec.cell, outside),
+        })
     }
 
     /// Creates an external route.

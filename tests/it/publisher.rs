@@ -156,6 +156,8 @@ async fn a_change_costs_what_it_changes(routes: usize) {
     let first = running.next().await;
     let initial = 3 * routes as u64;
     assert_eq!(running.encoded(), initial);
+    // The empty one, and this one: however many steps it took.
+    assert_eq!(running.versions(), [2; 3]);
 
     let moved = foundation::instance(7, 0, 61_999);
     running

@@ -244,9 +244,10 @@ impl Run {
             Change::Internal => {
                 let app = self.internal_apps.get_mut(n);
                 let app = app.context("not as many internal routes as changes")?;
+                let moved = self.foundation.crash(app);
+                let (container, port) = moved.context("an app without an instance")?.inside;
                 let names = [name(Kind::ServiceEntry, &loaded_host(n), true)];
-                self.foundation.crash(app);
-                self.sinks.expect(&names, Sight::Present);
+                self.sinks.expect(&names, Sight::Endpoint(container, port));
                 1
             }
             Change::Policy => {
@@ -274,7 +275,7 @@ impl Run {
             .get_mut(n)
             .context("not as many routes as changes")?;
         let moved = self.foundation.crash(app);
-        let (cell, port) = moved.context("an app without an instance")?;
+        let (cell, port) = moved.context("an app without an instance")?.outside;
         // In time: a response takes longer than this.
         let names = [name(Kind::ServiceEntry, &loaded_host(n), false)];
         self.sinks.expect(&names, Sight::Endpoint(cell, port));
