@@ -3,12 +3,12 @@
 //! Server and sinks share the machine, and a sink that decodes a full response costs more than the server that sends
 //! it. `cargo bench --bench fanout`
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use copilot::{
     feed::Feeds,
     grpc,
-    istio::{CertificateRoot, Kind},
+    istio::Kind,
     mcp,
     model::Update,
     publisher::{Metrics, Settings, State},
@@ -18,7 +18,6 @@ use copilot::{
         sink::{self, Answer, Options, Sink},
     },
     snapshot::Snapshot,
-    table::Join,
     tls,
 };
 use divan::Bencher;
@@ -47,18 +46,7 @@ impl Mesh {
     fn new(routes: usize, incremental: bool) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let folder = TempDir::new().expect("a folder");
-        let settings = Settings {
-            quiet: Duration::ZERO,
-            ceiling: Duration::ZERO,
-            required: std::collections::BTreeSet::new(),
-            certificate_root: CertificateRoot::default(),
-            certificates: Vec::new(),
-            left_out: Vec::new(),
-            vip_range: None,
-            keep_empty_service_entries: false,
-            join: Join::Described,
-            policies: None,
-        };
+        let settings = Settings::default();
         let state =
             State::new(&settings, Metrics::new(&mut Registry::default())).expect("a valid gateway");
         let (snapshots, receiver) = watch::channel(None);

@@ -1,16 +1,12 @@
 //! One changed instance of a large foundation over both protocols, each with full states and with deltas: what is sent,
 //! and what is encoded for it. `cargo bench --bench protocols`
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use copilot::{
     feed::Feeds,
     grpc::{self, Security},
-    istio::{CertificateRoot, Kind},
+    istio::Kind,
     mcp, metrics,
     model::Update,
     publisher::{Metrics, Settings, State},
@@ -21,7 +17,6 @@ use copilot::{
         sink::{self, Answer, Options, Sink},
     },
     snapshot::{Collection, Form, Snapshot},
-    table::Join,
     tls, xds,
 };
 use prometheus_client::registry::Registry;
@@ -120,18 +115,7 @@ struct Bed {
 
 impl Bed {
     async fn new() -> anyhow::Result<Self> {
-        let settings = Settings {
-            quiet: Duration::ZERO,
-            ceiling: Duration::ZERO,
-            required: BTreeSet::new(),
-            certificate_root: CertificateRoot::default(),
-            certificates: Vec::new(),
-            left_out: Vec::new(),
-            vip_range: None,
-            join: Join::Described,
-            policies: None,
-            keep_empty_service_entries: false,
-        };
+        let settings = Settings::default();
         let mut registry = Registry::default();
         let mut state = State::new(&settings, Metrics::new(&mut registry))?;
         let routes = (0..ROUTES).map(foundation::route);

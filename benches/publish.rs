@@ -3,15 +3,12 @@
 //! `cargo bench --bench publish`; add `-- --sample-count 10` for a quick look.
 
 use copilot::{
-    istio::CertificateRoot,
     model::Update,
     publisher::{Metrics, Settings, State},
     sim::foundation,
-    table::Join,
 };
 use divan::{AllocProfiler, Bencher, black_box};
 use prometheus_client::registry::Registry;
-use std::{collections::BTreeSet, time::Duration};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -25,16 +22,8 @@ fn main() {
 
 fn empty() -> State {
     let settings = Settings {
-        quiet: Duration::ZERO,
-        ceiling: Duration::ZERO,
-        required: BTreeSet::new(),
-        certificate_root: CertificateRoot::default(),
-        certificates: Vec::new(),
-        left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().expect("a range")),
-        keep_empty_service_entries: false,
-        join: Join::Described,
-        policies: None,
+        ..Settings::default()
     };
     State::new(&settings, Metrics::new(&mut Registry::default()))
         .expect("a gateway without certificates is valid")

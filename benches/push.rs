@@ -2,11 +2,8 @@
 //!
 //! `cargo bench --bench push`; add `-- --sample-count 10` for a quick look.
 
-use std::{collections::BTreeSet, time::Duration};
-
 use copilot::{
     cloud_controller::Pushed,
-    istio::CertificateRoot,
     model::Update,
     proto::api::{BulkSyncRequest, CapiDiegoProcessAssociation, Route, RouteMapping},
     publisher::{Metrics, Settings, State},
@@ -68,16 +65,8 @@ fn update(message: &[u8]) -> Update {
 
 fn with_instances(count: usize, registry: &mut Registry) -> State {
     let settings = Settings {
-        quiet: Duration::ZERO,
-        ceiling: Duration::ZERO,
-        required: BTreeSet::new(),
-        certificate_root: CertificateRoot::default(),
-        certificates: Vec::new(),
-        left_out: Vec::new(),
-        vip_range: None,
-        keep_empty_service_entries: false,
         join: Join::Associated,
-        policies: None,
+        ..Settings::default()
     };
     let mut state = State::new(&settings, Metrics::new(registry))
         .expect("a gateway without certificates is valid");

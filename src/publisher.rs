@@ -39,8 +39,9 @@ pub enum Input {
     Processes,
 }
 
-/// How and when snapshots are made.
-#[derive(Debug, Clone)]
+/// How and when snapshots are made. By default each change is published at once, nothing is waited for, and there are no
+/// certificates, virtual addresses or policies.
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// How long to wait for more changes after one.
     pub quiet: Duration,

@@ -4,31 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::{collections::BTreeSet, time::Duration};
-
 use copilot::{
-    istio::CertificateRoot,
     model::Update,
     publisher::{Metrics, Settings, State},
     sim::foundation,
-    table::Join,
 };
 use prometheus_client::registry::Registry;
 
 /// A publisher's state with so many routes, each to an app with two instances.
 fn state(routes: usize) -> State {
-    let settings = Settings {
-        quiet: Duration::ZERO,
-        ceiling: Duration::ZERO,
-        required: BTreeSet::new(),
-        certificate_root: CertificateRoot::default(),
-        certificates: Vec::new(),
-        left_out: Vec::new(),
-        vip_range: None,
-        keep_empty_service_entries: false,
-        join: Join::Described,
-        policies: None,
-    };
+    let settings = Settings::default();
     let mut state = State::new(&settings, Metrics::new(&mut Registry::default())).unwrap();
     state.apply(Update::AllRoutes(
         (0..routes).map(foundation::route).collect(),

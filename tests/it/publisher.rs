@@ -8,7 +8,7 @@ mod sidecars;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use copilot::{
-    istio::{self, CertificateRoot, Kind},
+    istio::{self, Kind},
     metrics,
     model::{Hostname, Route, Update},
     publisher::{Input, Outputs, Publisher, Settings},
@@ -32,16 +32,10 @@ struct Running {
 
 fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
     Settings {
-        quiet: Duration::ZERO,
         ceiling: Duration::from_millis(100),
         required: BTreeSet::from_iter(required),
-        certificate_root: CertificateRoot::default(),
-        certificates: Vec::new(),
-        left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
-        keep_empty_service_entries: false,
-        join: Join::Described,
-        policies: None,
+        ..Settings::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use copilot::{
-    istio::{CertificateRoot, FrontendCertificate},
+    istio::FrontendCertificate,
     model::{
         AppGuid, AppPort, Destination, Hostname, Instance, LoadBalancing, Policy, PortMapping,
         ProcessType, Protocol, Route, RouteGuid, Update, Weight, Workload,
@@ -12,7 +12,6 @@ use copilot::{
     publisher::{Input, Metrics, Publisher, Settings, State},
     readiness::Readiness,
     snapshot::{Collection, Form, Resource, Snapshot},
-    table::Join,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -179,7 +178,6 @@ fn settings() -> Settings {
         quiet: Duration::from_millis(1),
         ceiling: Duration::from_secs(1),
         required: [Input::Routes, Input::Instances].into(),
-        certificate_root: CertificateRoot::default(),
         certificates: vec![
             FrontendCertificate {
                 names: vec!["*.example.com".into(), "example.com".into()],
@@ -188,11 +186,10 @@ fn settings() -> Settings {
                 names: vec!["example.org".into()],
             },
         ],
-        left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
         keep_empty_service_entries: true,
-        join: Join::Described,
         policies: Some(Duration::from_mins(1)),
+        ..Settings::default()
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) const LONG: Duration = Duration::from_mins(2);
 /// Between two changes: longer than the daemon gathers what follows a change, so that each is one after a rest.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// Until memory is read: for the ACKs, and for what was sent to be freed.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// What runs.
 pub(super) struct Run {
     foundation: CloudFoundry,
@@ -150,7 +153,7 @@ impl Run {
         report: &mut Report,
     ) -> anyhow::Result<()> {
         self.sinks.hold_something().await?;
-        sleep(Duration::from_secs(2)).await;
+        sleep(SETTLE).await;
         let (resident, peak) = self.daemon.memory()?;
         let mut phase = report.phase("memory");
         phase.number("resident_mb", resident, "MB");
@@ -175,7 +178,7 @@ impl Run {
         phase.number("sinks", options.sinks as f64, "");
         phase.number("all_ms", ms(window.begun.elapsed()), "ms");
         window.close(self, 1, &mut phase).await?;
-        sleep(Duration::from_secs(2)).await;
+        sleep(SETTLE).await;
         let (resident, peak) = self.daemon.memory()?;
         phase.number("resident_mb", resident, "MB");
         phase.number("peak_mb", peak, "MB");

@@ -1,13 +1,9 @@
 //! One foundation, served over both protocols at once.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use copilot::{
-    istio::{CertificateRoot, GATEWAYS, Kind, SIDECARS},
+    istio::{GATEWAYS, Kind, SIDECARS},
     model::{LoadBalancing, Route, Update},
     proto::istio::mcp::v1alpha1::Resource,
     publisher::{Metrics, Settings, State},
@@ -16,7 +12,6 @@ use copilot::{
         istiod::Istiod,
         sink::{self, Answer, Options, Replica, Sink},
     },
-    table::Join,
 };
 use prometheus_client::registry::Registry;
 
@@ -44,16 +39,8 @@ fn type_url(kind: &str) -> String {
 /// External and internal routes, the external ones as `change` makes them, with policies between their apps.
 fn state(change: impl Fn(Route) -> Route) -> State {
     let settings = Settings {
-        quiet: Duration::ZERO,
-        ceiling: Duration::ZERO,
-        required: BTreeSet::new(),
-        certificate_root: CertificateRoot::default(),
-        certificates: Vec::new(),
-        left_out: Vec::new(),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
-        join: Join::Described,
-        policies: None,
-        keep_empty_service_entries: false,
+        ..Settings::default()
     };
     let mut state = State::new(&settings, Metrics::new(&mut Registry::default())).unwrap();
     let external = (0..100).map(foundation::route).map(change);
