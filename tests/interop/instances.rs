@@ -39,7 +39,7 @@ const BACKLOG: usize = 64;
 /// The gRPC method that every instance of HTTP/2 has: unary, a string in, an [`Answer`] as JSON out.
 pub const GRPC_METHOD: &str = "/interop.Echo/Say";
 
-/// What an app speaks on its port.
+/// What an app speaks on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1, HTTP/1.0 and WebSocket.
@@ -55,17 +55,19 @@ pub struct Spec {
     pub app: String,
     /// Its guid in Diego.
     pub guid: String,
-    /// What it speaks.
-    pub protocol: Protocol,
 }
 
-/// A port that an instance listens on.
+/// Where an instance is reached.
 #[derive(Debug, Clone)]
-pub enum Door {
-    /// The app's own port, as cells map it.
-    Plain(SocketAddr),
-    /// The port of the proxy in its container.
-    Tls(SocketAddr, Credentials),
+pub struct Door {
+    /// The container port that is behind it.
+    pub port: u16,
+    /// What the app speaks there.
+    pub protocol: Protocol,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// TLS, as the proxy in a container has it; none on the app's own port.
+    pub tls: Option<Credentials>,
 }
 
 /// What the proxy in a container presents, and whom it admits.
@@ -143,28 +145,28 @@ impl Instance {
     async fn open(&mut self, door: &Door) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let closed = shared.closed.clone();
-        match door {
-            Door::Plain(address) => {
-                let (accepted, connections) = mpsc::channel(BACKLOG);
-                let listener = bind(*address).await?;
-                self.acceptors
-                    .spawn(tls::accept_plaintext(listener, accepted, closed));
-                let admit = |_: &Peer| true;
-                self.acceptors
-                    .spawn(welcome(shared, connections, Either::Left, admit));
-            }
-            Door::Tls(address, credentials) => {
-                let (accepted, connections) = mpsc::channel(BACKLOG);
-                let config = watch::Sender::new(credentials.config()?);
-                let listener = bind(*address).await?;
-                self.acceptors
-                    .spawn(tls::accept(listener, config.subscribe(), accepted, closed));
-                self.rotations.push(config);
-                let names = credentials.client_names.clone();
-                let admit = move |peer: &Peer| peer.names.iter().any(|name| names.contains(name));
-                self.acceptors
-                    .spawn(welcome(shared, connections, Either::Right, admit));
-            }
+        let listener = TcpListener::bind(door.address).await;
+        let listener = listener.map_err(|source| Error::Bind {
+            address: door.address,
+            source,
+        })?;
+        let behind = (door.port, door.protocol);
+        if let Some(credentials) = &door.tls {
+            let (accepted, connections) = mpsc::channel(BACKLOG);
+            let config = watch::Sender::new(credentials.config()?);
+            let accepting = tls::accept(listener, config.subscribe(), accepted, closed);
+            self.acceptors.spawn(accepting);
+            self.rotations.push(config);
+            let names = credentials.client_names.clone();
+            let admit = move |peer: &Peer| peer.names.iter().any(|name| names.contains(name));
+            let welcome = welcome(shared, behind, connections, Either::Right, admit);
+            self.acceptors.spawn(welcome);
+        } else {
+            let (accepted, connections) = mpsc::channel(BACKLOG);
+            let accepting = tls::accept_plaintext(listener, accepted, closed);
+            self.acceptors.spawn(accepting);
+            let welcome = welcome(shared, behind, connections, Either::Left, |_| true);
+            self.acceptors.spawn(welcome);
         }
         Ok(())
     }
@@ -231,15 +233,10 @@ impl Credentials {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Bind { address, source })
-}
-
 /// Converses with everybody who is admitted, until no more connections come.
 async fn welcome<S>(
     shared: Arc<Shared>,
+    behind: (u16, Protocol),
     mut connections: mpsc::Receiver<Handshake<S>>,
     stream: impl Fn(S) -> Stream,
     admit: impl Fn(&Peer) -> bool,
@@ -249,7 +246,7 @@ async fn welcome<S>(
             Ok(Connection { stream: open, peer }) if admit(&peer) => {
                 shared.record.admit();
                 let socket = Socket::new(stream(open), Arc::clone(&shared.crashed));
-                let conversation = converse(socket, Arc::clone(&shared));
+                let conversation = converse(socket, behind, Arc::clone(&shared));
                 shared.conversations.spawn(conversation);
             }
             _ => shared.record.refuse(),
@@ -257,10 +254,10 @@ async fn welcome<S>(
     }
 }
 
-async fn converse(socket: Socket, shared: Arc<Shared>) {
+async fn converse(socket: Socket, (port, protocol): (u16, Protocol), shared: Arc<Shared>) {
     let io = TokioIo::new(socket);
-    let service = service_fn(|request| answer::answer(request, Arc::clone(&shared)));
-    match shared.spec.protocol {
+    let service = service_fn(|request| answer::answer(request, port, Arc::clone(&shared)));
+    match protocol {
         Protocol::Http1 => {
             let connection = http1::Builder::new().serve_connection(io, service);
             let connection = connection.with_upgrades();

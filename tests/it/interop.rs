@@ -17,17 +17,25 @@ fn address(last: u8) -> SocketAddr {
     ([127, 12, 0, last], 8080).into()
 }
 
-fn spec(app: &str, protocol: Protocol) -> Spec {
+fn spec(app: &str) -> Spec {
     Spec {
         app: app.to_owned(),
         guid: format!("{app}-0"),
+    }
+}
+
+fn door(protocol: Protocol, address: SocketAddr) -> Door {
+    Door {
+        port: 8080,
         protocol,
+        address,
+        tls: None,
     }
 }
 
 async fn plain(app: &str, protocol: Protocol, address: SocketAddr) -> Instance {
-    let doors = [Door::Plain(address)];
-    Instance::start(spec(app, protocol), &doors).await.unwrap()
+    let doors = [door(protocol, address)];
+    Instance::start(spec(app), &doors).await.unwrap()
 }
 
 /// The certificates of a cell and of its routers.

@@ -38,6 +38,8 @@ pub struct Answer {
     pub app: String,
     /// The guid of the instance.
     pub instance: String,
+    /// The container port that was asked.
+    pub port: u16,
     /// `http/1.0`, `http/1.1`, `h2`, `grpc` or `websocket`.
     pub protocol: String,
     /// The method.
@@ -53,7 +55,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(shared: &Shared, parts: &Parts, protocol: &str) -> Self {
+    fn new(shared: &Shared, port: u16, parts: &Parts, protocol: &str) -> Self {
         let host = parts.headers.get(header::HOST);
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         let authority = || parts.uri.authority().map(ToString::to_string);
@@ -61,6 +63,7 @@ impl Answer {
         Self {
             app: shared.spec.app.clone(),
             instance: shared.spec.guid.clone(),
+            port,
             protocol: protocol.to_owned(),
             method: parts.method.to_string(),
             host: host.or_else(authority).unwrap_or_default(),
@@ -90,6 +93,7 @@ fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
 /// Answers a request; its query may say how long that takes: `wait=MILLISECONDS`.
 pub(super) async fn answer(
     mut request: Request<Incoming>,
+    port: u16,
     shared: Arc<Shared>,
 ) -> Result<Response<Body>, Infallible> {
     shared.record.ask();
@@ -104,10 +108,12 @@ pub(super) async fn answer(
         held.is_some_and(|held| held.as_bytes().to_ascii_lowercase().starts_with(value))
     };
     if is(header::UPGRADE, b"websocket") {
-        return Ok(open_websocket(&parts, upgrade, &shared));
+        let answer = Answer::new(&shared, port, &parts, "websocket");
+        return Ok(open_websocket(&parts, upgrade, answer, &shared));
     }
     if is(header::CONTENT_TYPE, b"application/grpc") {
-        return Ok(call(parts, body, &shared).await);
+        let answer = Answer::new(&shared, port, &parts, "grpc");
+        return Ok(call(parts, body, answer).await);
     }
     let protocol = match parts.version {
         Version::HTTP_10 => "http/1.0",
@@ -119,7 +125,7 @@ pub(super) async fn answer(
     };
     let answer = Answer {
         said: String::from_utf8_lossy(&said.to_bytes()).into_owned(),
-        ..Answer::new(&shared, &parts, protocol)
+        ..Answer::new(&shared, port, &parts, protocol)
     };
     let mut response = Response::new(Body::new(Full::new(Bytes::from(answer.json()))));
     let json = header::HeaderValue::from_static("application/json");
@@ -156,19 +162,24 @@ impl UnaryService<String> for Echo {
     }
 }
 
-async fn call(parts: Parts, body: Incoming, shared: &Shared) -> Response<Body> {
+async fn call(parts: Parts, body: Incoming, answer: Answer) -> Response<Body> {
     if parts.uri.path() != GRPC_METHOD {
         return Status::unimplemented("no such method").into_http();
     }
-    let echo = Echo(Answer::new(shared, &parts, "grpc"));
     let mut grpc = Grpc::new(ProstCodec::default());
-    grpc.unary(echo, Request::from_parts(parts, body)).await
+    grpc.unary(Echo(answer), Request::from_parts(parts, body))
+        .await
 }
 
 // === WebSocket ===
 
 /// Accepts a WebSocket (RFC 6455, section 4.2.2).
-fn open_websocket(parts: &Parts, upgrade: OnUpgrade, shared: &Arc<Shared>) -> Response<Body> {
+fn open_websocket(
+    parts: &Parts,
+    upgrade: OnUpgrade,
+    answer: Answer,
+    shared: &Arc<Shared>,
+) -> Response<Body> {
     let Some(key) = parts.headers.get(header::SEC_WEBSOCKET_KEY) else {
         return refusal(StatusCode::BAD_REQUEST);
     };
@@ -182,7 +193,6 @@ fn open_websocket(parts: &Parts, upgrade: OnUpgrade, shared: &Arc<Shared>) -> Re
         let value = value.parse().expect("base64 makes a header");
         response.headers_mut().insert(name, value);
     }
-    let answer = Answer::new(shared, parts, "websocket");
     let talking = Arc::clone(shared);
     shared.conversations.spawn(async move {
         let talk = talk(upgrade, answer, &talking);

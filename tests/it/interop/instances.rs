@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Cell, address, plain, spec};
+use super::{Cell, address, door, plain, spec};
 use crate::{
     harness::{
         client::{Ask, Client, Over},
@@ -62,6 +62,27 @@ async fn answers_each_protocol_with_who_it_is_and_what_it_saw() {
         if over != Over::Grpc {
             assert_eq!(answer.path, "/a%2fb?c", "{protocol}");
         }
+    }
+}
+
+#[tokio::test]
+async fn says_which_of_its_ports_was_asked() {
+    let doors = [
+        door(Protocol::Http1, address(12)),
+        Door {
+            port: 9090,
+            ..door(Protocol::Http2, address(13))
+        },
+    ];
+    let _instance = Instance::start(spec("one"), &doors).await.unwrap();
+    for (address, over, port) in [
+        (address(12), Over::Http11, 8080),
+        (address(13), Over::Http2, 9090),
+    ] {
+        let reply = Client::new(address)
+            .ask(&Ask::get("a", "/").over(over))
+            .await;
+        assert_eq!(reply.unwrap().answer.unwrap().port, port);
     }
 }
 
@@ -126,8 +147,8 @@ async fn another_app_gets_the_address_at_once_while_old_connections_are_open() {
     asked(&old, 1).await;
     let draining = tokio::spawn(old.drain(LONG));
     let new = loop {
-        let doors = [Door::Plain(address(7))];
-        match Instance::start(spec("new", Protocol::Http1), &doors).await {
+        let doors = [door(Protocol::Http1, address(7))];
+        match Instance::start(spec("new"), &doors).await {
             Ok(new) => break new,
             Err(_) => tokio::task::yield_now().await,
         }
@@ -183,9 +204,11 @@ async fn answer_over(mut stream: TlsStream<TcpStream>) -> String {
 #[tokio::test]
 async fn over_tls_it_proves_its_guid_and_admits_routers_only() {
     let cell = Cell::new();
-    let doors = [Door::Tls(address(9), cell.credentials("one-0"))];
-    let one = Instance::start(spec("one", Protocol::Http1), &doors).await;
-    let one = one.unwrap();
+    let doors = [Door {
+        tls: Some(cell.credentials("one-0")),
+        ..door(Protocol::Http1, address(9))
+    }];
+    let one = Instance::start(spec("one"), &doors).await.unwrap();
     let router = cell.pki.issue("router", &["router"]).unwrap();
     let admitted = shake_hands(&cell, address(9), "one-0", &router).await;
     assert!(answer_over(admitted).await.contains("one-0"));
@@ -210,8 +233,8 @@ async fn over_tls_it_proves_its_guid_and_admits_routers_only() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let _one = plain("one", Protocol::Http1, address(10)).await;
-    let doors = [Door::Plain(address(10))];
-    let error = Instance::start(spec("two", Protocol::Http1), &doors).await;
+    let doors = [door(Protocol::Http1, address(10))];
+    let error = Instance::start(spec("two"), &doors).await;
     let error = error.unwrap_err().to_string();
     assert_eq!(error, "binding an instance to 127.12.0.10:8080");
 }
