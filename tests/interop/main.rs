@@ -12,5 +12,6 @@ mod client;
 mod instances;
 mod load;
 mod oracle;
+mod stage;
 
 fn main() {}
