@@ -1,0 +1,11 @@
+//! The rows that are known to fail, each with the reason and who mends it. The list only shrinks: a row of it that holds
+//! fails the run.
+
+/// The name of a scenario, and why it does not hold yet.
+pub const KNOWN: [(&str, &str); 0] = [];
+
+/// Why a scenario is known to fail.
+pub fn reason(name: &str) -> Option<&'static str> {
+    let (_, reason) = KNOWN.iter().find(|(known, _)| *known == name)?;
+    Some(reason)
+}

@@ -1,0 +1,10 @@
+//! All scenarios, in the order in which they are run.
+
+mod where_it_goes;
+
+use crate::scenario::Scenario;
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    where_it_goes::SCENARIOS.to_vec()
+}
