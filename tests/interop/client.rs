@@ -268,7 +268,7 @@ impl Client {
     /// Sends a request and reads all of the answer.
     pub async fn ask(&self, ask: &Ask) -> Result<Reply, Failure> {
         let begun = Instant::now();
-        let asked = timeout(PATIENCE, self.converse(ask)).await;
+        let asked = timeout(PATIENCE, Box::pin(self.converse(ask))).await;
         let mut reply = asked.map_err(|_| Failure::Timeout)??;
         reply.took = begun.elapsed();
         Ok(reply)

@@ -1,7 +1,11 @@
 //! What is asked and who has to answer: waited for once, as a change takes its time, and then held to.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use anyhow::{Result, ensure};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -11,46 +15,76 @@ use crate::{
 };
 
 /// Longer than any change takes to reach an ingress.
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
-/// Who has to answer.
+/// Who has to answer, and over what it has to have been asked.
 #[derive(Debug, Clone)]
-pub enum Answerer {
-    /// An app.
+pub struct Answerer {
+    by: By,
+    port: Option<u16>,
+    protocol: &'static str,
+}
+
+#[derive(Debug, Clone)]
+enum By {
     App(String),
-    /// Any of these apps.
-    AnyOf(Vec<String>),
-    /// The ingress itself, with this status.
     Ingress(u16),
 }
 
 impl From<&str> for Answerer {
+    /// An app, over HTTP/1.1.
     fn from(app: &str) -> Self {
-        Self::App(app.to_owned())
+        Self {
+            by: By::App(app.to_owned()),
+            port: None,
+            protocol: "http/1.1",
+        }
     }
 }
 
 impl Answerer {
+    /// The ingress itself, with this status.
+    pub fn ingress(status: u16) -> Self {
+        Self {
+            by: By::Ingress(status),
+            ..Self::from("")
+        }
+    }
+
+    /// The same on this port of its container.
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// The same over `h2`, `grpc` or `websocket`.
+    pub fn over(mut self, protocol: &'static str) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
     /// Whether this is the answer.
-    pub fn has_given(&self, outcome: &Result<Reply, Failure>) -> bool {
-        let Ok(reply) = outcome else { return false };
-        match (self, &reply.answer) {
-            (Self::App(app), Some(answer)) => answer.app == *app,
-            (Self::AnyOf(apps), Some(answer)) => apps.contains(&answer.app),
-            (Self::Ingress(status), None) => reply.status == *status,
+    pub fn has_given(&self, result: &Result<Reply, Failure>) -> bool {
+        let Ok(reply) = result else { return false };
+        match (&self.by, &reply.answer) {
+            (By::App(app), Some(answer)) => {
+                answer.app == *app
+                    && answer.protocol == self.protocol
+                    && self.port.is_none_or(|port| answer.port == port)
+            }
+            (By::Ingress(status), None) => reply.status == *status,
             _ => false,
         }
     }
 }
 
 /// What came of a request, in a word to count by.
-pub fn outcome(outcome: &Result<Reply, Failure>) -> String {
-    match outcome {
-        Ok(Reply {
-            answer: Some(answer),
-            ..
-        }) => answer.app.clone(),
-        Ok(reply) => reply.status.as_u16().to_string(),
+fn word(result: &Result<Reply, Failure>) -> String {
+    match result {
+        Ok(reply) => match &reply.answer {
+            Some(answer) => answer.app.clone(),
+            None => reply.status.as_u16().to_string(),
+        },
         Err(failure) => failure.kind().to_owned(),
     }
 }
@@ -66,7 +100,7 @@ pub async fn expect(client: &Client, tally: &mut Tally, rounds: usize, wanted: &
         }
     };
     // What has not settled by then is counted as it is.
-    drop(timeout(SOON, settled).await);
+    timeout(SOON, settled).await.ok();
     for _ in 0..rounds {
         for (ask, answerer) in wanted {
             count(tally, ask, answerer, &client.ask(ask).await);
@@ -76,11 +110,79 @@ pub async fn expect(client: &Client, tally: &mut Tally, rounds: usize, wanted: &
 
 /// Counts one request.
 pub fn count(tally: &mut Tally, ask: &Ask, answerer: &Answerer, result: &Result<Reply, Failure>) {
-    let word = outcome(result);
     let took = result.as_ref().map_or(SOON, |reply| reply.took);
+    let word = word(result);
     if answerer.has_given(result) {
         tally.answered(&word, took);
-    } else {
-        tally.failed(&format!("{word} for {}{}", ask.host, ask.path), took);
+        return;
     }
+    let over = match result {
+        Ok(Reply {
+            answer: Some(answer),
+            ..
+        }) => format!(" over {}:{}", answer.protocol, answer.port),
+        _ => String::new(),
+    };
+    tally.failed(&format!("{word}{over} for {}{}", ask.host, ask.path), took);
+}
+
+/// Waits until so many instances have answered, asks `requests` times, and counts how often each instance has: by app
+/// and guid.
+pub async fn spread(
+    client: &Client,
+    tally: &mut Tally,
+    ask: &Ask,
+    (instances, requests): (usize, u32),
+) -> BTreeMap<(String, String), u32> {
+    let mut seen = BTreeSet::new();
+    let all_seen = async {
+        while seen.len() < instances {
+            if let Ok(Reply {
+                answer: Some(answer),
+                ..
+            }) = client.ask(ask).await
+            {
+                seen.insert(answer.instance);
+            }
+        }
+    };
+    timeout(SOON, all_seen).await.ok();
+    let mut counts = BTreeMap::new();
+    for _ in 0..requests {
+        let result = client.ask(ask).await;
+        match &result {
+            Ok(Reply {
+                answer: Some(answer),
+                took,
+                ..
+            }) => {
+                tally.answered(&answer.app, *took);
+                let by = (answer.app.clone(), answer.instance.clone());
+                *counts.entry(by).or_default() += 1;
+            }
+            Ok(reply) => tally.failed(&word(&result), reply.took),
+            Err(_) => tally.failed(&word(&result), SOON),
+        }
+    }
+    counts
+}
+
+/// Whether each app has had its share, within four standard deviations of as many independent choices.
+///
+/// # Errors
+/// One has not.
+pub fn shares(counts: &BTreeMap<(String, String), u32>, wanted: &[(&str, f64)]) -> Result<()> {
+    let total = f64::from(counts.values().sum::<u32>());
+    for (app, share) in wanted {
+        let of_app = counts.iter().filter(|((by, _), _)| by == app);
+        let count: u32 = of_app.map(|(_, count)| count).sum();
+        let deviation = (total * share * (1.0 - share)).sqrt();
+        ensure!(
+            (f64::from(count) - total * share).abs() <= 4.0 * deviation,
+            "{app} has {count} of {total}, not {:.0} ± {:.0}",
+            total * share,
+            4.0 * deviation,
+        );
+    }
+    Ok(())
 }

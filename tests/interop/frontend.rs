@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
 use copilot::sim::pki::Pki;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
 use crate::{peers::daemon::PROGRAM, stage::DOMAIN};
@@ -60,6 +62,16 @@ impl Frontend {
         ))
     }
 
+    /// The certificate of [`OWN`], as a server presents it.
+    pub fn own(&self) -> Result<Bytes> {
+        certificate(&self.pairs[0])
+    }
+
+    /// The certificate of all other hosts.
+    pub fn wildcard(&self) -> Result<Bytes> {
+        certificate(&self.pairs[1])
+    }
+
     /// The value of `TLSPems`.
     pub fn pems(&self) -> Value {
         let pair =
@@ -76,4 +88,9 @@ impl Frontend {
     pub fn ca(&self) -> &Path {
         self.pki.ca()
     }
+}
+
+fn certificate((chain, _): &(String, String)) -> Result<Bytes> {
+    let certificate = CertificateDer::from_pem_slice(chain.as_bytes())?;
+    Ok(Bytes::copy_from_slice(&certificate))
 }

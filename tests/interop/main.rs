@@ -94,7 +94,12 @@ async fn try_all(cli: &Cli, chosen: &[Scenario]) -> Result<bool> {
     let programs = Programs::in_folders(istio, envoy)?;
     peers::check_ports()?;
     let mesh = Mesh::start(&programs, Stage::start().await?).await?;
-    let mut run = Run { mesh, cli };
+    let mut run = Run {
+        mesh,
+        apps: Vec::new(),
+        programs,
+        cli,
+    };
     let mut table = Table::default();
     for scenario in chosen {
         let row = scenario::run(*scenario, &mut run).await;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use futures_util::{FutureExt as _, future::BoxFuture};
 
-use crate::{cli::Cli, mesh::Mesh};
+use crate::{cli::Cli, mesh::Mesh, peers::Programs, stage::App};
 
 /// A claim about requests, and how it is tried.
 #[derive(Clone, Copy)]
@@ -38,6 +38,10 @@ pub(crate) use scenario;
 pub struct Run<'c> {
     /// The world that they share. A scenario has hostnames of its own, and leaves everything running.
     pub mesh: Mesh,
+    /// Apps of scenarios that are done, whose instances answer on.
+    pub apps: Vec<App>,
+    /// What further worlds are made of.
+    pub programs: Programs,
     /// How many requests, and how long.
     pub cli: &'c Cli,
 }
