@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
@@ -103,27 +103,32 @@ pub async fn expect(client: &Client, tally: &mut Tally, rounds: usize, wanted: &
     timeout(SOON, settled).await.ok();
     for _ in 0..rounds {
         for (ask, answerer) in wanted {
-            count(tally, ask, answerer, &client.ask(ask).await);
+            // How it went is in the tally.
+            drop(self::ask(client, tally, ask, answerer).await);
         }
     }
 }
 
-/// Counts one request.
-pub fn count(tally: &mut Tally, ask: &Ask, answerer: &Answerer, result: &Result<Reply, Failure>) {
-    let took = result.as_ref().map_or(SOON, |reply| reply.took);
-    let word = word(result);
-    if answerer.has_given(result) {
+/// Asks once, and counts.
+pub async fn ask(
+    client: &Client,
+    tally: &mut Tally,
+    ask: &Ask,
+    answerer: &Answerer,
+) -> Result<Reply, Failure> {
+    let begun = Instant::now();
+    let result = client.ask(ask).await;
+    let (word, took) = (word(&result), begun.elapsed());
+    if answerer.has_given(&result) {
         tally.answered(&word, took);
-        return;
+        return result;
     }
-    let over = match result {
-        Ok(Reply {
-            answer: Some(answer),
-            ..
-        }) => format!(" over {}:{}", answer.protocol, answer.port),
-        _ => String::new(),
-    };
+    let answer = result.as_ref().ok().and_then(|reply| reply.answer.as_ref());
+    let over = answer.map_or_else(String::new, |answer| {
+        format!(" over {}:{}", answer.protocol, answer.port)
+    });
     tally.failed(&format!("{word}{over} for {}{}", ask.host, ask.path), took);
+    result
 }
 
 /// Waits until so many instances have answered, asks `requests` times, and counts how often each instance has: by app
@@ -149,19 +154,15 @@ pub async fn spread(
     timeout(SOON, all_seen).await.ok();
     let mut counts = BTreeMap::new();
     for _ in 0..requests {
+        let begun = Instant::now();
         let result = client.ask(ask).await;
-        match &result {
-            Ok(Reply {
-                answer: Some(answer),
-                took,
-                ..
-            }) => {
-                tally.answered(&answer.app, *took);
-                let by = (answer.app.clone(), answer.instance.clone());
-                *counts.entry(by).or_default() += 1;
+        let (word, took) = (word(&result), begun.elapsed());
+        match result.ok().and_then(|reply| reply.answer) {
+            Some(answer) => {
+                tally.answered(&word, took);
+                *counts.entry((answer.app, answer.instance)).or_default() += 1;
             }
-            Ok(reply) => tally.failed(&word(&result), reply.took),
-            Err(_) => tally.failed(&word(&result), SOON),
+            None => tally.failed(&word, took),
         }
     }
     counts

@@ -8,6 +8,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
+use tonic::body::Body;
 
 use super::{Ask, Connection, Failure, MAX_ANSWER, Reply, broken};
 
@@ -17,6 +18,8 @@ const KEY: &str = "aW50ZXJvcC13ZWJzb2NrZQ==";
 /// The reply's body is what the instance says of itself; its second message has to be the echo of ours.
 pub(super) async fn converse(mut connection: Connection, ask: &Ask) -> Result<Reply, Failure> {
     let mut request = ask.request(http::uri::Scheme::HTTP)?;
+    // What is said is said over the WebSocket.
+    *request.body_mut() = Body::empty();
     for (name, value) in [
         (header::CONNECTION, "upgrade"),
         (header::UPGRADE, "websocket"),

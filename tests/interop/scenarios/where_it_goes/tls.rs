@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use super::{ROUNDS, app_with_route, get};
 use crate::{
     client::{Ask, Client, Sni},
-    expect::{SOON, count, expect},
+    expect::{self, SOON},
     frontend::OWN,
     peers::process::POLL,
     scenario::{Run, Tally},
@@ -25,11 +25,10 @@ async fn holds(
     certificate: &Bytes,
 ) -> Result<()> {
     let client = client(run);
-    expect(&client, tally, 1, &[(ask.clone(), app.into())]).await;
+    expect::expect(&client, tally, 1, &[(ask.clone(), app.into())]).await;
     for _ in 0..ROUNDS {
-        let result = client.ask(ask).await;
-        count(tally, ask, &app.into(), &result);
-        let shown = result?.certificate.context("there was no certificate")?;
+        let reply = expect::ask(&client, tally, ask, &app.into()).await?;
+        let shown = reply.certificate.context("there was no certificate")?;
         ensure!(shown == certificate, "{} has another certificate", ask.host);
     }
     Ok(())
@@ -68,8 +67,7 @@ pub(super) async fn rotated(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> 
     let client = client(run);
     let is_shown = async {
         loop {
-            let result = client.ask(&ask).await;
-            count(tally, &ask, &app.into(), &result);
+            let result = expect::ask(&client, tally, &ask, &app.into()).await;
             if result.is_ok_and(|reply| reply.certificate.as_ref() == Some(&after)) {
                 break;
             }
