@@ -39,6 +39,12 @@ const BACKLOG: usize = 64;
 /// The gRPC method that every instance of HTTP/2 has: unary, a string in, an [`Answer`] as JSON out.
 pub const GRPC_METHOD: &str = "/interop.Echo/Say";
 
+/// The header that has a call answered with the status of this number.
+pub const ANSWER_WITH: &str = "answer-with";
+
+/// More headers than any client sends.
+const MAX_HEADERS: usize = 1000;
+
 /// What an app speaks on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -259,7 +265,10 @@ async fn converse(socket: Socket, (port, protocol): (u16, Protocol), shared: Arc
     let service = service_fn(|request| answer::answer(request, port, Arc::clone(&shared)));
     match protocol {
         Protocol::Http1 => {
-            let connection = http1::Builder::new().serve_connection(io, service);
+            let mut builder = http1::Builder::new();
+            let connection = builder
+                .max_headers(MAX_HEADERS)
+                .serve_connection(io, service);
             let connection = connection.with_upgrades();
             shared
                 .serve(connection, http1::UpgradeableConnection::graceful_shutdown)

@@ -151,7 +151,7 @@ async fn start_ingress(
 ) -> Result<Ingress> {
     let name = format!("ingress-{address}");
     let folder = folder.join(&name);
-    let deployment = deployment.with_filter("listens-on.json", listens_on(address).to_string());
+    let deployment = deployment.with_filter("listens-on.yml", listens_on(address).to_string());
     let istiod = Istiod::start(
         folder.clone(),
         &format!("istiod of {name}"),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use crate::{cli::Cli, mesh::Mesh, peers::Programs, stage::App};
 
@@ -19,7 +19,7 @@ pub struct Scenario {
     /// The claim.
     pub name: &'static str,
     /// Tries it: an error is what does not hold.
-    pub run: for<'r> fn(&'r mut Run<'_>, &'r mut Tally) -> BoxFuture<'r, Result<()>>,
+    pub run: for<'r> fn(&'r mut Run<'_>, &'r mut Tally) -> LocalBoxFuture<'r, Result<()>>,
 }
 
 /// Makes a [`Scenario`] of a claim and an `async fn(&mut Run<'_>, &mut Tally) -> Result<()>`.

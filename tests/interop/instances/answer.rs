@@ -18,13 +18,13 @@ use tokio_tungstenite::{
     },
 };
 use tonic::{
-    Status,
+    Code, Status,
     body::Body,
     server::{Grpc, UnaryService},
 };
 use tonic_prost::ProstCodec;
 
-use super::{GRPC_METHOD, Shared};
+use super::{ANSWER_WITH, GRPC_METHOD, Shared};
 
 /// What is said to an instance is this long at most.
 const MAX_SAID: usize = 64 << 10;
@@ -158,7 +158,12 @@ impl UnaryService<String> for Echo {
             said: request.into_inner(),
             ..self.0.clone()
         };
-        Box::pin(async move { Ok(tonic::Response::new(answer.json())) })
+        let asked_for = answer.headers.get(ANSWER_WITH);
+        let answer = match asked_for.and_then(|code| code.parse().ok()) {
+            Some(code) => Err(Status::new(Code::from_i32(code), "as it was asked")),
+            None => Ok(tonic::Response::new(answer.json())),
+        };
+        Box::pin(async move { answer })
     }
 }
 

@@ -47,6 +47,10 @@ impl Istiod {
         deployment: &Deployment,
     ) -> Result<Self> {
         let filters = folder.join("filters");
+        // One that was here before may have had others.
+        if filters.exists() {
+            fs::remove_dir_all(&filters)?;
+        }
         fs::create_dir_all(&filters)?;
         for (name, text) in &deployment.filters {
             fs::write(filters.join(name), text)?;

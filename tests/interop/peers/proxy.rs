@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
 use super::{Programs, free_port, process::Process};
@@ -126,6 +126,17 @@ impl Proxy {
     /// Where Envoy's own surface is.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What Envoy has refused of what it was sent: how often, by kind.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub async fn refused(&self) -> Result<Vec<String>> {
+        let page = surface::page(self.admin, "/stats?filter=update_rejected").await;
+        let (_, page) = page.context("Envoy does not answer")?;
+        let refused = page.lines().filter(|line| !line.ends_with(": 0"));
+        Ok(refused.map(ToOwned::to_owned).collect())
     }
 
     /// The agent, of which Envoy is a child.

@@ -34,8 +34,17 @@ async fn holds(
     Ok(())
 }
 
+/// The app behind the host that has a certificate of its own.
+async fn own(run: &mut Run<'_>) -> Result<()> {
+    let route = run.mesh.stage.foundation.capi.state().route(OWN);
+    if route.is_none() {
+        app_with_route(run, OWN).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn by_sni(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    app_with_route(run, OWN).await?;
+    own(run).await?;
     let certificate = run.mesh.frontend.own()?;
     holds(run, tally, (&get(OWN, "/"), OWN), &certificate).await
 }
@@ -49,7 +58,7 @@ pub(super) async fn by_wildcard(run: &mut Run<'_>, tally: &mut Tally) -> Result<
 
 /// The gorouter presents its first certificate.
 pub(super) async fn without_sni(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    app_with_route(run, OWN).await?;
+    own(run).await?;
     let certificate = run.mesh.frontend.own()?;
     let ask = get(OWN, "/").sni(Sni::None);
     holds(run, tally, (&ask, OWN), &certificate).await
