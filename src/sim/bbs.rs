@@ -174,6 +174,19 @@ impl Bbs {
             .into()
     }
 
+    /// An instance is placed and claimed by a cell, which knows its guid from then on and makes its container.
+    pub fn claim_instance(&self, process: &str, index: u32, cell: IpAddr) -> InstanceGuid {
+        self.foundation()
+            .claim_instance(process, index, cell)
+            .as_str()
+            .into()
+    }
+
+    /// An instance that was claimed runs there.
+    pub fn run_instance(&self, instance: &InstanceGuid, spec: &InstanceSpec) {
+        self.foundation().run_instance(&instance.to_string(), spec);
+    }
+
     /// An instance's container has stopped.
     pub fn stop_instance(&self, instance: &InstanceGuid) {
         self.foundation().stop_instance(&instance.to_string());

@@ -16,6 +16,7 @@ mod daemon;
 mod demo;
 mod faults;
 mod grpc;
+mod interop;
 mod job;
 mod layers;
 mod librarian;
@@ -28,3 +29,14 @@ mod push;
 mod vip;
 mod wire;
 mod xds;
+
+/// Those parts of the interop harness that can be wrong by themselves, without its peers.
+#[path = "../interop"]
+#[allow(dead_code, reason = "its scenarios use the rest")]
+mod harness {
+    pub mod balancer;
+    pub mod client;
+    pub mod instances;
+    pub mod load;
+    pub mod oracle;
+}

@@ -3,7 +3,10 @@
 mod events;
 mod lists;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
+};
 
 use bytes::Bytes;
 
@@ -133,6 +136,12 @@ impl Foundation {
         index: u32,
         spec: &InstanceSpec,
     ) -> String {
+        let guid = self.claim_instance(process, index, spec.cell);
+        self.run_instance(&guid, spec);
+        guid
+    }
+
+    pub(super) fn claim_instance(&mut self, process: &str, index: u32, cell: IpAddr) -> String {
         if !self.unclaimed.contains_key(&(process.to_owned(), index)) {
             let row = self.unclaimed_row(process, index);
             self.add_unclaimed(row);
@@ -142,22 +151,29 @@ impl Foundation {
             .remove(&(process.to_owned(), index))
             .expect("it was just added");
         let guid = self.new_guid();
-        row.actual_lrp_instance_key = Some(instance_key(&guid, spec));
+        row.actual_lrp_instance_key = Some(instance_key(&guid, cell));
         let before = row.clone();
         "CLAIMED".clone_into(&mut row.state);
         self.stamp(&mut row);
         self.instances.insert(guid.clone(), row.clone());
         self.emit_changed(&before, &row);
-        self.change(&guid, |row| {
+        guid
+    }
+
+    pub(super) fn run_instance(&mut self, guid: &str, spec: &InstanceSpec) {
+        self.change(guid, |row| {
             "RUNNING".clone_into(&mut row.state);
             row.routable = Some(true);
             row.actual_lrp_net_info = Some(net_info(spec));
         });
-        let tags = self.metric_tags(process);
-        if let Some(row) = self.instances.get_mut(&guid) {
+        let Some(row) = self.instances.get(guid) else {
+            return;
+        };
+        let key = row.actual_lrp_key.clone().unwrap_or_default();
+        let tags = self.metric_tags(&key.process_guid);
+        if let Some(row) = self.instances.get_mut(guid) {
             row.metric_tags = tags;
         }
-        guid
     }
 
     pub(super) fn stop_instance(&mut self, guid: &str) {
@@ -237,7 +253,7 @@ impl Foundation {
         for (index, spec) in (0..).zip(instances) {
             let mut row = self.unclaimed_row(&process, index);
             let guid = self.new_guid();
-            row.actual_lrp_instance_key = Some(instance_key(&guid, spec));
+            row.actual_lrp_instance_key = Some(instance_key(&guid, spec.cell));
             "RUNNING".clone_into(&mut row.state);
             row.routable = Some(true);
             row.actual_lrp_net_info = Some(net_info(spec));
@@ -327,10 +343,10 @@ fn bump(tag: &mut Option<ModificationTag>) {
     tag.get_or_insert_default().index += 1;
 }
 
-fn instance_key(guid: &str, spec: &InstanceSpec) -> ActualLrpInstanceKey {
+fn instance_key(guid: &str, cell: IpAddr) -> ActualLrpInstanceKey {
     ActualLrpInstanceKey {
         instance_guid: guid.to_owned(),
-        cell_id: format!("cell-{}", spec.cell),
+        cell_id: format!("cell-{cell}"),
     }
 }
 

@@ -1,0 +1,32 @@
+//! The command line, which `scripts/interop` passes on.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Requests through a real istiod and a real Envoy, on what this daemon makes of a simulated foundation.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/interop")]
+pub struct Cli {
+    /// Only the scenarios whose name or group has this in it; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Say which scenarios there are, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// Leave everything running at the end, with the lines to try, until interrupted
+    #[arg(long)]
+    pub keep: bool,
+    /// How many requests a scenario sends that counts shares
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub requests: u32,
+    /// Fewer requests, outages of seconds, small foundations: for a CI
+    #[arg(long)]
+    pub short: bool,
+    /// Where the programs of Istio are
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub istio: Option<PathBuf>,
+    /// Where Envoy is
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub envoy: Option<PathBuf>,
+}

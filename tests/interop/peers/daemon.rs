@@ -1,0 +1,95 @@
+//! The daemon as its supervisor runs it: the binary, with a config file.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use copilot::sim::operator::Operator;
+use serde_json::{Value, json};
+
+use super::{free_port, process::Process};
+
+/// The binary that was built with the harness.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_copilot");
+
+/// A daemon that can be ended and started again, at the same addresses.
+pub struct Daemon {
+    name: String,
+    config: PathBuf,
+    log: PathBuf,
+    xds: SocketAddr,
+    operator: Operator,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// Starts on `config`, to which it adds the addresses, and waits until it serves.
+    pub async fn start(folder: &Path, name: &str, mut config: Value) -> Result<Self> {
+        let address =
+            || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
+        let (mcp, xds, admin) = (address()?, address()?, address()?);
+        config["ListenAddressForMCP"] = json!(mcp);
+        config["ListenAddressForXDS"] = json!(xds);
+        config["AdminListenAddress"] = json!(admin);
+        let path = folder.join(format!("{name}.json"));
+        fs::write(&path, format!("{config:#}"))?;
+        let mut daemon = Self {
+            name: name.to_owned(),
+            config: path,
+            log: folder.join(format!("{name}.log")),
+            xds,
+            operator: Operator::new(admin)?,
+            process: None,
+        };
+        daemon.launch()?;
+        daemon.ready().await?;
+        Ok(daemon)
+    }
+
+    /// Starts it again after its end, without waiting for it.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--config"]).arg(&self.config);
+        self.process = Some(Process::start(&self.name, &mut command, self.log.clone())?);
+        Ok(())
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) -> Result<()> {
+        let process = self.process.as_ref().context("the daemon was ended")?;
+        let ready =
+            async || matches!(self.operator.get("/readyz").await, Ok((status, _)) if status == 200);
+        process.started("see its log", ready).await
+    }
+
+    /// Kills it, as a machine that is lost.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Ends it as its supervisor does.
+    pub async fn terminate(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.terminate().await;
+        }
+    }
+
+    /// Where istiod connects.
+    pub fn xds(&self) -> SocketAddr {
+        self.xds
+    }
+
+    /// Who looks at its admin surface.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// Its process, unless it was ended.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+}

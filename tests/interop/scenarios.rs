@@ -1,0 +1,18 @@
+//! All scenarios, in the order in which they are run.
+
+mod afterwards;
+mod deployment;
+mod where_it_goes;
+
+use crate::scenario::Scenario;
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    let groups = [
+        where_it_goes::SCENARIOS,
+        deployment::SCENARIOS,
+        // The last.
+        afterwards::SCENARIOS,
+    ];
+    groups.concat()
+}

@@ -1,0 +1,72 @@
+//! Where instances run: addresses of loopback, each of which one has at a time.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The first port of a cell that leads to containers, as rep gives them out.
+const FIRST_PORT: u16 = 61_000;
+/// How many a container gets.
+const PORTS: u16 = 16;
+/// From one port of an app to the next: two above each is that of the container's proxy.
+pub(super) const STRIDE: u16 = 4;
+/// How many containers a cell has.
+const CONTAINERS: u32 = 250;
+
+/// A container's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The address of its cell.
+    pub cell: IpAddr,
+    /// Its own.
+    pub container: IpAddr,
+    /// The first of the cell's ports that lead to it.
+    pub port: u16,
+}
+
+/// All places. Clones are handles to the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Places(Arc<Mutex<Given>>);
+
+#[derive(Debug, Default)]
+struct Given {
+    count: u32,
+    free: Vec<Place>,
+    reuse: bool,
+}
+
+impl Places {
+    /// Whether a place that was given back is the next to be given; otherwise it never is again.
+    pub(super) fn reuse(&self, reuse: bool) {
+        self.lock().reuse = reuse;
+    }
+
+    pub(super) fn take(&self) -> Place {
+        let mut given = self.lock();
+        if given.reuse
+            && let Some(place) = given.free.pop()
+        {
+            return place;
+        }
+        let n = given.count;
+        given.count += 1;
+        let [_, _, high, low] = (n / CONTAINERS).to_be_bytes();
+        let [_, own_high, own_mid, own_low] = n.to_be_bytes();
+        let slot = u16::try_from(n % CONTAINERS).expect("fewer than a cell has");
+        Place {
+            cell: Ipv4Addr::new(127, 10, high, low).into(),
+            // Ranges of their own, so that no container has a cell's address.
+            container: Ipv4Addr::new(127, 128 | own_high, own_mid, own_low).into(),
+            port: FIRST_PORT + slot * PORTS,
+        }
+    }
+
+    pub(super) fn give_back(&self, place: Place) {
+        self.lock().free.push(place);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
