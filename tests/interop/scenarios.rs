@@ -2,6 +2,7 @@
 
 mod afterwards;
 mod deployment;
+mod sidecars;
 mod where_it_goes;
 
 use crate::scenario::Scenario;
@@ -11,6 +12,7 @@ pub fn all() -> Vec<Scenario> {
     let groups = [
         where_it_goes::SCENARIOS,
         deployment::SCENARIOS,
+        sidecars::SCENARIOS,
         // The last.
         afterwards::SCENARIOS,
     ];
