@@ -94,7 +94,7 @@ pub struct Settings {
 pub struct Io {
     /// Where its updates go.
     pub updates: mpsc::Sender<Update>,
-    /// Apps whose routes may have changed, as the BBS tells.
+    /// Apps whose routes may have changed, as the BBS tells; closed where there is none.
     pub touched_apps: mpsc::Receiver<AppGuid>,
     /// Processes with instances that the BBS does not describe.
     pub undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,

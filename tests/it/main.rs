@@ -21,6 +21,7 @@ mod layers;
 mod librarian;
 mod mcp;
 mod mesh;
+mod parts;
 mod policy;
 mod process;
 mod publisher;
