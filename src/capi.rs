@@ -7,6 +7,7 @@
 //! ```
 
 mod client;
+mod domain_pattern;
 mod domains;
 mod error;
 mod full_read;
@@ -30,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use url::Url;
 
 pub use self::{
-    domains::{DomainPattern, InvalidDomainPattern},
+    domain_pattern::{DomainPattern, InvalidDomainPattern},
     error::Error,
     guard::Doubt,
     poller::Poller,

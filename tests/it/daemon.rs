@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds},
+    mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds, with},
     process::Process,
 };
 
@@ -134,6 +134,17 @@ async fn health_and_metrics_follow_the_feeds() {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
     assert!(page.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_domain_with_capitals_and_the_dot_of_the_root_is_the_one_of_cloud_controller() {
+    let (foundation, _) = foundation().await;
+    let domains = ["Apps.Example.COM.", "*.Internal."];
+    let config = with(foundation.config(), &[("/MeshDomains", json!(domains))]);
+    let daemon = Daemon::start(eager(config)).await;
+    let pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
+    holds(&pilot.unwrap(), |state| endpoints(state, "shop").len() == 2).await;
+    daemon.end().await;
 }
 
 #[tokio::test]
