@@ -9,7 +9,11 @@ use copilot::{
     mcp::Sinks,
     metrics,
     readiness::Readiness,
-    sim::{operator::Operator, sink::Sink},
+    sim::{
+        capi::{DomainKind, RouteSpec},
+        operator::Operator,
+        sink::Sink,
+    },
 };
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::timeout};
@@ -110,6 +114,42 @@ async fn the_admin_surface_shows_what_is_served_to_whom_and_what_is_not() {
         |sinks: &Value| sinks[0]["collections"][collection]["acked_version"] == json!(version);
     let sinks = mesh.daemon.shows("/debug/sinks", acked).await;
     assert_eq!(sinks[0]["names"], json!(["pilot"]));
+}
+
+#[tokio::test]
+async fn of_two_routes_with_one_hostname_and_path_the_newer_is_named_until_the_older_is_gone() {
+    let (mut foundation, app) = foundation().await;
+    let other = foundation.push(1);
+    let older = {
+        let mut state = foundation.capi.state();
+        let deep = state.add_domain("deep.apps.example.com", DomainKind::Http);
+        let older = state.create_route(RouteSpec::new(&deep, "a").path("/Api"));
+        state.advance(10);
+        older
+    };
+    let newer = foundation.create_route("a.deep", "/api/");
+    foundation.map(&newer, &other, None);
+    foundation.map(&older, &app, None);
+    let domains = json!(["*.example.com"]);
+    let config = with(foundation.config(), &[("/MeshDomains", domains)]);
+    let daemon = Daemon::start(eager(config)).await;
+    let host = "a.deep.apps.example.com";
+    let page = daemon
+        .shows("/debug/rejected", |page| {
+            page["resources"][0]["host"] == host
+        })
+        .await;
+    let rejected = &page["resources"][0];
+    assert_eq!(rejected["rule"], "shadowed", "{page:#}");
+    let named = format!("route {newer} has the path \"/api/\" of the older route {older}");
+    let detail = rejected["detail"].as_str().unwrap();
+    assert!(detail.starts_with(&named), "{detail}");
+
+    foundation.capi.state().delete_route(&older);
+    daemon
+        .shows("/debug/rejected", |page| page["resources"] == json!([]))
+        .await;
+    daemon.end().await;
 }
 
 #[tokio::test]
