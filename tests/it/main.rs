@@ -9,6 +9,7 @@
 mod bbs;
 mod bench;
 mod capi;
+mod certificates;
 mod cli;
 mod cloud_controller;
 mod config;
