@@ -23,7 +23,9 @@ use crate::{
 
 use self::validate::{Invalid, Validate};
 pub use self::{
-    certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute},
+    certificate::{
+        CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute, Place, places,
+    },
     era::{Era, Eras},
     gateway::{Served, gateway},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},

@@ -7,6 +7,7 @@
 mod guid;
 mod hostname;
 mod load_balancing;
+mod path;
 
 use std::{
     fmt,
@@ -20,6 +21,7 @@ pub use self::{
     guid::{AppGuid, CapiProcessGuid, DiegoProcessGuid, DomainGuid, InstanceGuid, RouteGuid},
     hostname::{Hostname, InvalidHostname},
     load_balancing::{HeaderName, InvalidHeaderName, LoadBalancing},
+    path::PathKey,
 };
 
 /// A process type of an app; `web` for nearly all.
@@ -141,7 +143,7 @@ pub struct Route {
     pub guid: RouteGuid,
     /// The full name: host and domain.
     pub host: Hostname,
-    /// Empty, or begins with a slash. Case matters.
+    /// Empty, or begins with a slash.
     pub path: Arc<str>,
     /// Whether the domain is internal: reached by container address from other apps, not through the router.
     pub internal: bool,
@@ -153,6 +155,13 @@ pub struct Route {
     pub load_balancing: Option<Box<LoadBalancing>>,
     /// Sorted, without duplicates.
     pub destinations: SmallVec<[Destination; 1]>,
+}
+
+impl Route {
+    /// When it was created, and its guid where that is not enough: of two routes that want the same, the older has it.
+    pub fn age(&self) -> (i64, &RouteGuid) {
+        (self.created_at, &self.guid)
+    }
 }
 
 /// A process of an app, as Cloud Controller describes it.

@@ -204,7 +204,7 @@ pub struct Sizes {
 pub struct HostView<'a> {
     /// The hostname.
     pub name: &'a Hostname,
-    /// Its routes, the longest path first, equal lengths by their bytes, equal paths the newest first. Never empty.
+    /// Its routes, the longest path first, equal paths the oldest first. Never empty.
     pub routes: &'a [Arc<Route>],
     table: &'a RouteTable,
 }

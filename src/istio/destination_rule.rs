@@ -48,7 +48,7 @@ type Choices<'a> = BTreeMap<String, (&'a Route, &'a LoadBalancing)>;
 /// they do, a route without a choice has nothing against it; of two choices, that of the older route counts.
 fn choices<'a>(host: &HostView<'a>, subsets: &Subsets<'a>) -> Choices<'a> {
     let mut oldest_first: Vec<_> = choosing(host).collect();
-    oldest_first.sort_by_key(|(route, _)| (route.created_at, &route.guid));
+    oldest_first.sort_by_key(|(route, _)| route.age());
     let mut choices = Choices::new();
     for (route, choice) in oldest_first {
         for to in &route.destinations {

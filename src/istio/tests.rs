@@ -348,23 +348,50 @@ fn the_longest_path_is_matched_first_by_itself_and_all_below_it() {
 }
 
 #[test]
-fn of_two_routes_with_one_url_the_newer_is_served_and_the_older_named() {
-    // Cloud Controller allows it for a moment only: one is deleted, the other created.
-    let mut older = route("shop.example.com/cart", [to("older", 8080)]);
-    let mut newer = route("shop.example.com/cart", [to("newer", 8080)]);
+fn of_two_routes_with_one_url_the_older_is_served_and_the_other_named_with_it() {
+    let of = |guid: &str, url: &str, app: &str, created_at| Route {
+        guid: guid.into(),
+        created_at,
+        ..route(url, [to(app, 8080)])
+    };
+    for path in ["/cart", "/Cart", "/cart/", "/CART/"] {
+        let newer = of("a", &format!("shop.example.com{path}"), "newer", 2);
+        let older = of("b", "shop.example.com/cart", "older", 1);
+        let apps = ["older", "newer"];
+        let instances =
+            [1, 2].map(|n: u8| instance(n, apps[usize::from(n) - 1], &[(8080, 61_001)]));
+        let made = make([newer, older], instances);
+        assert_eq!(made.split(0), [("older", 8080, 100)]);
+        assert_eq!(made.service.unwrap().http.len(), 1);
+        let hidden = made.hidden.unwrap();
+        assert_eq!(hidden.rule, "shadowed");
+        assert_eq!(
+            hidden.detail,
+            format!("route a has the path {path:?} of the older route b, which is served")
+        );
+    }
+}
+
+#[test]
+fn an_older_route_without_destinations_hides_nothing() {
+    let mut older = route("shop.example.com/cart", []);
     older.guid = "a".into();
-    newer.guid = "b".into();
+    let mut newer = route("shop.example.com/Cart", [to("newer", 8080)]);
     newer.created_at = older.created_at + 1;
-    let made = make(
-        [newer, older],
-        [
-            instance(1, "older", &[(8080, 61_001)]),
-            instance(2, "newer", &[(8080, 61_002)]),
-        ],
-    );
+    let made = make([newer, older], []);
     assert_eq!(made.split(0), [("newer", 8080, 100)]);
-    assert_eq!(made.service.unwrap().http.len(), 1);
-    assert_eq!(made.hidden.unwrap().rule, "shadowed");
+    assert_eq!(made.hidden, None);
+}
+
+#[test]
+fn of_many_routes_with_one_url_ten_are_named_and_the_others_counted() {
+    let routes: [Route; 13] = std::array::from_fn(|n| Route {
+        guid: format!("route-{n:02}").as_str().into(),
+        ..route("shop.example.com/cart", [to("app", 8080)])
+    });
+    let detail = make(routes, []).hidden.unwrap().detail;
+    assert!(detail.contains("route route-10 has") && !detail.contains("route-11"));
+    assert!(detail.ends_with("; and 2 more"), "{detail}");
 }
 
 #[test]

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::{GATEWAY, endpoint, subset::Subsets, validate::Invalid, weights};
 use crate::{
-    model::{Destination as To, Route},
+    model::{Destination as To, PathKey, Route},
     proto::istio::networking::v1alpha3::{
         Destination, HttpMatchRequest, HttpRoute, HttpRouteDestination, PortSelector, StringMatch,
         VirtualService, string_match::MatchType,
     },
     table::HostView,
 };
+
+/// How many routes are named that are not served; more are only counted.
+const MAX_NAMED: usize = 10;
 
 /// The routes of a hostname that have destinations; `None` where none has.
 pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
@@ -34,31 +37,45 @@ pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
     })
 }
 
-/// The routes with destinations, one for each path. Two with the same path follow each other, and the first counts.
+/// The routes with destinations, one for each path. Those with the same path follow each other, and the oldest has it.
 pub(super) fn served<'a>(host: &HostView<'a>) -> impl Iterator<Item = &'a Route> {
-    let mapped = host
-        .routes
-        .iter()
-        .filter(|route| !route.destinations.is_empty());
-    let mut last: Option<&str> = None;
-    mapped
-        .filter(move |route| last.replace(&route.path) != Some(&route.path))
-        .map(Arc::as_ref)
+    with_holders(host)
+        .filter(|(route, holder)| std::ptr::eq(*route, *holder))
+        .map(|(route, _)| route)
 }
 
-/// The routes of a hostname that another one hides.
+/// The routes with destinations, each with the one that has its path.
+fn with_holders<'a>(host: &HostView<'a>) -> impl Iterator<Item = (&'a Route, &'a Route)> {
+    let mapped = host.routes.iter().map(Arc::as_ref);
+    let mapped = mapped.filter(|route| !route.destinations.is_empty());
+    mapped.scan(None, |last: &mut Option<&'a Route>, route| {
+        let same = |holder: &&Route| PathKey::of(&holder.path) == PathKey::of(&route.path);
+        let holder = last.filter(same).unwrap_or(route);
+        *last = Some(holder);
+        Some((route, holder))
+    })
+}
+
+/// The routes of a hostname whose paths others have.
 pub(super) fn shadowed(host: &HostView<'_>) -> Option<Invalid> {
-    let served: Vec<_> = served(host).map(|route| &route.guid).collect();
-    let mut hidden = host
-        .routes
-        .iter()
-        .filter(|route| !route.destinations.is_empty() && !served.contains(&&route.guid));
-    hidden.next().map(|route| Invalid {
+    let mut shadowed = with_holders(host).filter(|(route, holder)| !std::ptr::eq(*route, *holder));
+    let named: Vec<_> = shadowed
+        .by_ref()
+        .take(MAX_NAMED)
+        .map(|(route, holder)| {
+            let (guid, path, older) = (&route.guid, &route.path, &holder.guid);
+            format!(
+                "route {guid} has the path {path:?} of the older route {older}, which is served"
+            )
+        })
+        .collect();
+    let more = match shadowed.count() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!named.is_empty()).then(|| Invalid {
         rule: "shadowed",
-        detail: format!(
-            "route {} has the path {:?} of another one, which is served",
-            route.guid, route.path
-        ),
+        detail: named.join("; ") + &more,
     })
 }
 

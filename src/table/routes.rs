@@ -1,7 +1,6 @@
 //! Routes by guid, by hostname and by what they point at.
 
 use std::{
-    cmp::Reverse,
     collections::HashMap,
     hash::{BuildHasher, Hash},
     sync::Arc,
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{Hostname, Route, RouteGuid, Workload},
+    model::{Hostname, PathKey, Route, RouteGuid, Workload},
 };
 
 #[derive(Debug, Default)]
@@ -98,16 +97,10 @@ impl Routes {
     }
 }
 
-/// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same. A
-/// hostname and path are unique in Cloud Controller: of two routes with both, the older one is gone, and we do not
-/// know it yet.
-fn precedence(route: &Route) -> (Reverse<usize>, &str, Reverse<i64>, &RouteGuid) {
-    (
-        Reverse(route.path.len()),
-        &route.path,
-        Reverse(route.created_at),
-        &route.guid,
-    )
+/// The longest path first, so that the most exact match wins, and of equal paths the oldest: two routes of one hostname
+/// and path are of domains that overlap, or differ in what does not count.
+fn precedence(route: &Route) -> (PathKey<'_>, (i64, &RouteGuid)) {
+    (PathKey::of(&route.path), route.age())
 }
 
 /// The workloads that a route points at, each once. Destinations are sorted, so equal ones are neighbours.

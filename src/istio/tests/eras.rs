@@ -144,10 +144,10 @@ fn of_two_choices_for_one_app_the_older_route_has_its_own_and_the_other_is_named
 }
 
 #[test]
-fn a_route_that_a_newer_one_hides_has_no_say() {
-    let mut hidden = choosing("shop.example.com", "app", 1, Some(hash("x-user")));
+fn a_route_that_an_older_one_hides_has_no_say() {
+    let mut hidden = choosing("shop.example.com", "app", 2, Some(hash("x-user")));
     hidden.guid = "hidden".into();
-    let (rule, _) = rule([hidden, choosing("shop.example.com", "app", 2, None)]);
+    let (rule, _) = rule([hidden, choosing("shop.example.com", "app", 1, None)]);
     assert_eq!(policies(&rule, Era::Classic), [("app", None)]);
 }
 
