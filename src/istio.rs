@@ -8,6 +8,7 @@ mod destination_rule;
 mod endpoint;
 mod era;
 mod gateway;
+mod refused;
 mod service_entry;
 mod sidecar;
 mod subset;
@@ -87,10 +88,9 @@ impl Kind {
         match (touched, self) {
             (Touched::Routing, _) | (Touched::Endpoints, Self::ServiceEntry) => true,
             (Touched::Endpoints, Self::DestinationRule) => false,
-            (Touched::Endpoints, Self::VirtualService) => host
-                .routes
-                .iter()
-                .any(|route| weights::by_instances(&route.destinations)),
+            (Touched::Endpoints, Self::VirtualService) => {
+                virtual_service::open(host).any(|route| weights::by_instances(&route.destinations))
+            }
         }
     }
 
@@ -114,14 +114,17 @@ impl Kind {
         }
     }
 
-    /// What is wrong with the hostname although its resource of this kind is served.
-    pub fn remark(self, host: &HostView<'_>) -> Option<Invalid> {
+    /// What is wrong with the hostname although its resource of this kind is served: each route that is refused, and
+    /// at most one thing besides.
+    pub fn remarks(self, host: &HostView<'_>) -> Vec<Invalid> {
         match self {
             Self::VirtualService => {
-                virtual_service::shadowed(host).or_else(|| virtual_service::rounded_away(host))
+                let other =
+                    virtual_service::shadowed(host).or_else(|| virtual_service::rounded_away(host));
+                refused::reasons(host).chain(other).collect()
             }
-            Self::DestinationRule => destination_rule::overruled(host),
-            Self::ServiceEntry => endpoint::unreachable(host),
+            Self::DestinationRule => destination_rule::overruled(host).into_iter().collect(),
+            Self::ServiceEntry => endpoint::unreachable(host).into_iter().collect(),
         }
     }
 

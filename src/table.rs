@@ -204,7 +204,8 @@ pub struct Sizes {
 pub struct HostView<'a> {
     /// The hostname.
     pub name: &'a Hostname,
-    /// Its routes, the longest path first, equal lengths by their bytes, equal paths the newest first. Never empty.
+    /// Its routes, the longest path first, equal lengths by their bytes, equal paths the refused and the newest first.
+    /// Never empty.
     pub routes: &'a [Arc<Route>],
     table: &'a RouteTable,
 }
@@ -231,7 +232,8 @@ impl<'a> HostView<'a> {
 
     /// Whether it should have a virtual address and has none: all of the range are taken.
     pub fn lacks_vip(&self) -> bool {
-        self.is_internal() && self.table.vips.is_configured() && self.vip().is_none()
+        let serves = |route: &Arc<Route>| route.internal && route.refused.is_none();
+        self.routes.iter().any(serves) && self.table.vips.is_configured() && self.vip().is_none()
     }
 
     /// The virtual address of an internal hostname.

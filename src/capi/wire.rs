@@ -226,6 +226,7 @@ pub(super) fn route<'d>(
         vip: None,
         created_at: wire.created_at.unix_seconds(),
         load_balancing,
+        refused: None,
         destinations,
     };
     Ok(Row::Mesh(route, invalid))

@@ -115,6 +115,7 @@ impl Change {
             internal: route.internal,
             vip: vip(&route.vip)?,
             load_balancing: None,
+            refused: None,
             created_at: CREATED_AT,
             destinations: SmallVec::new(),
         }))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Era, Eras, subset::Subsets, validate::Invalid, virtual_service::served};
+use super::{Era, Eras, subset::Subsets, validate::Invalid, virtual_service::open};
 use crate::{
     model::{LoadBalancing, Route},
     proto::istio::networking::v1alpha3::{
@@ -59,7 +59,7 @@ fn choices<'a>(host: &HostView<'a>, subsets: &Subsets<'a>) -> Choices<'a> {
 }
 
 fn choosing<'a>(host: &HostView<'a>) -> impl Iterator<Item = (&'a Route, &'a LoadBalancing)> {
-    served(host).filter_map(|route| Some((route, route.load_balancing.as_deref()?)))
+    open(host).filter_map(|route| Some((route, route.load_balancing.as_deref()?)))
 }
 
 /// A route whose owner's choice does not count, because an older route with another one leads to the same subset.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::validate::Invalid;
+use super::{validate::Invalid, virtual_service::open};
 use crate::{
     model::{AppPort, Destination, Instance, PortMapping},
     table::HostView,
@@ -71,7 +71,7 @@ pub(super) fn unreachable(host: &HostView<'_>) -> Option<Invalid> {
             detail,
         });
     }
-    let destinations = host.routes.iter().flat_map(|route| &route.destinations);
+    let destinations = open(host).flat_map(|route| &route.destinations);
     let unreachable = destinations.flat_map(|to| {
         host.instances(&to.workload)
             .filter(|instance| !serves(instance, to, host.is_internal()))

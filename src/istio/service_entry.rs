@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Eras, endpoint, subset::Subsets};
+use super::{Eras, endpoint, subset::Subsets, virtual_service::open};
 use crate::{
     model::{AppPort, Instance, Protocol, Workload},
     proto::istio::networking::v1alpha3::{
@@ -78,7 +78,7 @@ struct Ports(BTreeMap<AppPort, Protocol>);
 impl Ports {
     fn of(host: &HostView<'_>) -> Self {
         let mut ports = BTreeMap::new();
-        for to in host.routes.iter().flat_map(|route| &route.destinations) {
+        for to in open(host).flat_map(|route| &route.destinations) {
             // A port has one protocol for all who share it, and HTTP/1.1 is what everyone speaks.
             let protocol = ports.entry(to.port).or_insert(to.protocol);
             *protocol = to.protocol.min(*protocol);

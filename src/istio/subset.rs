@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::validate::is_dns_label;
+use super::{validate::is_dns_label, virtual_service::open};
 use crate::{
     model::{AppGuid, AppPort, Destination, Workload},
     table::HostView,
@@ -23,7 +23,7 @@ pub(super) struct Subsets<'a> {
 impl<'a> Subsets<'a> {
     pub(super) fn of(host: &HostView<'a>) -> Self {
         let mut ports: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for to in host.routes.iter().flat_map(|route| &route.destinations) {
+        for to in open(host).flat_map(|route| &route.destinations) {
             ports.entry(&to.workload).or_default().insert(to.port);
         }
         Self { ports }

@@ -2,6 +2,7 @@
 
 mod eras;
 mod pushed;
+mod refused;
 
 use std::net::IpAddr;
 
@@ -60,6 +61,7 @@ fn route(url: &str, to: impl IntoIterator<Item = Destination>) -> Route {
         vip: None,
         created_at: 1,
         load_balancing: None,
+        refused: None,
         destinations: to.into_iter().collect(),
     }
 }
@@ -85,9 +87,9 @@ struct Made {
     rule: Option<DestinationRule>,
     entry: Option<ServiceEntry>,
     /// What is wrong although the `ServiceEntry` is served.
-    remark: Option<Invalid>,
+    unreachable: Vec<Invalid>,
     /// What is wrong although the `VirtualService` is served.
-    hidden: Option<Invalid>,
+    remarks: Vec<Invalid>,
 }
 
 fn table<const R: usize, const I: usize>(
@@ -115,8 +117,8 @@ fn make<const R: usize, const I: usize>(routes: [Route; R], instances: [Instance
         entry: service_entry::service_entry(&host, false)
             .of(Era::Classic)
             .clone(),
-        remark: Kind::ServiceEntry.remark(&host),
-        hidden: Kind::VirtualService.remark(&host),
+        unreachable: Kind::ServiceEntry.remarks(&host),
+        remarks: Kind::VirtualService.remarks(&host),
     };
     assert_valid(made.service.as_ref(), Era::Classic);
     assert_valid(made.rule.as_ref(), Era::Classic);
@@ -130,7 +132,7 @@ fn assert_valid<M: Validate>(made: Option<&M>, era: Era) {
 
 impl Made {
     fn assert_unreachable(&self, count: usize) {
-        let remark = self.remark.as_ref().unwrap();
+        let remark = &self.unreachable[0];
         assert!(
             remark.detail.starts_with(&format!("{count} instances")),
             "{remark}"
@@ -364,7 +366,7 @@ fn of_two_routes_with_one_url_the_newer_is_served_and_the_older_named() {
     );
     assert_eq!(made.split(0), [("newer", 8080, 100)]);
     assert_eq!(made.service.unwrap().http.len(), 1);
-    assert_eq!(made.hidden.unwrap().rule, "shadowed");
+    assert_eq!(made.remarks[0].rule, "shadowed");
 }
 
 #[test]

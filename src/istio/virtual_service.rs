@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{GATEWAY, endpoint, subset::Subsets, validate::Invalid, weights};
+use super::{GATEWAY, endpoint, refused, subset::Subsets, validate::Invalid, weights};
 use crate::{
     model::{Destination as To, Route},
     proto::istio::networking::v1alpha3::{
@@ -12,13 +12,21 @@ use crate::{
     table::HostView,
 };
 
-/// The routes of a hostname that have destinations; `None` where none has.
+/// The routes of a hostname that lead somewhere or are refused; `None` where there is none.
 pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
+    // Only the ingress answers at a hostname that has no service.
+    if host.is_internal() && open(host).next().is_none() {
+        return None;
+    }
     let subsets = Subsets::of(host);
-    let http: Vec<_> = served(host)
-        .map(|route| HttpRoute {
-            r#match: path_matches(&route.path),
-            route: destinations(host, &subsets, route),
+    let http: Vec<_> = placed(host)
+        .map(|route| match route.refused {
+            Some(refusal) => refused::answer(&route.path, refusal),
+            None => HttpRoute {
+                r#match: path_matches(&route.path),
+                route: destinations(host, &subsets, route),
+                fault: None,
+            },
         })
         .collect();
     // Without a gateway, a VirtualService is for the sidecars of the mesh.
@@ -34,29 +42,35 @@ pub(super) fn virtual_service(host: &HostView<'_>) -> Option<VirtualService> {
     })
 }
 
-/// The routes with destinations, one for each path. Two with the same path follow each other, and the first counts.
-pub(super) fn served<'a>(host: &HostView<'a>) -> impl Iterator<Item = &'a Route> {
-    let mapped = host
+/// The routes that have a place in the lookup, with destinations or refused, one for each path. Two with the same path
+/// follow each other, and the first counts.
+fn placed<'a>(host: &HostView<'a>) -> impl Iterator<Item = &'a Route> {
+    let candidates = host
         .routes
         .iter()
-        .filter(|route| !route.destinations.is_empty());
+        .filter(|route| route.refused.is_some() || !route.destinations.is_empty());
     let mut last: Option<&str> = None;
-    mapped
+    candidates
         .filter(move |route| last.replace(&route.path) != Some(&route.path))
         .map(Arc::as_ref)
 }
 
+/// The routes that are served: of no other is there a service, a subset or an endpoint.
+pub(super) fn open<'a>(host: &HostView<'a>) -> impl Iterator<Item = &'a Route> {
+    placed(host).filter(|route| route.refused.is_none())
+}
+
 /// The routes of a hostname that another one hides.
 pub(super) fn shadowed(host: &HostView<'_>) -> Option<Invalid> {
-    let served: Vec<_> = served(host).map(|route| &route.guid).collect();
+    let placed: Vec<_> = placed(host).map(|route| &route.guid).collect();
     let mut hidden = host
         .routes
         .iter()
-        .filter(|route| !route.destinations.is_empty() && !served.contains(&&route.guid));
+        .filter(|route| !route.destinations.is_empty() && !placed.contains(&&route.guid));
     hidden.next().map(|route| Invalid {
         rule: "shadowed",
         detail: format!(
-            "route {} has the path {:?} of another one, which is served",
+            "route {} has the path {:?} of another one, which counts",
             route.guid, route.path
         ),
     })
@@ -73,13 +87,14 @@ fn path_matches(path: &str) -> Vec<HttpMatchRequest> {
             uri: Some(StringMatch {
                 match_type: Some(match_type),
             }),
+            ignore_uri_case: false,
         })
         .into()
 }
 
 /// Destinations whose share of their route is less than Istio can tell: it takes whole percents.
 pub(super) fn rounded_away(host: &HostView<'_>) -> Option<Invalid> {
-    served(host).find_map(|route| {
+    open(host).find_map(|route| {
         let count = weights::rounded_away(&route.destinations, |to| serving(host, to));
         (count > 0).then(|| Invalid {
             rule: "share",

@@ -29,7 +29,7 @@ pub(super) struct Made {
     pub(super) kind: Kind,
     pub(super) encoded: Eras<Option<Encoded>>,
     /// Why it is not served, or not as the foundation has it.
-    pub(super) reason: Option<Invalid>,
+    pub(super) reasons: Vec<Invalid>,
 }
 
 /// Generates what can be different of each hostname, in their order; `None` where no route has it any more.
@@ -83,14 +83,14 @@ fn generate(
     let made = kinds
         .filter(|kind| kind.depends_on(touched, &host))
         .map(|kind| {
-            let (encoded, reason) = match kind.generate(&host, keep_empty) {
-                Ok(encoded) => (encoded, kind.remark(&host)),
-                Err(invalid) => (Eras::Same(None), Some(invalid)),
+            let (encoded, reasons) = match kind.generate(&host, keep_empty) {
+                Ok(encoded) => (encoded, kind.remarks(&host)),
+                Err(invalid) => (Eras::Same(None), vec![invalid]),
             };
             Made {
                 kind,
                 encoded,
-                reason,
+                reasons,
             }
         });
     Some(Generated {

@@ -58,7 +58,7 @@ impl State {
             istio::gateway(&settings.certificate_root, &settings.certificates)?;
         let mut rejected = Arc::default();
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
-            reject(&mut rejected, GATEWAYS, &name, Some(invalid));
+            reject(&mut rejected, GATEWAYS, &name, vec![invalid]);
         }
         let empty = || Eras::Same(Arc::new(Collection::default()));
         let mut collections: BTreeMap<_, _> = Kind::ALL
@@ -205,9 +205,9 @@ impl State {
 
     fn regenerate_sidecar(&mut self, app: &AppGuid, edits: &mut Edits) {
         let made = istio::sidecar(app, self.table.reachable_from(app));
-        let (encoded, reason) = match made.transpose() {
-            Ok(encoded) => (Eras::Same(encoded), None),
-            Err(invalid) => (Eras::Same(None), Some(invalid)),
+        let (encoded, reasons) = match made.transpose() {
+            Ok(encoded) => (Eras::Same(encoded), Vec::new()),
+            Err(invalid) => (Eras::Same(None), vec![invalid]),
         };
         self.metrics.encoded(&encoded);
         let name = app.to_string();
@@ -215,7 +215,7 @@ impl State {
         if name != DEFAULT_SIDECAR {
             edits.set(&name, encoded);
         }
-        reject(&mut self.rejected, SIDECARS, &name, reason);
+        reject(&mut self.rejected, SIDECARS, &name, reasons);
     }
 
     fn take_in(
@@ -231,7 +231,7 @@ impl State {
         for Made {
             kind,
             encoded,
-            reason,
+            reasons,
         } in made
         {
             self.metrics.encoded(&encoded);
@@ -241,7 +241,12 @@ impl State {
                 // Its domain may have been of the other sort before.
                 edits.remove(&kind.name(name, !internal));
             }
-            reject(&mut self.rejected, kind.collection(), name.as_str(), reason);
+            reject(
+                &mut self.rejected,
+                kind.collection(),
+                name.as_str(),
+                reasons,
+            );
         }
     }
 
@@ -254,7 +259,12 @@ impl State {
                     .or_default()
                     .remove(&kind.name(name, internal));
             }
-            reject(&mut self.rejected, kind.collection(), name.as_str(), None);
+            reject(
+                &mut self.rejected,
+                kind.collection(),
+                name.as_str(),
+                Vec::new(),
+            );
         }
     }
 
@@ -287,18 +297,18 @@ fn reject(
     rejected: &mut Arc<Rejected>,
     collection: &'static str,
     host: &str,
-    reason: Option<Invalid>,
+    reasons: Vec<Invalid>,
 ) {
     // As nearly always.
-    if reason.is_none() && rejected.is_empty() {
+    if reasons.is_empty() && rejected.is_empty() {
         return;
     }
     let key = (collection, host.to_owned());
-    if rejected.get(&key) == reason.as_ref() {
+    let before = rejected.get(&key).map_or(&[][..], Vec::as_slice);
+    if before == reasons {
         return;
     }
-    let rejected = Arc::make_mut(rejected);
-    if let Some(reason) = reason {
+    for reason in reasons.iter().filter(|reason| !before.contains(reason)) {
         warn!(
             collection,
             host,
@@ -306,9 +316,12 @@ fn reject(
             reason.detail,
             "not served as it is"
         );
-        rejected.insert(key, reason);
-    } else {
+    }
+    let rejected = Arc::make_mut(rejected);
+    if reasons.is_empty() {
         info!(collection, host, "no longer withheld");
         rejected.remove(&key);
+    } else {
+        rejected.insert(key, reasons);
     }
 }

@@ -100,11 +100,12 @@ impl Routes {
 
 /// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same. A
 /// hostname and path are unique in Cloud Controller: of two routes with both, the older one is gone, and we do not
-/// know it yet.
-fn precedence(route: &Route) -> (Reverse<usize>, &str, Reverse<i64>, &RouteGuid) {
+/// know it yet. One that is refused comes first whatever its age, so that nobody gets in by the other.
+fn precedence(route: &Route) -> (Reverse<usize>, &str, bool, Reverse<i64>, &RouteGuid) {
     (
         Reverse(route.path.len()),
         &route.path,
+        route.refused.is_none(),
         Reverse(route.created_at),
         &route.guid,
     )

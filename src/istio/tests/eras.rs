@@ -37,7 +37,7 @@ fn rule<const R: usize>(routes: [Route; R]) -> (Eras<Option<DestinationRule>>, O
     for era in [Era::Classic, Era::Xds] {
         assert_valid(rule.of(era).as_ref(), era);
     }
-    (rule, Kind::DestinationRule.remark(&host))
+    (rule, Kind::DestinationRule.remarks(&host).pop())
 }
 
 /// The policy of each subset.

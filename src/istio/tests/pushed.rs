@@ -29,7 +29,7 @@ fn a_pushed_app_is_reached_at_8080_else_at_its_lowest_port_but_ssh_else_there() 
     assert_eq!(made.ports(), [(8080, "http", "http")]);
     let at: Vec<_> = made.endpoints().iter().map(|to| to.ports["http"]).collect();
     assert_eq!(at, [61_002, 61_005, 61_007]);
-    assert!(made.remark.is_none());
+    assert!(made.unreachable.is_empty());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn destinations_that_get_no_whole_percent_are_left_out_and_named() {
     let made = make([route("shop.example.com", apps)], []);
     let weights: Vec<_> = made.split(0).iter().map(|(.., weight)| *weight).collect();
     assert_eq!(weights, [1; 100]);
-    let remark = made.hidden.unwrap();
+    let remark = &made.remarks[0];
     assert_eq!(remark.rule, "share");
     assert!(
         remark.detail.starts_with("20 of 120 destinations"),
@@ -115,5 +115,5 @@ fn an_internal_hostname_without_an_address_is_served_without_one() {
     let entry = entry.of(Era::Classic).as_ref().unwrap();
     assert!(entry.addresses.is_empty());
     entry.validate(Era::Classic).unwrap();
-    assert!(Kind::ServiceEntry.remark(&host).is_none());
+    assert!(Kind::ServiceEntry.remarks(&host).is_empty());
 }

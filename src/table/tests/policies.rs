@@ -1,7 +1,7 @@
 //! Policies: what an app may connect to, by example and against a model.
 
 use super::*;
-use crate::model::Policy;
+use crate::model::{Policy, Refusal};
 
 fn policy(source: &str, destination: &str) -> Policy {
     Policy {
@@ -76,6 +76,19 @@ fn a_route_touches_the_apps_that_may_reach_it_only_where_a_hostname_comes_or_goe
         gone: vec!["r1".into()],
     });
     assert!(sources(&gone).is_empty(), "another route has the hostname");
+}
+
+#[test]
+fn an_internal_hostname_whose_routes_are_all_refused_is_reached_by_nobody() {
+    let mut table = table(vec![policy("a", "d")]);
+    let mut refused = route("r3", "d.apps.internal", "", &["d"]);
+    refused.refused = Some(Refusal::RoutePolicies);
+    let changes = table.apply(Update::Routes {
+        current: vec![refused],
+        gone: vec![],
+    });
+    assert_eq!(sources(&changes), ["a"]);
+    assert!(reachable(&table, "a").is_empty());
 }
 
 #[test]

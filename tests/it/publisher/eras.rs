@@ -227,5 +227,5 @@ async fn a_choice_that_does_not_count_is_named() {
     let (running, _) = published(required(), vec![choosing(0, hash()), path]).await;
     let rejected = running.outputs.rejected.borrow().clone();
     let key = (RULES.collection(), foundation::route(0).host.to_string());
-    assert_eq!(rejected[&key].rule, "options");
+    assert_eq!(rejected[&key][0].rule, "options");
 }
