@@ -7,6 +7,7 @@
 mod guid;
 mod hostname;
 mod load_balancing;
+pub mod path;
 
 use std::{
     fmt,
@@ -20,6 +21,7 @@ pub use self::{
     guid::{AppGuid, CapiProcessGuid, DiegoProcessGuid, DomainGuid, InstanceGuid, RouteGuid},
     hostname::{Hostname, InvalidHostname},
     load_balancing::{HeaderName, InvalidHeaderName, LoadBalancing},
+    path::InvalidPath,
 };
 
 /// A process type of an app; `web` for nearly all.
@@ -161,7 +163,7 @@ pub struct Route {
     pub guid: RouteGuid,
     /// The full name: host and domain.
     pub host: Hostname,
-    /// Empty, or begins with a slash. Case matters.
+    /// As its owner spelled it: empty, or begins with a slash. See [`Route::key`].
     pub path: Arc<str>,
     /// Whether the domain is internal: reached by container address from other apps, not through the router.
     pub internal: bool,

@@ -5,9 +5,8 @@ use crate::{
     model::{Refusal, Route},
     proto::istio::networking::v1alpha3::{
         Destination, HttpFaultInjection, HttpMatchRequest, HttpRoute, HttpRouteDestination,
-        Percent, StringMatch,
+        Percent,
         http_fault_injection::{Abort, abort::ErrorType},
-        string_match::MatchType,
     },
     table::HostView,
 };
@@ -16,12 +15,12 @@ use crate::{
 /// the fault would be told that there is no such cluster.
 const NOWHERE: &str = "refused.invalid";
 
-/// The same for every request to the path and what is below it.
+/// The same for all requests that match.
 ///
 /// A fault is what all Pilots and istiods have; a direct response came with Istio 1.15.
-pub(super) fn answer(path: &str, refusal: Refusal) -> HttpRoute {
+pub(super) fn answer(matches: Vec<HttpMatchRequest>, refusal: Refusal) -> HttpRoute {
     HttpRoute {
-        r#match: matches(path),
+        r#match: matches,
         route: vec![HttpRouteDestination {
             destination: Some(Destination {
                 host: NOWHERE.to_owned(),
@@ -38,28 +37,8 @@ pub(super) fn answer(path: &str, refusal: Refusal) -> HttpRoute {
     }
 }
 
-/// Every spelling of the path by which the gorouter finds the route: in whatever case, with or without a slash at its
-/// end. What is not matched here goes to a shorter path, which may lead to the same app.
-fn matches(path: &str) -> Vec<HttpMatchRequest> {
-    let path = path.trim_end_matches('/');
-    if path.is_empty() {
-        return Vec::new();
-    }
-    [
-        MatchType::Exact(path.to_owned()),
-        MatchType::Prefix(format!("{path}/")),
-    ]
-    .map(|match_type| HttpMatchRequest {
-        uri: Some(StringMatch {
-            match_type: Some(match_type),
-        }),
-        ignore_uri_case: true,
-    })
-    .into()
-}
-
 /// Why each of the hostname's refused routes is not served, and what an operator can do.
-pub(super) fn reasons(host: &HostView<'_>) -> impl Iterator<Item = Invalid> {
+pub(super) fn reasons(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
     let internal = host.is_internal();
     host.routes
         .iter()

@@ -20,6 +20,9 @@ use crate::proto::istio::networking::v1alpha3::{
 
 pub(super) use self::sidecar::app_name;
 
+/// Istio takes no longer regular expression.
+const MAX_REGEX: usize = 1024;
+
 /// The rule that a resource breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -69,7 +72,7 @@ pub fn is_dns_label(label: &str) -> bool {
 }
 
 /// A domain name: DNS labels, the first of which may be `*` where there are more; the last is not a number.
-fn domain(host: &str) -> Result<(), Invalid> {
+pub(super) fn domain(host: &str) -> Result<(), Invalid> {
     let invalid = |why: &str| Invalid {
         rule: "host",
         detail: format!("hostname {host:?}: {why}"),
@@ -142,6 +145,10 @@ fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
         })?;
         require(!path.chars().any(char::is_control), "path", || {
             format!("path {path:?} has a control character")
+        })?;
+        let is_long = matches!(uri, MatchType::Regex(_)) && path.len() > MAX_REGEX;
+        require(!is_long, "path", || {
+            format!("a pattern of {} bytes, at most {MAX_REGEX} fit", path.len())
         })?;
     }
     let weights: Vec<_> = route.route.iter().map(|to| to.weight).collect();

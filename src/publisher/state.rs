@@ -1,7 +1,7 @@
 //! The table and what is made of it, without the clock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     sync::Arc,
     time::Instant,
@@ -12,11 +12,12 @@ use tracing::{info, warn};
 use super::{
     Input, Metrics, Settings,
     collections::Edits,
-    generation::{self, Generated, Made},
+    generation::{self, Generated},
 };
 use crate::{
     istio::{
-        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, SIDECARS, Served,
+        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
+        Services,
         validate::{Invalid, Rejected},
     },
     model::{AppGuid, CapiProcessGuid, Hostname, Update},
@@ -43,6 +44,8 @@ pub struct State {
     awaits_policies: bool,
     keep_empty: bool,
     collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
+    /// The services of each route that has others than the one that is named after it.
+    divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     vips: Vips,
     rejected: Arc<Rejected>,
     metrics: Metrics,
@@ -84,6 +87,7 @@ impl State {
             awaits_policies: settings.policies.is_some(),
             keep_empty: settings.keep_empty_service_entries,
             collections,
+            divided: HashMap::new(),
             vips: Vips::default(),
             rejected,
             metrics,
@@ -154,7 +158,7 @@ impl State {
         for hosts in hosts.chunks(BATCH) {
             let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
-                self.take_in(host, *touched, generated, &mut edits);
+                self.take_in(host, touched, generated, &mut edits);
             }
             self.edit_all(&mut edits);
         }
@@ -213,59 +217,123 @@ impl State {
         let name = app.to_string();
         // Which no app has for its own, whatever policies say.
         if name != DEFAULT_SIDECAR {
-            edits.set(&name, encoded);
+            edits.set(name.as_str(), encoded);
         }
         reject(&mut self.rejected, SIDECARS, &name, reasons);
     }
 
     fn take_in(
         &mut self,
-        name: &Hostname,
-        touched: Touched,
-        generated: Option<Generated>,
+        host: &Hostname,
+        touched: &Touched,
+        generated: Generated,
         edits: &mut AllEdits,
     ) {
-        let Some(Generated { internal, made }) = generated else {
-            return self.withdraw(name, edits);
-        };
-        for Made {
-            kind,
-            encoded,
-            reasons,
-        } in made
-        {
-            self.metrics.encoded(&encoded);
-            let edits = edits.entry(kind.collection()).or_default();
-            edits.set(&kind.name(name, internal), encoded);
-            if touched == Touched::Routing {
-                // Its domain may have been of the other sort before.
-                edits.remove(&kind.name(name, !internal));
+        let other_sort = match generated {
+            Generated::External {
+                virtual_service,
+                routes,
+            } => {
+                if let Some(made) = virtual_service {
+                    self.take_made(host.as_str(), made, edits);
+                }
+                for (key, services) in routes {
+                    self.take_route(host, &key, services, edits);
+                }
+                true
             }
-            reject(
-                &mut self.rejected,
-                kind.collection(),
-                name.as_str(),
-                reasons,
-            );
+            Generated::Internal(made) => {
+                for made in made {
+                    self.take_made(host.as_str(), made, edits);
+                }
+                for key in touched.services() {
+                    self.retire(host, key, Vec::new(), edits);
+                }
+                false
+            }
+            Generated::Gone => {
+                for key in touched.services() {
+                    self.take_route(host, key, None, edits);
+                }
+                for kind in Kind::ALL {
+                    edits_of(kind, edits).remove(kind.name(host, false));
+                    reject(
+                        &mut self.rejected,
+                        kind.collection(),
+                        host.as_str(),
+                        Vec::new(),
+                    );
+                }
+                true
+            }
+        };
+        if touched.routes() {
+            // Its domain may have been of the other sort before.
+            for kind in Kind::ALL {
+                edits_of(kind, edits).remove(kind.name(host, other_sort));
+            }
         }
     }
 
-    /// No route has the hostname any more.
-    fn withdraw(&mut self, name: &Hostname, edits: &mut AllEdits) {
-        for kind in Kind::ALL {
-            for internal in [false, true] {
-                edits
-                    .entry(kind.collection())
-                    .or_default()
-                    .remove(&kind.name(name, internal));
+    /// Takes in the services of an external route; `None` where it is gone.
+    fn take_route(
+        &mut self,
+        host: &Hostname,
+        key: &Arc<str>,
+        services: Option<Services>,
+        edits: &mut AllEdits,
+    ) {
+        let url = format!("{host}{key}");
+        let mut current = Vec::new();
+        match services {
+            Some(Services::Open(made)) => {
+                let entries = made[0].resources.iter();
+                current.extend(entries.map(|(name, _)| name.clone()));
+                for made in made {
+                    self.take_made(&url, made, edits);
+                }
             }
-            reject(
-                &mut self.rejected,
-                kind.collection(),
-                name.as_str(),
-                Vec::new(),
-            );
+            Some(Services::Refused) | None => {
+                for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
+                    reject(&mut self.rejected, kind.collection(), &url, Vec::new());
+                }
+            }
         }
+        self.retire(host, key, current, edits);
+    }
+
+    /// Removes those services of a route that are not among its current ones any more.
+    fn retire(
+        &mut self,
+        host: &Hostname,
+        key: &Arc<str>,
+        mut current: Vec<Arc<str>>,
+        edits: &mut AllEdits,
+    ) {
+        let place = (host.clone(), key.clone());
+        let whole: Arc<str> = istio::service(host, key).into();
+        let before = self.divided.remove(&place).unwrap_or_default();
+        for name in before.iter().chain([&whole]) {
+            if !current.contains(name) {
+                for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
+                    edits_of(kind, edits).remove(name.clone());
+                }
+            }
+        }
+        current.retain(|name| *name != whole);
+        if !current.is_empty() {
+            self.divided.insert(place, current);
+        }
+    }
+
+    fn take_made(&mut self, subject: &str, made: Made, edits: &mut AllEdits) {
+        let edits = edits_of(made.kind, edits);
+        for (name, encoded) in made.resources {
+            self.metrics.encoded(&encoded);
+            edits.set(name, encoded);
+        }
+        let collection = made.kind.collection();
+        reject(&mut self.rejected, collection, subject, made.reasons);
     }
 
     fn edit_all(&mut self, edits: &mut AllEdits) {
@@ -291,6 +359,10 @@ impl State {
         }
         changed
     }
+}
+
+fn edits_of(kind: Kind, edits: &mut AllEdits) -> &mut Edits {
+    edits.entry(kind.collection()).or_default()
 }
 
 fn reject(

@@ -39,7 +39,7 @@ fn a_hostname_that_is_refused_answers_for_itself_and_has_no_service() {
         );
         assert_eq!(status(&made, 0), Some(expected));
         assert!(made.http()[0].r#match.is_empty(), "every path");
-        assert!(made.rule.is_none() && made.entry.is_none());
+        assert!(made.rules[1].is_empty() && made.entries[1].is_empty());
         assert!(made.unreachable.is_empty());
     }
 }
@@ -60,11 +60,11 @@ fn a_path_that_is_refused_keeps_its_place_before_the_shorter_path_to_the_same_ap
     assert_eq!(status(&made, 0), Some(502));
     assert_eq!(hosts(&made, 0), ["refused.invalid"]);
     assert_eq!(status(&made, 1), None);
-    // Port, subset and endpoints are those of the open route alone.
-    assert_eq!(made.split(1), [("app", 8080, 100)]);
-    assert_eq!(made.ports(), [(8080, "http", "http")]);
-    assert_eq!(made.subsets(), [("app", vec!["cfapp"])]);
-    assert_eq!(made.endpoints()[0].ports.len(), 1);
+    // Service and endpoints are those of the open route alone.
+    assert_eq!(made.split(1), [("shop.example.com", 100)]);
+    let services: Vec<_> = made.entries[1].keys().collect();
+    assert_eq!(services, ["shop.example.com"]);
+    assert_eq!(made.endpoints("shop.example.com"), ["10.0.0.1:61001"]);
 }
 
 #[test]
@@ -76,15 +76,25 @@ fn every_spelling_of_a_refused_path_gets_the_answer() {
         ],
         [],
     );
-    let matches = made.http()[0].r#match.iter();
-    let matches: Vec<_> = matches
-        .map(|request| {
-            assert!(request.ignore_uri_case);
-            request.uri.clone().unwrap().match_type.unwrap()
-        })
-        .collect();
-    let (exact, below) = ("/Admin".to_owned(), "/Admin/".to_owned());
-    assert_eq!(matches, [MatchType::Exact(exact), MatchType::Prefix(below)]);
+    let [classic, xds] = &made.services;
+    let matches = |service: &Option<VirtualService>| {
+        let matches = service.as_ref().unwrap().http[0].r#match.iter();
+        let uri = matches.map(|request| request.uri.clone().unwrap().match_type.unwrap());
+        uri.collect::<Vec<_>>()
+    };
+    let pattern = "/[aA][dD][mM][iI][nN](/.*)?".to_owned();
+    assert_eq!(matches(classic), [MatchType::Regex(pattern)]);
+    let (exact, below) = ("/admin".to_owned(), "/admin/".to_owned());
+    assert_eq!(
+        matches(xds),
+        [MatchType::Exact(exact), MatchType::Prefix(below)]
+    );
+    let cases = xds.as_ref().unwrap().http[0].r#match.iter();
+    assert!(
+        cases
+            .map(|request| request.ignore_uri_case)
+            .all(|ignored| ignored)
+    );
 }
 
 #[test]
@@ -103,7 +113,7 @@ fn of_two_routes_with_one_url_the_refused_one_counts_whatever_its_age() {
         );
         assert_eq!(made.http().len(), 1);
         assert_eq!(status(&made, 0), Some(403));
-        assert!(made.rule.is_none() && made.entry.is_none());
+        assert!(made.rules[1].is_empty() && made.entries[1].is_empty());
     }
 }
 
@@ -117,7 +127,7 @@ fn an_internal_hostname_that_is_refused_is_not_there() {
         )],
         [instance(1, "app", &[(8080, 0)])],
     );
-    assert!(made.service.is_none() && made.rule.is_none() && made.entry.is_none());
+    assert!(made.services[1].is_none() && made.rules[1].is_empty() && made.entries[1].is_empty());
     assert_eq!(made.remarks[0].rule, "route-policies");
     assert!(made.unreachable.is_empty(), "nor has it an address to lack");
 }

@@ -157,7 +157,7 @@ proptest! {
 
                 let own = policies.iter().filter(|policy| policy.source == AppGuid::from(*app));
                 let destinations: BTreeSet<_> = own.map(|policy| &policy.destination).collect();
-                let routes = seen(&table).into_values().flat_map(|(_, routes)| routes);
+                let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes);
                 let expected: BTreeSet<_> = routes
                     .map(|(route, _)| route)
                     .filter(|route| route.internal)

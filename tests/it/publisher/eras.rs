@@ -125,7 +125,7 @@ async fn a_choice_makes_one_destination_rule_differ_and_nothing_else() {
     assert!(diff.removed.is_empty());
     let of = |collection| {
         let mut rule = body::<DestinationRule>(collection, RULES, 1).unwrap();
-        let policy = rule.subsets[0].traffic_policy.take();
+        let policy = rule.traffic_policy.take();
         (rule, policy)
     };
     let ((classic, for_pilot), (xds, for_istiod)) = (of(classic), of(xds));
