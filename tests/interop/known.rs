@@ -2,24 +2,7 @@
 //! fails the run.
 
 /// The name of a scenario, and why it does not hold yet.
-const KNOWN: [(&str, &str); 4] = [
-    (
-        "upper case in the path",
-        "paths are compared as they are written; issue 14 makes a route a service, whatever the case",
-    ),
-    (
-        "http2 beside http1 on one port",
-        "a hostname has one service for each port, which speaks HTTP/1.1 if anyone there does; issue 14 divides by protocol",
-    ),
-    (
-        "ready with Istio's own mutual TLS left on",
-        "services are MESH_INTERNAL and say nothing of TLS, so that proxies wait for workload certificates; issue 12 has them say it",
-    ),
-    (
-        "HTTPS without SNI",
-        "no certificate is for clients that name no server; issue 13 gives them the first, as the gorouter does",
-    ),
-];
+const KNOWN: [(&str, &str); 0] = [];
 
 /// Why a scenario is known to fail.
 pub fn reason(name: &str) -> Option<&'static str> {
