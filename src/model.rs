@@ -8,6 +8,7 @@ mod guid;
 mod hostname;
 mod load_balancing;
 pub mod path;
+mod policy;
 
 use std::{
     fmt,
@@ -22,7 +23,11 @@ pub use self::{
     hostname::{Hostname, InvalidHostname},
     load_balancing::{HeaderName, InvalidHeaderName, LoadBalancing},
     path::InvalidPath,
+    policy::{Policy, PortRange, Transport},
 };
+
+/// Where Diego's own SSH daemon listens in containers.
+const SSH: u16 = 2222;
 
 /// A process type of an app; `web` for nearly all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -197,15 +202,6 @@ pub struct Association {
     pub diego_processes: SmallVec<[DiegoProcessGuid; 1]>,
 }
 
-/// A network policy: an app may connect to another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Policy {
-    /// Who connects.
-    pub source: AppGuid,
-    /// To whom.
-    pub destination: AppGuid,
-}
-
 /// Where a container port of an instance is reached from other machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortMapping {
@@ -230,6 +226,24 @@ pub struct Instance {
     pub container_address: Option<IpAddr>,
     /// One for each container port, in the order of the container ports.
     pub ports: SmallVec<[PortMapping; 2]>,
+}
+
+impl Instance {
+    /// Where a container port is reached; `None` where the instance does not have it. Never another port: an app that
+    /// was not restarted since a port was added to it does not listen there yet.
+    ///
+    /// If nobody said which, an app serves requests at the platform's default port, else at its lowest port that is not
+    /// the platform's own for SSH, else there.
+    pub fn mapping(&self, port: AppPort) -> Option<&PortMapping> {
+        let mut ports = self.ports.iter();
+        match port {
+            AppPort::Number(number) => ports.find(|mapping| mapping.container == number),
+            AppPort::Main => self
+                .mapping(AppPort::Number(AppPort::DEFAULT))
+                .or_else(|| ports.find(|mapping| mapping.container != SSH))
+                .or_else(|| self.ports.first()),
+        }
+    }
 }
 
 /// What a feed tells the owner of the table. Complete reads replace, partial ones change.

@@ -117,6 +117,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{PortRange, Transport};
 
     fn policies(numbers: impl IntoIterator<Item = usize>) -> Vec<Policy> {
         let mut policies: Vec<_> = numbers
@@ -124,6 +125,8 @@ mod tests {
             .map(|number| Policy {
                 source: format!("source-{number}").as_str().into(),
                 destination: "destination".into(),
+                transport: Transport::Tcp,
+                ports: PortRange::new(8080, 8080).unwrap(),
             })
             .collect();
         policies.sort_unstable();

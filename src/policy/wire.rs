@@ -9,7 +9,7 @@ use url::Url;
 use super::Error;
 use crate::{
     feed::Dropped,
-    model::{AppGuid, Policy},
+    model::{AppGuid, Policy, PortRange, Transport},
 };
 
 /// Five times a UUID's length; what is longer is no guid of Cloud Controller.
@@ -20,7 +20,7 @@ const MAX_QUOTED: usize = 200;
 /// What an answer says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Sorted, without duplicates: the ports that tell apart policies between the same apps do not matter here.
+    /// Sorted, without duplicates.
     pub(super) policies: Vec<Policy>,
     /// The policies that cannot be read.
     pub(super) dropped: Vec<Dropped>,
@@ -39,13 +39,28 @@ struct WirePolicy<'a> {
     #[serde(borrow)]
     source: WireApp<'a>,
     #[serde(borrow)]
-    destination: WireApp<'a>,
+    destination: WireDestination<'a>,
 }
 
 #[derive(Deserialize)]
 struct WireApp<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct WireDestination<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    protocol: Cow<'a, str>,
+    ports: WirePorts,
+}
+
+#[derive(Deserialize)]
+struct WirePorts {
+    start: u16,
+    end: u16,
 }
 
 /// A guid that Cloud Controller cannot have given.
@@ -85,17 +100,43 @@ fn policy(index: usize, raw: &RawValue) -> Result<Policy, Dropped> {
         reason: "malformed",
         detail: quoted(&error.to_string()),
     })?;
-    let guid = |app: &WireApp| {
-        guid(&app.id).map_err(|error| Dropped {
-            name: quoted(&format!("{} to {}", wire.source.id, wire.destination.id)),
-            reason: "invalid_guid",
-            detail: error.to_string(),
-        })
+    let WirePolicy {
+        source,
+        destination: to,
+    } = wire;
+    let WirePorts { start, end } = to.ports;
+    let apps = format!("{} to {}", source.id, to.id);
+    let dropped = |name: &str, reason, detail| Dropped {
+        name: quoted(name),
+        reason,
+        detail,
+    };
+    let guid = |id| guid(id).map_err(|error| dropped(&apps, "invalid_guid", error.to_string()));
+    // Between two apps there can be several.
+    let whole = || format!("{apps}, {} {start}-{end}", to.protocol);
+    let protocol = || {
+        let detail = "neither tcp nor udp".to_owned();
+        dropped(&whole(), "invalid_protocol", detail)
+    };
+    let ports = || {
+        let detail = "no ports, or port 0 among them".to_owned();
+        dropped(&whole(), "invalid_ports", detail)
     };
     Ok(Policy {
-        source: guid(&wire.source)?,
-        destination: guid(&wire.destination)?,
+        source: guid(&source.id)?,
+        destination: guid(&to.id)?,
+        transport: transport(&to.protocol).ok_or_else(protocol)?,
+        ports: PortRange::new(start, end).ok_or_else(ports)?,
     })
+}
+
+/// As the policy server spells them. What it may let pass beside them in years to come is not known to let HTTP pass.
+fn transport(protocol: &str) -> Option<Transport> {
+    match protocol {
+        "tcp" => Some(Transport::Tcp),
+        "udp" => Some(Transport::Udp),
+        _ => None,
+    }
 }
 
 /// App guids become names of Sidecars: only what fits there is one.
@@ -125,10 +166,29 @@ mod tests {
     }
 
     fn allowed(source: &str, destination: &str) -> Policy {
+        allowed_at(source, destination, Transport::Tcp, (8080, 8080))
+    }
+
+    fn allowed_at(
+        source: &str,
+        destination: &str,
+        transport: Transport,
+        (first, last): (u16, u16),
+    ) -> Policy {
         Policy {
             source: source.into(),
             destination: destination.into(),
+            transport,
+            ports: PortRange::new(first, last).unwrap(),
         }
+    }
+
+    fn json_policy(source: &str, destination: &str) -> serde_json::Value {
+        json!({
+            "source": {"id": source},
+            "destination":
+                {"id": destination, "protocol": "tcp", "ports": {"start": 8080, "end": 8080}},
+        })
     }
 
     fn kind(body: &str) -> &'static str {
@@ -142,10 +202,18 @@ mod tests {
                 {"id":"c","tag":"0002","protocol":"tcp","ports":{"start":8080,"end":8080}}},
             {"source":{"id":"b","tag":"0001"},"destination":
                 {"id":"c","tag":"0002","protocol":"udp","ports":{"start":9090,"end":9099}}},
-            {"source":{"id":"a"},"destination":{"id":"c","port":8080}}],
+            {"source":{"id":"a"},"destination":
+                {"id":"c","protocol":"tcp","port":0,"ports":{"start":1,"end":65535}}}],
             "total_egress_policies":1,"egress_policies":[{}]}"#;
         let answer = read(body).unwrap();
-        assert_eq!(answer.policies, [allowed("a", "c"), allowed("b", "c")]);
+        assert_eq!(
+            answer.policies,
+            [
+                allowed_at("a", "c", Transport::Tcp, (1, 65_535)),
+                allowed("b", "c"),
+                allowed_at("b", "c", Transport::Udp, (9090, 9099)),
+            ]
+        );
         assert_eq!(answer.dropped, []);
     }
 
@@ -182,10 +250,12 @@ mod tests {
     #[test]
     fn a_bad_policy_is_named_and_the_rest_counts() {
         let long = "a".repeat(MAX_GUID + 1);
-        let apps = |source: &str, destination: &str| {
-            json!({
-                "source": {"id": source}, "destination": {"id": destination},
-            })
+        let apps = json_policy;
+        let to = |protocol: &str, start: i32, end: i32| {
+            let mut policy = apps("a", "b");
+            policy["destination"]["protocol"] = json!(protocol);
+            policy["destination"]["ports"] = json!({"start": start, "end": end});
+            policy
         };
         let policies = json!([
             apps("a", "b"),
@@ -196,8 +266,14 @@ mod tests {
             {"source": {"id": 5}, "destination": {"id": "b"}},
             17,
             apps("a.B_c-1", &long[1..]),
+            to("icmp", 8, 8),
+            to("tcp", 9, 8),
+            to("tcp", 0, 8),
+            to("tcp", 1, 65_536),
+            to("tcp", -1, 1),
+            {"source": {"id": "a"}, "destination": {"id": "b"}},
         ]);
-        let body = json!({"total_policies": 8, "policies": policies}).to_string();
+        let body = json!({"total_policies": 14, "policies": policies}).to_string();
         let answer = read(&body).unwrap();
         assert_eq!(
             answer.policies,
@@ -217,6 +293,12 @@ mod tests {
                 (&long[1..], "invalid_guid"),
                 ("policy 5", "malformed"),
                 ("policy 6", "malformed"),
+                ("a to b, icmp 8-8", "invalid_protocol"),
+                ("a to b, tcp 9-8", "invalid_ports"),
+                ("a to b, tcp 0-8", "invalid_ports"),
+                ("policy 11", "malformed"),
+                ("policy 12", "malformed"),
+                ("policy 13", "malformed"),
             ]
         );
     }
@@ -229,7 +311,7 @@ mod tests {
             let body = |pairs: &[(String, String)]| {
                 let policies: Vec<_> = pairs
                     .iter()
-                    .map(|(a, b)| json!({"source": {"id": a}, "destination": {"id": b}}))
+                    .map(|(a, b)| json_policy(a, b))
                     .collect();
                 json!({"total_policies": policies.len(), "policies": policies}).to_string()
             };

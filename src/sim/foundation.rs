@@ -6,7 +6,7 @@ use smallvec::smallvec;
 
 use crate::model::{
     AppGuid, AppPort, Destination, Hostname, Instance, InstanceGuid, Policy, PortMapping,
-    ProcessType, Protocol, Route, RouteGuid, Weight, Workload,
+    PortRange, ProcessType, Protocol, Route, RouteGuid, Transport, Weight, Workload,
 };
 
 /// A UUID that is the `n`th of a kind.
@@ -64,6 +64,8 @@ pub fn policies(apps: usize) -> Vec<Policy> {
         (1..=POLICIES_PER_APP).map(move |step| Policy {
             source: app(n),
             destination: app((n + step) % apps),
+            transport: Transport::Tcp,
+            ports: PortRange::new(8080, 8080).expect("a port"),
         })
     };
     (0..apps).flat_map(of_app).collect()

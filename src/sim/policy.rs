@@ -65,10 +65,19 @@ struct Shared {
     released: watch::Sender<u64>,
 }
 
+/// A policy as the policy server stores it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Allowed {
+    source: String,
+    destination: String,
+    protocol: &'static str,
+    /// The first and the last.
+    ports: (u16, u16),
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// Source, destination and port.
-    policies: BTreeSet<(String, String, u16)>,
+    policies: BTreeSet<Allowed>,
     /// Elements of the list that are no policies.
     raw: Vec<serde_json::Value>,
     fault: Option<Fault>,
@@ -134,17 +143,32 @@ impl PolicyServer {
 
 /// What the policies are.
 impl PolicyServer {
-    /// An app may connect to a port of another.
+    /// An app may connect to a port of another by TCP.
     pub fn allow(&self, source: &str, destination: &str, port: u16) {
-        let policy = (source.to_owned(), destination.to_owned(), port);
-        lock(&self.0.state).policies.insert(policy);
+        self.allow_ports(source, destination, "tcp", (port, port));
+    }
+
+    /// An app may connect to ports of another, from the first to the last, by `tcp` or `udp`.
+    pub fn allow_ports(
+        &self,
+        source: &str,
+        destination: &str,
+        protocol: &'static str,
+        ports: (u16, u16),
+    ) {
+        lock(&self.0.state).policies.insert(Allowed {
+            source: source.to_owned(),
+            destination: destination.to_owned(),
+            protocol,
+            ports,
+        });
     }
 
     /// An app may no longer connect to another, on any port.
     pub fn forbid(&self, source: &str, destination: &str) {
         lock(&self.0.state)
             .policies
-            .retain(|(from, to, _)| (from.as_str(), to.as_str()) != (source, destination));
+            .retain(|policy| (&*policy.source, &*policy.destination) != (source, destination));
     }
 
     /// All policies are gone.

@@ -1,78 +1,110 @@
 //! The internal hostnames of apps.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
 };
 
-use crate::model::{AppGuid, Hostname, Route};
+use crate::model::{AppGuid, AppPort, Destination, Hostname, ProcessType, Route, Workload};
 
-/// At which internal hostnames the processes of an app, of whatever type, are reached.
+/// Where processes of an app are reached by a destination of an internal route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Reached {
+    pub(super) host: Hostname,
+    process_type: ProcessType,
+    pub(super) port: AppPort,
+}
+
+impl Reached {
+    /// Whose instances are reached, of an app.
+    pub(super) fn workload(&self, app: &AppGuid) -> Workload {
+        Workload {
+            app: app.clone(),
+            process_type: self.process_type.clone(),
+        }
+    }
+}
+
+/// At which internal hostnames the processes of an app are reached.
 #[derive(Debug, Default)]
 pub(super) struct InternalHosts {
     /// How many routes make it so.
-    by_app: HashMap<AppGuid, BTreeMap<Hostname, usize>>,
+    by_app: HashMap<AppGuid, BTreeMap<Reached, usize>>,
     /// What is different since it was asked for last: what comes and goes, or goes and comes, is not.
-    different: HashSet<(AppGuid, Hostname)>,
+    different: HashSet<(AppGuid, Reached)>,
 }
 
 impl InternalHosts {
-    pub(super) fn of_app(&self, app: &AppGuid) -> impl Iterator<Item = &Hostname> {
+    pub(super) fn of_app(&self, app: &AppGuid) -> impl Iterator<Item = &Reached> {
         self.by_app.get(app).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// The apps whose hostnames are different since the last call.
-    pub(super) fn take_different(&mut self) -> BTreeSet<AppGuid> {
-        let different = mem::take(&mut self.different);
-        different.into_iter().map(|(app, _)| app).collect()
+    /// Whether a hostname leads to the workload without naming a port.
+    pub(super) fn lead_to_main(&self, workload: &Workload) -> bool {
+        self.of_app(&workload.app).any(|reached| {
+            reached.port == AppPort::Main && reached.process_type == workload.process_type
+        })
+    }
+
+    /// Where apps are reached now and were not at the last call, or the other way round.
+    pub(super) fn take_different(&mut self) -> HashSet<(AppGuid, Reached)> {
+        mem::take(&mut self.different)
     }
 
     pub(super) fn add(&mut self, route: &Route) {
-        for app in apps(route) {
-            let hosts = self.by_app.entry(app.clone()).or_default();
-            let routes = hosts.entry(route.host.clone()).or_default();
+        for (app, reached) in reached(route) {
+            let all = self.by_app.entry(app.clone()).or_default();
+            let routes = all.entry(reached.clone()).or_default();
             *routes += 1;
             if *routes == 1 {
-                self.toggle(app, route);
+                self.toggle(app, reached);
             }
         }
     }
 
     pub(super) fn remove(&mut self, route: &Route) {
-        for app in apps(route) {
-            let Some(hosts) = self.by_app.get_mut(app) else {
+        for (app, reached) in reached(route) {
+            let Some(all) = self.by_app.get_mut(app) else {
                 continue;
             };
-            let Some(routes) = hosts.get_mut(&route.host) else {
+            let Some(routes) = all.get_mut(&reached) else {
                 continue;
             };
             *routes -= 1;
             if *routes > 0 {
                 continue;
             }
-            hosts.remove(&route.host);
-            if hosts.is_empty() {
+            all.remove(&reached);
+            if all.is_empty() {
                 self.by_app.remove(app);
             }
-            self.toggle(app, route);
+            self.toggle(app, reached);
         }
     }
 
-    fn toggle(&mut self, app: &AppGuid, route: &Route) {
-        let pair = (app.clone(), route.host.clone());
+    fn toggle(&mut self, app: &AppGuid, reached: Reached) {
+        let pair = (app.clone(), reached);
         if !self.different.remove(&pair) {
             self.different.insert(pair);
         }
     }
 }
 
-/// The apps that an internal route leads to, each once; none where it is refused. Destinations are sorted, so equal
-/// ones are neighbours.
-fn apps(route: &Route) -> impl Iterator<Item = &AppGuid> {
+/// Where an internal route reaches apps, each once; nowhere where it is refused. Destinations are sorted, so equal ones
+/// are neighbours.
+fn reached(route: &Route) -> impl Iterator<Item = (&AppGuid, Reached)> {
     let leads = route.internal && route.refused.is_none();
     let destinations = leads.then_some(&route.destinations);
+    let same = |a: &Destination, b: &Destination| (&a.workload, a.port) == (&b.workload, b.port);
     destinations
         .into_iter()
-        .flat_map(|destinations| destinations.chunk_by(|a, b| a.workload.app == b.workload.app))
-        .map(|same| &same[0].workload.app)
+        .flat_map(move |destinations| destinations.chunk_by(same))
+        .map(|same| {
+            let reached = Reached {
+                host: route.host.clone(),
+                process_type: same[0].workload.process_type.clone(),
+                port: same[0].port,
+            };
+            (&same[0].workload.app, reached)
+        })
 }

@@ -1,7 +1,7 @@
 //! Network policies: which apps may connect to which.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     mem,
 };
 
@@ -9,9 +9,10 @@ use crate::model::{AppGuid, Policy};
 
 #[derive(Debug, Default)]
 pub(super) struct Policies {
-    /// Sorted, each once: those of one source are neighbours.
+    /// Sorted, each once: those of one source are neighbours, and among them those to one destination.
     all: Vec<Policy>,
-    sources: HashMap<AppGuid, BTreeSet<AppGuid>>,
+    /// By destination: how many policies each source has.
+    sources: HashMap<AppGuid, BTreeMap<AppGuid, usize>>,
 }
 
 impl Policies {
@@ -32,39 +33,62 @@ impl Policies {
             self.forget_source(policy);
         }
         let new = without(&self.all, &before);
-        for Policy {
-            source,
-            destination,
-        } in &new
-        {
-            let sources = self.sources.entry(destination.clone()).or_default();
-            sources.insert(source.clone());
+        for policy in &new {
+            let sources = self.sources.entry(policy.destination.clone()).or_default();
+            *sources.entry(policy.source.clone()).or_default() += 1;
         }
         different.extend(new);
         different
     }
 
     fn forget_source(&mut self, policy: &Policy) {
-        if let Some(sources) = self.sources.get_mut(&policy.destination) {
-            sources.remove(&policy.source);
-            if sources.is_empty() {
-                self.sources.remove(&policy.destination);
+        let Some(sources) = self.sources.get_mut(&policy.destination) else {
+            return;
+        };
+        if let Some(count) = sources.get_mut(&policy.source) {
+            *count -= 1;
+            if *count == 0 {
+                sources.remove(&policy.source);
             }
+        }
+        if sources.is_empty() {
+            self.sources.remove(&policy.destination);
         }
     }
 
-    /// The apps that an app may connect to.
-    pub(super) fn destinations_of(&self, source: &AppGuid) -> impl Iterator<Item = &AppGuid> {
-        let begin = self.all.partition_point(|policy| policy.source < *source);
-        let own = self.all[begin..].iter();
-        own.take_while(move |policy| policy.source == *source)
-            .map(|policy| &policy.destination)
+    /// The policies of an app that connects.
+    pub(super) fn of_source(&self, source: &AppGuid) -> &[Policy] {
+        within(&self.all, |policy| &policy.source, source)
     }
 
-    /// The apps that may connect to an app.
-    pub(super) fn sources_of(&self, destination: &AppGuid) -> impl Iterator<Item = &AppGuid> {
-        self.sources.get(destination).into_iter().flatten()
+    /// The policies from an app to another.
+    fn between(&self, source: &AppGuid, destination: &AppGuid) -> &[Policy] {
+        within(
+            self.of_source(source),
+            |policy| &policy.destination,
+            destination,
+        )
     }
+
+    /// The policies to an app, by the app that connects.
+    pub(super) fn by_source(
+        &self,
+        destination: &AppGuid,
+    ) -> impl Iterator<Item = (&AppGuid, &[Policy])> {
+        let sources = self.sources.get(destination).into_iter().flatten();
+        sources.map(move |(source, _)| (source, self.between(source, destination)))
+    }
+}
+
+/// Those of some policies, sorted by a key, whose key is this one.
+fn within<'a>(
+    policies: &'a [Policy],
+    key: impl Fn(&Policy) -> &AppGuid,
+    wanted: &AppGuid,
+) -> &'a [Policy] {
+    let begin = policies.partition_point(|policy| key(policy) < wanted);
+    let len = policies[begin..].partition_point(|policy| key(policy) == wanted);
+    &policies[begin..begin + len]
 }
 
 /// The policies that are not among the others. Both are sorted.

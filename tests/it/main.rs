@@ -28,6 +28,7 @@ mod policy;
 mod process;
 mod publisher;
 mod push;
+mod sidecars;
 mod vip;
 mod wire;
 mod xds;

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use copilot::{
     feed::{Feeds, Problem, Status},
-    model::{Policy, Update},
+    model::{Policy, PortRange, Transport, Update},
     policy::{Outputs, Poller, Settings},
     sim::{
         pki::Pki,
@@ -181,26 +181,47 @@ impl Polling {
 }
 
 fn allowed(pairs: &[(&str, &str)]) -> Vec<Policy> {
+    let pairs = pairs.iter();
     pairs
-        .iter()
-        .map(|(source, destination)| Policy {
-            source: (*source).into(),
-            destination: (*destination).into(),
-        })
+        .map(|(source, destination)| allowed_at(source, destination, Transport::Tcp, (8080, 8080)))
         .collect()
 }
 
+fn allowed_at(
+    source: &str,
+    destination: &str,
+    transport: Transport,
+    (first, last): (u16, u16),
+) -> Policy {
+    Policy {
+        source: source.into(),
+        destination: destination.into(),
+        transport,
+        ports: PortRange::new(first, last).unwrap(),
+    }
+}
+
 #[tokio::test]
-async fn reads_the_policies_sorted_and_each_pair_of_apps_once() {
+async fn reads_the_policies_sorted_with_their_protocols_and_ports() {
     let peers = Peers::start().await;
-    for (source, destination, port) in [("b", "c", 80), ("b", "c", 443), ("a", "c", 80)] {
-        peers.server.allow(source, destination, port);
+    for (source, protocol, ports) in [
+        ("b", "tcp", (8080, 8080)),
+        ("b", "udp", (53, 53)),
+        ("b", "tcp", (80, 443)),
+        ("a", "tcp", (1, 65_535)),
+    ] {
+        peers.server.allow_ports(source, "c", protocol, ports);
     }
     let mut polling = peers.poll();
-    let expected = allowed(&[("a", "c"), ("b", "c")]);
+    let expected = [
+        allowed_at("a", "c", Transport::Tcp, (1, 65_535)),
+        allowed_at("b", "c", Transport::Tcp, (80, 443)),
+        allowed_at("b", "c", Transport::Tcp, (8080, 8080)),
+        allowed_at("b", "c", Transport::Udp, (53, 53)),
+    ];
     assert_eq!(polling.policies().await, expected);
     polling.is_well().await;
-    assert_eq!(polling.status.borrow().counts["policies"], 2);
+    assert_eq!(polling.status.borrow().counts["policies"], 4);
 }
 
 #[tokio::test]
@@ -211,9 +232,11 @@ async fn a_change_is_sent_and_an_unchanged_answer_in_another_order_is_not() {
     assert_eq!(polling.policies().await, expected);
     polling.more_polls(5).await;
 
-    // Another port of the same pair is no change either.
+    // Another port of the same pair is a policy of its own.
     polling.server.allow("a", "b", 9090);
-    polling.more_polls(3).await;
+    let other = allowed_at("a", "b", Transport::Tcp, (9090, 9090));
+    let [first, last] = expected.try_into().unwrap();
+    assert_eq!(polling.policies().await, [first, other, last]);
     polling.server.forbid("a", "b");
     assert_eq!(polling.policies().await, allowed(&[("b", "a")]));
     assert_eq!(polling.status.borrow().problem, None);
@@ -315,7 +338,10 @@ async fn a_server_that_never_answers_is_given_up() {
 #[tokio::test]
 async fn a_bad_policy_is_named_and_the_others_are_sent() {
     let mut polling = Polling::started().await;
-    let bad = json!({"source": {"id": "../up"}, "destination": {"id": "b"}});
+    let bad = json!({
+        "source": {"id": "../up"},
+        "destination": {"id": "b", "protocol": "tcp", "ports": {"start": 1, "end": 2}},
+    });
     polling.server.add_raw(bad);
     polling.server.allow("c", "d", 8080);
     let expected = allowed(&[("a", "b"), ("c", "d")]);

@@ -70,7 +70,7 @@ fn pair(foundation: &CloudFoundry, name: &str, names: &[&str]) -> Value {
 }
 
 /// That config, with an admin surface on a free port and policies read all the time.
-fn config(foundation: &CloudFoundry) -> Value {
+pub fn config(foundation: &CloudFoundry) -> Value {
     let mut config = original_config(foundation);
     config["AdminListenAddress"] = json!("127.0.0.1:0");
     config["PolicyServerPollInterval"] = json!("50ms");
@@ -144,7 +144,7 @@ pub fn route(guid: &str, host: &str) -> Route {
     }
 }
 
-fn internal(guid: &str, host: &str, vip: &str) -> Route {
+pub fn internal(guid: &str, host: &str, vip: &str) -> Route {
     Route {
         internal: true,
         vip: vip.to_owned(),
@@ -153,7 +153,7 @@ fn internal(guid: &str, host: &str, vip: &str) -> Route {
 }
 
 /// The guid by which Cloud Controller knows an app's process.
-fn capi_process(app: &App) -> String {
+pub fn capi_process(app: &App) -> String {
     app.process[..36].to_owned()
 }
 
@@ -193,7 +193,7 @@ fn service_entry(state: &State, name: &str) -> Value {
     resource(state, Kind::ServiceEntry.collection(), name)
 }
 
-fn sidecar(state: &State, name: &str) -> Value {
+pub fn sidecar(state: &State, name: &str) -> Value {
     resource(state, SIDECARS, name)
 }
 

@@ -6,7 +6,8 @@ use copilot::{
     istio::FrontendCertificate,
     model::{
         AppGuid, AppPort, Destination, Hostname, Instance, LoadBalancing, Policy, PortMapping,
-        ProcessType, Protocol, Refusal, Route, RouteGuid, Update, Weight, Workload,
+        PortRange, ProcessType, Protocol, Refusal, Route, RouteGuid, Transport, Update, Weight,
+        Workload,
     },
     proto::any_to_json,
     publisher::{Input, Metrics, Publisher, Settings, State},
@@ -182,6 +183,8 @@ fn policies() -> Vec<Policy> {
     .map(|(source, destination)| Policy {
         source: source.into(),
         destination: destination.into(),
+        transport: Transport::Tcp,
+        ports: PortRange::new(1, 65_535).unwrap(),
     })
     .into()
 }

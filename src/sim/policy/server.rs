@@ -12,7 +12,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, PolicyServer, State};
+use super::{Allowed, Fault, PolicyServer, State};
 use crate::sim::https::{self, lock};
 
 #[derive(Clone)]
@@ -68,18 +68,24 @@ fn list(total: usize, policies: &[Value]) -> Response {
 /// Each answer begins with another one: the order is the database's.
 fn elements(state: &State, number: u64) -> Vec<Value> {
     let mut tags = BTreeMap::new();
-    for (source, destination, _) in &state.policies {
-        for app in [source, destination] {
+    for policy in &state.policies {
+        for app in [&policy.source, &policy.destination] {
             let next = tags.len() + 1;
             tags.entry(app).or_insert_with(|| format!("{next:04X}"));
         }
     }
-    let policies = state.policies.iter().map(|(source, destination, port)| {
+    let policies = state.policies.iter().map(|policy| {
+        let Allowed {
+            source,
+            destination,
+            protocol,
+            ports: (start, end),
+        } = policy;
         json!({
             "source": {"id": source, "tag": tags[source]},
             "destination": {
                 "id": destination, "tag": tags[destination],
-                "protocol": "tcp", "ports": {"start": port, "end": port},
+                "protocol": protocol, "ports": {"start": start, "end": end},
             },
         })
     });

@@ -1,12 +1,23 @@
 //! Policies: what an app may connect to, by example and against a model.
 
-use super::*;
-use crate::model::{Policy, Refusal};
+use super::{pushed::any_pushed, *};
+use crate::model::{PortRange, Refusal, Transport};
 
 fn policy(source: &str, destination: &str) -> Policy {
+    policy_at(source, destination, Transport::Tcp, (8080, 8080))
+}
+
+fn policy_at(
+    source: &str,
+    destination: &str,
+    transport: Transport,
+    (first, last): (u16, u16),
+) -> Policy {
     Policy {
         source: source.into(),
         destination: destination.into(),
+        transport,
+        ports: PortRange::new(first, last).unwrap(),
     }
 }
 
@@ -116,8 +127,143 @@ fn an_instance_touches_no_source_and_a_policy_no_host() {
     );
 }
 
+#[test]
+fn a_policy_opens_hostnames_where_its_destination_listens_at_one_of_its_ports_by_tcp() {
+    for (transport, ports, opens) in [
+        (Transport::Tcp, (8080, 8080), true),
+        (Transport::Tcp, (1, 65_535), true),
+        (Transport::Tcp, (8000, 8080), true),
+        (Transport::Tcp, (8080, 8999), true),
+        (Transport::Tcp, (8081, 8999), false),
+        (Transport::Tcp, (8000, 8079), false),
+        (Transport::Udp, (8080, 8080), false),
+    ] {
+        let table = table(vec![policy_at("a", "d", transport, ports)]);
+        let open = !reachable(&table, "a").is_empty();
+        assert_eq!(open, opens, "{transport:?} {ports:?}");
+    }
+    // Of several policies between two apps, and of several ports of an app, one is enough.
+    let mut table = table(vec![
+        policy_at("a", "d", Transport::Udp, (9090, 9090)),
+        policy_at("a", "d", Transport::Tcp, (9090, 9090)),
+    ]);
+    assert!(reachable(&table, "a").is_empty());
+    let mut both = route("r3", "d.apps.internal", "", &["d", "d"]);
+    both.destinations[1].port = AppPort::Number(9090);
+    let changes = table.apply(Update::Routes {
+        current: vec![both],
+        gone: vec![],
+    });
+    assert_eq!(sources(&changes), ["a"]);
+    assert_eq!(reachable(&table, "a"), ["d.apps.internal"]);
+}
+
+#[test]
+fn a_policy_that_opens_nothing_touches_nobody_and_one_of_two_that_goes_leaves_the_other() {
+    let udp = || policy_at("a", "c", Transport::Udp, (8080, 8080));
+    let other = || policy_at("a", "c", Transport::Tcp, (9090, 9090));
+    let mut table = table(vec![]);
+    let replace = |table: &mut RouteTable, policies| table.apply(Update::AllPolicies(policies));
+    assert!(replace(&mut table, vec![udp(), other()]).is_empty());
+    let opened = replace(&mut table, vec![udp(), other(), policy("a", "c")]);
+    assert_eq!(sources(&opened), ["a"]);
+    assert!(replace(&mut table, vec![policy("a", "c")]).is_empty());
+    // What is left of the two still counts for routes to come.
+    let changes = table.apply(Update::Routes {
+        current: vec![route("r5", "c3.apps.internal", "", &["c"])],
+        gone: vec![],
+    });
+    assert_eq!(sources(&changes), ["a"]);
+}
+
+/// An internal hostname of a pushed process, whose instances serve at these ports if nobody says at which.
+fn pushed(ports: &[u16], policies: Vec<Policy>) -> RouteTable {
+    let mut table = RouteTable::new(Join::Associated, None);
+    let mut to = route("r1", "c.apps.internal", "", &["c"]);
+    to.destinations[0].port = AppPort::Main;
+    table.apply(Update::AllPushed {
+        routes: vec![to],
+        associations: vec![],
+    });
+    table.apply(Update::AllPolicies(policies));
+    table.apply(running(ports));
+    table
+}
+
+/// All the instances of process `c`: one for each of these ports.
+fn running(ports: &[u16]) -> Update {
+    let instances = ports.iter().enumerate().map(|(n, port)| {
+        let mut instance = Instance::clone(&instance(&format!("i{n}"), None));
+        instance.process = "c".into();
+        instance.ports = [2222, *port]
+            .map(|container| PortMapping { container, host: 1 })
+            .into_iter()
+            .collect();
+        Arc::new(instance)
+    });
+    Update::AllInstances(instances.collect())
+}
+
+#[test]
+fn a_pushed_hostname_is_open_to_policies_for_the_port_that_its_instances_report() {
+    let policies = || {
+        vec![
+            policy("a", "c"),
+            policy_at("b", "c", Transport::Tcp, (9000, 9999)),
+            policy_at("d", "c", Transport::Udp, (1, 65_535)),
+            policy_at("e", "c", Transport::Tcp, (2222, 2222)),
+        ]
+    };
+    let open = |table: &RouteTable| -> Vec<_> {
+        let apps = ["a", "b", "d", "e"].into_iter();
+        apps.filter(|app| !reachable(table, app).is_empty())
+            .collect()
+    };
+    assert_eq!(open(&pushed(&[8080], policies())), ["a"]);
+    assert_eq!(open(&pushed(&[9090], policies())), ["b"]);
+    assert_eq!(open(&pushed(&[9090, 8080], policies())), ["a", "b"]);
+    assert_eq!(open(&pushed(&[2222], policies())), ["e"], "it has no other");
+    assert_eq!(
+        open(&pushed(&[], policies())),
+        ["a", "b", "e"],
+        "any will do"
+    );
+}
+
+#[test]
+fn an_instance_touches_the_sources_to_whom_its_port_makes_a_difference_and_no_restart_does() {
+    let policies = vec![
+        policy("a", "c"),
+        policy_at("b", "c", Transport::Tcp, (9000, 9999)),
+        policy_at("d", "c", Transport::Tcp, (1, 65_535)),
+    ];
+    let mut table = pushed(&[8080], policies);
+    let mut apply = |update| sources(&table.apply(update));
+    assert!(apply(running(&[8080, 8080])).is_empty());
+    assert_eq!(apply(running(&[8080, 9090])), ["b"]);
+    assert_eq!(apply(running(&[9090])), ["a"]);
+    assert_eq!(apply(running(&[8080])), ["a", "b"]);
+    assert!(apply(running(&[2222, 8080])).is_empty());
+    // It stops and starts; while it does not run, it is reached by nobody whatever Sidecars say.
+    assert_eq!(apply(running(&[])), ["b"]);
+    assert_eq!(apply(running(&[8080])), ["b"]);
+    let routes = |current, gone| Update::Routes { current, gone };
+    assert_eq!(apply(routes(vec![], vec!["r1".into()])), ["a", "b", "d"]);
+    assert!(
+        apply(running(&[9090])).is_empty(),
+        "no hostname leads there"
+    );
+}
+
 fn any_policies() -> impl Strategy<Value = Vec<Policy>> {
-    let policy = (0..APPS.len(), 0..APPS.len()).prop_map(|(a, b)| policy(APPS[a], APPS[b]));
+    policies_among(APPS)
+}
+
+fn policies_among(apps: [&'static str; 3]) -> impl Strategy<Value = Vec<Policy>> {
+    let transport = prop_oneof![3 => Just(Transport::Tcp), 1 => Just(Transport::Udp)];
+    let ports = prop::sample::select(vec![(8080, 8080), (1, 8079), (8000, 9090), (9090, 9090)]);
+    let policy = (0..3_usize, 0..3_usize, transport, ports)
+        .prop_map(move |(a, b, transport, ports)| policy_at(apps[a], apps[b], transport, ports));
     vec(policy, 0..6)
 }
 
@@ -156,6 +302,7 @@ proptest! {
                 prop_assert!(before == after || is_touched, "{} not reported", app);
 
                 let own = policies.iter().filter(|policy| policy.source == AppGuid::from(*app));
+                let own = own.filter(|policy| policy.admits(&[8080]));
                 let destinations: BTreeSet<_> = own.map(|policy| &policy.destination).collect();
                 let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes);
                 let expected: BTreeSet<_> = routes
@@ -166,6 +313,55 @@ proptest! {
                         to.any(|to| destinations.contains(&to.workload.app))
                     })
                     .map(|route| route.host.to_string())
+                    .collect();
+                prop_assert_eq!(after, expected.into_iter().collect::<Vec<_>>());
+            }
+        }
+    }
+    #[test]
+    fn any_pushes_end_in_what_the_policies_say_of_the_instances_ports_and_report_who_differs(
+        changes in vec(
+            prop_oneof![
+                policies_among(pushed::PROCESSES).prop_map(Ok),
+                (any_pushed(), vec(prop::sample::select(vec![8080, 9090, 2222]), 4)).prop_map(Err),
+            ],
+            1..20,
+        ),
+    ) {
+        let mut table = RouteTable::new(Join::Associated, None);
+        let mut policies = Vec::new();
+        for change in changes {
+            let before = pushed::PROCESSES.map(|app| reachable(&table, app));
+            let changes = match change {
+                Ok(all) => {
+                    policies.clone_from(&all);
+                    table.apply(Update::AllPolicies(all))
+                }
+                Err((step, ports)) => table.apply(step.without_ports(&ports).update()),
+            };
+            let touched = sources(&changes);
+            for (app, before) in pushed::PROCESSES.iter().zip(before) {
+                let after = reachable(&table, app);
+                let is_touched = touched.iter().any(|touched| touched == app);
+                prop_assert!(before == after || is_touched, "{} not reported", app);
+                let opens = |to: &Destination, instances: &[Instance]| {
+                    let mut own = policies.iter().filter(|policy| {
+                        policy.source == AppGuid::from(*app) && policy.destination == to.workload.app
+                    });
+                    let ports: Vec<_> = match instances {
+                        [] => vec![1, 8080, 9090],
+                        some => some.iter().map(|one| one.ports[0].container).collect(),
+                    };
+                    own.any(|policy| policy.admits(&ports))
+                };
+                let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes);
+                let expected: BTreeSet<_> = routes
+                    .filter(|(route, _)| route.internal)
+                    .filter(|(route, instances)| {
+                        std::iter::zip(&route.destinations, instances)
+                            .any(|(to, instances)| opens(to, instances))
+                    })
+                    .map(|(route, _)| route.host.to_string())
                     .collect();
                 prop_assert_eq!(after, expected.into_iter().collect::<Vec<_>>());
             }

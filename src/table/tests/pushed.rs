@@ -6,7 +6,7 @@ use crate::model::Association;
 const BLUE: &str = "b1000000-0000-4000-8000-000000000000";
 const GREEN: &str = "60000000-0000-4000-8000-000000000000";
 const OTHER: &str = "07000000-0000-4000-8000-000000000000";
-const PROCESSES: [&str; 3] = [BLUE, GREEN, OTHER];
+pub(super) const PROCESSES: [&str; 3] = [BLUE, GREEN, OTHER];
 
 fn diego(process: &str, version: usize) -> String {
     format!("{process}-{version:08}-0000-4000-8000-000000000000")
@@ -227,7 +227,7 @@ fn joined(table: &RouteTable) -> BTreeMap<(RouteGuid, Workload), Vec<InstanceGui
 }
 
 #[derive(Debug, Clone)]
-enum Pushed {
+pub(super) enum Pushed {
     All(Vec<Route>, Vec<Association>),
     Routes(Vec<Route>),
     Associations(Vec<Association>, Vec<usize>),
@@ -235,7 +235,24 @@ enum Pushed {
 }
 
 impl Pushed {
-    fn update(&self) -> Update {
+    /// The same, as it is with the push API: routes name no port, and instances report these.
+    pub(super) fn without_ports(mut self, reported: &[u16]) -> Self {
+        match &mut self {
+            Self::All(routes, _) | Self::Routes(routes) => {
+                let destinations = routes.iter_mut().flat_map(|route| &mut route.destinations);
+                destinations.for_each(|to| to.port = AppPort::Main);
+            }
+            Self::Instances(current, _) => {
+                for (instance, port) in std::iter::zip(current, reported) {
+                    Arc::make_mut(instance).ports[0].container = *port;
+                }
+            }
+            Self::Associations(..) => {}
+        }
+        self
+    }
+
+    pub(super) fn update(&self) -> Update {
         match self.clone() {
             Self::All(routes, associations) => Update::AllPushed {
                 routes,
@@ -271,7 +288,7 @@ fn any_association() -> impl Strategy<Value = Association> {
         .prop_map(|(n, named)| association(PROCESSES[n], &named))
 }
 
-fn any_pushed() -> impl Strategy<Value = Pushed> {
+pub(super) fn any_pushed() -> impl Strategy<Value = Pushed> {
     let instance = (0..INSTANCES.len(), any_diego_process())
         .prop_map(|(n, process)| instance_of(INSTANCES[n], &process));
     let gone = vec(0..INSTANCES.len(), 0..3);

@@ -8,8 +8,8 @@ use copilot::{
         validate::{Invalid, Validate},
     },
     model::{
-        AppPort, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping, Protocol,
-        Refusal, Weight, Workload,
+        AppPort, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping, PortRange,
+        Protocol, Refusal, Transport, Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, Sidecar, VirtualService},
     snapshot::Collection,
@@ -117,9 +117,12 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
-    (prop_oneof!["[ -~]{0,8}", "[a-z]{3}"], 0usize..4).prop_map(|(source, destination)| Policy {
+    let source = prop_oneof!["[ -~]{0,8}", "[a-z]{3}"];
+    (source, 0usize..4, 1u16..=8080).prop_map(|(source, destination, first)| Policy {
         source: source.as_str().into(),
         destination: foundation::app(destination),
+        transport: Transport::Tcp,
+        ports: PortRange::new(first, 9090).unwrap(),
     })
 }
 

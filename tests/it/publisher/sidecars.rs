@@ -2,7 +2,7 @@
 
 use copilot::{
     istio::{DEFAULT_SIDECAR, SIDECARS},
-    model::Policy,
+    model::{Policy, PortRange, Transport},
 };
 
 use super::*;
@@ -82,6 +82,8 @@ async fn routes_do_not_wait_for_policies_and_sidecars_are_withheld_until_they_co
     let policy = Policy {
         source: foundation::app(1),
         destination: foundation::app(0),
+        transport: Transport::Tcp,
+        ports: PortRange::new(8080, 8080).unwrap(),
     };
     running
         .send(Update::AllPolicies(vec![policy.clone()]))
@@ -128,6 +130,8 @@ async fn a_policy_whose_source_can_have_no_sidecar_is_named_and_the_others_count
     let policy = |source: &str| Policy {
         source: source.into(),
         destination: foundation::app(0),
+        transport: Transport::Tcp,
+        ports: PortRange::new(8080, 8080).unwrap(),
     };
     let policies = ["a/b", DEFAULT_SIDECAR, "good"].map(policy).to_vec();
     running.send(Update::AllPolicies(policies)).await;
