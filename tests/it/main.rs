@@ -39,4 +39,8 @@ mod harness {
     pub mod instances;
     pub mod load;
     pub mod oracle;
+
+    pub mod peers {
+        pub mod process;
+    }
 }

@@ -63,7 +63,9 @@ impl Daemon {
         let process = self.process.as_ref().context("the daemon was ended")?;
         let ready =
             async || matches!(self.operator.get("/readyz").await, Ok((status, _)) if status == 200);
-        process.started("see its log", ready).await
+        process
+            .started("mend the daemon; its log ends with", ready)
+            .await
     }
 
     /// Kills it, as a machine that is lost.
