@@ -46,6 +46,9 @@ impl Table {
             Verdict::Wrong | Verdict::Mended => self.wrong.push(row.scenario.name),
         }
         text += &line(row, verdict);
+        for note in &row.tally.notes {
+            append(&mut text, format_args!("    {note}\n"));
+        }
         if let Some(wrong) = &row.wrong {
             for line in wrong.lines() {
                 append(&mut text, format_args!("    {line}\n"));
