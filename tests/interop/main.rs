@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let chosen = chosen(&cli);
     if cli.list {
         for scenario in chosen {
-            println!("{:<20} {}", scenario.group, scenario.name);
+            println!("{:<22} {}", scenario.group, scenario.name);
         }
         return ExitCode::SUCCESS;
     }

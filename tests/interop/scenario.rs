@@ -55,6 +55,8 @@ pub struct Tally {
     pub failures: BTreeMap<String, u64>,
     /// The longest that one took.
     pub slowest: Duration,
+    /// What else was measured.
+    pub notes: Vec<String>,
 }
 
 impl Tally {

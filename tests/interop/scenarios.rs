@@ -2,6 +2,7 @@
 
 mod afterwards;
 mod deployment;
+mod under_load;
 mod where_it_goes;
 
 use crate::scenario::Scenario;
@@ -11,6 +12,7 @@ pub fn all() -> Vec<Scenario> {
     let groups = [
         where_it_goes::SCENARIOS,
         deployment::SCENARIOS,
+        under_load::SCENARIOS,
         // The last.
         afterwards::SCENARIOS,
     ];

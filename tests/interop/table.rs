@@ -52,6 +52,9 @@ impl Table {
         for (how, count) in row.tally.failures.iter().take(FAILURES) {
             append(&mut text, format_args!("    {count} × {how}\n"));
         }
+        for note in &row.tally.notes {
+            append(&mut text, format_args!("    {note}\n"));
+        }
         if let Some(wrong) = &row.wrong {
             for line in wrong.lines() {
                 append(&mut text, format_args!("    {line}\n"));
