@@ -20,10 +20,12 @@ use super::{
     oracle::{Oracle, Verdict},
 };
 
+/// Of a reason, so many characters are kept: enough to tell those of Envoy.
+const REASON: usize = 120;
 /// Requests under way at most: two seconds of the default rate. More than this are not sent, and counted.
 const UNDER_WAY: usize = 400;
 /// How many outcomes that should not be are kept to be shown.
-const SHOWN: usize = 10;
+const SHOWN: usize = 5;
 
 /// What is asked, and how often.
 #[derive(Debug, Clone)]
@@ -42,7 +44,7 @@ impl Plan {
         let asks = hosts.into_iter().map(|host| Ask::get(host.as_ref(), "/"));
         Self {
             rate: NonZeroU32::new(200).expect("not zero"),
-            at_most: Duration::from_secs(300),
+            at_most: Duration::from_mins(5),
             asks: asks.collect(),
         }
     }
@@ -130,12 +132,21 @@ impl Outcome {
         let (app, label) = match reply {
             Ok(reply) => match reply.answer {
                 Some(answer) => (Some(answer.app.clone()), answer.app),
-                None => (None, reply.status.as_u16().to_string()),
+                None => (None, refusal(&reply)),
             },
             Err(failure) => (None, failure.kind().to_owned()),
         };
         Self { app, label, took }
     }
+}
+
+/// The status, and what an Envoy says for a reason.
+fn refusal(reply: &Reply) -> String {
+    let reason = String::from_utf8_lossy(&reply.body);
+    let reason: String = reason.chars().take(REASON).collect();
+    format!("{} {reason}", reply.status.as_u16())
+        .trim()
+        .to_owned()
 }
 
 /// A load that runs by itself until it is finished, at the latest after its time.

@@ -104,14 +104,36 @@ impl Mesh {
     /// # Errors
     /// One of them does not start.
     pub async fn ingress(&self, number: u8, deployment: Deployment) -> Result<Ingress> {
+        self.ingress_of(self.daemon.xds(), number, deployment).await
+    }
+
+    /// The same of the daemon that is reached there.
+    ///
+    /// # Errors
+    /// One of them does not start.
+    pub async fn ingress_of(
+        &self,
+        copilot: SocketAddr,
+        number: u8,
+        deployment: Deployment,
+    ) -> Result<Ingress> {
         let settings = istiod::Settings {
             programs: &self.programs,
             kubeconfig: self.kubernetes.kubeconfig(),
-            copilot: self.daemon.xds(),
+            copilot,
             copilot_ca: &self.copilot_ca,
         };
         let address = Ipv4Addr::new(127, 0, 0, number);
         start_ingress(self.folder.path(), &settings, address, deployment).await
+    }
+
+    /// One more daemon of the same foundation.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn another_daemon(&self, name: &str) -> Result<Daemon> {
+        let config = config(&self.stage, &self.frontend);
+        Daemon::start(self.folder.path(), name, config).await
     }
 
     /// One more Envoy of the shared istiod.

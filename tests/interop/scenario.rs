@@ -57,6 +57,8 @@ pub struct Tally {
     pub slowest: Duration,
     /// Why it could not be tried here.
     pub skipped: Option<String>,
+    /// What else was measured.
+    pub notes: Vec<String>,
 }
 
 impl Tally {

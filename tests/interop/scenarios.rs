@@ -3,6 +3,7 @@
 mod afterwards;
 mod deployment;
 mod sidecars;
+mod under_load;
 mod where_it_goes;
 
 use crate::scenario::Scenario;
@@ -13,6 +14,7 @@ pub fn all() -> Vec<Scenario> {
         where_it_goes::SCENARIOS,
         deployment::SCENARIOS,
         sidecars::SCENARIOS,
+        under_load::SCENARIOS,
         // The last.
         afterwards::SCENARIOS,
     ];

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use crate::{known, scenario::Row};
 
+/// How many kinds of failures a row names.
+const FAILURES: usize = 8;
+
 /// What becomes of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -51,6 +54,12 @@ impl Table {
             Verdict::Wrong | Verdict::Mended => self.wrong.push(row.scenario.name),
         }
         text += &line(row, verdict);
+        for (how, count) in row.tally.failures.iter().take(FAILURES) {
+            append(&mut text, format_args!("    {count} × {how}\n"));
+        }
+        for note in &row.tally.notes {
+            append(&mut text, format_args!("    {note}\n"));
+        }
         if let Some(wrong) = &row.wrong {
             for line in wrong.lines() {
                 append(&mut text, format_args!("    {line}\n"));
@@ -106,8 +115,11 @@ fn line(row: &Row, verdict: Verdict) -> String {
         Verdict::Known => "known",
         Verdict::Mended => "MENDED",
     };
-    let counts = tally.answers.iter().chain(&tally.failures);
-    let counts: Vec<_> = counts.map(|(by, count)| format!("{by} {count}")).collect();
+    let counts: Vec<_> = tally
+        .answers
+        .iter()
+        .map(|(by, count)| format!("{by} {count}"))
+        .collect();
     format!(
         "{mark:<6} {:<51} {:>8} {:>8} {:>6} ms  {}\n",
         row.scenario.name,

@@ -42,4 +42,8 @@ mod harness {
     pub mod instances;
     pub mod load;
     pub mod oracle;
+
+    pub mod peers {
+        pub mod process;
+    }
 }

@@ -84,7 +84,7 @@ fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
         let value = String::from_utf8_lossy(value.as_bytes());
         joined
             .entry(name.to_string())
-            .and_modify(|values| *values += &format!(",{value}"))
+            .and_modify(|values| values.extend([",", &value]))
             .or_insert_with(|| value.into_owned());
     }
     joined

@@ -50,6 +50,32 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Ends it and starts it again with another value of a key; null stands for the default. The value that it had.
+    ///
+    /// # Errors
+    /// It does not start with that. It runs as before then.
+    pub async fn reconfigure(&mut self, key: &str, value: &Value) -> Result<Value> {
+        let before = fs::read_to_string(&self.config)?;
+        let mut config: Value = serde_json::from_str(&before)?;
+        let keys = config.as_object_mut().context("a config is an object")?;
+        let replaced = match value {
+            Value::Null => keys.remove(key),
+            value => keys.insert(key.to_owned(), value.clone()),
+        };
+        if let Err(error) = self.restart(&format!("{config:#}")).await {
+            self.restart(&before).await?;
+            return Err(error);
+        }
+        Ok(replaced.unwrap_or_default())
+    }
+
+    async fn restart(&mut self, config: &str) -> Result<()> {
+        fs::write(&self.config, config)?;
+        self.terminate().await;
+        self.launch()?;
+        self.ready().await
+    }
+
     /// Starts it again after its end, without waiting for it.
     pub fn launch(&mut self) -> Result<()> {
         let mut command = Command::new(PROGRAM);
@@ -63,7 +89,9 @@ impl Daemon {
         let process = self.process.as_ref().context("the daemon was ended")?;
         let ready =
             async || matches!(self.operator.get("/readyz").await, Ok((status, _)) if status == 200);
-        process.started("see its log", ready).await
+        process
+            .started("mend the daemon; its log ends with", ready)
+            .await
     }
 
     /// Kills it, as a machine that is lost.

@@ -121,7 +121,8 @@ impl Istiod {
     pub async fn ready(&self) -> Result<()> {
         let process = self.process.as_ref().context("istiod was ended")?;
         let ready = async || surface::status(self.http, "/ready").await == Some(200);
-        process.started("see its log", ready).await
+        let advice = "mend deploy/istio, or try another version in scripts/interop-versions; its log ends with";
+        process.started(advice, ready).await
     }
 
     /// Kills it.

@@ -118,7 +118,7 @@ impl Proxy {
         let process = Process::start(&identity.name, &mut command, log)?;
         let proxy = Self { process, admin };
         let ready = async || surface::status(admin, "/ready").await == Some(200);
-        let advice = "see its log, and istiod's for what it was sent";
+        let advice = "mend deploy/istio, or try another version in scripts/interop-versions; its log ends with";
         proxy.process.started(advice, ready).await?;
         Ok(proxy)
     }

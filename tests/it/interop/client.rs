@@ -105,7 +105,7 @@ async fn tls_ingress(cell: &Cell, names: &[&str]) -> (SocketAddr, mpsc::Receiver
             let name = stream.get_ref().1.server_name().map(ToOwned::to_owned);
             sender.send(name).await.unwrap();
             let answer = b"HTTP/1.1 404 \r\ncontent-length: 0\r\n\r\n";
-            stream.read(&mut [0; 1024]).await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
             stream.write_all(answer).await.unwrap();
         }
     });

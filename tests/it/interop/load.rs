@@ -68,7 +68,7 @@ async fn an_answer_of_another_app_is_wrong_and_shown() {
     let tally = load.finish().await;
     assert_eq!(tally.wrong, tally.requests);
     assert_eq!(tally.answers["one"], tally.requests);
-    assert_eq!(tally.shown.len(), 10);
+    assert_eq!(tally.shown.len(), 5);
     let (_, host, what) = &tally.shown[0];
     assert_eq!((&**host, &**what), ("a", "one"));
 }
