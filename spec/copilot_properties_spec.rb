@@ -152,6 +152,14 @@ RSpec.describe 'properties of the job copilot' do
     end
   end
 
+  it 'refuse to keep istiods waiting for longer than they would wait' do
+    { '10s' => true, '10001ms' => false }.each do |value, good|
+      properties = Manifests.with(Manifests.everything, 'xds.push_interval', value)
+      expect(rendered?(properties)).to be(good), "#{value}: #{@error}"
+      expect(check(properties).last.success?).to be(true) if good
+    end
+  end
+
   describe 'and their schema' do
     let(:document) { JSON.parse(File.read(File.join(ROOT, 'jobs/copilot/properties_schema.json'))) }
 

@@ -9,6 +9,7 @@ mod bucket;
 mod connection;
 mod limits;
 mod metrics;
+mod pace;
 mod server;
 mod service;
 mod sinks;

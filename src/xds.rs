@@ -12,9 +12,15 @@ mod service;
 mod state_of_the_world;
 mod types;
 
+use std::time::Duration;
+
 pub use self::server::Server;
 pub use crate::delivery::{Limits, Sinks};
 use crate::grpc::Security;
+
+/// How far bursts on a stream are from each other, if nothing else is set: twice as long as istiod waits for more before
+/// it pushes.
+pub const BURST_DISTANCE: Duration = Duration::from_millis(200);
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -32,6 +38,7 @@ impl Settings {
             // The names and versions of 150,000 resources, for a sink that takes deltas. istiod's requests are short,
             // and whoever can reach the listener can send one.
             max_request_bytes: 16 << 20,
+            burst_distance: BURST_DISTANCE,
             ..Limits::default()
         };
         Self { security, limits }

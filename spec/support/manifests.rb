@@ -76,7 +76,7 @@ module Manifests
       when Array then name == 'frontend_tls_keypairs' ? [keypair('three.example.com')] : ['other.example.com']
       when /BEGIN CERTIFICATE/ then Pki.certificate('other.example.com')
       when /PRIVATE KEY/ then Pki.key('other.example.com')
-      when /\A[0-9.]+(ms|s|m|h)\z/ then '1m1s'
+      when /\A[0-9.]+(ms|s|m|h)\z/ then '1s1ms'
       when /\Ahttps:/ then 'https://other.example.com:4443'
       when String then "#{value}-other"
       else raise "#{name} is not among everything"

@@ -14,6 +14,10 @@ use crate::{
     xds,
 };
 
+/// istiod pushes at the latest so long after a change, however many follow it (`PILOT_DEBOUNCE_MAX`): to keep changes from
+/// it for longer spares it nothing.
+const LONGEST_DEBOUNCE: (Duration, &str) = (Duration::from_secs(10), "10s");
+
 /// What all servers present, and how often its files are looked at.
 pub(super) struct Server {
     identity: Option<Identity>,
@@ -133,6 +137,8 @@ pub(super) fn xds(root: &mut Section<'_>, server: &Server, limits: SinkLimits) -
     const KEY: &str = "XDSServerKeyPath";
     let with_tls = root.has(CERT) || root.has(KEY);
     let allow_plaintext = root.flag("XDSAllowPlaintext", false);
+    let burst_distance =
+        root.duration_within("XDSPushInterval", LONGEST_DEBOUNCE, xds::BURST_DISTANCE);
     let Some(address) = root.address(ADDRESS) else {
         for key in [CERT, KEY] {
             root.ignore(key, "there is no ListenAddressForXDS");
@@ -145,7 +151,7 @@ pub(super) fn xds(root: &mut Section<'_>, server: &Server, limits: SinkLimits) -
             client_ca: None,
             certificates_every: server.every,
         };
-        return Some(Xds::new(address, security, limits));
+        return Some(Xds::new(address, security, limits, burst_distance));
     }
     if !address.ip().is_loopback() && !allow_plaintext {
         root.problem(
@@ -153,11 +159,17 @@ pub(super) fn xds(root: &mut Section<'_>, server: &Server, limits: SinkLimits) -
             "is not on loopback: set XDSServerCertPath and XDSServerKeyPath, or XDSAllowPlaintext",
         );
     }
-    Some(Xds::new(address, Security::Plaintext, limits))
+    let security = Security::Plaintext;
+    Some(Xds::new(address, security, limits, burst_distance))
 }
 
 impl Xds {
-    fn new(address: SocketAddr, security: Security, limits: SinkLimits) -> Self {
+    fn new(
+        address: SocketAddr,
+        security: Security,
+        limits: SinkLimits,
+        burst_distance: Duration,
+    ) -> Self {
         let xds::Settings {
             security,
             limits: defaults,
@@ -166,7 +178,10 @@ impl Xds {
             address,
             settings: xds::Settings {
                 security,
-                limits: limits.of(defaults),
+                limits: mcp::Limits {
+                    burst_distance,
+                    ..limits.of(defaults)
+                },
             },
         }
     }

@@ -20,7 +20,7 @@ const HTTPS: &str = "expected https://HOST:PORT and nothing more";
 /// Nothing has to happen more often, and a loop that comes round all the time does nothing else.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// A year: no interval is longer, and sums of them stay within what a clock can show.
-const LONGEST: Duration = Duration::from_hours(8760);
+const LONGEST: (Duration, &str) = (Duration::from_hours(8760), "8760h");
 
 /// A key and what is wrong with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,13 +234,26 @@ impl<'p> Section<'p> {
     }
 
     pub(super) fn duration(&mut self, key: &str, default: Duration) -> Duration {
+        self.duration_within(key, LONGEST, default)
+    }
+
+    /// A duration of at most `longest`, which is there as Go writes it, too.
+    pub(super) fn duration_within(
+        &mut self,
+        key: &str,
+        (longest, written): (Duration, &str),
+        default: Duration,
+    ) -> Duration {
         let read = self.string(key).map(|text| go_duration::parse(&text));
         match read {
             // Zero is how Go writes a duration that is not set.
             None | Some(Ok(Duration::ZERO)) => default,
-            Some(Ok(duration)) if (SHORTEST..=LONGEST).contains(&duration) => duration,
+            Some(Ok(duration)) if (SHORTEST..=longest).contains(&duration) => duration,
             Some(Ok(_)) => {
-                self.problem(key, "must be at least 1ms and at most 8760h");
+                self.problem(
+                    key,
+                    format_args!("must be at least 1ms and at most {written}"),
+                );
                 default
             }
             Some(Err(error)) => {

@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     ops::Bound::{Excluded, Included, Unbounded},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tonic::Status;
 
 use super::{
     Found, Protocol,
+    pace::Pace,
     subscription::{Content, Held, Interest, Pending, Subscription, listed_bytes},
 };
 use crate::snapshot::{Collection, CollectionVersion, Form, Snapshot};
@@ -35,7 +36,11 @@ pub(crate) struct Connection {
     node: String,
     /// Shared by all collections of the stream; the first response has 1.
     nonce: u64,
-    snapshot: Option<Arc<Snapshot>>,
+    /// What was published last.
+    newest: Option<Arc<Snapshot>>,
+    /// What is sent: the same, or what was the newest when the last burst began.
+    sending: Option<Arc<Snapshot>>,
+    pace: Pace,
     subscriptions: BTreeMap<Arc<str>, Subscription>,
     /// The collection that was sent last: its successors have their turn before it.
     last_sent: Arc<str>,
@@ -110,14 +115,17 @@ pub(crate) struct Response {
 }
 
 impl Connection {
-    /// A stream of that protocol that asks for nothing yet.
-    pub(crate) fn new<P: Protocol>() -> Self {
+    /// A stream of that protocol that asks for nothing yet. Bursts of full states are at least `distance` from each
+    /// other.
+    pub(crate) fn new<P: Protocol>(distance: Duration) -> Self {
         Self {
             form: P::FORM,
             find: P::find,
             node: String::new(),
             nonce: 0,
-            snapshot: None,
+            newest: None,
+            sending: None,
+            pace: Pace::new(distance),
             subscriptions: BTreeMap::new(),
             last_sent: Arc::default(),
             empty: Arc::default(),
@@ -164,6 +172,7 @@ impl Connection {
                     held,
                     now,
                 ));
+                self.pace.waive();
             }
             Entry::Occupied(_) => {}
         }
@@ -176,6 +185,7 @@ impl Connection {
         let subscription = self.subscriptions.get_mut(name);
         if let Some(subscription) = subscription {
             subscription.renew(incremental, now);
+            self.pace.waive();
             return true;
         }
         false
@@ -191,6 +201,7 @@ impl Connection {
     ) -> Result<(), Refusal> {
         if let Some(subscription) = self.subscriptions.get_mut(name) {
             subscription.change(wanted, given_up, now);
+            self.pace.waive();
         }
         self.check_names()
     }
@@ -211,6 +222,7 @@ impl Connection {
         nonce: &str,
         error: Option<(i32, String)>,
         incremental: bool,
+        now: Instant,
     ) -> Event {
         let Some(subscription) = self.subscriptions.get_mut(name) else {
             return Event::Stale;
@@ -219,6 +231,7 @@ impl Connection {
             return Event::Stale;
         };
         subscription.incremental = incremental;
+        self.pace.stir(now);
         match error {
             None => Event::Acked(pending),
             Some((code, message)) => Event::Nacked {
@@ -231,12 +244,33 @@ impl Connection {
 
     /// Takes a newly published state.
     pub(crate) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.snapshot = Some(snapshot);
+        self.newest = Some(snapshot);
+    }
+
+    /// Whether something was published that must not be sent yet.
+    fn is_behind(&self) -> bool {
+        self.newest.as_ref().map(Arc::as_ptr) != self.sending.as_ref().map(Arc::as_ptr)
+    }
+
+    /// Begins a burst with what was published last, if the last one is long enough ago. Deltas do not wait: whoever
+    /// takes them pays for what has changed and nothing else.
+    fn catch_up(&mut self, now: Instant) {
+        let is_paced = self.subscriptions.values().any(|one| !one.incremental);
+        if self.is_behind() && (!is_paced || self.pace.is_ready(now)) {
+            self.sending.clone_from(&self.newest);
+        }
+    }
+
+    /// When something may be due that is not yet, if nothing happens until then.
+    pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
+        let next_burst = self.pace.ready_at().filter(|_| self.is_behind());
+        next_burst.filter(|at| *at > now)
     }
 
     /// Whether a response may be due.
-    pub(crate) fn is_due(&self) -> bool {
-        self.snapshot.as_ref().is_some_and(|snapshot| {
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        self.catch_up(now);
+        self.sending.as_ref().is_some_and(|snapshot| {
             self.subscriptions.iter().any(|(name, subscription)| {
                 current((self.find)(snapshot, name), &self.empty)
                     .is_some_and(|current| subscription.is_due(current))
@@ -244,10 +278,11 @@ impl Connection {
         })
     }
 
-    /// The next response, always of the newest state. Collections take turns, so that one that changes all the time
+    /// The next response, always of the newest state that may be sent. Collections take turns, so that one that changes all the time
     /// keeps none of the others waiting.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Response> {
-        let snapshot = self.snapshot.as_ref()?;
+        self.catch_up(now);
+        let snapshot = self.sending.as_ref()?;
         let last = self.last_sent.clone();
         let (before, after) = ((Unbounded, Included(&*last)), (Excluded(&*last), Unbounded));
         for range in [after, before] {
@@ -259,6 +294,7 @@ impl Connection {
                 let next = subscription.next(current, snapshot.published, &mut self.nonce, now);
                 if let Some(update) = next {
                     self.last_sent = name.clone();
+                    self.pace.stir(now);
                     return Some(Response {
                         collection: name.clone(),
                         version: update.version,

@@ -18,6 +18,8 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// Sizes of a response beyond which a warning is due, ascending.
     pub message_warning_bytes: Vec<usize>,
+    /// The least time from one burst of full states on a stream to the next. Deltas never wait.
+    pub burst_distance: Duration,
     /// How long a response may wait for its answer before the stream ends; for ever if `None`.
     pub ack_timeout: Option<Duration>,
     /// How long a connection may be idle before its peer is pinged.
@@ -41,6 +43,7 @@ impl Default for Limits {
             max_request_bytes: 64 << 20,
             // What a Pilot accepts by default, and as istio-release starts it.
             message_warning_bytes: vec![4 << 20, 8 << 20],
+            burst_distance: Duration::ZERO,
             ack_timeout: None,
             // Finds a dead peer in less than a minute, and keeps middleboxes from forgetting the connection.
             keepalive_interval: Duration::from_secs(30),

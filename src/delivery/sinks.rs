@@ -179,7 +179,7 @@ impl Sinks {
             peer,
             user_agent,
             connected: Instant::now(),
-            connection: Mutex::new(Connection::new::<P>()),
+            connection: Mutex::new(Connection::new::<P>(limits.burst_distance)),
         });
         open.insert(id, stream.clone());
         drop(open);

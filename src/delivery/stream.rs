@@ -35,6 +35,16 @@ pub(super) struct Stream<P> {
     pub(super) shutdown: CancellationToken,
 }
 
+/// What is to come on a stream.
+struct Outlook {
+    /// Whether there is something to send.
+    is_due: bool,
+    /// When there may be, if nothing happens until then.
+    due_at: Option<Instant>,
+    /// When the stream ends, and why, if nothing happens until then.
+    deadline: Option<(Instant, &'static str)>,
+}
+
 impl<P: Protocol> Stream<P> {
     /// Serves the stream, then tells the sink how it ended.
     pub(super) async fn run(
@@ -102,11 +112,17 @@ impl<P: Protocol> Stream<P> {
         // The state that is there already counts as new.
         snapshots.mark_changed();
         loop {
-            let (is_due, deadline) = self.outlook();
+            let Outlook {
+                is_due,
+                due_at,
+                deadline,
+            } = self.outlook();
             let turn = tokio::select! {
                 () = self.shutdown.cancelled() => Err(Status::unavailable(SHUTDOWN)),
                 () = self.responses.closed() => Err(Status::cancelled("the sink has left")),
                 status = expiry(deadline) => Err(status),
+                // To look again.
+                () = reached(due_at) => Ok(()),
                 request = self.next(&mut requests, &mut bucket) => self.on_request(request),
                 changed = snapshots.changed() => match changed {
                     Ok(()) => {
@@ -123,9 +139,8 @@ impl<P: Protocol> Stream<P> {
         }
     }
 
-    /// Whether there is something to send, and when the stream ends if nothing happens until then.
-    fn outlook(&self) -> (bool, Option<(Instant, &'static str)>) {
-        let connection = self.sink.connection();
+    fn outlook(&self) -> Outlook {
+        let mut connection = self.sink.connection();
         let unanswered = self.limits.ack_timeout.and_then(|timeout| {
             let deadline = connection.oldest_pending()? + timeout;
             Some((
@@ -140,7 +155,12 @@ impl<P: Protocol> Stream<P> {
             )
         });
         let deadline = unanswered.into_iter().chain(aged).min_by_key(|(at, _)| *at);
-        (connection.is_due(), deadline)
+        let now = std::time::Instant::now();
+        Outlook {
+            is_due: connection.is_due(now),
+            due_at: connection.due_at(now).map(Instant::from_std),
+            deadline,
+        }
     }
 
     fn on_request(&self, request: Result<Option<P::Request>, Status>) -> Result<(), Status> {
@@ -243,11 +263,13 @@ async fn write<P: Protocol>(content: &Content) {
 }
 
 async fn expiry(deadline: Option<(Instant, &'static str)>) -> Status {
-    match deadline {
-        Some((at, reason)) => {
-            tokio::time::sleep_until(at).await;
-            Status::unavailable(reason)
-        }
+    reached(deadline.map(|(at, _)| at)).await;
+    Status::unavailable(deadline.map(|(_, reason)| reason).unwrap_or_default())
+}
+
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -62,6 +62,7 @@ impl Protocol for Mcp {
                 &request.response_nonce,
                 error,
                 request.incremental,
+                now,
             ));
         }
         if connection.renew(name, request.incremental, now) {

@@ -51,7 +51,7 @@ impl Protocol for Delta {
             let error = request
                 .error_detail
                 .map(|status| (status.code, shortened(status.message)));
-            connection.answer(name, &request.response_nonce, error, true)
+            connection.answer(name, &request.response_nonce, error, true, now)
         };
         // A request may change what is wanted beside answering, and counts even where its nonce does not.
         if changes {

@@ -53,7 +53,7 @@ impl Protocol for StateOfTheWorld {
         let error = request
             .error_detail
             .map(|status| (status.code, shortened(status.message)));
-        Ok(connection.answer(name, &request.response_nonce, error, false))
+        Ok(connection.answer(name, &request.response_nonce, error, false, now))
     }
 
     fn header(response: &Response, _: Vec<String>) -> DiscoveryResponse {
@@ -65,3 +65,6 @@ impl Protocol for StateOfTheWorld {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,6 +106,7 @@ impl Files {
                 ("/XDSServerCertPath", json!(self.client.cert)),
                 ("/XDSServerKeyPath", json!(self.client.key)),
                 ("/XDSAllowPlaintext", json!(true)),
+                ("/XDSPushInterval", json!("201ms")),
                 ("/KeepEmptyServiceEntries", json!(true)),
                 ("/CertificateReloadInterval", json!("22s")),
                 (
@@ -242,6 +243,7 @@ impl Files {
                 streams_total: 12,
                 streams_per_peer: 13,
                 requests_per_second: 14,
+                burst_distance: Duration::from_millis(201),
                 ..settings.limits
             },
             ..settings
@@ -409,6 +411,25 @@ fn plaintext_for_istiods_is_for_loopback_unless_it_is_allowed() {
     assert_eq!(problems[0].key, "ListenAddressForXDS");
     let allowed = open(true).unwrap().xds.unwrap();
     assert_eq!(allowed.settings.security, Security::Plaintext);
+}
+
+#[test]
+fn an_istiod_is_not_kept_waiting_for_longer_than_it_would_wait_itself() {
+    let files = Files::new();
+    let every = |interval: &str| {
+        let Value::Object(config) = with(files.minimal(), &[("/XDSPushInterval", json!(interval))])
+        else {
+            panic!("an object")
+        };
+        Config::parse(config)
+    };
+    assert!(every("10s").is_ok());
+    let problems = every("10001ms").unwrap_err();
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        ["XDSPushInterval: must be at least 1ms and at most 10s"]
+    );
 }
 
 #[test]

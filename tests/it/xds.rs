@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test expects to be there")]
 
 mod answers;
+mod bursts;
 mod daemon;
 mod delta;
 mod harness;

@@ -7,6 +7,7 @@ mod conversations;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Buf as _;
@@ -51,7 +52,7 @@ struct Stream(Connection);
 
 impl Default for Stream {
     fn default() -> Self {
-        Self(Connection::new::<Mcp>())
+        Self(Connection::new::<Mcp>(Duration::ZERO))
     }
 }
 
@@ -109,7 +110,7 @@ fn names(response: &Resources) -> String {
 fn is_silent_until_there_is_a_snapshot() {
     let mut stream = Stream::default();
     stream.send(sink::request(A));
-    assert!(!stream.0.is_due());
+    assert!(!stream.0.is_due(Instant::now()));
     assert_eq!(stream.next(), None);
     stream.0.on_snapshot(snapshot(&[], &[]));
     assert_eq!(stream.next().unwrap().collection, A);
@@ -247,9 +248,9 @@ fn an_empty_delta_is_not_sent_but_counts_as_seen() {
     });
     // Back to what the sink holds.
     stream.0.on_snapshot(snapshot(&[('a', 0)], &[]));
-    assert!(stream.0.is_due());
+    assert!(stream.0.is_due(Instant::now()));
     assert_eq!(stream.next(), None);
-    assert!(!stream.0.is_due());
+    assert!(!stream.0.is_due(Instant::now()));
 }
 
 #[test]
@@ -370,7 +371,7 @@ fn a_withheld_collection_is_answered_when_it_is_known_and_the_others_do_not_wait
     let known = Snapshot::new(collections());
     let mut stream = Stream::with(Arc::new(known.clone().withholding(WITHHELD)));
     stream.send(sink::request(WITHHELD));
-    assert!(!stream.0.is_due());
+    assert!(!stream.0.is_due(Instant::now()));
     stream.send(sink::request(A));
     stream.send(sink::request("nobody/knows/this"));
     let mut answered = Vec::new();

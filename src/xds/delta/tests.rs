@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -86,7 +87,7 @@ struct Pair {
 impl Pair {
     fn new(names: &[u8]) -> Self {
         let mut pair = Self {
-            connection: Connection::new::<Delta>(),
+            connection: Connection::new::<Delta>(Duration::ZERO),
             newest: BTreeMap::new(),
             everything: names.is_empty(),
             names: BTreeSet::new(),
@@ -175,6 +176,19 @@ impl Pair {
         resources
             .filter(|(name, _)| self.everything || self.names.contains(name))
             .collect()
+    }
+}
+
+#[test]
+fn deltas_do_not_wait_for_each_other() {
+    let mut pair = Pair::new(&[]);
+    pair.connection = Connection::new::<Delta>(Duration::from_hours(1));
+    pair.change(&[], &[]);
+    for content in 0..3 {
+        pair.newest.insert(0, content);
+        pair.publish();
+        assert!(pair.send());
+        pair.read(false);
     }
 }
 

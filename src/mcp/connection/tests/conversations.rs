@@ -79,7 +79,7 @@ impl Pair {
 
     fn send(&mut self) -> Result<bool, TestCaseError> {
         let Some(response) = self.stream.next() else {
-            prop_assert!(!self.stream.0.is_due());
+            prop_assert!(!self.stream.0.is_due(Instant::now()));
             return Ok(false);
         };
         let name = response.collection.clone();
