@@ -217,12 +217,22 @@ impl Stage {
         self.fill(app, instances).await
     }
 
-    /// Scales down: the last instances are told to stop, answer on for `drain`, and are gone then.
+    /// Scales down: the last instances are told to stop, answer on for `drain`, and are gone then. Until then Diego starts
+    /// no others in their stead.
     pub fn scale_down(&mut self, app: &mut App, instances: u32, drain: Duration) {
         self.foundation.bbs.scale(&app.process, instances);
-        let is_left = |running: &mut Running| running.index >= instances;
-        for running in app.instances.extract_if(.., is_left).collect::<Vec<_>>() {
+        for running in beyond(app, instances) {
             self.leave(app, running, drain);
+        }
+    }
+
+    /// Scales down, and the last instances are gone for the foundation at once. For `linger` they answer all the same and
+    /// count it; then they are gone altogether.
+    pub fn scale_down_at_once(&mut self, app: &mut App, instances: u32, linger: Duration) {
+        self.foundation.bbs.scale(&app.process, instances);
+        for running in beyond(app, instances) {
+            self.foundation.bbs.stop_instance(&running.guid);
+            self.leave(app, running, linger);
         }
     }
 
@@ -292,6 +302,12 @@ impl Stage {
         late.sort_unstable();
         late
     }
+}
+
+/// Takes the instances whose index is too high.
+fn beyond(app: &mut App, instances: u32) -> Vec<Running> {
+    let is_beyond = |running: &mut Running| running.index >= instances;
+    app.instances.extract_if(.., is_beyond).collect()
 }
 
 // === Routes ===

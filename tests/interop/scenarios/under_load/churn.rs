@@ -37,8 +37,8 @@ const NO_DISTANCE: &str = "1ms";
 /// How instances end.
 #[derive(Debug, Clone, Copy)]
 struct Ends {
-    /// How long one that is told to stop answers on.
-    drain: Duration,
+    /// How long one that is gone for the foundation answers on.
+    linger: Duration,
     /// Whether some crash instead.
     crashes: bool,
 }
@@ -108,7 +108,7 @@ impl Churn {
                 }
                 stage.fill(&mut self.apps[at], running).await?;
             }
-            _ => stage.scale_down(app, running - 1, ends.drain),
+            _ => stage.scale_down_at_once(app, running - 1, ends.linger),
         }
         Ok(())
     }
@@ -162,14 +162,15 @@ impl Late {
 }
 
 pub(super) async fn at_a_distance(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    let with = churn(run, tally, "distance").await?;
+    let with = churn(run, tally, "distance", 0).await?;
     tally.notes.push(format!("with the distance: {with}"));
     let configured = run
         .mesh
         .daemon
         .reconfigure(DISTANCE, &json!(NO_DISTANCE))
         .await?;
-    let without = churn(run, tally, "no-distance").await;
+    // What an instance that is gone was asked for all the same is lost, and istiod's.
+    let without = churn(run, tally, "no-distance", u64::MAX).await;
     // The next scenarios have the daemon as it was.
     run.mesh.daemon.reconfigure(DISTANCE, &configured).await?;
     let without = without?;
@@ -182,19 +183,26 @@ pub(super) async fn at_a_distance(run: &mut Run<'_>, tally: &mut Tally) -> Resul
 }
 
 /// How long after their ends instances are asked while everything changes.
-async fn churn(run: &mut Run<'_>, tally: &mut Tally, name: &'static str) -> Result<Late> {
+async fn churn(
+    run: &mut Run<'_>,
+    tally: &mut Tally,
+    name: &'static str,
+    losses: u64,
+) -> Result<Late> {
     let begun = Instant::now();
     let length = Lengths::of(run).churn;
     let mut churn = Churn::start(&mut run.mesh.stage, name).await?;
     let traffic = Traffic::start(run, &churn.hosts()).await?;
     let ends = Ends {
         // An instance that is asked after its end answers all the same, and counts it.
-        drain: length.min(LATEST_PUSH) + PUSH,
+        linger: length.min(LATEST_PUSH) + PUSH,
         crashes: false,
     };
     churn.run(&mut run.mesh.stage, length, ends).await?;
     run.mesh.stage.settled().await;
-    traffic.end(tally).await?;
+    traffic
+        .end_with_losses(tally, "of an istiod that does not push", losses)
+        .await?;
     let late = Late::new(&run.mesh.stage.late(begun));
     churn.end(&mut run.mesh.stage).await;
     Ok(late)
@@ -205,7 +213,7 @@ pub(super) async fn reused_addresses(run: &mut Run<'_>, tally: &mut Tally) -> Re
     let mut churn = Churn::start(&mut run.mesh.stage, "reused").await?;
     let traffic = Traffic::start(run, &churn.hosts()).await?;
     let ends = Ends {
-        drain: Duration::ZERO,
+        linger: Duration::ZERO,
         crashes: true,
     };
     run.mesh.stage.reuse_places(true);

@@ -20,7 +20,7 @@ use crate::{
     client::Ask,
     deployment::Deployment,
     frontend::OWN,
-    peers::process::POLL,
+    peers::{daemon::Daemon, process::POLL},
     scenario::{Run, Tally},
     stage::{App, DOMAIN, Stage},
 };
@@ -35,41 +35,34 @@ async fn still_works(stage: &mut Stage, traffic: &Traffic, app: &mut App) -> Res
     traffic.reaches_all_of(app).await
 }
 
-/// The daemon was away long enough; what happened meanwhile is made up for.
-async fn come_back(
+pub(super) async fn daemon_killed(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    daemon_away(run, tally, "daemon-killed", async |daemon| daemon.kill()).await
+}
+
+pub(super) async fn daemon_terminated(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    let end = async |daemon: &mut Daemon| daemon.terminate().await;
+    daemon_away(run, tally, "daemon-terminated", end).await
+}
+
+async fn daemon_away(
     run: &mut Run<'_>,
-    traffic: &Traffic,
-    app: &App,
     tally: &mut Tally,
+    name: &str,
+    end: impl AsyncFnOnce(&mut Daemon),
 ) -> Result<()> {
+    let mut app = app(run, name, 2).await?;
+    let traffic = Traffic::start(run, &[name]).await?;
+    end(&mut run.mesh.daemon).await;
+    // Nobody says so to the ingress before the daemon is back.
+    run.mesh.stage.scale_up(&mut app, 3).await?;
     sleep(Lengths::of(run).outage).await;
     run.mesh.daemon.launch()?;
     run.mesh.daemon.ready().await?;
     let ready = Instant::now();
-    traffic.reaches_all_of(app).await?;
+    traffic.reaches_all_of(&app).await?;
     let took = ready.elapsed();
     let note = format!("the new instance is asked {took:.1?} after the daemon is ready");
     tally.notes.push(note);
-    Ok(())
-}
-
-pub(super) async fn daemon_killed(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    let mut app = app(run, "daemon-killed", 2).await?;
-    let traffic = Traffic::start(run, &["daemon-killed"]).await?;
-    run.mesh.daemon.kill();
-    // Nobody says so to the ingress before it is back.
-    run.mesh.stage.scale_up(&mut app, 3).await?;
-    come_back(run, &traffic, &app, tally).await?;
-    run.apps.extend([app]);
-    traffic.end(tally).await
-}
-
-pub(super) async fn daemon_terminated(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    let mut app = app(run, "daemon-terminated", 2).await?;
-    let traffic = Traffic::start(run, &["daemon-terminated"]).await?;
-    run.mesh.daemon.terminate().await;
-    run.mesh.stage.scale_up(&mut app, 3).await?;
-    come_back(run, &traffic, &app, tally).await?;
     run.apps.extend([app]);
     traffic.end(tally).await
 }
@@ -126,9 +119,10 @@ pub(super) async fn cloud_controller_down(run: &mut Run<'_>, tally: &mut Tally) 
     let mut app = app(run, "cloud-controller", 2).await?;
     let traffic = Traffic::start(run, &["cloud-controller"]).await?;
     run.mesh.stage.foundation.capi.stop().await;
-    still_works(&mut run.mesh.stage, &traffic, &mut app).await?;
+    let meanwhile = still_works(&mut run.mesh.stage, &traffic, &mut app).await;
     sleep(Lengths::of(run).outage).await;
     run.mesh.stage.foundation.capi.resume().await?;
+    meanwhile?;
     let stage = &mut run.mesh.stage;
     let back = stage.push("cloud-controller-back", 1, WEB).await?;
     stage.route("cloud-controller-back", "", [Destination::web(&back.guid)]);
@@ -152,9 +146,10 @@ pub(super) async fn bbs_down(run: &mut Run<'_>, tally: &mut Tally) -> Result<()>
     bbs.end_streams();
     // What runs is known, so that routes can change.
     run.mesh.stage.map(&route, &two, None);
-    traffic.answers_more("bbs-two").await?;
+    let meanwhile = traffic.answers_more("bbs-two").await;
     sleep(Lengths::of(run).outage).await;
     bbs.refuse(false);
+    meanwhile?;
     still_works(&mut run.mesh.stage, &traffic, &mut one).await?;
     run.apps.extend([one, two]);
     traffic.end(tally).await

@@ -192,7 +192,11 @@ impl Traffic {
         let (wrong, requests) = (counts.wrong, counts.requests);
         ensure!(wrong == 0, "{wrong} of {requests} by the wrong app{shown}");
         ensure!(lost, "{} of {requests} failed{shown}", counts.failures());
-        ensure!(counts.unsent == 0, "{} were not sent", counts.unsent);
+        if counts.unsent > 0 {
+            let unsent = counts.unsent;
+            let note = format!("{unsent} were not sent: too many waited for their answers");
+            tally.notes.push(note);
+        }
         Ok(())
     }
 }
