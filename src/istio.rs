@@ -33,7 +33,7 @@ pub use self::{
     },
     era::{Era, Eras},
     gateway::{Served, gateway},
-    service::service,
+    service::{is_of, service},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 
@@ -107,9 +107,14 @@ pub struct Made {
 /// What becomes of a route.
 #[derive(Debug)]
 pub enum Services {
-    /// Services: one, or several that its hostname's VirtualService divides the requests among.
-    Open([Made; 2]),
-    /// The ingress answers in its place, and nobody may be sent to its instances any more.
+    /// One, or several that its hostname's VirtualService divides the requests among.
+    Open {
+        /// The ServiceEntries.
+        entries: Made,
+        /// The DestinationRules, if they can be different.
+        rules: Option<Made>,
+    },
+    /// None: the ingress answers in its place, and nobody may be sent to its instances any more.
     Refused,
 }
 
@@ -123,33 +128,38 @@ pub fn virtual_service(host: HostView<'_>) -> Made {
     made
 }
 
-/// Generates the services of an external route, and the rules on how they are reached.
+/// Generates the services of an external route, and with `rules` how they are reached, which no instance changes.
 ///
 /// With `keep_empty`, istiods are served services without endpoints too.
-pub fn services(pool: &Pool<'_>, keep_empty: bool) -> Services {
+pub fn services(pool: &Pool<'_>, rules: bool, keep_empty: bool) -> Services {
     if pool.refused().is_some() {
         return Services::Refused;
     }
     let mut entries = Made::new(Kind::ServiceEntry);
-    let mut rules = Made::new(Kind::DestinationRule);
+    let mut rules = rules.then(|| Made::new(Kind::DestinationRule));
     let host = pool.host().name;
     if let Err(invalid) = validate::domain(host.as_str()) {
         // It has no VirtualService, so nobody is sent to its services.
-        entries.reasons.push(invalid.clone());
-        rules.reasons.push(invalid);
-        return Services::Open([entries, rules]);
+        for made in rules.iter_mut().chain([&mut entries]) {
+            made.reasons.push(invalid.clone());
+        }
+        return Services::Open { entries, rules };
     }
     let whole = service(host, &pool.key());
     for part in pool.parts() {
         let name = service::of_part(&whole, &part.which);
         let entry = service_entry::service_entry(&name, pool, &part, keep_empty);
         entries.add(&name, pool.created_at(), entry);
-        let rule = destination_rule::destination_rule(&name, pool);
-        rules.add(&name, pool.created_at(), rule);
+        if let Some(rules) = &mut rules {
+            let rule = destination_rule::destination_rule(&name, pool);
+            rules.add(&name, pool.created_at(), rule);
+        }
     }
     entries.remark(service_entry::unreachable(pool.unreachable()));
-    rules.remark(destination_rule::overruled(pool));
-    Services::Open([entries, rules])
+    if let Some(rules) = &mut rules {
+        rules.remark(destination_rule::overruled(pool));
+    }
+    Services::Open { entries, rules }
 }
 
 /// Generates the service of an internal hostname.

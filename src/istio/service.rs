@@ -22,6 +22,9 @@ use crate::{
 const DOMAIN: &str = "routes.cloudfoundry";
 /// The beginning of our own labels.
 const OURS: &str = "cf--";
+/// The labels of parts.
+const HTTP2: &str = "cf--h2.";
+const TO: &str = "cf--to-";
 
 /// Envoys of Istio 1.1 refuse clusters with names over 189 bytes, and Pilot makes `outbound|80||` and the name of it. A
 /// label for a part of the route may come in front.
@@ -41,9 +44,15 @@ pub fn service(host: &Hostname, key: &str) -> String {
 pub(super) fn of_part(service: &str, which: &Which) -> String {
     match which {
         Which::Whole => service.to_owned(),
-        Which::Http2 => format!("{OURS}h2.{service}"),
-        Which::To(target) => format!("{OURS}to-{}.{service}", hash_target(target)),
+        Which::Http2 => format!("{HTTP2}{service}"),
+        Which::To(target) => format!("{TO}{}.{service}", hash_target(target)),
     }
+}
+
+/// Whether a service is a route's, for all of its requests or a part of them.
+pub fn is_of(name: &str, service: &str) -> bool {
+    name.strip_suffix(service)
+        .is_some_and(|part| part.is_empty() || part == HTTP2 || part.starts_with(TO))
 }
 
 /// The hostname, if that is a part of a domain name: of a wildcard, with our label for its star.
@@ -193,6 +202,11 @@ mod tests {
         let names: std::collections::BTreeSet<_> = names.collect();
         assert_eq!(names.len(), parts.len());
         assert!(names.contains("cf--h2.a.b.routes.cloudfoundry"));
+        let is_own = |name: &String| is_of(name, "a.b.routes.cloudfoundry");
+        assert!(names.iter().all(is_own));
+        for other in ["c.a.b", "cf--any.a.b", "c.cf--path.a.b", "b"] {
+            assert!(!is_own(&format!("{other}.routes.cloudfoundry")), "{other}");
+        }
     }
 
     fn any_host() -> impl Strategy<Value = Hostname> {

@@ -132,8 +132,9 @@ fn make_of(routes: &[Route], table: &RouteTable) -> Made {
         .into_iter()
         .flat_map(|host| table.host(host).unwrap().pools())
     {
-        if let Services::Open(of_pool) = services(&pool, true) {
-            of_pool.into_iter().for_each(|of_kind| made.take(of_kind));
+        if let Services::Open { entries, rules } = services(&pool, true, true) {
+            made.take(entries);
+            made.take(rules.unwrap());
         }
     }
     made

@@ -81,7 +81,7 @@ fn generate(table: &RouteTable, name: &Hostname, touched: &Touched, keep_empty: 
 fn external(host: HostView<'_>, touched: &Touched, keep_empty: bool) -> Generated {
     let services = |key: &Arc<str>| {
         let pool = host.pool(key);
-        let services = pool.map(|pool| istio::services(&pool, keep_empty));
+        let services = pool.map(|pool| istio::services(&pool, touched.routes(), keep_empty));
         (key.clone(), services)
     };
     Generated::External {

@@ -286,10 +286,9 @@ impl State {
         let url = format!("{host}{key}");
         let mut current = Vec::new();
         match services {
-            Some(Services::Open(made)) => {
-                let entries = made[0].resources.iter();
-                current.extend(entries.map(|(name, _)| name.clone()));
-                for made in made {
+            Some(Services::Open { entries, rules }) => {
+                current.extend(entries.resources.iter().map(|(name, _)| name.clone()));
+                for made in [Some(entries), rules].into_iter().flatten() {
                     self.take_made(&url, made, edits);
                 }
             }
