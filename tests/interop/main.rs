@@ -18,6 +18,7 @@ mod load;
 mod mesh;
 mod oracle;
 mod peers;
+mod redirect;
 mod scenario;
 mod scenarios;
 mod stage;

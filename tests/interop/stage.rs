@@ -5,7 +5,6 @@ mod truth;
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -170,19 +169,25 @@ impl Stage {
         let bbs = &self.foundation.bbs;
         let guid = bbs.claim_instance(&app.process, index, place.cell);
         let ports = app.ports.iter().zip((place.port..).step_by(STRIDE.into()));
+        let door = |(port, protocol): (u16, Protocol), address| Door {
+            port,
+            protocol,
+            address,
+            tls: None,
+        };
         let doors: Vec<_> = ports
-            .map(|((port, protocol), host)| Door {
-                port: *port,
-                protocol: *protocol,
-                address: SocketAddr::new(place.cell, host),
-                tls: None,
-            })
+            .map(|(listening, host)| door(*listening, (place.cell, host).into()))
             .collect();
+        // By which other containers reach it.
+        let inside = app.ports.iter();
+        let inside =
+            inside.map(|listening| door(*listening, (place.container, listening.0).into()));
         let spec = Spec {
             app: app.name.clone(),
             guid: guid.to_string(),
         };
-        let server = Instance::start(spec, &doors).await?;
+        let everywhere: Vec<_> = doors.iter().cloned().chain(inside).collect();
+        let server = Instance::start(spec, &everywhere).await?;
         self.records.push(server.record());
         let spec = InstanceSpec {
             cell: place.cell,

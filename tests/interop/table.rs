@@ -12,6 +12,8 @@ const FAILURES: usize = 8;
 enum Verdict {
     Holds,
     Wrong,
+    /// It could not be tried.
+    Skipped,
     /// It fails as it is known to.
     Known,
     /// It is known to fail, and holds.
@@ -24,6 +26,7 @@ pub struct Table {
     group: &'static str,
     rows: usize,
     known: usize,
+    skipped: usize,
     wrong: Vec<&'static str>,
 }
 
@@ -37,6 +40,7 @@ impl Table {
         }
         let reason = known::reason(row.scenario.name);
         let verdict = match (&row.wrong, reason) {
+            _ if row.tally.skipped.is_some() => Verdict::Skipped,
             (None, None) => Verdict::Holds,
             (Some(_), None) => Verdict::Wrong,
             (Some(_), Some(_)) => Verdict::Known,
@@ -46,6 +50,7 @@ impl Table {
         match verdict {
             Verdict::Holds => {}
             Verdict::Known => self.known += 1,
+            Verdict::Skipped => self.skipped += 1,
             Verdict::Wrong | Verdict::Mended => self.wrong.push(row.scenario.name),
         }
         text += &line(row, verdict);
@@ -60,6 +65,9 @@ impl Table {
                 append(&mut text, format_args!("    {line}\n"));
             }
         }
+        if let Some(why) = &row.tally.skipped {
+            append(&mut text, format_args!("    {why}\n"));
+        }
         match (verdict, reason) {
             (Verdict::Known, Some(reason)) => {
                 append(&mut text, format_args!("    known: {reason}\n"));
@@ -73,11 +81,15 @@ impl Table {
     /// The last lines, and whether all is as it should be.
     pub fn end(&self) -> (String, bool) {
         let Self {
-            rows, known, wrong, ..
+            rows,
+            known,
+            skipped,
+            wrong,
+            ..
         } = self;
-        let holds = rows - known - wrong.len();
+        let holds = rows - known - skipped - wrong.len();
         let mut text = format!(
-            "\n{rows} rows: {holds} hold, {known} are known not to, {} wrong\n",
+            "\n{rows} rows: {holds} hold, {known} are known not to, {skipped} skipped, {} wrong\n",
             wrong.len()
         );
         for name in wrong {
@@ -99,6 +111,7 @@ fn line(row: &Row, verdict: Verdict) -> String {
     let mark = match verdict {
         Verdict::Holds => "ok",
         Verdict::Wrong => "WRONG",
+        Verdict::Skipped => "SKIP",
         Verdict::Known => "known",
         Verdict::Mended => "MENDED",
     };
