@@ -86,7 +86,7 @@ async fn weighted(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     allow(run, &source, &light);
     allow(run, &source, &heavy);
     let _sidecar = sidecar(run, &source).await?;
-    let asked = (2, run.cli.requests);
+    let asked = (2, run.cli.requests());
     let counts = spread(&on_loopback(), tally, &to("sidecar-weighted"), asked).await;
     shares(&counts, &[("sidecar-light", 0.2), ("sidecar-heavy", 0.8)])
 }
