@@ -1,11 +1,13 @@
 //! The simulated foundation with instances that answer, changed as Cloud Controller and Diego change a real one.
 
+mod identities;
 mod places;
 mod truth;
 
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,12 +20,14 @@ use copilot::{
         capi::{Destination, DomainKind, RouteSpec},
         cloud_foundry::CloudFoundry,
     },
+    tls::Identity,
 };
 use tokio::task::JoinSet;
 
 pub use self::places::Place;
 use self::{
-    places::{Places, STRIDE},
+    identities::Identities,
+    places::{PROXY, Places, STRIDE},
     truth::Truth,
 };
 use crate::{
@@ -71,6 +75,7 @@ pub struct Stage {
     /// Who may answer, as far as the verbs here have changed it.
     pub oracle: Arc<Oracle>,
     domain: DomainGuid,
+    identities: Identities,
     truth: Truth,
     places: Places,
     records: Vec<Arc<Record>>,
@@ -86,6 +91,7 @@ impl Stage {
             foundation,
             oracle: Arc::new(Oracle::new(GRACE)),
             domain,
+            identities: Identities::new()?,
             truth: Truth::default(),
             places: Places::default(),
             records: Vec::new(),
@@ -169,28 +175,31 @@ impl Stage {
         let place = self.places.take();
         let bbs = &self.foundation.bbs;
         let guid = bbs.claim_instance(&app.process, index, place.cell);
+        let name = guid.to_string();
+        let credentials = self.identities.issue(&name, place.container)?;
         let ports = app.ports.iter().zip((place.port..).step_by(STRIDE.into()));
-        let doors: Vec<_> = ports
-            .map(|((port, protocol), host)| Door {
+        // As most cells have it: the app's own port, and that of its proxy.
+        let doors = ports.clone().flat_map(|((port, protocol), host)| {
+            let door = |host, tls| Door {
                 port: *port,
                 protocol: *protocol,
                 address: SocketAddr::new(place.cell, host),
-                tls: None,
-            })
-            .collect();
+                tls,
+            };
+            let proxy = door(host + PROXY, Some(credentials.clone()));
+            [door(host, None), proxy]
+        });
+        let doors: Vec<_> = doors.collect();
         let spec = Spec {
             app: app.name.clone(),
-            guid: guid.to_string(),
+            guid: name,
         };
         let server = Instance::start(spec, &doors).await?;
         self.records.push(server.record());
         let spec = InstanceSpec {
             cell: place.cell,
             container: place.container,
-            ports: doors
-                .iter()
-                .map(|door| (door.port, door.address.port()))
-                .collect(),
+            ports: ports.map(|((port, _), host)| (*port, host)).collect(),
         };
         self.foundation.bbs.run_instance(&guid, &spec);
         self.truth.start(&app.guid, &app.name);
@@ -282,6 +291,29 @@ impl Stage {
             bbs.stop_instance(&running.guid);
             places.give_back(running.place);
         });
+    }
+
+    /// An app's instances get new certificates, as they do every day.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn rotate_identities(&self, app: &App) -> Result<()> {
+        for running in &app.instances {
+            let guid = running.guid.to_string();
+            let credentials = self.identities.issue(&guid, running.place.container)?;
+            running.server.rotate(&credentials)?;
+        }
+        Ok(())
+    }
+
+    /// The CA of instances' certificates.
+    pub fn identity_ca(&self) -> &Path {
+        self.identities.ca()
+    }
+
+    /// The certificate that instances ask of a router.
+    pub fn router(&self) -> &Identity {
+        self.identities.router()
     }
 
     /// Resolves once every instance that was told to stop is gone.

@@ -9,7 +9,9 @@ use std::{
 const FIRST_PORT: u16 = 61_000;
 /// How many a container gets.
 const PORTS: u16 = 16;
-/// From one port of an app to the next: two above each is that of the container's proxy.
+/// From the port of an app to that of its container's proxy.
+pub(super) const PROXY: u16 = 2;
+/// From one port of an app to the next.
 pub(super) const STRIDE: u16 = 4;
 /// How many containers a cell has.
 const CONTAINERS: u32 = 250;
