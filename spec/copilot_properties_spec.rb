@@ -43,6 +43,8 @@ RSpec.describe 'properties of the job copilot' do
     'texts' => ['a.example.com', [1], [''], { 'a' => 1 }],
     'text' => [1, true, [], {}, ''],
   }.freeze
+  # Of a name of 253 characters, all but the last 61.
+  DOTTED = "#{'a' * 63}." * 3
   KINDS = {
     'port' => %w[listen_port_for_mcp listen_port_for_cloud_controller admin.port],
     'port or none' => %w[listen_port_for_vip_resolver xds.listen_port],
@@ -65,13 +67,18 @@ RSpec.describe 'properties of the job copilot' do
     'text' => %w[uaa.client_name uaa.client_secret dns_address_for_mcp],
   }.freeze
   OTHERS = {
-    'mesh_domains' => ['a.example.com', [1], [''], ['ok.example.com', '*b.example.com'], ['a b'], ['a.*.b'], ["a\n"]],
+    'mesh_domains' => [
+      'a.example.com', [1], [''], ['.'], ['*'], ['*.'], ['ok.example.com', '*b.example.com'], ['a b'], ['a.*.b'], ['*.*.b'],
+      ["a\n"], ['.foo.com'], ['a..b'], ['a.b..'], ['-bad.com'], ['bad-.com'], ['*.-bad.com'], ['under_score.com'],
+      ["#{'a' * 64}.com"], [DOTTED + 'a' * 62], ["#{DOTTED}#{'a' * 62}."], ["*.#{DOTTED}#{'a' * 60}"], ['b\u00fccher.example'],
+      ['https://a.com'], ['a.com:80'], ['a.com/b'], ['10.0.0.1'], ['a.7.'], ['user@a.com']
+    ],
     'log_level' => ['warn', 'INFO', '', 1],
     'logging.format.timestamp' => ['iso', '', 1],
     'routes_source' => ['both', '', 1],
     'post_start.wait_for' => ['healthy', '', 1],
     'limits.memory' => ['2', '2X', 'lots', '', 2, '0G', '-1G'],
-    'experimental_vip_cidr' => ['127.0.0.1', '::/8', 'all', '', 9],
+    'experimental_vip_cidr' => ['127.0.0.1', '::/8', 'fd00::1', '127.0.0.0/33', 'all', '', 9],
     'istio_cert_root_path' => ['etc/istio', '', 1],
     'frontend_tls_keypairs' => ['none', {}, [1], [{}], [{ 'cert_chain' => 'a', 'private_key' => 'b' }]],
   }.freeze
@@ -97,7 +104,10 @@ RSpec.describe 'properties of the job copilot' do
   it 'are taken in their less usual forms, as the schema and the daemon do' do
     {
       'bbs.sync_interval' => %w[0 1ms 1.5h 1m30s .5s 8760h 100us1ms 1000µs],
-      'mesh_domains' => [['*.example.com', 'a', 'Shop_1.example-2.com']],
+      'mesh_domains' => [
+        ['*.example.com', 'a', 'Shop-1.example-2.com', 'example.com.', '*.example.com.', '1a.2b.c3', 'xn--bcher-kva.example'],
+        ["#{'a' * 63}.com", DOTTED + 'a' * 61, "#{DOTTED}#{'a' * 61}.", "*.#{DOTTED}#{'a' * 59}"],
+      ],
       'capi.address' => ['https://10.0.0.1', 'https://[::1]:9024', 'https://cc.example.com:9024/'],
       'limits.memory' => %w[1G 512M 2GiB 3TB], 'admin.listen_address' => ['::', '::1', '10.0.0.1'],
       'pilot_client_ca_cert' => [Pki.ca('a') + Pki.ca('b'), "a comment\n#{Pki.ca('a')}"],
@@ -124,6 +134,15 @@ RSpec.describe 'properties of the job copilot' do
   it 'refuse ports in addresses that are none' do
     expect(rendered?(Manifests.with(Manifests.minimal, 'bbs.address', 'https://x:65536'))).to be(false)
     expect(@error).to start_with('bbs.address: ')
+  end
+
+  it 'say what was probably meant by a domain, and that a range is IPv6' do
+    { '.foo.com' => '*.foo.com', '*foo.com' => '*.foo.com', '*.*.foo.com' => '*.foo.com' }.each do |domain, meant|
+      expect(rendered?(Manifests.with(Manifests.minimal, 'mesh_domains', ['a.com', domain]))).to be(false)
+      expect(@error).to match(/\Amesh_domains\[1\]: .*; did you mean #{Regexp.escape(meant)}\?\z/)
+    end
+    expect(rendered?(Manifests.with(Manifests.minimal, 'experimental_vip_cidr', 'fd00::/8'))).to be(false)
+    expect(@error).to match(/\Aexperimental_vip_cidr: this is IPv6, .*\z/)
   end
 
   it 'refuse durations that the daemon refuses' do

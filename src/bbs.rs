@@ -67,7 +67,7 @@ pub struct Outputs {
     /// The instances: all of them once, then only what changes.
     pub updates: mpsc::Sender<Update>,
     /// The apps whose desired state changed. Cloud Controller writes it right after a route is mapped or unmapped,
-    /// so it is worth reading their routes at once.
+    /// so it is worth reading their routes at once. Closed where routes are not read.
     pub touched_apps: mpsc::Sender<AppGuid>,
     /// The state of the lists, and of what they and the events leave out.
     pub lists: Feed,

@@ -7,6 +7,7 @@
 //! ```
 
 mod client;
+mod domain_pattern;
 mod domains;
 mod error;
 mod full_read;
@@ -30,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use url::Url;
 
 pub use self::{
-    domains::{DomainPattern, InvalidDomainPattern},
+    domain_pattern::{DomainPattern, InvalidDomainPattern},
     error::Error,
     guard::Doubt,
     poller::Poller,
@@ -94,7 +95,7 @@ pub struct Settings {
 pub struct Io {
     /// Where its updates go.
     pub updates: mpsc::Sender<Update>,
-    /// Apps whose routes may have changed, as the BBS tells.
+    /// Apps whose routes may have changed, as the BBS tells; closed where there is none.
     pub touched_apps: mpsc::Receiver<AppGuid>,
     /// Processes with instances that the BBS does not describe.
     pub undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,

@@ -5,6 +5,7 @@ mod librarian;
 mod listeners;
 mod reader;
 mod sections;
+mod vip_range;
 
 use std::{
     collections::BTreeSet,

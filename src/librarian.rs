@@ -2,23 +2,20 @@
 
 mod files;
 
-use std::{collections::HashSet, fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use crate::{
     config::{Keypair, Librarian},
     feed::chain,
-    istio::{CHAIN_FILE, CertificateRoot, KEY_FILE},
+    istio::{self, CHAIN_FILE, CertificateRoot, KEY_FILE, validate::Invalid},
 };
 
 /// Why a certificate could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its first name leads elsewhere than to a folder below the root.
-    #[error("the first name of the certificate is no name of a folder")]
-    NoFolder,
-    /// The gateway uses the pair that comes first.
-    #[error("a certificate before it has the same first name")]
-    Taken,
+    /// None of its names is its own and one that is served.
+    #[error("the gateway has no use for it")]
+    Unused(#[source] Option<Invalid>),
     /// Something else is where the folder is to be: through a link it could be anywhere.
     #[error("{} is there and is no folder", .0.display())]
     InTheWay(PathBuf),
@@ -45,7 +42,8 @@ pub enum Outcome {
     Refused(Error),
 }
 
-/// What became of each pair, under the first name of its certificate, in the order of the file.
+/// What became of each pair, under the name of its folder, or else the first name of its certificate, in the order of
+/// the file.
 #[derive(Debug)]
 pub struct Report {
     /// The pairs.
@@ -76,21 +74,30 @@ impl fmt::Display for Report {
     }
 }
 
-/// Writes every pair that is not there yet. One that is refused does not stop the others.
+/// Writes every pair that is not there yet to where the gateway names it. One that is refused does not stop the others.
 ///
 /// # Errors
 /// The root folder can neither be found nor made.
 pub fn run(settings: &Librarian) -> Result<Report, Error> {
     files::make_root(settings.root.path())?;
     let _alone = files::lock(settings.root.path())?;
-    let mut taken = HashSet::new();
-    let pairs = settings.keypairs.iter().map(|pair| {
-        let outcome = match write(&settings.root, pair, &mut taken) {
-            Ok(true) => Outcome::Written,
-            Ok(false) => Outcome::Unchanged,
-            Err(error) => Outcome::Refused(error),
-        };
-        (pair.certificate.names[0].clone(), outcome)
+    let places = istio::places(settings.keypairs.iter().map(|pair| &pair.certificate));
+    let pairs = settings.keypairs.iter().zip(places);
+    let pairs = pairs.map(|(pair, place)| match place.folder {
+        Some(folder) if place.is_used() => {
+            let outcome = match write(&settings.root, pair, folder) {
+                Ok(true) => Outcome::Written,
+                Ok(false) => Outcome::Unchanged,
+                Err(error) => Outcome::Refused(error),
+            };
+            (folder.to_owned(), outcome)
+        }
+        _ => {
+            let reason = place.left_out.into_iter().next();
+            let error = Error::Unused(reason.map(|(_, invalid)| invalid));
+            let name = pair.certificate.names[0].clone();
+            (name, Outcome::Refused(error))
+        }
     });
     Ok(Report {
         pairs: pairs.collect(),
@@ -98,16 +105,8 @@ pub fn run(settings: &Librarian) -> Result<Report, Error> {
 }
 
 /// Whether anything had to be changed.
-fn write<'p>(
-    root: &CertificateRoot,
-    pair: &'p Keypair,
-    taken: &mut HashSet<&'p str>,
-) -> Result<bool, Error> {
-    let name = pair.certificate.folder().ok_or(Error::NoFolder)?;
-    if !taken.insert(name) {
-        return Err(Error::Taken);
-    }
-    let folder = PathBuf::from(root.folder(name));
+fn write(root: &CertificateRoot, pair: &Keypair, folder: &str) -> Result<bool, Error> {
+    let folder = PathBuf::from(root.folder(folder));
     let has_changed = files::make_folder(&folder)?;
     // The certificate comes last: whoever sees a new one finds its key in place. In between they do not fit, which
     // proxies refuse as a whole, so both are complete on the disk before the first takes its place.

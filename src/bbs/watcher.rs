@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc::{self, error::SendError},
+    sync::mpsc::{
+        self,
+        error::{SendError, TrySendError},
+    },
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
@@ -128,7 +131,7 @@ impl Watcher {
         if let Event::Desired(desired) | Event::DesiredRemoved(desired) = &event
             && let Some(app) = &desired.app
             // A full queue loses nothing for good: the routes' own feed finds the change a little later.
-            && self.touched_apps.try_send(app.clone()).is_err()
+            && let Err(TrySendError::Full(_)) = self.touched_apps.try_send(app.clone())
         {
             debug!(%app, "not announced: too many touched apps");
         }

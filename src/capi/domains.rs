@@ -1,12 +1,10 @@
-//! The domains of the mesh: patterns from the configuration, guids and kinds from Cloud Controller.
+//! The domains of the mesh: guids and kinds from Cloud Controller, of those that the patterns of the configuration match.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    str::FromStr,
-};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
     client::Client,
+    domain_pattern::DomainPattern,
     error::Error,
     keyset::Keyset,
     list::{List, MAX_GUIDS, filter},
@@ -14,7 +12,7 @@ use super::{
 };
 use crate::{
     feed::Dropped,
-    model::{DomainGuid, Hostname, InvalidHostname},
+    model::{DomainGuid, Hostname},
 };
 
 const PATH: &str = "/v3/domains";
@@ -26,58 +24,6 @@ const MAX_FILTERED: usize = 60;
 pub(super) const MISSING: &str = "missing_domain";
 /// Domains outside the mesh that are remembered as such; beyond, they are looked up again.
 const MAX_OUTSIDE: usize = 10_000;
-
-/// Which domains belong to the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DomainPattern {
-    /// This one.
-    Exact(Hostname),
-    /// All below this one, at any depth.
-    Suffix(Hostname),
-}
-
-/// Why a text is no domain pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidDomainPattern {
-    /// Not even a hostname.
-    #[error(transparent)]
-    Hostname(#[from] InvalidHostname),
-    /// An asterisk elsewhere than in front.
-    #[error("domain pattern {0:?} has an asterisk that is not its first label")]
-    Asterisk(String),
-}
-
-impl FromStr for DomainPattern {
-    type Err = InvalidDomainPattern;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, suffix) = match text.strip_prefix("*.") {
-            Some(name) => (name, true),
-            None => (text, false),
-        };
-        let hostname = Hostname::parse(name)?;
-        if name.contains('*') {
-            return Err(InvalidDomainPattern::Asterisk(text.to_owned()));
-        }
-        Ok(if suffix {
-            Self::Suffix(hostname)
-        } else {
-            Self::Exact(hostname)
-        })
-    }
-}
-
-impl DomainPattern {
-    fn matches(&self, name: &Hostname) -> bool {
-        match self {
-            Self::Exact(exact) => exact == name,
-            Self::Suffix(suffix) => name
-                .as_str()
-                .strip_suffix(suffix.as_str())
-                .is_some_and(|head| head.len() > 1 && head.ends_with('.')),
-        }
-    }
-}
 
 /// A domain of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,36 +195,6 @@ impl Found {
             self.mesh.insert(guid, Domain { name, internal });
         } else {
             self.outside.insert(guid);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_suffix_matches_what_is_below_it_and_not_itself() {
-        let pattern: DomainPattern = "*.Example.com".parse().unwrap();
-        let matches = |name| pattern.matches(&Hostname::parse(name).unwrap());
-        assert!(matches("a.example.com"));
-        assert!(matches("a.b.example.com"));
-        assert!(!matches("example.com"));
-        assert!(!matches("badexample.com"));
-        assert!(!matches(".example.com"));
-    }
-
-    #[test]
-    fn an_exact_name_matches_itself_only() {
-        let pattern: DomainPattern = "Apps.example.com".parse().unwrap();
-        assert!(pattern.matches(&Hostname::parse("apps.example.com").unwrap()));
-        assert!(!pattern.matches(&Hostname::parse("a.apps.example.com").unwrap()));
-    }
-
-    #[test]
-    fn an_asterisk_elsewhere_than_in_front_is_refused() {
-        for text in ["", "*.", "*", "a.*.com", "*.*.com", "*a.com", "a b.com"] {
-            assert!(text.parse::<DomainPattern>().is_err(), "{text:?}");
         }
     }
 }

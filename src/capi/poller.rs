@@ -137,10 +137,8 @@ impl Poller {
         let mut touched = Vec::new();
         select! {
             () = sleep_until(wake) => {}
-            count = self.io.touched_apps.recv_many(&mut touched, TOUCHED) => {
-                if count == 0 {
-                    return Flow::Break(());
-                }
+            // Without a BBS the channel is closed from the start, and the rest goes on.
+            1.. = self.io.touched_apps.recv_many(&mut touched, TOUCHED) => {
                 let batch = Batch {
                     apps: touched.into_iter().collect(),
                     ..Batch::default()

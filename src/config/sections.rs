@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Routes, librarian::Keypair, listeners, reader::Section};
+use super::{Routes, librarian::Keypair, listeners, reader::Section, vip_range::VipRange};
 use crate::{
     bbs,
     capi::{self, DomainPattern, MAX_PAGE_SIZE, Secret},
@@ -198,7 +198,9 @@ pub(super) fn publisher(
     let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
     let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
     let grace = root.duration("PolicyServerGrace", 30 * SECOND);
-    let vip_range = root.parsed("VIPCIDR");
+    let vip_range = root
+        .parsed("VIPCIDR")
+        .map(|VipRange(range): VipRange| range);
     let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", false);
     let certificate_root = certificate_root(root);
     let (keypairs, left_out) = keypairs(root);

@@ -66,6 +66,26 @@ fn bad_values_are_named_with_their_section() {
 }
 
 #[test]
+fn a_range_of_virtual_addresses_that_is_none_is_named_as_what_it_is() {
+    for (range, what) in [
+        ("fd00::/8", "this is IPv6, "),
+        ("::ffff:127.128.0.0/105", "this is IPv6, "),
+        ("fd00::1", "this is IPv6, "),
+        ("127.128.0.1", "this is one address; "),
+        ("127.128.0.0/33", "expected a range of IPv4 addresses"),
+        (
+            "127.128.0.0-127.255.255.255",
+            "expected a range of IPv4 addresses",
+        ),
+    ] {
+        let said = problems(json!({ "VIPCIDR": range }));
+        let expected = format!("VIPCIDR: {range:?}: {what}");
+        let found = said.iter().filter(|problem| problem.starts_with(&expected));
+        assert_eq!(found.count(), 1, "{expected} is not in {said:#?}");
+    }
+}
+
+#[test]
 fn a_secret_in_the_wrong_form_is_not_repeated() {
     let config = json!({
         "CAPI": { "ClientSecret": 12_345_678 },

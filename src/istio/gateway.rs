@@ -1,11 +1,9 @@
 //! The ingress gateway.
 
-use std::collections::BTreeSet;
-
 use super::{
     CREATED_AT, Era, GATEWAY,
-    certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE},
-    validate::{Invalid, Validate as _, full_name},
+    certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, places},
+    validate::{Invalid, Validate as _},
 };
 use crate::{
     proto::istio::networking::v1alpha3::{
@@ -13,6 +11,9 @@ use crate::{
     },
     snapshot::Encoded,
 };
+
+/// Every hostname.
+const ALL: &str = "*";
 
 /// The gateway, and the names of certificates that it does not serve, each with the reason.
 #[derive(Debug)]
@@ -23,10 +24,12 @@ pub struct Served {
     pub left_out: Vec<(String, Invalid)>,
 }
 
-/// The gateway: plain HTTP for every hostname, and HTTPS for those of each certificate, which are below `root`.
+/// The gateway: plain HTTP for every hostname, and HTTPS by the certificates, which are below `root`.
 ///
 /// One name that Istio or Envoy refuses would take the whole gateway with it, so such names are left out. Two
 /// certificates for one name are among them: Envoy refuses a listener that cannot tell which to present.
+///
+/// A server for `*` is in every Istio the one for clients that ask for no name, or for one that no other server has.
 ///
 /// # Errors
 /// Istio would discard the gateway all the same; what is wrong is named.
@@ -35,34 +38,27 @@ pub fn gateway(
     certificates: &[FrontendCertificate],
 ) -> Result<Served, Invalid> {
     let mut left_out = Vec::new();
-    let mut taken = BTreeSet::new();
     let mut servers = vec![Server {
         port: Some(Port {
             number: 80,
             protocol: "http".to_owned(),
             name: "http".to_owned(),
         }),
-        hosts: vec!["*".to_owned()],
+        hosts: vec![ALL.to_owned()],
         tls: None,
     }];
-    let mut folders = BTreeSet::new();
-    for (index, certificate) in certificates.iter().enumerate() {
-        let folder = certificate
-            .folder()
-            .filter(|folder| folders.insert(*folder));
-        let mut hosts = Vec::new();
-        for name in &certificate.names {
-            let host = name.to_lowercase();
-            match servable(&host, folder.is_some(), &taken) {
-                Ok(()) => {
-                    taken.insert(host.clone());
-                    hosts.push(host);
-                }
-                Err(invalid) => left_out.push((host, invalid)),
-            }
+    for (index, place) in places(certificates).into_iter().enumerate() {
+        left_out.extend(place.left_out);
+        let Some(folder) = place.folder else { continue };
+        let tls = tls_settings(root, folder);
+        // Names are unique across the servers of a gateway.
+        let mut name = format!("https-{index}");
+        if place.is_default {
+            servers.push(https(&name, vec![ALL.to_owned()], tls.clone()));
+            name.push_str("-names");
         }
-        if let Some(folder) = folder.filter(|_| !hosts.is_empty()) {
-            servers.push(https(index, hosts, tls_settings(root, folder)));
+        if !place.hosts.is_empty() {
+            servers.push(https(&name, place.hosts, tls));
         }
     }
     let gateway = Gateway {
@@ -76,29 +72,12 @@ pub fn gateway(
     })
 }
 
-fn servable(host: &str, has_folder: bool, taken: &BTreeSet<String>) -> Result<(), Invalid> {
-    let invalid = |detail: &str| {
-        Err(Invalid {
-            rule: "certificate",
-            detail: detail.to_owned(),
-        })
-    };
-    if !has_folder {
-        return invalid("the certificate's first name is another's too, or no name of a folder");
-    }
-    if taken.contains(host) {
-        return invalid("another certificate is for this name too");
-    }
-    full_name(host)
-}
-
-fn https(index: usize, hosts: Vec<String>, tls: ServerTlsSettings) -> Server {
+fn https(name: &str, hosts: Vec<String>, tls: ServerTlsSettings) -> Server {
     Server {
-        // Names are unique across the servers of a gateway.
         port: Some(Port {
             number: 443,
             protocol: "https".to_owned(),
-            name: format!("https-{index}"),
+            name: name.to_owned(),
         }),
         hosts,
         tls: Some(tls),
@@ -150,8 +129,7 @@ mod tests {
                 "under_score.example.com",
                 "*.example.com",
                 "../etc",
-                "example.org",
-                "example.net"
+                "example.org"
             ]
         );
     }

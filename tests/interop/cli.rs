@@ -17,9 +17,9 @@ pub struct Cli {
     /// Leave everything running at the end, with the lines to try, until interrupted
     #[arg(long)]
     pub keep: bool,
-    /// How many requests a scenario sends that counts shares
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
-    pub requests: u32,
+    /// How many requests a scenario sends that counts shares [default: 2000, or 500 with --short]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    requests: Option<u32>,
     /// Fewer requests, outages of seconds, small foundations: for a CI
     #[arg(long)]
     pub short: bool,
@@ -29,4 +29,11 @@ pub struct Cli {
     /// Where Envoy is
     #[arg(long, value_name = "FOLDER", hide = true)]
     pub envoy: Option<PathBuf>,
+}
+
+impl Cli {
+    /// How many requests a scenario sends that counts shares.
+    pub fn requests(&self) -> u32 {
+        self.requests.unwrap_or(if self.short { 500 } else { 2000 })
+    }
 }

@@ -18,6 +18,7 @@ mod load;
 mod mesh;
 mod oracle;
 mod peers;
+mod redirect;
 mod scenario;
 mod scenarios;
 mod stage;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     let chosen = chosen(&cli);
     if cli.list {
         for scenario in chosen {
-            println!("{:<20} {}", scenario.group, scenario.name);
+            println!("{:<22} {}", scenario.group, scenario.name);
         }
         return ExitCode::SUCCESS;
     }
@@ -71,6 +72,11 @@ fn chosen(cli: &Cli) -> Vec<Scenario> {
 fn start(cli: &Cli, chosen: &[Scenario]) -> Result<bool> {
     if chosen.is_empty() {
         bail!("no scenario is called that: see --list");
+    }
+    let all = scenarios::all();
+    let unknown = known::unknown(all.iter().map(|scenario| scenario.name));
+    if !unknown.is_empty() {
+        bail!("known.rs lists rows that are no scenarios: {unknown:?}");
     }
     // What a peer started and left behind is ours to wait for.
     set_child_subreaper(Some(getpid())).context("becoming a subreaper")?;

@@ -28,6 +28,9 @@ use crate::{
 /// The ingress that all scenarios share; the next ones are on the addresses after it.
 pub const INGRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
+/// Where internal hostnames get their virtual addresses from: no cell and no container is there.
+pub const VIPS: &str = "127.64.0.0/10";
+
 /// An istiod with an ingress of its own, beside others that are configured otherwise.
 pub struct Ingress {
     /// Its istiod.
@@ -216,6 +219,7 @@ fn config(stage: &Stage, frontend: &Frontend) -> Value {
     let mut config = stage.foundation.config();
     let file = |name: &str| json!(stage.foundation.folder().join(name));
     config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), INTERNAL_DOMAIN]);
+    config["VIPCIDR"] = json!(VIPS);
     config["XDSServerCertPath"] = file("copilot.crt");
     config["XDSServerKeyPath"] = file("copilot.key");
     config["CAPI"]["TailInterval"] = json!("100ms");

@@ -57,6 +57,8 @@ pub struct Tally {
     pub slowest: Duration,
     /// What else was measured.
     pub notes: Vec<String>,
+    /// Why it could not be tried here.
+    pub skipped: Option<String>,
 }
 
 impl Tally {
@@ -70,6 +72,11 @@ impl Tally {
     pub fn failed(&mut self, how: &str, took: Duration) {
         *self.failures.entry(how.to_owned()).or_default() += 1;
         self.slowest = self.slowest.max(took);
+    }
+
+    /// It cannot be tried here.
+    pub fn skipped(&mut self, why: &str) {
+        self.skipped = Some(why.to_owned());
     }
 
     /// How many requests there were.
@@ -103,6 +110,7 @@ pub async fn run(scenario: Scenario, run: &mut Run<'_>) -> Row {
         .catch_unwind()
         .await;
     let wrong = match result {
+        Ok(Ok(())) if tally.skipped.is_some() => None,
         Ok(Ok(())) if tally.requests() == 0 => Some("nothing was asked".to_owned()),
         Ok(Ok(())) if tally.failures() > 0 => Some("requests failed".to_owned()),
         Ok(Ok(())) => None,

@@ -2,6 +2,7 @@
 
 mod afterwards;
 mod deployment;
+mod sidecars;
 mod under_load;
 mod where_it_goes;
 
@@ -12,6 +13,7 @@ pub fn all() -> Vec<Scenario> {
     let groups = [
         where_it_goes::SCENARIOS,
         deployment::SCENARIOS,
+        sidecars::SCENARIOS,
         under_load::SCENARIOS,
         // The last.
         afterwards::SCENARIOS,

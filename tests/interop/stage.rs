@@ -6,7 +6,6 @@ mod truth;
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,13 +24,9 @@ use copilot::{
 use tokio::task::JoinSet;
 
 pub use self::places::Place;
-use self::{
-    identities::Identities,
-    places::{PROXY, Places, STRIDE},
-    truth::Truth,
-};
+use self::{identities::Identities, places::Places, truth::Truth};
 use crate::{
-    instances::{Door, Instance, Protocol, Record, Spec},
+    instances::{Instance, Protocol, Record, Spec},
     oracle::Oracle,
 };
 
@@ -177,19 +172,7 @@ impl Stage {
         let guid = bbs.claim_instance(&app.process, index, place.cell);
         let name = guid.to_string();
         let credentials = self.identities.issue(&name, place.container)?;
-        let ports = app.ports.iter().zip((place.port..).step_by(STRIDE.into()));
-        // As most cells have it: the app's own port, and that of its proxy.
-        let doors = ports.clone().flat_map(|((port, protocol), host)| {
-            let door = |host, tls| Door {
-                port: *port,
-                protocol: *protocol,
-                address: SocketAddr::new(place.cell, host),
-                tls,
-            };
-            let proxy = door(host + PROXY, Some(credentials.clone()));
-            [door(host, None), proxy]
-        });
-        let doors: Vec<_> = doors.collect();
+        let doors = place.doors(&app.ports, &credentials);
         let spec = Spec {
             app: app.name.clone(),
             guid: name,
@@ -199,7 +182,7 @@ impl Stage {
         let spec = InstanceSpec {
             cell: place.cell,
             container: place.container,
-            ports: ports.map(|((port, _), host)| (*port, host)).collect(),
+            ports: place.mappings(&app.ports),
         };
         self.foundation.bbs.run_instance(&guid, &spec);
         self.truth.start(&app.guid, &app.name);

@@ -4,11 +4,16 @@ use std::fmt::Write as _;
 
 use crate::{known, scenario::Row};
 
+/// How many kinds of failures a row names.
+const FAILURES: usize = 8;
+
 /// What becomes of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Holds,
     Wrong,
+    /// It could not be tried.
+    Skipped,
     /// It fails as it is known to.
     Known,
     /// It is known to fail, and holds.
@@ -21,6 +26,7 @@ pub struct Table {
     group: &'static str,
     rows: usize,
     known: usize,
+    skipped: usize,
     wrong: Vec<&'static str>,
 }
 
@@ -34,6 +40,7 @@ impl Table {
         }
         let reason = known::reason(row.scenario.name);
         let verdict = match (&row.wrong, reason) {
+            _ if row.tally.skipped.is_some() => Verdict::Skipped,
             (None, None) => Verdict::Holds,
             (Some(_), None) => Verdict::Wrong,
             (Some(_), Some(_)) => Verdict::Known,
@@ -43,9 +50,13 @@ impl Table {
         match verdict {
             Verdict::Holds => {}
             Verdict::Known => self.known += 1,
+            Verdict::Skipped => self.skipped += 1,
             Verdict::Wrong | Verdict::Mended => self.wrong.push(row.scenario.name),
         }
         text += &line(row, verdict);
+        for (how, count) in row.tally.failures.iter().take(FAILURES) {
+            append(&mut text, format_args!("    {count} × {how}\n"));
+        }
         for note in &row.tally.notes {
             append(&mut text, format_args!("    {note}\n"));
         }
@@ -53,6 +64,9 @@ impl Table {
             for line in wrong.lines() {
                 append(&mut text, format_args!("    {line}\n"));
             }
+        }
+        if let Some(why) = &row.tally.skipped {
+            append(&mut text, format_args!("    {why}\n"));
         }
         match (verdict, reason) {
             (Verdict::Known, Some(reason)) => {
@@ -67,11 +81,15 @@ impl Table {
     /// The last lines, and whether all is as it should be.
     pub fn end(&self) -> (String, bool) {
         let Self {
-            rows, known, wrong, ..
+            rows,
+            known,
+            skipped,
+            wrong,
+            ..
         } = self;
-        let holds = rows - known - wrong.len();
+        let holds = rows - known - skipped - wrong.len();
         let mut text = format!(
-            "\n{rows} rows: {holds} hold, {known} are known not to, {} wrong\n",
+            "\n{rows} rows: {holds} hold, {known} are known not to, {skipped} skipped, {} wrong\n",
             wrong.len()
         );
         for name in wrong {
@@ -93,11 +111,15 @@ fn line(row: &Row, verdict: Verdict) -> String {
     let mark = match verdict {
         Verdict::Holds => "ok",
         Verdict::Wrong => "WRONG",
+        Verdict::Skipped => "SKIP",
         Verdict::Known => "known",
         Verdict::Mended => "MENDED",
     };
-    let counts = tally.answers.iter().chain(&tally.failures);
-    let counts: Vec<_> = counts.map(|(by, count)| format!("{by} {count}")).collect();
+    let counts: Vec<_> = tally
+        .answers
+        .iter()
+        .map(|(by, count)| format!("{by} {count}"))
+        .collect();
     format!(
         "{mark:<6} {:<51} {:>8} {:>8} {:>6} ms  {}\n",
         row.scenario.name,

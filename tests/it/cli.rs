@@ -133,7 +133,21 @@ fn bad_values_are_named_by_their_key() {
             json!("soon"),
             "BBS.SyncInterval: \"soon\" is no duration",
         ),
-        ("/VIPCIDR", json!("127.0.0.1"), "VIPCIDR: \"127.0.0.1\""),
+        (
+            "/VIPCIDR",
+            json!("fd00::/8"),
+            "VIPCIDR: \"fd00::/8\": this is IPv6, ",
+        ),
+        (
+            "/MeshDomains",
+            json!(["apps.example.com", ".foo.com"]),
+            "MeshDomains[1]: \".foo.com\": two dots in a row, or one in front; did you mean *.foo.com?",
+        ),
+        (
+            "/MeshDomains",
+            json!(["-bad.com"]),
+            "MeshDomains[0]: \"-bad.com\": a label neither",
+        ),
         (
             "/ListenAddressForMCP",
             json!("9009"),
@@ -142,6 +156,16 @@ fn bad_values_are_named_by_their_key() {
     ] {
         assert_refused(&files, pointer, &value, what);
     }
+}
+
+#[test]
+fn each_fault_of_a_domain_has_a_line_of_its_own() {
+    let files = Files::new();
+    let domains = json!(["a..b", "good.com", "a".repeat(70) + ".com"]);
+    let output = files.run_with("check", "/MeshDomains", domains);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said.lines().map(|line| &line[..14]).collect();
+    assert_eq!(lines, ["MeshDomains[0]", "MeshDomains[2]"], "{said}");
 }
 
 #[test]

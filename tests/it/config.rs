@@ -574,7 +574,8 @@ async fn a_certificate_of_the_router_becomes_an_https_server_of_the_gateway() {
         https["port"],
         json!({"number": 443, "protocol": "https", "name": "https-0"})
     );
-    assert_eq!(https["hosts"], json!(names));
+    // It is for everybody, those who ask for no name among them.
+    assert_eq!(https["hosts"], json!(["*"]));
     assert_eq!(
         https["tls"],
         json!({

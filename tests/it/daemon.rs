@@ -9,14 +9,18 @@ use copilot::{
     mcp::Sinks,
     metrics,
     readiness::Readiness,
-    sim::{operator::Operator, sink::Sink},
+    sim::{
+        capi::{DomainKind, RouteSpec},
+        operator::Operator,
+        sink::Sink,
+    },
 };
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds},
+    mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds, with},
     process::Process,
 };
 
@@ -113,6 +117,42 @@ async fn the_admin_surface_shows_what_is_served_to_whom_and_what_is_not() {
 }
 
 #[tokio::test]
+async fn of_two_routes_with_one_hostname_and_path_the_newer_is_named_until_the_older_is_gone() {
+    let (mut foundation, app) = foundation().await;
+    let other = foundation.push(1);
+    let older = {
+        let mut state = foundation.capi.state();
+        let deep = state.add_domain("deep.apps.example.com", DomainKind::Http);
+        let older = state.create_route(RouteSpec::new(&deep, "a").path("/Api"));
+        state.advance(10);
+        older
+    };
+    let newer = foundation.create_route("a.deep", "/api/");
+    foundation.map(&newer, &other, None);
+    foundation.map(&older, &app, None);
+    let domains = json!(["*.example.com"]);
+    let config = with(foundation.config(), &[("/MeshDomains", domains)]);
+    let daemon = Daemon::start(eager(config)).await;
+    let host = "a.deep.apps.example.com";
+    let page = daemon
+        .shows("/debug/rejected", |page| {
+            page["resources"][0]["host"] == host
+        })
+        .await;
+    let rejected = &page["resources"][0];
+    assert_eq!(rejected["rule"], "shadowed", "{page:#}");
+    let named = format!("route {newer} has the path \"/api/\" of the older route {older}");
+    let detail = rejected["detail"].as_str().unwrap();
+    assert!(detail.starts_with(&named), "{detail}");
+
+    foundation.capi.state().delete_route(&older);
+    daemon
+        .shows("/debug/rejected", |page| page["resources"] == json!([]))
+        .await;
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn health_and_metrics_follow_the_feeds() {
     let mesh = Mesh::start().await;
     let (status, _) = mesh.daemon.operator.get("/healthz").await.unwrap();
@@ -134,6 +174,17 @@ async fn health_and_metrics_follow_the_feeds() {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
     assert!(page.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_domain_with_capitals_and_the_dot_of_the_root_is_the_one_of_cloud_controller() {
+    let (foundation, _) = foundation().await;
+    let domains = ["Apps.Example.COM.", "*.Internal."];
+    let config = with(foundation.config(), &[("/MeshDomains", json!(domains))]);
+    let daemon = Daemon::start(eager(config)).await;
+    let pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
+    holds(&pilot.unwrap(), |state| endpoints(state, "shop").len() == 2).await;
+    daemon.end().await;
 }
 
 #[tokio::test]

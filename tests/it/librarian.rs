@@ -184,43 +184,49 @@ fn wrong_modes_are_set_right() {
 }
 
 #[test]
-fn names_that_lead_elsewhere_are_refused_and_the_others_are_written() {
+fn a_name_that_leads_elsewhere_is_none_of_a_folder_and_the_next_one_is() {
     let router = Router::new();
     let good = router.pair(&["example.com"]);
-    let bad = ["..", "../up", "/up", ".hidden", "a/b", "a\0b"]
-        .map(|name| router.pair(&[name, "example.org"]));
+    let bad = ["..", "../up", "/up", ".hidden", "a/b", "a\0b"].map(|name| router.pair(&[name]));
+    let next = router.pair(&["../up", "example.org"]);
     let before = fs::read_dir(router.folder.path()).unwrap().count();
     let mut pairs: Vec<_> = bad.iter().collect();
     pairs.insert(3, &good);
+    pairs.push(&next);
     let said = said(&router.run(&pairs), 1);
     let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines.len(), 7, "{said}");
+    assert_eq!(lines.len(), 8, "{said}");
     assert_eq!(lines[3], "written example.com");
     for (line, name) in lines.iter().zip(["..", "../up", "/up"]) {
-        let why = "the first name of the certificate is no name of a folder";
-        assert_eq!(*line, format!("refused {name}: {why}"));
+        let begin = format!("refused {name}: the gateway has no use for it: hostname {name:?}: ");
+        assert!(line.starts_with(&begin), "{line}");
     }
     assert!(lines[6].starts_with("refused a\\0b: "), "{said}");
+    assert_eq!(lines[7], "written example.org");
     assert_eq!(router.written("example.com"), good);
-    assert_eq!(router.state().len(), 3);
+    assert_eq!(router.written("example.org"), next);
+    assert_eq!(router.state().len(), 6);
     // The config file and the root.
     let after = fs::read_dir(router.folder.path()).unwrap().count();
     assert_eq!(after, before + 2);
 }
 
 #[test]
-fn of_two_pairs_with_one_name_the_first_is_written_as_the_gateway_serves_it() {
+fn a_pair_with_a_name_of_one_before_it_has_the_folder_of_its_next() {
     let router = Router::new();
-    let (first, second) = (
-        router.pair(&["example.com"]),
-        router.pair(&["example.com", "example.org"]),
+    let (first, second, third) = (
+        router.pair(&["example.com", "www.example.com"]),
+        router.pair(&["www.example.com", "example.org"]),
+        router.pair(&["EXAMPLE.org"]),
     );
     assert_eq!(
-        said(&router.run(&[&first, &second]), 1),
+        said(&router.run(&[&first, &second, &third]), 1),
         "written example.com\n\
-         refused example.com: a certificate before it has the same first name\n"
+         written example.org\n\
+         refused EXAMPLE.org: the gateway has no use for it: another certificate is for this name too\n"
     );
     assert_eq!(router.written("example.com"), first);
+    assert_eq!(router.written("example.org"), second);
 }
 
 #[test]

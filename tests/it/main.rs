@@ -9,6 +9,7 @@
 mod bbs;
 mod bench;
 mod capi;
+mod certificates;
 mod cli;
 mod cloud_controller;
 mod config;
@@ -22,6 +23,7 @@ mod layers;
 mod librarian;
 mod mcp;
 mod mesh;
+mod parts;
 mod policy;
 mod process;
 mod publisher;

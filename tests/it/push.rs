@@ -121,7 +121,7 @@ async fn connect(foundation: &CloudFoundry, daemon: &Daemon) -> CloudController 
     connect_to(foundation, daemon.cloud_controller.unwrap()).await
 }
 
-async fn connect_to(foundation: &CloudFoundry, address: SocketAddr) -> CloudController {
+pub async fn connect_to(foundation: &CloudFoundry, address: SocketAddr) -> CloudController {
     let identity = tls::Identity {
         cert: foundation.folder().join("pilot.crt"),
         key: foundation.folder().join("pilot.key"),
@@ -136,7 +136,7 @@ async fn resolver(address: SocketAddr) -> VipResolverCopilotClient<Channel> {
     VipResolverCopilotClient::new(endpoint.connect().await.unwrap())
 }
 
-fn route(guid: &str, host: &str) -> Route {
+pub fn route(guid: &str, host: &str) -> Route {
     Route {
         guid: guid.to_owned(),
         host: host.to_owned(),
@@ -157,7 +157,7 @@ fn capi_process(app: &App) -> String {
     app.process[..36].to_owned()
 }
 
-fn mapping(route: &str, app: &App, weight: u32) -> RouteMapping {
+pub fn mapping(route: &str, app: &App, weight: u32) -> RouteMapping {
     RouteMapping {
         capi_process_guid: capi_process(app),
         route_guid: route.to_owned(),
@@ -165,7 +165,7 @@ fn mapping(route: &str, app: &App, weight: u32) -> RouteMapping {
     }
 }
 
-fn association(app: &App) -> CapiDiegoProcessAssociation {
+pub fn association(app: &App) -> CapiDiegoProcessAssociation {
     CapiDiegoProcessAssociation {
         capi_process_guid: capi_process(app),
         diego_process_guids: vec![app.process.clone()],

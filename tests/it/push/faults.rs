@@ -186,7 +186,8 @@ async fn f41_a_certificate_without_a_name_does_not_hide_the_others() {
         .await;
     let servers = gateway(&state, "cloudfoundry-ingress")["servers"].clone();
     assert_eq!(servers.as_array().unwrap().len(), 2, "{servers:#}");
-    assert_eq!(servers[1]["hosts"], json!(["*.apps.example.com"]));
+    let file = &servers[1]["tls"]["serverCertificate"];
+    assert_eq!(*file, json!("/etc/istio/*.apps.example.com/tls.crt"));
     let named = |page: &Value| page.to_string().contains("TLSPems[0].CertChain");
     push.daemon.shows("/debug/rejected", named).await;
 }

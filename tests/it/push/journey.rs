@@ -175,7 +175,7 @@ async fn a_bulk_sync_reaches_the_pilot_as_it_should() {
     let folder = "/etc/istio/*.apps.example.com";
     let https = json!({
         "port": { "number": 443, "protocol": "https", "name": "https-0" },
-        "hosts": ["*.apps.example.com"],
+        "hosts": ["*"],
         "tls": {
             "mode": "SIMPLE",
             "serverCertificate": format!("{folder}/tls.crt"),

@@ -33,7 +33,7 @@ pub(super) async fn weighted(run: &mut Run<'_>, tally: &mut Tally) -> Result<()>
         });
     }
     run.mesh.stage.route("weighted", "", destinations);
-    let asked = (6, run.cli.requests);
+    let asked = (6, run.cli.requests());
     let counts = spread(&keeping(run), tally, &get("weighted", "/"), asked).await;
     shares(
         &counts,
@@ -49,7 +49,7 @@ pub(super) async fn unweighted(run: &mut Run<'_>, tally: &mut Tally) -> Result<(
         destinations.push(Destination::web(&app));
     }
     run.mesh.stage.route("unweighted", "", destinations);
-    let asked = (4, run.cli.requests);
+    let asked = (4, run.cli.requests());
     let counts = spread(&keeping(run), tally, &get("unweighted", "/"), asked).await;
     shares(
         &counts,
