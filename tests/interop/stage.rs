@@ -1,10 +1,12 @@
 //! The simulated foundation with instances that answer, changed as Cloud Controller and Diego change a real one.
 
+mod identities;
 mod places;
 mod truth;
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,16 +19,14 @@ use copilot::{
         capi::{Destination, DomainKind, RouteSpec},
         cloud_foundry::CloudFoundry,
     },
+    tls::Identity,
 };
 use tokio::task::JoinSet;
 
 pub use self::places::Place;
-use self::{
-    places::{Places, STRIDE},
-    truth::Truth,
-};
+use self::{identities::Identities, places::Places, truth::Truth};
 use crate::{
-    instances::{Door, Instance, Protocol, Record, Spec},
+    instances::{Instance, Protocol, Record, Spec},
     oracle::Oracle,
 };
 
@@ -70,6 +70,7 @@ pub struct Stage {
     /// Who may answer, as far as the verbs here have changed it.
     pub oracle: Arc<Oracle>,
     domain: DomainGuid,
+    identities: Identities,
     truth: Truth,
     places: Places,
     records: Vec<Arc<Record>>,
@@ -85,6 +86,7 @@ impl Stage {
             foundation,
             oracle: Arc::new(Oracle::new(GRACE)),
             domain,
+            identities: Identities::new()?,
             truth: Truth::default(),
             places: Places::default(),
             records: Vec::new(),
@@ -168,34 +170,19 @@ impl Stage {
         let place = self.places.take();
         let bbs = &self.foundation.bbs;
         let guid = bbs.claim_instance(&app.process, index, place.cell);
-        let ports = app.ports.iter().zip((place.port..).step_by(STRIDE.into()));
-        let door = |(port, protocol): (u16, Protocol), address| Door {
-            port,
-            protocol,
-            address,
-            tls: None,
-        };
-        let doors: Vec<_> = ports
-            .map(|(listening, host)| door(*listening, (place.cell, host).into()))
-            .collect();
-        // By which other containers reach it.
-        let inside = app.ports.iter();
-        let inside =
-            inside.map(|listening| door(*listening, (place.container, listening.0).into()));
+        let name = guid.to_string();
+        let credentials = self.identities.issue(&name, place.container)?;
+        let doors = place.doors(&app.ports, &credentials);
         let spec = Spec {
             app: app.name.clone(),
-            guid: guid.to_string(),
+            guid: name,
         };
-        let everywhere: Vec<_> = doors.iter().cloned().chain(inside).collect();
-        let server = Instance::start(spec, &everywhere).await?;
+        let server = Instance::start(spec, &doors).await?;
         self.records.push(server.record());
         let spec = InstanceSpec {
             cell: place.cell,
             container: place.container,
-            ports: doors
-                .iter()
-                .map(|door| (door.port, door.address.port()))
-                .collect(),
+            ports: place.mappings(&app.ports),
         };
         self.foundation.bbs.run_instance(&guid, &spec);
         self.truth.start(&app.guid, &app.name);
@@ -287,6 +274,29 @@ impl Stage {
             bbs.stop_instance(&running.guid);
             places.give_back(running.place);
         });
+    }
+
+    /// An app's instances get new certificates, as they do every day.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn rotate_identities(&self, app: &App) -> Result<()> {
+        for running in &app.instances {
+            let guid = running.guid.to_string();
+            let credentials = self.identities.issue(&guid, running.place.container)?;
+            running.server.rotate(&credentials)?;
+        }
+        Ok(())
+    }
+
+    /// The CA of instances' certificates.
+    pub fn identity_ca(&self) -> &Path {
+        self.identities.ca()
+    }
+
+    /// The certificate that instances ask of a router.
+    pub fn router(&self) -> &Identity {
+        self.identities.router()
     }
 
     /// Resolves once every instance that was told to stop is gone.

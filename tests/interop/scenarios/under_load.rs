@@ -92,11 +92,13 @@ async fn crash(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     traffic.reaches_all_of(&app).await?;
     run.mesh.stage.crash(&mut app).await?;
     traffic.goes_on().await?;
+    traffic.goes_on().await?;
+    // What the instance was asked is lost with it; what comes after that is answered by the others.
+    let lost = traffic.so_far().failures();
     run.mesh.stage.fill(&mut app, 3).await?;
     traffic.reaches_all_of(&app).await?;
     run.apps.extend([app]);
-    // What the instance was doing is lost with it; what was sent to it after that is tried again elsewhere.
-    traffic.end_with_losses(tally, "the crash's", 4).await
+    traffic.end_with_losses(tally, "the crash's", lost).await
 }
 
 async fn map_and_unmap(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {

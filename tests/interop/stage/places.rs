@@ -5,12 +5,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use crate::instances::{Credentials, Door, Protocol};
+
 /// The first port of a cell that leads to containers, as rep gives them out.
 const FIRST_PORT: u16 = 61_000;
 /// How many a container gets.
 const PORTS: u16 = 16;
-/// From one port of an app to the next: two above each is that of the container's proxy.
-pub(super) const STRIDE: u16 = 4;
+/// From the port of an app to that of its container's proxy.
+const PROXY: u16 = 2;
+/// From one port of an app to the next.
+const STRIDE: u16 = 4;
 /// How many containers a cell has.
 const CONTAINERS: u32 = 250;
 
@@ -23,6 +27,34 @@ pub struct Place {
     pub container: IpAddr,
     /// The first of the cell's ports that lead to it.
     pub port: u16,
+}
+
+impl Place {
+    /// The container ports of an app, and the cell's ports that lead to them.
+    pub(super) fn mappings(&self, ports: &[(u16, Protocol)]) -> Vec<(u16, u16)> {
+        let hosts = (self.port..).step_by(STRIDE.into());
+        ports.iter().map(|(port, _)| *port).zip(hosts).collect()
+    }
+
+    /// How an app is reached here: as on most cells, by its own ports and by those of the proxy in its container; and by
+    /// other containers.
+    pub(super) fn doors(&self, ports: &[(u16, Protocol)], credentials: &Credentials) -> Vec<Door> {
+        let mappings = self.mappings(ports).into_iter().zip(ports);
+        let doors = mappings.flat_map(|((port, host), (_, protocol))| {
+            let door = |address: IpAddr, at, tls| Door {
+                port,
+                protocol: *protocol,
+                address: (address, at).into(),
+                tls,
+            };
+            [
+                door(self.cell, host, None),
+                door(self.cell, host + PROXY, Some(credentials.clone())),
+                door(self.container, port, None),
+            ]
+        });
+        doors.collect()
+    }
 }
 
 /// All places. Clones are handles to the same.

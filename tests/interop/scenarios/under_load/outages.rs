@@ -160,6 +160,7 @@ pub(super) async fn rotation(run: &mut Run<'_>, tally: &mut Tally) -> Result<()>
     let traffic = Traffic::start(run, &["rotation"]).await?;
     let before = (served_by_ingress(run).await?, served_by_daemon(run).await?);
     run.mesh.frontend.rotate()?;
+    run.mesh.stage.rotate_identities(&app)?;
     let pki = &run.mesh.stage.foundation.pki;
     pki.issue("copilot", &["localhost", "127.0.0.1"])?;
     let rotated = async {
