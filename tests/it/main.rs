@@ -19,6 +19,7 @@ mod grpc;
 mod job;
 mod layers;
 mod librarian;
+mod lookup;
 mod mcp;
 mod mesh;
 mod policy;
