@@ -21,6 +21,7 @@ mod interop;
 mod job;
 mod layers;
 mod librarian;
+mod lookup;
 mod mcp;
 mod mesh;
 mod parts;

@@ -8,11 +8,12 @@ mod sidecars;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+pub use copilot::publisher::{Input, Settings};
 use copilot::{
     istio::{self, Kind},
     metrics,
     model::{Hostname, Route, Update},
-    publisher::{Input, Outputs, Publisher, Settings},
+    publisher::{Outputs, Publisher},
     readiness::Readiness,
     sim::foundation,
     snapshot::Snapshot,
@@ -23,15 +24,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A running publisher and its peers.
-struct Running {
-    updates: mpsc::Sender<Update>,
-    outputs: Outputs,
+pub struct Running {
+    pub updates: mpsc::Sender<Update>,
+    pub outputs: Outputs,
     registry: Registry,
     readiness: Readiness,
     _stop: DropGuard,
 }
 
-fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
+pub fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
     Settings {
         ceiling: Duration::from_millis(100),
         required: BTreeSet::from_iter(required),
@@ -40,7 +41,7 @@ fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
     }
 }
 
-fn start(settings: Settings) -> Running {
+pub fn start(settings: Settings) -> Running {
     let mut registry = Registry::default();
     let readiness = Readiness::default();
     let (updates, inbox) = mpsc::channel(16);
@@ -57,7 +58,7 @@ fn start(settings: Settings) -> Running {
 }
 
 impl Running {
-    async fn send(&self, update: Update) {
+    pub async fn send(&self, update: Update) {
         self.updates.send(update).await.unwrap();
     }
 
