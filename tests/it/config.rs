@@ -106,7 +106,7 @@ impl Files {
                 ("/XDSServerCertPath", json!(self.client.cert)),
                 ("/XDSServerKeyPath", json!(self.client.key)),
                 ("/XDSAllowPlaintext", json!(true)),
-                ("/KeepEmptyServiceEntries", json!(true)),
+                ("/KeepEmptyServiceEntries", json!(false)),
                 ("/CertificateReloadInterval", json!("22s")),
                 (
                     "/PolicyServerAddress",
@@ -186,7 +186,7 @@ impl Files {
                 certificate_root: CertificateRoot::default(),
                 certificates: Vec::new(),
                 left_out: Vec::new(),
-                keep_empty_service_entries: false,
+                keep_empty_service_entries: true,
                 vip_range: None,
                 join: Join::Described,
                 policies: None,
@@ -316,7 +316,7 @@ impl Files {
                 }],
                 vip_range: Some("127.129.0.0/16".parse().unwrap()),
                 policies: Some(27 * SECOND),
-                keep_empty_service_entries: true,
+                keep_empty_service_entries: false,
                 ..defaults.publisher
             },
             ..defaults
