@@ -201,7 +201,7 @@ pub(super) fn publisher(
     let vip_range = root
         .parsed("VIPCIDR")
         .map(|VipRange(range): VipRange| range);
-    let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", false);
+    let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", true);
     let certificate_root = certificate_root(root);
     let (keypairs, left_out) = keypairs(root);
     let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The destinations of the routes that are served: of no other is there a subset or an endpoint.
-fn destinations<'a>(host: HostView<'a>) -> impl Iterator<Item = &'a Destination> {
+fn destinations(host: HostView<'_>) -> impl Iterator<Item = &Destination> {
     let routes = host.pools().flat_map(|pool| pool.routes());
     routes.flat_map(|route| &route.destinations)
 }
@@ -73,11 +73,11 @@ fn http_route(
     if let Some(refusal) = pool.refused() {
         return Some(refused::answer(matches, refusal));
     }
-    let parts = pool.by_target();
-    let shares: Vec<_> = parts.iter().map(|part| part.share).collect();
+    let targets = pool.by_target();
+    let shares: Vec<_> = targets.iter().map(|target| target.share).collect();
     let host = pool.host().name;
     let destinations =
-        std::iter::zip(parts, percentages(&shares)).filter_map(|(part, percentage)| {
+        std::iter::zip(targets, percentages(&shares)).filter_map(|(part, percentage)| {
             let Which::To(target) = part.which else {
                 return None;
             };

@@ -37,7 +37,7 @@ pub fn service(host: &Hostname, key: &str) -> String {
     let readable = readable_path(key).and_then(named).filter(fits);
     readable
         .or_else(|| named(hashed_path(key)).filter(fits))
-        .unwrap_or_else(|| format!("{OURS}{}.{DOMAIN}", hash(&[host.as_str(), key], 16)))
+        .unwrap_or_else(|| format!("{OURS}{:032x}.{DOMAIN}", hash(&[host.as_str(), key])))
 }
 
 /// The service of a part of a route's requests.
@@ -80,7 +80,7 @@ fn hashed_path(key: &str) -> String {
     if key.is_empty() {
         String::new()
     } else {
-        format!("{OURS}{}.{OURS}path.", hash(&[key], 16))
+        format!("{OURS}{:032x}.{OURS}path.", hash(&[key]))
     }
 }
 
@@ -100,11 +100,14 @@ fn hash_target(target: &Target) -> String {
     };
     let app = target.workload.app.to_string();
     let process_type = target.workload.process_type.as_str();
-    hash(&[&app, process_type, &port, protocol], 8)
+    format!(
+        "{:016x}",
+        hash(&[&app, process_type, &port, protocol]) >> 64
+    )
 }
 
-/// So many bytes of a hash of the texts, in hexadecimal.
-fn hash(texts: &[&str], bytes: usize) -> String {
+/// The beginning of a hash of the texts.
+fn hash(texts: &[&str]) -> u128 {
     let mut context = Context::new(&SHA256);
     for text in texts {
         // Lengths keep neighbours apart.
@@ -112,8 +115,8 @@ fn hash(texts: &[&str], bytes: usize) -> String {
         context.update(text.as_bytes());
     }
     let digest = context.finish();
-    let begin = digest.as_ref().iter().take(bytes);
-    begin.map(|byte| format!("{byte:02x}")).collect()
+    let begin = digest.as_ref().iter().take(16);
+    begin.fold(0, |hash, byte| hash << 8 | u128::from(*byte))
 }
 
 #[cfg(test)]

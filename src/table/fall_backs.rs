@@ -53,7 +53,7 @@ impl FallBacks {
     }
 
     fn first(&self, begin: &Bound<Cow<'_, str>>) -> Option<(&str, &Entry)> {
-        let begin = begin.as_ref().map(|begin| begin.as_ref());
+        let begin = begin.as_ref().map(AsRef::as_ref);
         let mut rest = self.by_labels.range::<str, _>((begin, Bound::Unbounded));
         rest.next().map(|(name, entry)| (name.as_str(), entry))
     }

@@ -30,6 +30,7 @@ mod process;
 mod publisher;
 mod push;
 mod sidecars;
+mod sizes;
 mod vip;
 mod wire;
 mod xds;

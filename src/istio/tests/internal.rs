@@ -1,5 +1,7 @@
 //! Internal hostnames: what apps reach each other by.
 
+use prost::Message as _;
+
 use super::*;
 use crate::proto::istio::networking::v1alpha3::TrafficPolicy;
 
@@ -65,7 +67,6 @@ fn istiods_are_told_that_nothing_is_encrypted_and_pilots_nothing() {
     let policy = made.rules[1][RULE].traffic_policy.clone().unwrap();
     assert_eq!(policy.tls.unwrap().mode, 0, "DISABLE");
     assert_eq!(policy.load_balancer, None);
-    use prost::Message as _;
     let encoded = TrafficPolicy {
         tls: policy.tls,
         load_balancer: None,

@@ -89,12 +89,8 @@ fn every_spelling_of_a_refused_path_gets_the_answer() {
         matches(xds),
         [MatchType::Exact(exact), MatchType::Prefix(below)]
     );
-    let cases = xds.as_ref().unwrap().http[0].r#match.iter();
-    assert!(
-        cases
-            .map(|request| request.ignore_uri_case)
-            .all(|ignored| ignored)
-    );
+    let mut requests = xds.as_ref().unwrap().http[0].r#match.iter();
+    assert!(requests.all(|request| request.ignore_uri_case));
 }
 
 #[test]
