@@ -1,11 +1,20 @@
-//! The domains of the mesh: guids and kinds from Cloud Controller, of those that the patterns of the configuration match.
+//! The domains of the mesh: their guids, kinds and restrictions, as Cloud Controller has them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use super::{
     client::Client,
     domain_pattern::DomainPattern,
     error::Error,
+    guard::Doubt,
     keyset::Keyset,
     list::{List, MAX_GUIDS, filter},
     wire::{self, DomainKind},
@@ -40,22 +49,53 @@ pub(super) enum Known<'a> {
     Unknown,
 }
 
+/// What reads of the domains changed for the routes that are known, by the names of the domains.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// They enforce route policies from now on.
+    pub(super) enforced: BTreeSet<Hostname>,
+    /// New, or made anew under their name, or they enforce route policies no longer: what is known of their routes
+    /// may not be so any more.
+    pub(super) stale: BTreeSet<Hostname>,
+    /// Whether one that enforced them does not say so any more, and is not believed yet.
+    pub(super) is_doubted: bool,
+}
+
+/// A domain that enforces route policies.
+#[derive(Debug)]
+struct Enforced {
+    guid: DomainGuid,
+    /// Since when it does not say so any more.
+    doubted: Option<Instant>,
+}
+
 /// The domains of the mesh as last read.
 #[derive(Debug)]
 pub(super) struct Domains {
     patterns: Vec<DomainPattern>,
     page_size: u32,
+    confirm_after: Duration,
     mesh: BTreeMap<DomainGuid, Domain>,
     outside: HashSet<DomainGuid>,
+    /// Also those that are gone: whatever is still known of their routes is restricted.
+    enforced: BTreeMap<Hostname, Enforced>,
+    news: News,
 }
 
 impl Domains {
-    pub(super) fn new(patterns: Vec<DomainPattern>, page_size: u32) -> Self {
+    pub(super) fn new(
+        patterns: Vec<DomainPattern>,
+        page_size: u32,
+        confirm_after: Duration,
+    ) -> Self {
         Self {
             patterns,
             page_size,
+            confirm_after,
             mesh: BTreeMap::new(),
             outside: HashSet::new(),
+            enforced: BTreeMap::new(),
+            news: News::default(),
         }
     }
 
@@ -69,6 +109,28 @@ impl Domains {
         if self.has_suffixes() {
             self.read(client, Vec::new(), &mut found).await?;
         }
+        Ok(self.replace(found, Instant::now()))
+    }
+
+    /// These are all of them.
+    fn replace(&mut self, mut found: Found, now: Instant) -> Vec<Dropped> {
+        let before = std::mem::take(&mut self.mesh);
+        for domain in std::mem::take(&mut found.mesh) {
+            let is_new = !before.contains_key(&domain.guid);
+            self.admit(domain, is_new, now);
+        }
+        for (guid, domain) in before {
+            // What says nothing that can be read is no less there.
+            if found.unreadable.contains(&guid) {
+                found.names.insert(domain.name.clone());
+                self.mesh.insert(guid, domain);
+            }
+        }
+        for (name, enforced) in &mut self.enforced {
+            if !found.names.contains(name) {
+                enforced.doubted = None;
+            }
+        }
         for name in self.exact_names() {
             if !found.names.contains(name) {
                 found.dropped.push(Dropped {
@@ -78,9 +140,8 @@ impl Domains {
                 });
             }
         }
-        self.mesh = found.mesh;
         self.outside.clear();
-        Ok(found.dropped)
+        found.dropped
     }
 
     /// Looks up domains that turned up in between.
@@ -95,12 +156,78 @@ impl Domains {
             self.read(client, vec![filter("guids", guids)], &mut found)
                 .await?;
         }
-        self.mesh.append(&mut found.mesh);
+        let now = Instant::now();
+        for domain in found.mesh {
+            // A name has one domain at a time: the one that it had before is gone.
+            self.mesh
+                .retain(|guid, known| known.name != domain.name || *guid == domain.guid);
+            let is_new = !self.mesh.contains_key(&domain.guid);
+            self.admit(domain, is_new, now);
+        }
         if self.outside.len() + found.outside.len() > MAX_OUTSIDE {
             self.outside.clear();
         }
         self.outside.extend(found.outside);
         Ok(found.dropped)
+    }
+
+    /// Takes in a domain of the mesh. Cloud Controller never changes whether one enforces route policies, so the same
+    /// one without it is believed only when it says so again after a while.
+    fn admit(&mut self, domain: wire::Domain, is_new: bool, now: Instant) {
+        let wire::Domain {
+            guid,
+            name,
+            kind,
+            enforced,
+        } = domain;
+        let known = self.enforced.get_mut(&name);
+        if enforced {
+            let doubted = None;
+            let guid = guid.clone();
+            let before = self
+                .enforced
+                .insert(name.clone(), Enforced { guid, doubted });
+            if before.is_none() {
+                self.news.enforced.insert(name.clone());
+            }
+        } else if let Some(known) = known {
+            let is_another = known.guid != guid;
+            let doubted = known.doubted.replace(known.doubted.unwrap_or(now));
+            let is_confirmed =
+                doubted.is_some_and(|since| now.duration_since(since) >= self.confirm_after);
+            if is_another || is_confirmed {
+                self.enforced.remove(&name);
+                self.news.stale.insert(name.clone());
+            } else {
+                self.news.is_doubted |= doubted.is_none();
+            }
+        }
+        if is_new {
+            self.news.stale.insert(name.clone());
+        }
+        let internal = kind == DomainKind::Internal;
+        self.mesh.insert(guid, Domain { name, internal });
+    }
+
+    /// What changed since the last call.
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether only callers that a route policy names may reach the routes of a domain.
+    pub(super) fn is_enforced(&self, name: &Hostname) -> bool {
+        self.enforced.contains_key(name)
+    }
+
+    /// The domains of which it is in doubt whether they still enforce route policies.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        let doubted = |(_, enforced): &(&Hostname, &Enforced)| enforced.doubted.is_some();
+        let mut names = self.enforced.iter().filter(doubted);
+        let (name, _) = names.next()?;
+        Some(Doubt::Opened {
+            domain: name.to_string(),
+            others: names.count(),
+        })
     }
 
     pub(super) fn get(&self, guid: &DomainGuid) -> Known<'_> {
@@ -116,8 +243,8 @@ impl Domains {
         self.mesh.keys()
     }
 
-    /// A filter for lists of routes, where the domains of the mesh can only change by the configuration; and how
-    /// many guids fit into the URL beside it.
+    /// A filter for lists of routes, where the domains of the mesh can only change by the configuration or by being
+    /// made anew; and how many guids fit into the URL beside it.
     ///
     /// Asking for http domains only also spares Cloud Controller the Routing API, without which it answers 500.
     pub(super) fn filter(&self) -> (Option<(String, String)>, usize) {
@@ -140,7 +267,12 @@ impl Domains {
         List::new(PATH, filter, keyset)
             .read(client, |raw| match wire::domain(raw) {
                 Ok(domain) => found.add(domain, &self.patterns),
-                Err(dropped) => found.dropped.push(dropped),
+                Err(dropped) => {
+                    found
+                        .unreadable
+                        .insert(DomainGuid::from(dropped.name.as_str()));
+                    found.dropped.push(dropped);
+                }
             })
             .await
     }
@@ -163,38 +295,32 @@ impl Domains {
 }
 
 /// What a read of domains yields.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Found {
-    mesh: BTreeMap<DomainGuid, Domain>,
-    outside: BTreeSet<DomainGuid>,
+    mesh: Vec<wire::Domain>,
+    outside: HashSet<DomainGuid>,
+    unreadable: BTreeSet<DomainGuid>,
     names: BTreeSet<Hostname>,
     dropped: Vec<Dropped>,
 }
 
 impl Found {
     fn add(&mut self, domain: wire::Domain, patterns: &[DomainPattern]) {
-        let wire::Domain { guid, name, kind } = domain;
-        let is_mesh = patterns.iter().any(|pattern| pattern.matches(&name));
+        let name = &domain.name;
         self.names.insert(name.clone());
-        let internal = match kind {
-            DomainKind::Tcp => {
-                if patterns.contains(&DomainPattern::Exact(name.clone())) {
-                    self.dropped.push(Dropped {
-                        name: name.to_string(),
-                        reason: "tcp_domain",
-                        detail: "the mesh serves http routes only".to_owned(),
-                    });
-                }
-                self.outside.insert(guid);
-                return;
+        if domain.kind == DomainKind::Tcp {
+            if patterns.contains(&DomainPattern::Exact(name.clone())) {
+                self.dropped.push(Dropped {
+                    name: name.to_string(),
+                    reason: "tcp_domain",
+                    detail: "the mesh serves http routes only".to_owned(),
+                });
             }
-            DomainKind::Http => false,
-            DomainKind::Internal => true,
-        };
-        if is_mesh {
-            self.mesh.insert(guid, Domain { name, internal });
+            self.outside.insert(domain.guid);
+        } else if patterns.iter().any(|pattern| pattern.matches(name)) {
+            self.mesh.push(domain);
         } else {
-            self.outside.insert(guid);
+            self.outside.insert(domain.guid);
         }
     }
 }

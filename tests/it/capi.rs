@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
 mod between_reads;
+mod cursors;
 mod faults;
 mod full_read;
 mod processes;
@@ -18,11 +20,12 @@ use std::{
 use copilot::{
     capi::{Error, Io, Poller, Settings},
     feed::{Feed, Feeds, Status},
-    model::{AppGuid, CapiProcessGuid, DomainGuid, Route, RouteGuid, Update},
+    model::{AppGuid, CapiProcessGuid, DomainGuid, Refusal, Route, RouteGuid, Update},
     readiness::Readiness,
     sim::{
         capi::{
-            CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, Endpoint, Fault, RouteSpec,
+            CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, Endpoint, Fault, Operation,
+            RouteSpec,
         },
         pki::Pki,
     },
@@ -93,6 +96,8 @@ impl Foundation {
             page_size: 5000,
             max_shrink_percent: 20,
             confirm_after: Duration::from_millis(20),
+            serve_bound_routes: false,
+            domains_interval: Duration::from_millis(20),
             request_timeout: SOON,
             page_retries: 3,
             min_backoff: Duration::from_millis(10),
@@ -132,14 +137,60 @@ fn web(name: &str) -> Destination {
     Destination::web(&app(name))
 }
 
+/// What the updates of a poller add up to.
+#[derive(Debug, Default)]
+struct Held(BTreeMap<RouteGuid, Route>);
+
+impl Held {
+    fn apply(&mut self, update: Update) {
+        match update {
+            Update::AllRoutes(routes) => {
+                self.0.clear();
+                self.insert(routes);
+            }
+            Update::Routes { current, gone } => {
+                self.insert(current);
+                self.0.retain(|guid, _| !gone.contains(guid));
+            }
+            Update::Refused(routes) => {
+                for (guid, why) in routes {
+                    let route = self.0.get_mut(&guid).expect("only what is known");
+                    route.refused = Some(why);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn insert(&mut self, routes: Vec<Route>) {
+        let by_guid = routes.into_iter().map(|route| (route.guid.clone(), route));
+        self.0.extend(by_guid);
+    }
+
+    /// Whether the route is known and served.
+    fn is_open(&self, route: &RouteGuid) -> bool {
+        self.0
+            .get(route)
+            .is_some_and(|route| route.refused.is_none())
+    }
+
+    fn is_refused(&self, route: &RouteGuid, why: Refusal) -> bool {
+        self.0
+            .get(route)
+            .is_some_and(|route| route.refused == Some(why))
+    }
+}
+
 /// A running poller, and what it says.
 struct Polling {
+    held: Held,
     updates: mpsc::Receiver<Update>,
     touched: mpsc::Sender<AppGuid>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
     routes: watch::Receiver<Status>,
     tail: watch::Receiver<Status>,
     asked: watch::Receiver<Status>,
+    access: watch::Receiver<Status>,
     token: watch::Receiver<Status>,
     readiness: Readiness,
     shutdown: CancellationToken,
@@ -153,14 +204,21 @@ impl Polling {
 
     fn try_start(settings: Settings) -> Result<Self, Error> {
         let mut feeds = Feeds::new(&mut Registry::default());
-        let [routes, tail, processes, token] =
-            ["routes", "tail", "processes", "token"].map(|name| feeds.register(name, NEVER));
+        let names = ["routes", "tail", "processes", "access", "token"];
+        let [routes, tail, processes, access, token] =
+            names.map(|name| feeds.register(name, NEVER));
         let readiness = Readiness::default();
         let (sender, updates) = mpsc::channel(1024);
         let (touched, touched_apps) = mpsc::channel(16);
         let undescribed = watch::Sender::default();
-        let statuses = [&routes, &tail, &processes, &token].map(Feed::status);
-        let [routes_status, tail_status, processes_status, token_status] = statuses;
+        let statuses = [&routes, &tail, &processes, &access, &token].map(Feed::status);
+        let [
+            routes_status,
+            tail_status,
+            processes_status,
+            access_status,
+            token_status,
+        ] = statuses;
         let io = Io {
             updates: sender,
             touched_apps,
@@ -168,6 +226,7 @@ impl Polling {
             routes,
             tail,
             processes,
+            access,
             token,
             synced: Some(readiness.gate("routes")),
         };
@@ -175,12 +234,14 @@ impl Polling {
         let poller = Poller::new(settings, io)?;
         let task = tokio::spawn(poller.run(shutdown.clone()));
         Ok(Self {
+            held: Held::default(),
             updates,
             touched,
             undescribed,
             routes: routes_status,
             tail: tail_status,
             asked: processes_status,
+            access: access_status,
             token: token_status,
             readiness,
             shutdown,
@@ -190,6 +251,23 @@ impl Polling {
 
     async fn update(&mut self) -> Update {
         soon(self.updates.recv()).await.expect("the poller runs")
+    }
+
+    /// Takes in updates until they add up to what is expected.
+    async fn holds(&mut self, expected: impl Fn(&Held) -> bool) {
+        while !expected(&self.held) {
+            let update = tokio::time::timeout(SOON, self.updates.recv()).await;
+            let update = update.unwrap_or_else(|_| panic!("holds {:#?}", self.held));
+            self.held.apply(update.expect("the poller runs"));
+        }
+    }
+
+    /// Takes in what there is.
+    fn catch_up(&mut self) -> &Held {
+        while let Ok(update) = self.updates.try_recv() {
+            self.held.apply(update);
+        }
+        &self.held
     }
 
     /// The next full read, by hostname and path.
@@ -214,8 +292,7 @@ impl Polling {
     }
 
     async fn problem_is_over(&mut self) {
-        let is_well = |status: &Status| status.problem.is_none();
-        soon(self.routes.wait_for(is_well)).await.unwrap();
+        is_well(&mut self.routes).await;
     }
 
     fn has_sent_nothing(&mut self) -> bool {
@@ -240,6 +317,12 @@ async fn problem(status: &mut watch::Receiver<Status>, kind: &str) -> String {
     let status = tokio::time::timeout(SOON, status.wait_for(has_kind)).await;
     let status = status.unwrap_or_else(|_| panic!("{:?} is no {kind}", last.borrow().problem));
     status.unwrap().problem.as_ref().unwrap().message.clone()
+}
+
+/// Waits until a feed has succeeded and has no problem.
+async fn is_well(status: &mut watch::Receiver<Status>) {
+    let is_well = |status: &Status| status.problem.is_none() && status.last_success.is_some();
+    soon(status.wait_for(is_well)).await.unwrap();
 }
 
 fn by_name(routes: Vec<Route>) -> BTreeMap<String, Route> {

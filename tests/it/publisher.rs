@@ -4,6 +4,7 @@ mod arbitrary;
 mod counts;
 mod eras;
 mod pushed;
+mod refused;
 mod sidecars;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -103,8 +103,8 @@ fn a_change_after_a_rest_goes_at_once_and_the_next_one_after_the_distance() {
     assert_eq!(stream.burst(), [ROUTES]);
     stream.now += ms(1);
     stream.publish(0, 2);
-    assert_eq!(stream.waits(), Some(DISTANCE - ms(1)));
-    stream.now += DISTANCE - ms(2);
+    assert_eq!(stream.waits(), DISTANCE.checked_sub(ms(1)));
+    stream.now += DISTANCE.saturating_sub(ms(2));
     assert!(stream.burst().is_empty());
     stream.publish(0, 3);
     stream.now += ms(1);
@@ -133,9 +133,9 @@ fn the_distance_counts_from_the_answer_since_only_then_has_the_sink_taken_it_in(
     stream.publish(1, 1);
     let responses = [stream.next().unwrap(), stream.next().unwrap()];
     stream.now += ms(500);
-    responses
-        .iter()
-        .for_each(|response| stream.hear(ack(response)));
+    for response in &responses {
+        stream.hear(ack(response));
+    }
     stream.publish(2, 2);
     assert_eq!(stream.waits(), Some(DISTANCE));
     assert!(stream.burst().is_empty());
