@@ -100,5 +100,7 @@ fn of_many_events_none_is_lost() {
         (&churn["events"], &churn["lost"]),
         (&100.0.into(), &0.0.into())
     );
-    assert_eq!(churn["encoded"], 100.0);
+    // Each is one service; once more where its end was published before its new beginning.
+    let encoded = churn["encoded"].as_f64().unwrap();
+    assert!((100.0..=200.0).contains(&encoded), "{encoded}");
 }
