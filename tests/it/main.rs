@@ -19,6 +19,7 @@ mod grpc;
 mod job;
 mod layers;
 mod librarian;
+mod make_before_break;
 mod mcp;
 mod mesh;
 mod policy;
