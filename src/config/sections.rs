@@ -199,7 +199,7 @@ pub(super) fn publisher(
     let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
     let grace = root.duration("PolicyServerGrace", 30 * SECOND);
     let vip_range = root.parsed("VIPCIDR");
-    let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", false);
+    let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", true);
     let certificate_root = certificate_root(root);
     let (keypairs, left_out) = keypairs(root);
     let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();

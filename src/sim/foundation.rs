@@ -36,6 +36,7 @@ pub fn route(n: usize) -> Route {
         vip: None,
         created_at: 1_500_000_000 + i64::try_from(n).expect("few routes"),
         load_balancing: None,
+        refused: None,
         destinations: smallvec![Destination {
             workload: workload(n),
             port: AppPort::Number(8080),
@@ -68,6 +69,12 @@ pub fn policies(apps: usize) -> Vec<Policy> {
     (0..apps).flat_map(of_app).collect()
 }
 
+/// No two instances have one.
+fn container(n: usize, index: usize) -> IpAddr {
+    let address = 0x0aff_0000 + (index << 20) + n;
+    IpAddr::from(u32::try_from(address).expect("few instances").to_be_bytes())
+}
+
 /// The `index`th instance of the `n`th route's app; `port` is its port on the cell.
 pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
     let cell = u32::try_from(n / 200).expect("few cells");
@@ -78,9 +85,7 @@ pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
         process: format!("{}-{}", guid(1, n), guid(2, n)).as_str().into(),
         workload: Some(workload(n)),
         host_address: IpAddr::from((0x0a00_0001 + cell).to_be_bytes()),
-        container_address: Some(IpAddr::from(
-            (0x0aff_0000 + u32::try_from(n).expect("few")).to_be_bytes(),
-        )),
+        container_address: Some(container(n, index)),
         ports: smallvec![PortMapping {
             container: 8080,
             host: port

@@ -107,7 +107,7 @@ impl Files {
                 ("/XDSServerKeyPath", json!(self.client.key)),
                 ("/XDSAllowPlaintext", json!(true)),
                 ("/XDSPushInterval", json!("201ms")),
-                ("/KeepEmptyServiceEntries", json!(true)),
+                ("/KeepEmptyServiceEntries", json!(false)),
                 ("/CertificateReloadInterval", json!("22s")),
                 (
                     "/PolicyServerAddress",
@@ -187,7 +187,7 @@ impl Files {
                 certificate_root: CertificateRoot::default(),
                 certificates: Vec::new(),
                 left_out: Vec::new(),
-                keep_empty_service_entries: false,
+                keep_empty_service_entries: true,
                 vip_range: None,
                 join: Join::Described,
                 policies: None,
@@ -318,7 +318,7 @@ impl Files {
                 }],
                 vip_range: Some("127.129.0.0/16".parse().unwrap()),
                 policies: Some(27 * SECOND),
-                keep_empty_service_entries: true,
+                keep_empty_service_entries: false,
                 ..defaults.publisher
             },
             ..defaults

@@ -26,6 +26,7 @@ mod policy;
 mod process;
 mod publisher;
 mod push;
+mod sizes;
 mod vip;
 mod wire;
 mod xds;

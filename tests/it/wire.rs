@@ -6,7 +6,7 @@ use copilot::{
     istio::FrontendCertificate,
     model::{
         AppGuid, AppPort, Destination, Hostname, Instance, LoadBalancing, Policy, PortMapping,
-        ProcessType, Protocol, Route, RouteGuid, Update, Weight, Workload,
+        ProcessType, Protocol, Refusal, Route, RouteGuid, Update, Weight, Workload,
     },
     proto::any_to_json,
     publisher::{Input, Metrics, Publisher, Settings, State},
@@ -64,6 +64,7 @@ fn route(
         vip: None,
         created_at: 1_557_508_668,
         load_balancing: None,
+        refused: None,
         destinations: destinations.into_iter().collect(),
     }
 }
@@ -128,10 +129,26 @@ fn routes() -> Vec<Route> {
         route("r8", "stopped.example.com", "", [to("stopped", 8080)]),
         route("r9", "unmapped.example.com", "", []),
         route("r10", "under_score.example.com", "", [to("shop", 8080)]),
-        route("r11", "grpc.example.com", "", [grpc]),
+        route("r11", "grpc.example.com", "", [grpc.clone()]),
         Route {
             load_balancing: Some(Box::new(LoadBalancing::LeastConnection)),
             ..route("r13", "busy.example.com", "", [to("shop", 8080)])
+        },
+        // Goes on from its path to the wildcard.
+        route("r17", "*.deep.example.com", "", [to("shop", 8080)]),
+        route("r18", "api.deep.example.com", "/V2/", [to("cart", 8080)]),
+        route("r19", "mix.example.com", "", [to("blue", 8080), grpc]),
+        Route {
+            refused: Some(Refusal::RouteService),
+            ..route("r14", "shop.example.com", "/admin", [to("shop", 9090)])
+        },
+        Route {
+            refused: Some(Refusal::RoutePolicies),
+            ..route("r15", "enforced.example.org", "", [to("shop", 8080)])
+        },
+        Route {
+            refused: Some(Refusal::RoutePolicies),
+            ..route("r16", "enforced.apps.internal", "", [to("cart", 8080)])
         },
     ]
 }

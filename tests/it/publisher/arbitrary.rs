@@ -3,15 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use copilot::{
-    istio::{Era, SIDECARS, validate::Validate},
+    istio::{
+        Era, SIDECARS,
+        validate::{Invalid, Validate},
+    },
     model::{
         AppPort, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping, Protocol,
-        Weight, Workload,
+        Refusal, Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, Sidecar, VirtualService},
     snapshot::Collection,
 };
 use proptest::{collection::vec, prelude::*};
+use prost::Message as _;
 
 use super::*;
 
@@ -33,14 +37,20 @@ fn any_route() -> impl Strategy<Value = Route> {
         1 => Just(Some(LoadBalancing::LeastConnection)),
         1 => "[a-zA-Z0-9_-]{1,9}".prop_map(|header| HeaderName::parse(&header).ok().map(LoadBalancing::Hash)),
     ];
+    let refused = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(Refusal::RoutePolicies)),
+        1 => Just(Some(Refusal::RouteService)),
+    ];
     (
         any::<u16>(),
         host,
         "(/[a-z%é\u{1}]{0,5})?",
         load_balancing,
+        refused,
         vec((destination, weight), 0..5),
     )
-        .prop_map(|(guid, host, path, load_balancing, to)| Route {
+        .prop_map(|(guid, host, path, load_balancing, refused, to)| Route {
             guid: foundation::guid(9, guid.into()).as_str().into(),
             internal: host.ends_with(".internal"),
             host: Hostname::parse(&host).unwrap(),
@@ -48,6 +58,7 @@ fn any_route() -> impl Strategy<Value = Route> {
             vip: None,
             created_at: 0,
             load_balancing: load_balancing.map(Box::new),
+            refused,
             destinations: to
                 .into_iter()
                 .map(|((app, process_type, port, http2), weight)| Destination {
@@ -132,6 +143,32 @@ fn check_collection<M: Validate + prost::Message + Default>(collection: &Collect
     }
 }
 
+/// Every service that a VirtualService names is there for whoever takes services without endpoints.
+fn check_destinations(snapshot: &Snapshot) {
+    let entries = snapshot.xds(Kind::ServiceEntry.collection()).unwrap();
+    let entries = entries.iter().map(|resource| {
+        let body = resource.decode().body.unwrap();
+        ServiceEntry::decode(body.value.as_slice())
+            .unwrap()
+            .hosts
+            .concat()
+    });
+    let there: BTreeSet<_> = entries.collect();
+    for resource in snapshot
+        .xds(Kind::VirtualService.collection())
+        .unwrap()
+        .iter()
+    {
+        let body = resource.decode().body.unwrap();
+        let service = VirtualService::decode(body.value.as_slice()).unwrap();
+        let open = service.http.iter().filter(|route| route.fault.is_none());
+        for to in open.flat_map(|route| &route.route) {
+            let host = &to.destination.as_ref().unwrap().host;
+            assert!(there.contains(host), "{} names {host}", resource.name);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -156,18 +193,35 @@ proptest! {
             check::<DestinationRule>(&snapshot, Kind::DestinationRule.collection());
             check::<ServiceEntry>(&snapshot, Kind::ServiceEntry.collection());
             check::<Sidecar>(&snapshot, SIDECARS);
+            if keep_empty_service_entries {
+                check_destinations(&snapshot);
+            }
 
             let rejected = running.outputs.rejected.borrow().clone();
             // Of two routes with one guid, the later counts.
             let last = |route: &Route| routes.iter().rfind(|other| other.guid == route.guid) == Some(route);
-            for route in routes.iter().filter(|route| last(route) && !route.destinations.is_empty()) {
-                let kind = Kind::VirtualService;
+            let placed = |route: &&Route| route.refused.is_some() || !route.destinations.is_empty();
+            for route in routes.iter().filter(|route| last(route) && placed(route)) {
+                // Most internal hostnames need no VirtualService, and one without instances only istiods hear of.
+                let kind = if route.internal { Kind::ServiceEntry } else { Kind::VirtualService };
+                if route.internal && (route.refused.is_some() || !keep_empty_service_entries) {
+                    continue;
+                }
                 let name = kind.name(&route.host, route.internal);
-                let published = snapshot.get(kind.collection()).unwrap().get(&name).is_some();
-                let reason = rejected.get(&(kind.collection(), route.host.to_string()));
-                // Hidden by another route of the same hostname and path, which is served; or served in part.
-                let named = reason.is_some_and(|reason| !matches!(reason.rule, "shadowed" | "share"));
-                assert!(published != named, "{}: published {published}, rejected {named}", route.host);
+                let published = snapshot.xds(kind.collection()).unwrap().get(&name).is_some();
+                let reasons = rejected.get(&(kind.collection(), route.host.to_string()));
+                let reasons = reasons.map_or(&[][..], Vec::as_slice);
+                // Hidden by another route of the same hostname and path; served in part; answered in the app's place.
+                let served = ["shadowed", "share", "route-policies", "route-service", "unreachable"];
+                let partly = |reason: &Invalid| served.contains(&reason.rule);
+                assert!(
+                    if published { reasons.iter().all(partly) } else { !reasons.is_empty() },
+                    "{}: published {published}, rejected {reasons:?}", route.host
+                );
+                if route.refused.is_some() {
+                    let named = |reason: &Invalid| reason.detail.contains(&route.guid.to_string());
+                    assert!(!published || reasons.iter().any(named), "{} is not named", route.guid);
+                }
             }
         });
     }

@@ -2,11 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::validate::Invalid;
-use crate::{
-    model::{AppPort, Destination, Instance, PortMapping},
-    table::HostView,
-};
+use crate::model::{AppPort, Instance, PortMapping};
 
 /// Where Diego's own SSH daemon listens in containers.
 const SSH: u16 = 2222;
@@ -55,32 +51,4 @@ fn main(instance: &Instance) -> Option<&PortMapping> {
     mapping(instance, AppPort::DEFAULT)
         .or_else(|| instance.ports.iter().find(other))
         .or_else(|| instance.ports.first())
-}
-
-/// Whether requests to the destination can be sent to the instance.
-pub(super) fn serves(instance: &Instance, to: &Destination, internal: bool) -> bool {
-    address(instance, internal).is_some() && port(instance, to.port, internal).is_some()
-}
-
-/// Instances of a hostname's destinations that run but cannot be reached, or an internal hostname without an address.
-pub(super) fn unreachable(host: &HostView<'_>) -> Option<Invalid> {
-    if host.lacks_vip() {
-        let detail = "no virtual address is left in VIPCIDR".to_owned();
-        return Some(Invalid {
-            rule: "vip",
-            detail,
-        });
-    }
-    let destinations = host.routes.iter().flat_map(|route| &route.destinations);
-    let unreachable = destinations.flat_map(|to| {
-        host.instances(&to.workload)
-            .filter(|instance| !serves(instance, to, host.is_internal()))
-    });
-    let count = unreachable.count();
-    (count > 0).then(|| Invalid {
-        rule: "unreachable",
-        detail: format!(
-            "{count} instances without an IPv4 address or without a mapping of the destination's port"
-        ),
-    })
 }
