@@ -7,8 +7,11 @@
 mod body;
 mod bucket;
 mod connection;
+#[cfg(feature = "sim")]
+mod dialogue;
 mod limits;
 mod metrics;
+mod order;
 mod pace;
 mod server;
 mod service;
@@ -18,6 +21,8 @@ mod subscription;
 
 use std::{sync::Arc, time::Instant};
 
+#[cfg(feature = "sim")]
+pub use self::dialogue::Dialogue;
 pub(crate) use self::{
     body::Body,
     connection::{Connection, Event, Refusal, Response, shortened},

@@ -15,6 +15,11 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 pub use self::server::Server;
 pub use crate::delivery::{CollectionStatus, Limits, NackStatus, PendingStatus, SinkStatus, Sinks};
 use crate::tls;
+#[cfg(feature = "sim")]
+use crate::{
+    delivery::Dialogue,
+    proto::istio::mcp::v1alpha1::{RequestResources, Resources},
+};
 
 /// How to serve, and whom.
 #[derive(Debug, Clone)]
@@ -29,4 +34,10 @@ pub struct Settings {
     pub allowed_names: Option<BTreeSet<String>>,
     /// What a peer may use.
     pub limits: Limits,
+}
+
+/// The server's end of a stream, without transport or clock.
+#[cfg(feature = "sim")]
+pub fn dialogue() -> Dialogue<RequestResources, Resources> {
+    Dialogue::new::<connection::Mcp>(Limits::default().burst_distance)
 }

@@ -17,6 +17,13 @@ use std::time::Duration;
 pub use self::server::Server;
 pub use crate::delivery::{Limits, Sinks};
 use crate::grpc::Security;
+#[cfg(feature = "sim")]
+use crate::{
+    delivery::Dialogue,
+    proto::envoy::service::discovery::v3::{
+        DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    },
+};
 
 /// How far bursts on a stream are from each other, if nothing else is set: twice as long as istiod waits for more before
 /// it pushes.
@@ -43,4 +50,16 @@ impl Settings {
         };
         Self { security, limits }
     }
+}
+
+/// The server's end of a stream of full states, without transport or clock.
+#[cfg(feature = "sim")]
+pub fn dialogue() -> Dialogue<DiscoveryRequest, DiscoveryResponse> {
+    Dialogue::new::<state_of_the_world::StateOfTheWorld>(BURST_DISTANCE)
+}
+
+/// The same of a stream of deltas.
+#[cfg(feature = "sim")]
+pub fn delta_dialogue() -> Dialogue<DeltaDiscoveryRequest, DeltaDiscoveryResponse> {
+    Dialogue::new::<delta::Delta>(BURST_DISTANCE)
 }

@@ -67,6 +67,14 @@ impl Frames {
         })
     }
 
+    /// The message as its receiver puts it together.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn into_message(self) -> Bytes {
+        let mut message = BytesMut::with_capacity(PREFIX + self.len as usize);
+        self.for_each(|piece| message.extend_from_slice(&piece));
+        message.freeze().split_off(PREFIX)
+    }
+
     /// Bytes of the message.
     pub(super) fn len(&self) -> u32 {
         self.len

@@ -10,11 +10,12 @@ use std::{
 use tonic::Status;
 
 use super::{
-    Found, Protocol,
+    Protocol,
+    order::{Order, Role, Subscriptions},
     pace::Pace,
     subscription::{Content, Held, Interest, Pending, Subscription, listed_bytes},
 };
-use crate::snapshot::{Collection, CollectionVersion, Form, Snapshot};
+use crate::snapshot::{CollectionVersion, Form, Snapshot};
 
 /// Most collections of a stream; no Pilot asks for more than 20.
 pub(crate) const MAX_COLLECTIONS: usize = 64;
@@ -32,21 +33,15 @@ const MAX_NAMED: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Connection {
     form: Form,
-    find: for<'a> fn(&'a Snapshot, &str) -> Found<'a>,
+    label: fn(&str) -> &'static str,
     node: String,
     /// Shared by all collections of the stream; the first response has 1.
     nonce: u64,
-    /// What was published last.
-    newest: Option<Arc<Snapshot>>,
-    /// What is sent: the same, or what was the newest when the last burst began.
-    sending: Option<Arc<Snapshot>>,
+    order: Order,
     pace: Pace,
-    subscriptions: BTreeMap<Arc<str>, Subscription>,
+    subscriptions: Subscriptions,
     /// The collection that was sent last: its successors have their turn before it.
     last_sent: Arc<str>,
-    /// What is answered for collections that nobody publishes. A Pilot is ready only when all that it asked for were
-    /// answered, and an error for one of them would end the stream for all.
-    empty: Arc<Collection>,
 }
 
 /// What a request was.
@@ -120,15 +115,13 @@ impl Connection {
     pub(crate) fn new<P: Protocol>(distance: Duration) -> Self {
         Self {
             form: P::FORM,
-            find: P::find,
+            label: P::label,
             node: String::new(),
             nonce: 0,
-            newest: None,
-            sending: None,
+            order: Order::new(P::find),
             pace: Pace::new(distance),
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::new(),
             last_sent: Arc::default(),
-            empty: Arc::default(),
         }
     }
 
@@ -167,6 +160,7 @@ impl Connection {
             Entry::Vacant(entry) => {
                 entry.insert(Subscription::new(
                     self.form,
+                    Role::of((self.label)(name)),
                     incremental,
                     interest,
                     held,
@@ -244,64 +238,71 @@ impl Connection {
 
     /// Takes a newly published state.
     pub(crate) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.newest = Some(snapshot);
+        self.order.publish(snapshot);
     }
 
-    /// Whether something was published that must not be sent yet.
-    fn is_behind(&self) -> bool {
-        self.newest.as_ref().map(Arc::as_ptr) != self.sending.as_ref().map(Arc::as_ptr)
-    }
-
-    /// Begins a burst with what was published last, if the last one is long enough ago. Deltas do not wait: whoever
-    /// takes them pays for what has changed and nothing else.
+    /// Moves on to what was published last, if another burst may begin. Deltas do not wait: whoever takes them pays for
+    /// what has changed and nothing else.
     fn catch_up(&mut self, now: Instant) {
         let is_paced = self.subscriptions.values().any(|one| !one.incremental);
-        if self.is_behind() && (!is_paced || self.pace.is_ready(now)) {
-            self.sending.clone_from(&self.newest);
-        }
+        let may_begin = !is_paced || self.pace.is_ready(now);
+        self.order.catch_up(&self.subscriptions, may_begin, now);
     }
 
     /// When something may be due that is not yet, if nothing happens until then.
     pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
-        let next_burst = self.pace.ready_at().filter(|_| self.is_behind());
-        next_burst.filter(|at| *at > now)
+        let next_burst = self.pace.ready_at().filter(|_| self.order.is_behind());
+        let others = self.subscriptions.values();
+        let others = others.filter(|subscription| subscription.role != Role::Apart);
+        let others = others.filter_map(Subscription::late_at);
+        next_burst
+            .into_iter()
+            .chain(others)
+            .filter(|at| *at > now)
+            .min()
     }
 
     /// Whether a response may be due.
     pub(crate) fn is_due(&mut self, now: Instant) -> bool {
         self.catch_up(now);
-        self.sending.as_ref().is_some_and(|snapshot| {
-            self.subscriptions.iter().any(|(name, subscription)| {
-                current((self.find)(snapshot, name), &self.empty)
-                    .is_some_and(|current| subscription.is_due(current))
-            })
-        })
+        self.order.is_due(&self.subscriptions, now)
     }
 
-    /// The next response, always of the newest state that may be sent. Collections take turns, so that one that changes all the time
-    /// keeps none of the others waiting.
+    /// The next response, always of the newest state that may be sent. Collections take turns, so that one that changes
+    /// all the time keeps none of the others waiting.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Response> {
-        self.catch_up(now);
-        let snapshot = self.sending.as_ref()?;
+        while self.is_due(now) {
+            if let Some(response) = self.next_in_turn(now) {
+                self.pace.stir(now);
+                return Some(response);
+            }
+            // What looked due has turned out to be held already, and something else may be due now.
+        }
+        None
+    }
+
+    fn next_in_turn(&mut self, now: Instant) -> Option<Response> {
+        let may_name = self.order.may_name(&self.subscriptions, now);
         let last = self.last_sent.clone();
         let (before, after) = ((Unbounded, Included(&*last)), (Excluded(&*last), Unbounded));
         for range in [after, before] {
             for (name, subscription) in self.subscriptions.range_mut::<str, _>(range) {
-                let found = (self.find)(snapshot, name);
-                let Some(current) = current(found, &self.empty) else {
+                let role = subscription.role;
+                let Some(target) = self.order.target(name, role, may_name) else {
                     continue;
                 };
-                let next = subscription.next(current, snapshot.published, &mut self.nonce, now);
+                let (current, published) = (&target.collection, target.published);
+                let next = subscription.next(current, published, &mut self.nonce, now);
                 if let Some(update) = next {
                     self.last_sent = name.clone();
-                    self.pace.stir(now);
+                    self.order.on_sent(role);
                     return Some(Response {
                         collection: name.clone(),
                         version: update.version,
                         nonce: self.nonce,
                         incremental: update.incremental,
                         content: update.content,
-                        unknown: matches!(found, Found::Nothing) && subscription.tally.sent == 1,
+                        unknown: target.is_unknown && subscription.tally.sent == 1,
                     });
                 }
             }
@@ -327,15 +328,6 @@ impl Connection {
         self.subscriptions
             .iter()
             .map(|(name, subscription)| (&**name, subscription))
-    }
-}
-
-/// The state that a collection's sink is to hold; `None` where there is no answer.
-fn current<'a>(found: Found<'a>, empty: &'a Arc<Collection>) -> Option<&'a Arc<Collection>> {
-    match found {
-        Found::Published(collection) => Some(collection),
-        Found::Nothing => Some(empty),
-        Found::Silence => None,
     }
 }
 

@@ -118,6 +118,9 @@ impl<P: Protocol> Stream<P> {
                 deadline,
             } = self.outlook();
             let turn = tokio::select! {
+                // A sink asks for all that it wants before it reads anything: what is sent first depends on what else is
+                // asked for.
+                biased;
                 () = self.shutdown.cancelled() => Err(Status::unavailable(SHUTDOWN)),
                 () = self.responses.closed() => Err(Status::cancelled("the sink has left")),
                 status = expiry(deadline) => Err(status),

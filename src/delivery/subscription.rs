@@ -4,17 +4,28 @@
 
 mod interest;
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
 pub(crate) use self::interest::Interest;
+use super::order::Role;
 use crate::snapshot::{Collection, CollectionVersion, Form, Resource};
+
+/// How long a response may be unanswered until other collections go on without it. Pilots answer as soon as they have
+/// stored what they got, however long their push takes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A sink's interest in one collection.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     form: Form,
+    pub(super) role: Role,
     pub(super) incremental: bool,
     interest: Interest,
     /// The version that the sink answered last, by ACK or NACK: it is not sent again. `None` after a new request,
@@ -106,6 +117,7 @@ impl Subscription {
     /// A subscription of a sink that holds what it lists.
     pub(super) fn new(
         form: Form,
+        role: Role,
         incremental: bool,
         interest: Interest,
         held: Held,
@@ -118,6 +130,7 @@ impl Subscription {
         };
         Self {
             form,
+            role,
             incremental,
             seen: None,
             owed,
@@ -206,6 +219,29 @@ impl Subscription {
     /// Whether `current` is to be sent: at most one response is outstanding, and none repeats what was answered.
     pub(super) fn is_due(&self, current: &Collection) -> bool {
         self.pending.is_none() && self.seen != Some(current.version())
+    }
+
+    /// Whether the sink was sent `current` last: it may have rejected it, but will not be sent it again.
+    pub(super) fn was_sent(&self, current: &Collection) -> bool {
+        match &self.pending {
+            Some(pending) => pending.collection.version() == current.version(),
+            None => !self.is_due(current),
+        }
+    }
+
+    /// Whether `current` is there, or on its way, or could be sent at once.
+    pub(super) fn is_free_for(&self, current: &Collection) -> bool {
+        self.pending.is_none() || self.was_sent(current)
+    }
+
+    /// Until when others wait for the answer to the pending response.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        self.pending.as_ref().map(|pending| pending.sent + PATIENCE)
+    }
+
+    /// Whether that has lasted too long.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.late_at().is_some_and(|at| at <= now)
     }
 
     /// The response that brings the sink to `current`, published at `published`; it is pending from now on, under

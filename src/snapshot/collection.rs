@@ -152,13 +152,8 @@ impl Leaf {
 
     /// Its resources as they were added.
     fn encoded(&self) -> impl Iterator<Item = (Arc<str>, Encoded)> {
-        self.entries.iter().enumerate().map(|(index, entry)| {
-            let encoded = Encoded {
-                version: entry.version,
-                bytes: self.slice(Form::Mcp, index),
-            };
-            (entry.name.clone(), encoded)
-        })
+        let names = self.entries.iter().map(|entry| entry.name.clone());
+        names.zip(self.resources().map(|resource| resource.encoded()))
     }
 
     fn differs(&self, name: &str, edit: Option<&Encoded>) -> bool {
@@ -276,6 +271,21 @@ impl Collection {
         push_leaves(&mut leaves, entries);
         next.push_branches(leaves);
         next
+    }
+
+    /// The collection with those resources of another one whose names it has not; itself, if it has all of them.
+    #[must_use]
+    pub fn keeping(self: &Arc<Self>, other: &Self) -> Arc<Self> {
+        let missing = self.diff(other).removed.into_iter();
+        let missing = missing.filter_map(|name| {
+            let resource = other.get(name)?;
+            Some((name.into(), Some(resource.encoded())))
+        });
+        let missing: Edits = missing.collect();
+        if missing.is_empty() {
+            return self.clone();
+        }
+        Arc::new(self.edited(missing))
     }
 
     /// Appends the branch with its edits; the branch itself, if they change nothing.

@@ -129,6 +129,14 @@ impl Resource<'_> {
         self.leaf.slice(form, self.entry)
     }
 
+    /// As it was added to its collection.
+    pub(super) fn encoded(&self) -> Encoded {
+        Encoded {
+            version: self.version,
+            bytes: self.frame(Form::Mcp),
+        }
+    }
+
     /// The message itself.
     pub fn decode(&self) -> Message {
         crate::proto::istio::mcp::v1alpha1::Resources::decode(self.frame(Form::Mcp))

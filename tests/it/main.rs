@@ -23,6 +23,7 @@ mod job;
 mod layers;
 mod librarian;
 mod lookup;
+mod make_before_break;
 mod mcp;
 mod mesh;
 mod parts;

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Buf as _;
 use prost::Message as _;
 
 use super::*;
@@ -92,10 +91,7 @@ fn incremental(collection: &str, listed: &[(&str, &str)]) -> RequestResources {
 }
 
 fn decoded(response: Response) -> Resources {
-    let frames: Vec<_> = Frames::of::<Mcp>(response).unwrap().collect();
-    let mut message = frames.concat().into_iter().collect::<VecDeque<u8>>();
-    message.advance(5);
-    Resources::decode(message).unwrap()
+    Resources::decode(Frames::of::<Mcp>(response).unwrap().into_message()).unwrap()
 }
 
 fn names(response: &Resources) -> String {

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
 
@@ -22,8 +21,6 @@ use crate::{
 
 const TYPE: &str = "networking.istio.io/v1/VirtualService";
 const COLLECTION: &str = "istio/networking/v1alpha3/virtualservices";
-/// gRPC's prefix of a message.
-const PREFIX: usize = 5;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -134,8 +131,7 @@ impl Pair {
         let Some(response) = self.connection.next(Instant::now()) else {
             return false;
         };
-        let frames: Vec<Bytes> = Frames::of::<Delta>(response).unwrap().collect();
-        let message = &frames.concat()[PREFIX..];
+        let message = Frames::of::<Delta>(response).unwrap().into_message();
         let response = DeltaDiscoveryResponse::decode(message).unwrap();
         let mut told: Vec<_> = response.resources.iter().map(|entry| &entry.name).collect();
         told.extend(&response.removed_resources);
