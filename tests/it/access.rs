@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use copilot::{
     istio::Kind,
-    model::{AppGuid, RouteGuid},
+    model::{AppGuid, Hostname, RouteGuid},
     proto,
     sim::{
         capi::{Destination, RouteSpec},
@@ -141,6 +141,24 @@ async fn end(watches: [JoinHandle<()>; 3]) {
     }
 }
 
+/// The service of a hostname's route without a path.
+fn service(host: &str) -> String {
+    Kind::ServiceEntry.name(&Hostname::parse(host).unwrap(), false)
+}
+
+/// The path that is matched, in lower case: Pilots are told it as a pattern such as `/[aA](/.*)?`.
+fn path(uri: &Value) -> String {
+    let pattern = uri["regex"].as_str().or(uri["exact"].as_str());
+    let letters = pattern.unwrap_or_default().replace("(/.*)?", "");
+    let classes = letters.split('[');
+    classes
+        .map(|part| match part.split_once(']') {
+            Some((class, rest)) => format!("{}{rest}", &class[..1]),
+            None => part.to_owned(),
+        })
+        .collect()
+}
+
 /// What a sink holds: resources of each kind as JSON, by their names without a namespace.
 struct Held(BTreeMap<Kind, BTreeMap<String, Value>>);
 
@@ -184,14 +202,22 @@ impl Held {
     }
 
     fn get(&self, kind: Kind, host: &str) -> Option<&Value> {
-        let name = kind.name(&copilot::model::Hostname::parse(host).unwrap(), false);
+        let name = kind.name(&Hostname::parse(host).unwrap(), false);
         self.0[&kind].get(&name)
     }
 
     /// Anything by which the hostname's instances can be reached.
     fn has_service(&self, host: &str) -> bool {
+        let service = service(host);
+        // Those of its paths, and of parts of its requests, have labels in front.
+        let is_of_host = |name: &String| {
+            let front = name.strip_suffix(&service);
+            front.is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        };
         let kinds = [Kind::ServiceEntry, Kind::DestinationRule];
-        kinds.iter().any(|kind| self.get(*kind, host).is_some())
+        kinds
+            .iter()
+            .any(|kind| self.0[kind].keys().any(&is_of_host))
     }
 
     fn endpoints(&self, host: &str) -> usize {
@@ -205,20 +231,20 @@ impl Held {
         let service = self.get(Kind::VirtualService, host);
         let http = service.and_then(|service| service["http"].as_array());
         let place = |route: &Value| {
-            let path = route["match"][0]["uri"]["exact"].as_str();
+            let path = path(&route["match"][0]["uri"]);
             let status = &route["fault"]["abort"]["httpStatus"];
             let to = &route["route"][0]["destination"]["host"];
             let answer = match status.as_u64() {
                 Some(status) => status.to_string(),
                 None => to.as_str().unwrap_or_default().to_owned(),
             };
-            (path.unwrap_or_default().to_owned(), answer)
+            (path, answer)
         };
         http.into_iter().flatten().map(place).collect()
     }
 
     fn is_served(&self, host: &str) -> bool {
-        let to = (String::new(), host.to_owned());
+        let to = (String::new(), service(host));
         self.places(host) == [to] && self.endpoints(host) == 2
     }
 
@@ -295,7 +321,7 @@ async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_p
     let admin = scene.map("shop", "/admin");
     scene.foundation.bind(&admin, &scene.app);
     let place = |path: &str, answer: &str| (path.to_owned(), answer.to_owned());
-    let expected = [place("/admin", "502"), place("", &shop)];
+    let expected = [place("/admin", "502"), place("", &service(&shop))];
     scene
         .hold(|held| held.places(&shop) == expected && held.endpoints(&shop) == 2)
         .await;
@@ -305,9 +331,14 @@ async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_p
     let above = scene.map("shop", "");
     scene.map("shop", "/public");
     scene.foundation.bind(&above, &scene.app);
-    let expected = [place("/public", &shop), place("", "502")];
+    let public = format!("public.cf--path.{}", service(&shop));
+    let expected = [place("/public", &public), place("", "502")];
     scene
-        .hold(|held| held.places(&shop) == expected && held.endpoints(&shop) == 2)
+        .hold(|held| {
+            let entries = &held.0[&Kind::ServiceEntry];
+            let is_alone = entries.keys().eq([&public]);
+            held.places(&shop) == expected && is_alone
+        })
         .await;
 }
 

@@ -127,7 +127,7 @@ async fn of_two_routes_with_one_hostname_and_path_the_newer_is_named_until_the_o
         state.advance(10);
         older
     };
-    let newer = foundation.create_route("a.deep", "/api/");
+    let newer = foundation.create_route("a.deep", "/Api");
     foundation.map(&newer, &other, None);
     foundation.map(&older, &app, None);
     let domains = json!(["*.example.com"]);
@@ -141,7 +141,7 @@ async fn of_two_routes_with_one_hostname_and_path_the_newer_is_named_until_the_o
         .await;
     let rejected = &page["resources"][0];
     assert_eq!(rejected["rule"], "shadowed", "{page:#}");
-    let named = format!("route {newer} has the path \"/api/\" of the older route {older}");
+    let named = format!("route {newer} has the path \"/Api\" of route {older}");
     let detail = rejected["detail"].as_str().unwrap();
     assert!(detail.starts_with(&named), "{detail}");
 
