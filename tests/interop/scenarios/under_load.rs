@@ -9,9 +9,11 @@ use copilot::sim::capi::Destination;
 
 use self::traffic::{Lengths, Traffic, is_share};
 use crate::{
+    client::Ask,
+    expect::{Answerer, expect},
     instances::Protocol,
     scenario::{Run, Scenario, Tally, scenario},
-    stage::App,
+    stage::{App, DOMAIN},
 };
 
 const GROUP: &str = "Under a constant load";
@@ -21,6 +23,9 @@ const WEB: &[(u16, Protocol)] = &[(8080, Protocol::Http1)];
 
 /// How often an app is mapped and unmapped: what goes wrong in one push of many shows.
 const MAPPINGS: usize = 10;
+
+/// How often a request is sent whose answer does not change meanwhile.
+const ROUNDS: usize = 5;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -33,6 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(GROUP, "canary deployment", canary_deployment),
     scenario!(GROUP, "route deleted and made anew", route_made_anew),
     scenario!(GROUP, "evacuation of a cell", evacuation),
+    scenario!(GROUP, "route bound to a route service", bound),
     scenario!(GROUP, "daemon killed", outages::daemon_killed),
     scenario!(GROUP, "daemon terminated", outages::daemon_terminated),
     scenario!(GROUP, "istiod restarted", outages::istiod_restarted),
@@ -114,6 +120,28 @@ async fn map_and_unmap(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
         traffic.leaves("map-two").await?;
     }
     run.apps.extend([one, two]);
+    traffic.end(tally).await
+}
+
+/// What Cloud Foundry's own router would send to the route service, the ingress answers itself; the route beside it is not
+/// concerned.
+async fn bound(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    let stage = &mut run.mesh.stage;
+    let withheld = stage.push("bound", 1, WEB).await?;
+    let route = stage.route("bound", "", [Destination::web(&withheld.guid)]);
+    let beside = app(run, "beside-bound", 1).await?;
+    let traffic = Traffic::start(run, &["beside-bound"]).await?;
+    let client = run.mesh.ingress.client();
+    let ask = Ask::get(&format!("bound.{DOMAIN}"), "/");
+    let by_app = [(ask.clone(), "bound".into())];
+    let by_nobody = [(ask, Answerer::ingress(502))];
+    expect(&client, tally, ROUNDS, &by_app).await;
+    let controller = &run.mesh.stage.foundation.capi;
+    controller.state().bind(&route);
+    expect(&client, tally, ROUNDS, &by_nobody).await;
+    controller.state().unbind(&route);
+    expect(&client, tally, ROUNDS, &by_app).await;
+    run.apps.extend([withheld, beside]);
     traffic.end(tally).await
 }
 
