@@ -86,8 +86,7 @@ async fn scale_down(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     traffic.reaches_all_of(&app).await?;
     let drain = Lengths::of(run).drain;
     run.mesh.stage.scale_down(&mut app, 1, drain);
-    run.mesh.stage.settled().await;
-    traffic.goes_on().await?;
+    traffic.left_alone(run).await?;
     run.apps.extend([app]);
     traffic.end(tally).await
 }
@@ -160,8 +159,7 @@ async fn blue_green(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
         run.mesh.stage.stop(&mut old, drain);
         old = new;
     }
-    run.mesh.stage.settled().await;
-    traffic.goes_on().await?;
+    traffic.left_alone(run).await?;
     run.apps.extend([old]);
     traffic.end(tally).await
 }
@@ -184,8 +182,7 @@ async fn roll(
             run.mesh.stage.stop(from, drain);
         }
     }
-    run.mesh.stage.settled().await;
-    traffic.goes_on().await
+    traffic.left_alone(run).await
 }
 
 async fn rolling_deployment(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
@@ -241,8 +238,7 @@ async fn evacuation(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     }
     traffic.reaches_all_of(&one).await?;
     traffic.reaches_all_of(&three).await?;
-    run.mesh.stage.settled().await;
-    traffic.goes_on().await?;
+    traffic.left_alone(run).await?;
     run.apps.extend([one, three]);
     traffic.end(tally).await
 }

@@ -1,6 +1,10 @@
 //! A load on the hosts of a scenario, what is waited for while it runs, and what its end adds to the scenario's counts.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use tokio::time::{sleep, timeout};
@@ -43,7 +47,7 @@ impl Lengths {
         let seconds = |short, full| Duration::from_secs(if run.cli.short { short } else { full });
         Self {
             outage: seconds(3, 60),
-            drain: seconds(1, 10),
+            drain: seconds(3, 10),
             share: if run.cli.short { 400 } else { 2000 },
             churn: seconds(8, 60),
         }
@@ -58,7 +62,10 @@ pub(super) fn is_share(part: u64, all: u64, share: f64) -> bool {
 }
 
 /// A running load.
-pub(super) struct Traffic(Load);
+pub(super) struct Traffic {
+    load: Load,
+    begun: Instant,
+}
 
 impl Traffic {
     /// Waits until each of the hosts is answered, then asks them in turn.
@@ -86,12 +93,15 @@ impl Traffic {
             ensure!(answered.is_ok(), "{host} is not answered in {SOON:?}");
         }
         let oracle = Arc::clone(&run.mesh.stage.oracle);
-        Ok(Self(Load::start(client, Plan::over(hosts), oracle)))
+        Ok(Self {
+            load: Load::start(client, Plan::over(hosts), oracle),
+            begun: Instant::now(),
+        })
     }
 
     /// The counts so far.
     pub(super) fn so_far(&self) -> load::Tally {
-        self.0.so_far()
+        self.load.so_far()
     }
 
     /// Waits until the counts are as wanted.
@@ -100,7 +110,7 @@ impl Traffic {
         what: &str,
         wanted: impl FnMut(&load::Tally) -> bool,
     ) -> Result<()> {
-        let reached = timeout(SOON, self.0.until(wanted)).await;
+        let reached = timeout(SOON, self.load.until(wanted)).await;
         ensure!(
             reached.unwrap_or_default(),
             "not in {SOON:?}: {what}. By then: {}",
@@ -151,6 +161,22 @@ impl Traffic {
             .await
     }
 
+    /// Waits until all that were told to stop are gone, and holds that they were left alone long before.
+    ///
+    /// What is sent to one that is gone is tried again elsewhere, so that failures alone would not show it.
+    pub(super) async fn left_alone(&self, run: &mut Run<'_>) -> Result<()> {
+        run.mesh.stage.settled().await;
+        self.goes_on().await?;
+        let late = run.mesh.stage.late(self.begun);
+        let longest = late.last().copied().unwrap_or_default();
+        let drain = Lengths::of(run).drain;
+        ensure!(
+            longest < drain * 3 / 4,
+            "an instance was asked {longest:.1?} after it was told to stop, of the {drain:?} that it had"
+        );
+        Ok(())
+    }
+
     /// Waits for some more requests, however they end.
     pub(super) async fn goes_on(&self) -> Result<()> {
         let wanted = self.so_far().requests + GONE;
@@ -182,7 +208,7 @@ impl Traffic {
         whose: &str,
         at_most: u64,
     ) -> Result<()> {
-        let counts = self.0.finish().await;
+        let counts = self.load.finish().await;
         let lost = counts.failures() <= at_most;
         add(tally, &counts, lost.then_some(whose));
         let shown = |(at, host, what): &(Duration, String, String)| {
