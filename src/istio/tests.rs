@@ -70,11 +70,14 @@ fn instance(n: u8, app: &str, ports: &[(u16, u16)]) -> Instance {
         guid: format!("instance-{n}").as_str().into(),
         process: "process".into(),
         workload: Some(to(app, 0).workload),
+        routable: true,
+        since: 0,
+        prefers_container: false,
         host_address: IpAddr::from([10, 0, 0, n]),
         container_address: Some(IpAddr::from([10, 255, 0, n])),
         ports: ports
             .iter()
-            .map(|&(container, host)| PortMapping { container, host })
+            .map(|&(container, host)| PortMapping::plain(container, host))
             .collect(),
     }
 }

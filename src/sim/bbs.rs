@@ -42,6 +42,18 @@ pub struct ProcessSpec {
     pub metric_tags: bool,
 }
 
+/// How a cell lets requests in to its containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Doors {
+    /// By the port that was asked for, in plaintext, and two above it by the container's proxy.
+    #[default]
+    Both,
+    /// By the container's proxy alone, at the port that was asked for.
+    Tls,
+    /// In plaintext alone: there is no proxy.
+    Plain,
+}
+
 /// Where an instance runs.
 #[derive(Debug, Clone)]
 pub struct InstanceSpec {
@@ -51,6 +63,23 @@ pub struct InstanceSpec {
     pub container: IpAddr,
     /// Container ports and the host ports that lead to them.
     pub ports: Vec<(u16, u16)>,
+    /// What is behind the host ports.
+    pub doors: Doors,
+    /// Whether the cell asks everyone to use the container's address.
+    pub prefers_container: bool,
+}
+
+impl InstanceSpec {
+    /// On a cell as most of them are.
+    pub fn new(cell: IpAddr, container: IpAddr, ports: Vec<(u16, u16)>) -> Self {
+        Self {
+            cell,
+            container,
+            ports,
+            doors: Doors::default(),
+            prefers_container: false,
+        }
+    }
 }
 
 /// What the lists answer.

@@ -223,12 +223,12 @@ impl CloudFoundry {
         let n = self.started;
         // 250 instances on a cell, as on a real one.
         let offset = |first: u32, n: u32| IpAddr::from((first + n).to_be_bytes());
-        let port = u16::try_from(61_000 + n % 250 * 2).expect("a port");
-        InstanceSpec {
-            cell: offset(0x0a00_1001, n / 250),
-            container: offset(0x0aff_0001, n),
-            ports: vec![(8080, port), (2222, port + 1)],
-        }
+        let port = u16::try_from(61_000 + n % 250 * 4).expect("a port");
+        InstanceSpec::new(
+            offset(0x0a00_1001, n / 250),
+            offset(0x0aff_0001, n),
+            vec![(8080, port), (2222, port + 1)],
+        )
     }
 
     /// Scales an app to a number of instances.

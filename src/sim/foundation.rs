@@ -77,13 +77,13 @@ pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
         ),
         process: format!("{}-{}", guid(1, n), guid(2, n)).as_str().into(),
         workload: Some(workload(n)),
+        routable: true,
+        since: 0,
         host_address: IpAddr::from((0x0a00_0001 + cell).to_be_bytes()),
         container_address: Some(IpAddr::from(
             (0x0aff_0000 + u32::try_from(n).expect("few")).to_be_bytes(),
         )),
-        ports: smallvec![PortMapping {
-            container: 8080,
-            host: port
-        }],
+        prefers_container: false,
+        ports: smallvec![PortMapping::plain(8080, port)],
     })
 }

@@ -48,12 +48,12 @@ fn instance(guid: &str, app: Option<&str>) -> Arc<Instance> {
         guid: InstanceGuid::from(guid),
         process: DiegoProcessGuid::from(format!("process-of-{guid}").as_str()),
         workload: app.map(workload),
+        routable: true,
+        since: 0,
         host_address: IpAddr::from([10, 0, 0, 1]),
         container_address: None,
-        ports: smallvec![PortMapping {
-            container: 8080,
-            host: 61000
-        }],
+        prefers_container: false,
+        ports: smallvec![PortMapping::plain(8080, 61000)],
     })
 }
 

@@ -19,8 +19,23 @@ async fn an_instance_that_starts_is_routed_and_one_that_stops_is_not() {
     let instance = &rig.instances[&guid];
     assert_eq!(instance.host_address, place(7).cell);
     assert_eq!(instance.container_address, Some(place(7).container));
-    let ports = [(2222, 61_900), (8080, 61_007)];
-    let ports = ports.map(|(container, host)| PortMapping { container, host });
+    let (ssh, app) = (
+        PortMapping::plain(2222, 61_001),
+        PortMapping::plain(8080, 61_000),
+    );
+    let ports = [
+        PortMapping {
+            container_tls: 61_002,
+            host_tls: 61_003,
+            ..ssh
+        },
+        PortMapping {
+            container_tls: 61_001,
+            host_tls: 61_002,
+            internal_tls: 61_443,
+            ..app
+        },
+    ];
     assert_eq!(instance.ports.as_slice(), ports);
     // Changed events carry no metric tags: the desired state says what it is an instance of.
     let workload = Workload {

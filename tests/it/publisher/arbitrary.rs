@@ -96,11 +96,14 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
                     app: foundation::app(app),
                     process_type: process_type.as_str().into(),
                 }),
+                routable: true,
+                since: 0,
+                prefers_container: false,
                 host_address: host,
                 container_address: container,
                 ports: ports
                     .into_iter()
-                    .map(|(container, host)| PortMapping { container, host })
+                    .map(|(container, host)| PortMapping::plain(container, host))
                     .collect(),
             })
         })
