@@ -15,6 +15,7 @@ mod changes;
 mod descriptions;
 mod instances;
 mod internal;
+mod places;
 mod policies;
 mod routes;
 mod vips;
@@ -23,7 +24,10 @@ use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 
-pub use self::changes::{Changes, Touched};
+pub use self::{
+    changes::{Changes, Touched},
+    places::Standing,
+};
 use self::{
     instances::Instances,
     policies::Policies,
@@ -181,6 +185,7 @@ impl RouteTable {
             routes: self.routes.len(),
             hosts: self.routes.host_count(),
             instances: self.instances.len(),
+            displaced: self.instances.displaced(),
             policies: self.policies.len(),
         }
     }
@@ -195,6 +200,8 @@ pub struct Sizes {
     pub hosts: usize,
     /// Running instances, routed or not.
     pub instances: usize,
+    /// Instances whose address another one has, whose row is later.
+    pub displaced: usize,
     /// Network policies.
     pub policies: usize,
 }
@@ -224,9 +231,19 @@ impl<'a> HostView<'a> {
             .unwrap_or_default()
     }
 
-    /// The running instances of a workload, in the order of their guids.
+    /// The routable instances of a workload, in the order of their guids.
     pub fn instances(&self, workload: &Workload) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.table.instances.of_workload(workload)
+    }
+
+    /// Which of its addresses an instance has for itself. Nobody may be sent to the others.
+    pub fn standing(&self, instance: &Instance) -> Standing {
+        self.table.instances.standing(instance)
+    }
+
+    /// Who has the address that an instance does not have for itself.
+    pub fn successor(&self, of: &Instance) -> Option<&'a Instance> {
+        self.table.instances.successor(of)
     }
 
     /// Whether it should have a virtual address and has none: all of the range are taken.

@@ -51,7 +51,9 @@ fn read(sent: &bbs::PortMapping) -> Result<PortMapping, Unusable> {
 }
 
 fn add(ports: &mut Ports, new: PortMapping) -> Result<(), Unusable> {
-    let mut others = ports.iter().filter(|known| known.container != new.container);
+    let mut others = ports
+        .iter()
+        .filter(|known| known.container != new.container);
     if let Some((place, port)) = others.find_map(|known| shared(known, &new)) {
         return Err(contradiction(format!(
             "port {port} of the {place} is another container port's"
@@ -191,13 +193,20 @@ mod tests {
     #[test]
     fn plain_ports_stay_what_they_were() {
         let (ports, left_out) = read_all(&[(9090, 0, 0, 0), (8080, 0, 0, 0), (8080, 61_000, 0, 0)]);
-        let expected = [PortMapping::plain(8080, 61_000), PortMapping::plain(9090, 0)];
+        let expected = [
+            PortMapping::plain(8080, 61_000),
+            PortMapping::plain(9090, 0),
+        ];
         assert_eq!((ports.as_slice(), left_out), (&expected[..], vec![]));
     }
 
     #[test]
     fn a_further_port_of_the_proxy_is_no_contradiction() {
-        let sent = [(8080, 0, 62_443, 0), (8080, 0, 61_001, 61_014), (8080, 0, 61_443, 0)];
+        let sent = [
+            (8080, 0, 62_443, 0),
+            (8080, 0, 61_001, 61_014),
+            (8080, 0, 61_443, 0),
+        ];
         for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
             let sent: Vec<_> = order.iter().map(|at| sent[*at]).collect();
             let (ports, left_out) = read_all(&sent);

@@ -209,11 +209,7 @@ impl Merge {
         now: Instant,
         changes: &mut Changes,
     ) {
-        let is_served = |guid| {
-            self.instances
-                .get(guid)
-                .is_some_and(Known::is_routed)
-        };
+        let is_served = |guid| self.instances.get(guid).is_some_and(Known::is_routed);
         let lost = missing.iter().filter(|guid| is_served(guid)).count();
         #[expect(
             clippy::cast_precision_loss,

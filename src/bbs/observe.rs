@@ -15,8 +15,7 @@ use crate::{
     model::{AppGuid, ProcessType, Workload},
     proto::bbs::{
         ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpNetInfo, DesiredLrp,
-        DesiredLrpSchedulingInfo, ModificationTag, Presence,
-        actual_lrp_net_info::PreferredAddress,
+        DesiredLrpSchedulingInfo, ModificationTag, Presence, actual_lrp_net_info::PreferredAddress,
     },
 };
 
@@ -357,11 +356,7 @@ mod tests {
                 dropped.reason,
                 dropped.detail.as_str()
             ),
-            (
-                "process/0 instance",
-                "address",
-                "\"cell\" is no IP address"
-            )
+            ("process/0 instance", "address", "\"cell\" is no IP address")
         );
     }
 }

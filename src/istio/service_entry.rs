@@ -57,7 +57,7 @@ fn endpoint(
     instance: &Instance,
 ) -> Option<WorkloadEntry> {
     let internal = host.is_internal();
-    let address = endpoint::address(instance, internal)?;
+    let address = endpoint::address(host, instance)?;
     let serving: BTreeMap<AppPort, u16> = reached
         .iter()
         .filter_map(|port| Some((*port, endpoint::port(instance, *port, internal)?)))

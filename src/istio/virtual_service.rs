@@ -96,7 +96,7 @@ pub(super) fn rounded_away(host: &HostView<'_>) -> Option<Invalid> {
 fn serving(host: &HostView<'_>, to: &To) -> u64 {
     let serving = host
         .instances(&to.workload)
-        .filter(|instance| endpoint::serves(instance, to, host.is_internal()));
+        .filter(|instance| endpoint::serves(host, instance, to));
     serving.count() as u64
 }
 

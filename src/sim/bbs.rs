@@ -45,7 +45,7 @@ pub struct ProcessSpec {
 /// How a cell lets requests in to its containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Doors {
-    /// By the port that was asked for, in plaintext, and two above it by the container's proxy.
+    /// By the port that was asked for, in plaintext, and 500 above it by the container's proxy.
     #[default]
     Both,
     /// By the container's proxy alone, at the port that was asked for.

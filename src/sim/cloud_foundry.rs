@@ -223,7 +223,7 @@ impl CloudFoundry {
         let n = self.started;
         // 250 instances on a cell, as on a real one.
         let offset = |first: u32, n: u32| IpAddr::from((first + n).to_be_bytes());
-        let port = u16::try_from(61_000 + n % 250 * 4).expect("a port");
+        let port = u16::try_from(61_000 + n % 250 * 2).expect("a port");
         InstanceSpec::new(
             offset(0x0a00_1001, n / 250),
             offset(0x0aff_0001, n),

@@ -68,9 +68,9 @@ pub fn policies(apps: usize) -> Vec<Policy> {
     (0..apps).flat_map(of_app).collect()
 }
 
-/// The `index`th instance of the `n`th route's app; `port` is its port on the cell.
+/// The `index`th instance, of eight at most, of the `n`th route's app, on a cell of its own; `port` is its port there.
 pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
-    let cell = u32::try_from(n / 200).expect("few cells");
+    let place = u32::try_from(8 * n + index).expect("few instances");
     Arc::new(Instance {
         guid: InstanceGuid::from(
             guid(3 + u16::try_from(index).expect("few instances"), n).as_str(),
@@ -79,10 +79,8 @@ pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
         workload: Some(workload(n)),
         routable: true,
         since: 0,
-        host_address: IpAddr::from((0x0a00_0001 + cell).to_be_bytes()),
-        container_address: Some(IpAddr::from(
-            (0x0aff_0000 + u32::try_from(n).expect("few")).to_be_bytes(),
-        )),
+        host_address: IpAddr::from((0x0a00_0001 + place).to_be_bytes()),
+        container_address: Some(IpAddr::from((0x0a80_0001 + place).to_be_bytes())),
         prefers_container: false,
         ports: smallvec![PortMapping::plain(8080, port)],
     })

@@ -1,6 +1,7 @@
 //! The table by example, and for any order of updates against one that read their final state at once.
 
 mod addresses;
+mod places;
 mod policies;
 mod pushed;
 
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use smallvec::smallvec;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 use crate::model::{
@@ -43,14 +45,16 @@ fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
     }
 }
 
+/// On a cell of its own.
 fn instance(guid: &str, app: Option<&str>) -> Arc<Instance> {
+    let [a, b, ..] = xxh3_64(guid.as_bytes()).to_be_bytes();
     Arc::new(Instance {
         guid: InstanceGuid::from(guid),
         process: DiegoProcessGuid::from(format!("process-of-{guid}").as_str()),
         workload: app.map(workload),
         routable: true,
         since: 0,
-        host_address: IpAddr::from([10, 0, 0, 1]),
+        host_address: IpAddr::from([10, 0, a, b]),
         container_address: None,
         prefers_container: false,
         ports: smallvec![PortMapping::plain(8080, 61000)],
@@ -188,7 +192,7 @@ fn an_instance_that_moves_replaces_itself_and_one_that_stops_leaves_the_others()
     let [one, two] = ["i1", "i2"].map(|guid| instance(guid, Some("app")));
     table.apply(Update::AllInstances(vec![one.clone(), two.clone()]));
     let mut moved = Instance::clone(&one);
-    moved.host_address = IpAddr::from([10, 0, 0, 2]);
+    moved.host_address = IpAddr::from([10, 1, 0, 2]);
     table.apply(Update::Instances {
         current: vec![moved.clone().into()],
         gone: vec![],
@@ -277,8 +281,11 @@ fn any_route() -> impl Strategy<Value = Route> {
 }
 
 fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
-    (0..INSTANCES.len(), proptest::option::of(0..APPS.len()))
-        .prop_map(|(n, app)| instance(INSTANCES[n], app.map(|app| APPS[app])))
+    let app = proptest::option::of(0..APPS.len());
+    (0..INSTANCES.len(), app, places::any_place()).prop_map(|(n, app, place)| {
+        let instance = instance(INSTANCES[n], app.map(|app| APPS[app]));
+        place.given_to(&instance)
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -329,8 +336,11 @@ impl Step {
     }
 }
 
-/// Everything that generation can see of a host.
-type Seen = (Option<Ipv4Addr>, Vec<(Route, Vec<Vec<Instance>>)>);
+/// Everything that generation can see of a host. When a row was changed only decides who has its addresses.
+type Seen = (
+    Option<Ipv4Addr>,
+    Vec<(Route, Vec<Vec<(Instance, Standing)>>)>,
+);
 
 fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
     let hosts: BTreeSet<_> = ROUTES
@@ -342,10 +352,17 @@ fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
         .filter_map(|host| table.host(host))
         .map(|view| {
             let routes = view.routes.iter().map(|route| {
+                let seen = |instance: &Instance| {
+                    let timeless = Instance {
+                        since: 0,
+                        ..instance.clone()
+                    };
+                    (timeless, view.standing(instance))
+                };
                 let instances = route
                     .destinations
                     .iter()
-                    .map(|to| view.instances(&to.workload).cloned().collect());
+                    .map(|to| view.instances(&to.workload).map(seen).collect());
                 (Route::clone(route), instances.collect())
             });
             (view.name.to_string(), (view.vip(), routes.collect()))

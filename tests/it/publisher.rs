@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod eras;
+mod places;
 mod pushed;
 mod sidecars;
 

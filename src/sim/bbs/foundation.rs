@@ -361,7 +361,7 @@ fn net_info(spec: &InstanceSpec) -> ActualLrpNetInfo {
     for (proxy, (container, host)) in (FIRST_PROXY_PORT..).zip(&spec.ports) {
         let host = u32::from(*host);
         let (host_port, host_tls) = match spec.doors {
-            Doors::Both => (host, host + 2),
+            Doors::Both => (host, host + 500),
             Doors::Tls => (0, host),
             Doors::Plain => (host, 0),
         };

@@ -26,12 +26,12 @@ async fn an_instance_that_starts_is_routed_and_one_that_stops_is_not() {
     let ports = [
         PortMapping {
             container_tls: 61_002,
-            host_tls: 61_003,
+            host_tls: 61_501,
             ..ssh
         },
         PortMapping {
             container_tls: 61_001,
-            host_tls: 61_002,
+            host_tls: 61_500,
             internal_tls: 61_443,
             ..app
         },
@@ -66,7 +66,6 @@ async fn what_changes_nothing_for_routing_is_not_sent() {
     let (first, second) = two(&rig);
     rig.bbs.touch("p");
     rig.bbs.suspect(&first);
-    rig.bbs.set_routable(&first, true);
     rig.bbs.set_routable(&second, false);
     rig.change().await;
     assert_eq!(rig.instances.keys().collect::<Vec<_>>(), [&first]);
@@ -106,8 +105,9 @@ async fn an_evacuating_instance_serves_until_its_replacement_runs() {
     rig.bbs.evacuate(&evacuating);
     rig.more_lists(2).await;
     let replacement = rig.bbs.start_instance("p", 0, &place(9));
-    rig.change().await;
-    assert!(rig.instances.contains_key(&replacement) && rig.instances.contains_key(&evacuating));
+    rig.until(|instances| instances.contains_key(&replacement))
+        .await;
+    assert!(rig.instances.contains_key(&evacuating));
     rig.bbs.stop_instance(&evacuating);
     rig.change().await;
     assert_eq!(rig.instances.keys().collect::<Vec<_>>(), [&replacement]);

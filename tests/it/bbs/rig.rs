@@ -1,11 +1,6 @@
 //! A simulated BBS with a feed that follows it, and what came out of the feed.
 
-use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use copilot::{
     bbs::{Outputs, Settings, Watcher},
