@@ -8,6 +8,7 @@ mod destination_rule;
 mod endpoint;
 mod era;
 mod gateway;
+mod instance_tls;
 mod service_entry;
 mod sidecar;
 mod subset;
@@ -26,6 +27,9 @@ pub use self::{
     certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute},
     era::{Era, Eras},
     gateway::{Served, gateway},
+    instance_tls::{
+        BackendTls, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
+    },
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 

@@ -1,13 +1,15 @@
 //! Writes the router's certificates to where the gateway tells its proxies to find them.
 
+mod access;
 mod files;
 
 use std::{collections::HashSet, fmt, io, path::PathBuf};
 
+use self::access::Access;
 use crate::{
-    config::{Keypair, Librarian},
+    config::{BackendPems, Keypair, Librarian},
     feed::chain,
-    istio::{CHAIN_FILE, CertificateRoot, KEY_FILE},
+    istio::{BackendTls, CHAIN_FILE, CertificateRoot, KEY_FILE},
 };
 
 /// Why a certificate could not be written.
@@ -19,6 +21,15 @@ pub enum Error {
     /// The gateway uses the pair that comes first.
     #[error("a certificate before it has the same first name")]
     Taken,
+    /// The folder of a certificate is for that alone.
+    #[error("{} is in the folder of a certificate of the router", .0.display())]
+    Shared(PathBuf),
+    /// Two files are to be in one place.
+    #[error("two of its files are to be {}", .0.display())]
+    Twice(PathBuf),
+    /// There is no such group on this machine.
+    #[error("IstioCertGroup: there is no group {0:?}")]
+    NoGroup(String),
     /// Something else is where the folder is to be: through a link it could be anywhere.
     #[error("{} is there and is no folder", .0.display())]
     InTheWay(PathBuf),
@@ -45,7 +56,8 @@ pub enum Outcome {
     Refused(Error),
 }
 
-/// What became of each pair, under the first name of its certificate, in the order of the file.
+/// What became of each pair, under the first name of its certificate, in the order of the file; and before them, under
+/// `BackendTLS`, of what proxies need to reach instances.
 #[derive(Debug)]
 pub struct Report {
     /// The pairs.
@@ -79,22 +91,68 @@ impl fmt::Display for Report {
 /// Writes every pair that is not there yet. One that is refused does not stop the others.
 ///
 /// # Errors
-/// The root folder can neither be found nor made.
+/// The root folder can neither be found nor made, or there is no such group.
 pub fn run(settings: &Librarian) -> Result<Report, Error> {
-    files::make_root(settings.root.path())?;
+    let access = Access::new(settings.group.as_deref())?;
+    files::make_root(settings.root.path(), access)?;
     let _alone = files::lock(settings.root.path())?;
+    let mut pairs = Vec::new();
+    if let Some((tls, pems)) = &settings.backend {
+        let written = write_backend(settings, tls, pems, access);
+        pairs.push(("BackendTLS".to_owned(), written.into()));
+    }
     let mut taken = HashSet::new();
-    let pairs = settings.keypairs.iter().map(|pair| {
-        let outcome = match write(&settings.root, pair, &mut taken) {
-            Ok(true) => Outcome::Written,
-            Ok(false) => Outcome::Unchanged,
-            Err(error) => Outcome::Refused(error),
-        };
-        (pair.certificate.names[0].clone(), outcome)
-    });
-    Ok(Report {
-        pairs: pairs.collect(),
-    })
+    for pair in &settings.keypairs {
+        let written = write(&settings.root, pair, &mut taken, access);
+        pairs.push((pair.certificate.names[0].clone(), written.into()));
+    }
+    Ok(Report { pairs })
+}
+
+/// Whether anything had to be changed.
+impl From<Result<bool, Error>> for Outcome {
+    fn from(written: Result<bool, Error>) -> Self {
+        match written {
+            Ok(true) => Self::Written,
+            Ok(false) => Self::Unchanged,
+            Err(error) => Self::Refused(error),
+        }
+    }
+}
+
+/// Whether anything had to be changed. An operator has chosen the folders: those that are there stay as they are.
+fn write_backend(
+    settings: &Librarian,
+    tls: &BackendTls,
+    pems: &BackendPems,
+    access: Access,
+) -> Result<bool, Error> {
+    // CAs first: whoever presents what the new one has signed is known by then. For the pair see `write`.
+    let mut files = vec![(PathBuf::from(tls.ca.as_str()), pems.ca.as_str())];
+    if let (Some(paths), Some((chain, key))) = (&tls.identity, &pems.pair) {
+        files.push((paths.key.as_str().into(), key.expose()));
+        files.push((paths.chain.as_str().into(), chain));
+    }
+    let mut seen = HashSet::new();
+    let pairs = settings.keypairs.iter();
+    let folders: HashSet<_> = pairs
+        .filter_map(|pair| {
+            Some(PathBuf::from(
+                settings.root.folder(pair.certificate.folder()?),
+            ))
+        })
+        .collect();
+    for (path, _) in &files {
+        let folder = path.parent().unwrap_or(path);
+        if folders.contains(folder) {
+            return Err(Error::Shared(path.clone()));
+        }
+        if !seen.insert(path) {
+            return Err(Error::Twice(path.clone()));
+        }
+        files::make_root(folder, access)?;
+    }
+    files::replace(&files, access)
 }
 
 /// Whether anything had to be changed.
@@ -102,18 +160,19 @@ fn write<'p>(
     root: &CertificateRoot,
     pair: &'p Keypair,
     taken: &mut HashSet<&'p str>,
+    access: Access,
 ) -> Result<bool, Error> {
     let name = pair.certificate.folder().ok_or(Error::NoFolder)?;
     if !taken.insert(name) {
         return Err(Error::Taken);
     }
     let folder = PathBuf::from(root.folder(name));
-    let has_changed = files::make_folder(&folder)?;
+    let has_changed = files::make_folder(&folder, access)?;
     // The certificate comes last: whoever sees a new one finds its key in place. In between they do not fit, which
     // proxies refuse as a whole, so both are complete on the disk before the first takes its place.
-    let texts = [
-        (KEY_FILE, pair.key.expose()),
-        (CHAIN_FILE, pair.chain.as_str()),
+    let files = [
+        (folder.join(KEY_FILE), pair.key.expose()),
+        (folder.join(CHAIN_FILE), pair.chain.as_str()),
     ];
-    Ok(files::replace(&folder, &texts)? | has_changed)
+    Ok(files::replace(&files, access)? | has_changed)
 }
