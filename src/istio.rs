@@ -1,25 +1,30 @@
 //! From the table to Istio's resources: one pure function for each kind, and the validation of what they make.
 //!
-//! Names are those of the original Copilot, so that the two are interchangeable. An internal hostname's resources are
-//! in the namespace `internal`, the others in none.
+//! A route is a service with a name of our own, and an external hostname a VirtualService that says which path leads to
+//! which. Names of the other resources are those of the original Copilot, so that the two are interchangeable. An
+//! internal hostname's are in the namespace `internal`, the others in none.
 
 mod certificate;
 mod destination_rule;
-mod endpoint;
 mod era;
 mod gateway;
 mod instance_tls;
+mod internal;
+mod matches;
+mod refused;
+mod service;
 mod service_entry;
+mod shares;
 mod sidecar;
-mod subset;
 pub mod validate;
 mod virtual_service;
-mod weights;
+
+use std::sync::Arc;
 
 use crate::{
     model::Hostname,
     snapshot::Encoded,
-    table::{HostView, Touched},
+    table::{HostView, Pool},
 };
 
 use self::validate::{Invalid, Validate};
@@ -30,20 +35,24 @@ pub use self::{
     instance_tls::{
         BackendTls, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
     },
+    service::service,
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 
 /// The ingress gateway, which the external hostnames' VirtualServices name.
 pub const GATEWAY: &str = "cloudfoundry-ingress";
 
-/// A kind of resource that is generated for each hostname.
+/// The one port of a route's service. Nobody but VirtualServices of ours sends to it.
+const PORT: u32 = 80;
+
+/// A kind of resource that is generated for each hostname or route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Which requests go where.
     VirtualService,
-    /// The subsets that a VirtualService names.
+    /// How a service is reached.
     DestinationRule,
-    /// The ports and endpoints.
+    /// The ports and endpoints of a service.
     ServiceEntry,
 }
 
@@ -72,74 +81,134 @@ impl Kind {
         }
     }
 
-    /// The name of a hostname's resource of this kind.
+    /// The name of a resource of this kind: of a hostname; where that is external and has a service for each route, of
+    /// the route without a path.
     pub fn name(self, host: &Hostname, internal: bool) -> String {
         let namespace = if internal { "internal/" } else { "" };
         let prefix = match self {
             Self::VirtualService => "copilot-service-for",
+            Self::DestinationRule | Self::ServiceEntry if !internal => return service(host, ""),
             Self::DestinationRule => "copilot-rule-for",
             Self::ServiceEntry => "copilot-service-entry-for",
         };
         format!("{namespace}{prefix}-{host}")
     }
+}
 
-    /// Whether the hostname's resource of this kind can be different after such a change.
-    ///
-    /// Instances appear in ServiceEntries only, with one exception: where apps share a route and its owner set no
-    /// weights, the VirtualService splits by the number of their instances, or leaves out those that have none.
-    pub fn depends_on(self, touched: Touched, host: &HostView<'_>) -> bool {
-        match (touched, self) {
-            (Touched::Routing, _) | (Touched::Endpoints, Self::ServiceEntry) => true,
-            (Touched::Endpoints, Self::DestinationRule) => false,
-            (Touched::Endpoints, Self::VirtualService) => host
-                .routes
-                .iter()
-                .any(|route| weights::by_instances(&route.destinations)),
+/// The resources of one kind that are made of a hostname or of one of its routes.
+#[derive(Debug)]
+pub struct Made {
+    /// Of which kind.
+    pub kind: Kind,
+    /// By their names. `None`: there is nothing to serve.
+    pub resources: Vec<(Arc<str>, Eras<Option<Encoded>>)>,
+    /// Why something is not served, or not as the foundation has it.
+    pub reasons: Vec<Invalid>,
+}
+
+/// What becomes of a route.
+#[derive(Debug)]
+pub enum Services {
+    /// Services: one, or several that its hostname's VirtualService divides the requests among.
+    Open([Made; 2]),
+    /// The ingress answers in its place, and nobody may be sent to its instances any more.
+    Refused,
+}
+
+/// Generates the VirtualService of an external hostname.
+pub fn virtual_service(host: HostView<'_>) -> Made {
+    let mut made = Made::new(Kind::VirtualService);
+    let name = made.kind.name(host.name, false);
+    let body = virtual_service::virtual_service(host);
+    made.add(&name, host.created_at(), body);
+    made.remark(virtual_service::remarks(host));
+    made
+}
+
+/// Generates the services of an external route, and the rules on how they are reached.
+///
+/// With `keep_empty`, istiods are served services without endpoints too.
+pub fn services(pool: &Pool<'_>, keep_empty: bool) -> Services {
+    if pool.refused().is_some() {
+        return Services::Refused;
+    }
+    let mut entries = Made::new(Kind::ServiceEntry);
+    let mut rules = Made::new(Kind::DestinationRule);
+    let host = pool.host().name;
+    if let Err(invalid) = validate::domain(host.as_str()) {
+        // It has no VirtualService, so nobody is sent to its services.
+        entries.reasons.push(invalid.clone());
+        rules.reasons.push(invalid);
+        return Services::Open([entries, rules]);
+    }
+    let whole = service(host, &pool.key());
+    for part in pool.parts() {
+        let name = service::of_part(&whole, &part.which);
+        let entry = service_entry::service_entry(&name, pool, &part, keep_empty);
+        entries.add(&name, pool.created_at(), entry);
+        let rule = destination_rule::destination_rule(&name, pool);
+        rules.add(&name, pool.created_at(), rule);
+    }
+    entries.remark(service_entry::unreachable([*pool]));
+    rules.remark(destination_rule::overruled(pool));
+    Services::Open([entries, rules])
+}
+
+/// Generates the service of an internal hostname.
+pub fn internal_service(host: HostView<'_>, keep_empty: bool) -> Made {
+    let mut made = Made::new(Kind::ServiceEntry);
+    let name = made.kind.name(host.name, true);
+    let body = internal::service_entry(host, keep_empty);
+    made.add(&name, host.created_at(), body);
+    made.remark(internal::remarks(host));
+    made
+}
+
+/// Generates what says how the requests for an internal hostname are shared, and how its service is reached.
+pub fn internal_lookup(host: HostView<'_>) -> [Made; 2] {
+    let mut service = Made::new(Kind::VirtualService);
+    let name = service.kind.name(host.name, true);
+    service.add(&name, host.created_at(), internal::virtual_service(host));
+    service.remark(virtual_service::remarks(host));
+    let mut rule = Made::new(Kind::DestinationRule);
+    let name = rule.kind.name(host.name, true);
+    rule.add(&name, host.created_at(), internal::destination_rule(host));
+    [service, rule]
+}
+
+impl Made {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            resources: Vec::new(),
+            reasons: Vec::new(),
         }
     }
 
-    /// Generates, validates and encodes the hostname's resource of this kind. `None`: there is nothing to serve.
-    ///
-    /// With `keep_empty`, istiods are served the ServiceEntry of a hostname without endpoints too.
-    ///
-    /// # Errors
-    /// Istio would discard it.
-    pub fn generate(
-        self,
-        host: &HostView<'_>,
-        keep_empty: bool,
-    ) -> Result<Eras<Option<Encoded>>, Invalid> {
-        match self {
-            Self::VirtualService => {
-                self.encode(host, Eras::Same(virtual_service::virtual_service(host)))
-            }
-            Self::DestinationRule => self.encode(host, destination_rule::destination_rule(host)),
-            Self::ServiceEntry => self.encode(host, service_entry::service_entry(host, keep_empty)),
-        }
-    }
-
-    /// What is wrong with the hostname although its resource of this kind is served.
-    pub fn remark(self, host: &HostView<'_>) -> Option<Invalid> {
-        match self {
-            Self::VirtualService => {
-                virtual_service::shadowed(host).or_else(|| virtual_service::rounded_away(host))
-            }
-            Self::DestinationRule => destination_rule::overruled(host),
-            Self::ServiceEntry => endpoint::unreachable(host),
-        }
-    }
-
-    fn encode<M: Validate + prost::Message + prost::Name>(
-        self,
-        host: &HostView<'_>,
+    /// Validates and encodes a resource. One that Istio would discard is withheld.
+    fn add<M: Validate + prost::Message + prost::Name>(
+        &mut self,
+        name: &str,
+        created_at: i64,
         bodies: Eras<Option<M>>,
-    ) -> Result<Eras<Option<Encoded>>, Invalid> {
+    ) {
         let encode = |body: M, era| {
             body.validate(era)?;
-            let name = self.name(host.name, host.is_internal());
-            Ok(Encoded::new(&name, host.created_at(), &body))
+            Ok(Encoded::new(name, created_at, &body))
         };
-        bodies.try_map(|body, era| body.map(|body| encode(body, era)).transpose())
+        let encoded = bodies.try_map(|body, era| body.map(|body| encode(body, era)).transpose());
+        let encoded = encoded.unwrap_or_else(|invalid| {
+            self.reasons.push(invalid);
+            Eras::Same(None)
+        });
+        self.resources.push((name.into(), encoded));
+    }
+
+    /// Says what is wrong although everything is served.
+    fn remark(&mut self, remarks: impl IntoIterator<Item = Invalid>) {
+        if self.reasons.is_empty() {
+            self.reasons.extend(remarks);
+        }
     }
 }
 

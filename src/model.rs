@@ -7,6 +7,7 @@
 mod guid;
 mod hostname;
 mod load_balancing;
+pub mod path;
 
 use std::{
     fmt,
@@ -20,6 +21,7 @@ pub use self::{
     guid::{AppGuid, CapiProcessGuid, DiegoProcessGuid, DomainGuid, InstanceGuid, RouteGuid},
     hostname::{Hostname, InvalidHostname},
     load_balancing::{HeaderName, InvalidHeaderName, LoadBalancing},
+    path::InvalidPath,
 };
 
 /// A process type of an app; `web` for nearly all.
@@ -134,6 +136,26 @@ pub struct Destination {
     pub protocol: Protocol,
 }
 
+/// Why Cloud Foundry refuses, or guards, requests to a route in a way that a mesh cannot. Such a route is not served,
+/// and keeps its place in the lookup: what is asked of it goes to no other route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// Its domain enforces route policies (RFC-0055): only callers with an instance's certificate and a policy pass.
+    RoutePolicies,
+    /// It is bound to a route service, through which its requests have to go.
+    RouteService,
+}
+
+impl Refusal {
+    /// The HTTP status that requests get, as from the gorouter: what nobody may, and what cannot be passed on.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::RoutePolicies => 403,
+            Self::RouteService => 502,
+        }
+    }
+}
+
 /// A hostname with an optional path, and its destinations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -141,7 +163,7 @@ pub struct Route {
     pub guid: RouteGuid,
     /// The full name: host and domain.
     pub host: Hostname,
-    /// Empty, or begins with a slash. Case matters.
+    /// As its owner spelled it: empty, or begins with a slash. See [`Route::key`].
     pub path: Arc<str>,
     /// Whether the domain is internal: reached by container address from other apps, not through the router.
     pub internal: bool,
@@ -151,6 +173,8 @@ pub struct Route {
     pub created_at: i64,
     /// What its owner asked for; boxed, since hardly any did.
     pub load_balancing: Option<Box<LoadBalancing>>,
+    /// Why it is not served, if it is not.
+    pub refused: Option<Refusal>,
     /// Sorted, without duplicates.
     pub destinations: SmallVec<[Destination; 1]>,
 }

@@ -7,36 +7,54 @@
 //! Source app ─▶ Policy ─▶ app of destinations ─▶ internal hostnames
 //! ```
 //!
+//! A hostname and path make a [`Pool`]. An external hostname's requests are looked up in its own pools, and go on to those
+//! of wider wildcards.
+//!
 //! Pure: no clock, no I/O. The work of an update follows the number of items in it, and what it reports as changed
 //! follows the number of items that differ.
 
 mod associations;
 mod changes;
 mod descriptions;
+mod fall_backs;
 mod instances;
 mod internal;
+mod order;
 mod places;
 mod policies;
+mod pool;
+mod reach;
 mod routes;
+mod shapes;
 mod vips;
 
-use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
+};
 
 use ipnet::Ipv4Net;
 
 pub use self::{
     changes::{Changes, Touched},
     places::Standing,
+    pool::{Part, Pool, Target, Which},
+    reach::Unreachable,
 };
 use self::{
+    fall_backs::FallBacks,
     instances::Instances,
     policies::Policies,
-    routes::Routes,
+    routes::{Routes, shared_key},
+    shapes::{Change, Shape, Shapes},
     vips::{Claim, Vips},
 };
 use crate::{
     guids::GuidSet,
-    model::{AppGuid, CapiProcessGuid, Hostname, Instance, Policy, Route, Update, Workload},
+    model::{
+        AppGuid, AppPort, CapiProcessGuid, Hostname, Instance, Policy, Route, Update, Workload,
+    },
 };
 
 /// How it is known what an instance is an instance of.
@@ -56,6 +74,8 @@ pub struct RouteTable {
     instances: Instances,
     policies: Policies,
     vips: Vips,
+    shapes: Shapes,
+    fall_backs: FallBacks,
 }
 
 impl RouteTable {
@@ -108,6 +128,7 @@ impl RouteTable {
             }
             Update::AllPolicies(policies) => self.replace_policies(policies, &mut changes),
         }
+        self.touch_lookups(&mut changes);
         self.assign_vips(&mut changes);
         self.touch_sources(&mut changes);
         changes
@@ -115,10 +136,49 @@ impl RouteTable {
 
     fn touch_endpoints(&self, workloads: GuidSet<Workload>, changes: &mut Changes) {
         for workload in workloads {
-            for host in self.routes.hosts_of(&workload) {
-                changes.touch(host, Touched::Endpoints);
+            for route in self.routes.of_workload(&workload) {
+                changes.touch_service(&route.host, &shared_key(route));
             }
         }
+    }
+
+    /// What follows for VirtualServices from services that are different: for the hostname's own, and for those of the
+    /// hostnames that go on to it or did so until now.
+    fn touch_lookups(&mut self, changes: &mut Changes) {
+        let mut hosts = Vec::new();
+        for (host, touched) in changes.hosts_mut() {
+            touched.lookup |= self.reshape(host, touched);
+            let is_wildcard = touched.lookup && host.is_wildcard();
+            hosts.push((host.clone(), is_wildcard));
+        }
+        let wildcards = || hosts.iter().filter(|(_, is_wildcard)| *is_wildcard);
+        let mut below: Vec<_> = wildcards()
+            .flat_map(|(host, _)| self.fall_backs.below(host))
+            .collect();
+        for (host, _) in &hosts {
+            let external = self.host(host).filter(|host| !host.is_internal());
+            let goes_on = external.map(|host| self.shapes.goes_on(host));
+            self.fall_backs.set(host, goes_on);
+        }
+        below.extend(wildcards().flat_map(|(host, _)| self.fall_backs.below(host)));
+        for host in below {
+            changes.touch_lookup(&host);
+        }
+    }
+
+    /// Looks at the touched pools of a hostname. Whether a VirtualService sees what became of them.
+    fn reshape(&mut self, name: &Hostname, touched: &Touched) -> bool {
+        let mut is_seen = false;
+        for key in &touched.services {
+            let pool = self.host(name).and_then(|host| host.pool(key));
+            let shape = pool.map(|pool| Shape::of(&pool)).unwrap_or_default();
+            is_seen |= match self.shapes.update(name, key, shape) {
+                Change::Nothing => false,
+                Change::Emptiness => self.host(name).is_some_and(|host| self.goes_on(host, key)),
+                Change::Division => true,
+            };
+        }
+        is_seen
     }
 
     fn replace_policies(&mut self, policies: Vec<Policy>, changes: &mut Changes) {
@@ -142,16 +202,20 @@ impl RouteTable {
     fn assign_vips(&mut self, changes: &mut Changes) {
         let hosts: Vec<_> = changes.routed().cloned().collect();
         let claims = hosts.into_iter().map(|host| {
-            let claim = Claim::of(self.routes.of_host(&host));
+            let claim = Claim::of(self.routes.of_host(host.as_str()));
             (host, claim)
         });
         for moved in self.vips.update(claims) {
-            changes.touch(&moved, Touched::Endpoints);
+            changes.touch_service(&moved, &Arc::default());
         }
     }
 
     /// The routes and instances of a hostname; `None` where no route has it.
     pub fn host(&self, name: &Hostname) -> Option<HostView<'_>> {
+        self.host_named(name.as_str())
+    }
+
+    fn host_named(&self, name: &str) -> Option<HostView<'_>> {
         let routes = self.routes.of_host(name);
         let name = &routes.first()?.host;
         Some(HostView {
@@ -211,7 +275,8 @@ pub struct Sizes {
 pub struct HostView<'a> {
     /// The hostname.
     pub name: &'a Hostname,
-    /// Its routes, the longest path first, equal lengths by their bytes, equal paths the newest first. Never empty.
+    /// Its routes, the longest path first, equal lengths by their bytes, equal paths the refused and the oldest first.
+    /// Never empty.
     pub routes: &'a [Arc<Route>],
     table: &'a RouteTable,
 }
@@ -231,6 +296,37 @@ impl<'a> HostView<'a> {
             .unwrap_or_default()
     }
 
+    /// Its pools, the longest path first.
+    pub fn pools(self) -> impl Iterator<Item = Pool<'a>> {
+        Pool::all(self)
+    }
+
+    /// The pool of one of its paths, by its key.
+    pub fn pool(self, key: &str) -> Option<Pool<'a>> {
+        Pool::of(self, key)
+    }
+
+    /// The pools that requests for an external hostname may be sent to, its own and those of wider wildcards: the first
+    /// whose path matches is right.
+    pub fn lookup(self) -> Vec<Pool<'a>> {
+        order::lookup(self)
+    }
+
+    /// Whether an internal hostname's requests have to be told apart: by path, by weight, by port or by protocol.
+    pub fn is_divided(self) -> bool {
+        let pools: Vec<_> = self.pools().collect();
+        let [pool] = &pools[..] else { return true };
+        !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
+    }
+
+    /// Where a container port of an instance is reached.
+    ///
+    /// # Errors
+    /// Nowhere.
+    pub fn reach(&self, instance: &Instance, port: AppPort) -> Result<SocketAddrV4, Unreachable> {
+        reach::reach(instance, self.standing(instance), port, self.is_internal())
+    }
+
     /// The routable instances of a workload, in the order of their guids.
     pub fn instances(&self, workload: &Workload) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.table.instances.of_workload(workload)
@@ -248,7 +344,8 @@ impl<'a> HostView<'a> {
 
     /// Whether it should have a virtual address and has none: all of the range are taken.
     pub fn lacks_vip(&self) -> bool {
-        self.is_internal() && self.table.vips.is_configured() && self.vip().is_none()
+        let serves = |route: &Arc<Route>| route.internal && route.refused.is_none();
+        self.routes.iter().any(serves) && self.table.vips.is_configured() && self.vip().is_none()
     }
 
     /// The virtual address of an internal hostname.

@@ -119,14 +119,14 @@ struct Dropped {
 
 pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<NotServed> {
     let rejected = sources.rejected.borrow().clone();
-    let resources = rejected
-        .iter()
-        .map(|((collection, host), invalid)| Withheld {
+    let resources = rejected.iter().flat_map(|((collection, host), reasons)| {
+        reasons.iter().map(move |invalid| Withheld {
             collection,
             host: host.clone(),
             rule: invalid.rule,
             detail: invalid.detail.clone(),
-        });
+        })
+    });
     let items = sources.feeds.statuses().into_iter().flat_map(|status| {
         status.dropped.into_values().map(move |item| Dropped {
             feed: status.name,

@@ -106,6 +106,7 @@ mod tests {
             vip: None,
             created_at: 0,
             load_balancing: None,
+            refused: None,
             destinations: apps.iter().map(destination).collect(),
         }
     }

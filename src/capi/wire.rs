@@ -2,7 +2,7 @@
 
 mod options;
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -170,11 +170,6 @@ pub(super) enum Row {
     UnknownDomain(DomainGuid),
 }
 
-/// A path that is neither empty nor absolute.
-#[derive(Debug, thiserror::Error)]
-#[error("path {0:?} does not begin with a slash")]
-struct InvalidPath(String);
-
 /// Port 0 cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("port 0")]
@@ -201,7 +196,7 @@ pub(super) fn route<'d>(
         Some(host) => Hostname::parse(&format!("{host}.{}", domain.name)),
     }
     .map_err(|error| dropped(raw, "invalid_hostname", &error))?;
-    let path = path(wire.path.as_deref().unwrap_or_default())
+    let path = Route::parse_path(wire.path.as_deref().unwrap_or_default())
         .map_err(|error| dropped(raw, "invalid_path", &error))?;
     let (destinations, mut invalid) = destinations(raw, &wire.destinations);
     if destinations.is_empty()
@@ -226,18 +221,10 @@ pub(super) fn route<'d>(
         vip: None,
         created_at: wire.created_at.unix_seconds(),
         load_balancing,
+        refused: None,
         destinations,
     };
     Ok(Row::Mesh(route, invalid))
-}
-
-fn path(path: &str) -> Result<Arc<str>, InvalidPath> {
-    match path {
-        // Nearly all: they share one.
-        "" => Ok(Arc::default()),
-        path if path.starts_with('/') => Ok(path.into()),
-        path => Err(InvalidPath(path.to_owned())),
-    }
 }
 
 fn destinations(

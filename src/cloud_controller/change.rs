@@ -1,12 +1,13 @@
 //! One change as Cloud Controller sends it, parsed, or refused with what is wrong.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use smallvec::{SmallVec, smallvec};
 
 use crate::{
     model::{
-        Association, CapiProcessGuid, DiegoProcessGuid, Hostname, InvalidHostname, Route, RouteGuid,
+        Association, CapiProcessGuid, DiegoProcessGuid, Hostname, InvalidHostname, InvalidPath,
+        Route, RouteGuid, path::MAX_PATH,
     },
     proto::api,
 };
@@ -15,8 +16,6 @@ use crate::{
 const MAX_GUID: usize = 200;
 /// No DNS name is longer.
 const MAX_HOST: usize = 253;
-/// Cloud Controller allows paths of 128 characters.
-const MAX_PATH: usize = 1024;
 /// An IPv4 address.
 const MAX_VIP: usize = 15;
 /// Cloud Controller sends one, the present version.
@@ -111,10 +110,11 @@ impl Change {
         Ok(Self::UpsertRoute(Route {
             guid: RouteGuid::from(guid("route.guid", &route.guid)?),
             host: host(&route.host)?,
-            path: path(&route.path)?.into(),
+            path: path(&route.path)?,
             internal: route.internal,
             vip: vip(&route.vip)?,
             load_balancing: None,
+            refused: None,
             created_at: CREATED_AT,
             destinations: SmallVec::new(),
         }))
@@ -208,13 +208,17 @@ fn host(text: &str) -> Result<Hostname, Invalid> {
     })
 }
 
-fn path(text: &str) -> Result<&str, Invalid> {
-    let path = printable("route.path", text, MAX_PATH)?;
-    if path.is_empty() || path.starts_with('/') {
-        Ok(path)
-    } else {
-        Err(Invalid::Path(echo(path)))
-    }
+fn path(text: &str) -> Result<Arc<str>, Invalid> {
+    const FIELD: &str = "route.path";
+    Route::parse_path(text).map_err(|invalid| match invalid {
+        InvalidPath::TooLong(len) => Invalid::TooLong {
+            field: FIELD,
+            len,
+            max: MAX_PATH,
+        },
+        InvalidPath::ControlCharacter(_) => Invalid::ControlCharacter(FIELD),
+        InvalidPath::Relative(path) => Invalid::Path(echo(&path)),
+    })
 }
 
 /// An internal route without an address gets one later, as do those of Cloud Controllers that assign none.

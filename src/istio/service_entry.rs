@@ -1,111 +1,101 @@
-//! ServiceEntries.
+//! ServiceEntries of routes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{Eras, endpoint, subset::Subsets};
+use super::{Eras, PORT, validate::Invalid};
 use crate::{
-    model::{AppPort, Instance, Protocol, Workload},
+    model::Protocol,
     proto::istio::networking::v1alpha3::{
         ServiceEntry, ServicePort, WorkloadEntry,
         service_entry::{Location, Resolution},
     },
-    table::HostView,
+    table::{Part, Pool, Unreachable},
 };
 
-/// The ports and endpoints of a hostname. `None` where no instance can be reached, since Pilots up to 1.4 discard a
-/// static ServiceEntry without endpoints; with `keep_empty` it stays for istiods, if the hostname leads anywhere.
-pub(super) fn service_entry(host: &HostView<'_>, keep_empty: bool) -> Eras<Option<ServiceEntry>> {
-    let ports = Ports::of(host);
-    let subsets = Subsets::of(host);
-    let endpoints: Vec<_> = subsets
-        .workloads()
-        .flat_map(|(workload, reached)| {
-            let (ports, subsets) = (&ports, &subsets);
-            host.instances(workload).filter_map(move |instance| {
-                endpoint(host, ports, subsets, workload, reached, instance)
-            })
-        })
-        .collect();
-    let is_empty = endpoints.is_empty();
-    if is_empty && (ports.0.is_empty() || !keep_empty) {
-        return Eras::Same(None);
-    }
+/// The name of the one port of a service.
+const PORT_NAME: &str = "http";
+
+/// A service for a part of a route's requests, with all the instances that take them.
+///
+/// It is outside of the mesh, so that no Istio puts a mutual TLS of its own on it.
+pub(super) fn service_entry(
+    service: &str,
+    pool: &Pool<'_>,
+    part: &Part<'_>,
+    keep_empty: bool,
+) -> Eras<Option<ServiceEntry>> {
+    let endpoints = pool.endpoints(part).into_keys().map(|at| WorkloadEntry {
+        address: at.ip().to_string(),
+        ports: BTreeMap::from([(PORT_NAME.to_owned(), at.port().into())]),
+        labels: BTreeMap::new(),
+    });
     let entry = ServiceEntry {
-        hosts: vec![host.name.to_string()],
-        addresses: host.vip().iter().map(ToString::to_string).collect(),
-        ports: ports.service_ports(),
-        location: Location::MeshInternal.into(),
+        hosts: vec![service.to_owned()],
+        addresses: Vec::new(),
+        ports: vec![ServicePort {
+            number: PORT,
+            protocol: protocol(part.protocol).to_owned(),
+            name: PORT_NAME.to_owned(),
+        }],
+        location: Location::MeshExternal.into(),
         resolution: Resolution::Static.into(),
-        endpoints,
+        endpoints: endpoints.collect(),
     };
-    if is_empty {
+    for_eras(entry, keep_empty)
+}
+
+/// Pilots up to 1.4 discard a static ServiceEntry without endpoints. With `keep_empty` it stays for istiods, to which the
+/// next endpoint is then no new service.
+pub(super) fn for_eras(entry: ServiceEntry, keep_empty: bool) -> Eras<Option<ServiceEntry>> {
+    if !entry.endpoints.is_empty() {
+        Eras::Same(Some(entry))
+    } else if keep_empty {
         Eras::Each {
             classic: None,
             xds: Some(entry),
         }
     } else {
-        Eras::Same(Some(entry))
+        Eras::Same(None)
     }
 }
 
-fn endpoint(
-    host: &HostView<'_>,
-    ports: &Ports,
-    subsets: &Subsets<'_>,
-    workload: &Workload,
-    reached: &BTreeSet<AppPort>,
-    instance: &Instance,
-) -> Option<WorkloadEntry> {
-    let internal = host.is_internal();
-    let address = endpoint::address(host, instance)?;
-    let serving: BTreeMap<AppPort, u16> = reached
-        .iter()
-        .filter_map(|port| Some((*port, endpoint::port(instance, *port, internal)?)))
-        .collect();
-    (!serving.is_empty()).then(|| WorkloadEntry {
-        address: address.to_string(),
-        labels: subsets.labels(workload, serving.keys().copied()),
-        ports: serving
-            .into_iter()
-            .map(|(port, at)| (ports.name(port), at.into()))
-            .collect(),
-    })
+/// The protocol of a service's port.
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 => "http",
+        Protocol::Http2 => "http2",
+    }
 }
 
-/// The service ports of a hostname: those of its destinations.
-struct Ports(BTreeMap<AppPort, Protocol>);
-
-impl Ports {
-    fn of(host: &HostView<'_>) -> Self {
-        let mut ports = BTreeMap::new();
-        for to in host.routes.iter().flat_map(|route| &route.destinations) {
-            // A port has one protocol for all who share it, and HTTP/1.1 is what everyone speaks.
-            let protocol = ports.entry(to.port).or_insert(to.protocol);
-            *protocol = to.protocol.min(*protocol);
-        }
-        Self(ports)
-    }
-
-    /// Unique in the ServiceEntry: Pilot discards one with two ports of the same name.
-    fn name(&self, port: AppPort) -> String {
-        if self.0.len() == 1 {
-            "http".to_owned()
-        } else {
-            format!("http-{}", port.number())
+/// What is wrong with the pools although their services are served.
+pub(super) fn unreachable<'a>(pools: impl IntoIterator<Item = Pool<'a>>) -> Vec<Invalid> {
+    let mut kinds: BTreeMap<_, (usize, _)> = BTreeMap::new();
+    for pool in pools {
+        for (why, instance) in pool.unreachable() {
+            let first = (0, (pool.host(), instance));
+            kinds.entry(why).or_insert(first).0 += 1;
         }
     }
-
-    fn service_ports(&self) -> Vec<ServicePort> {
-        self.0
-            .iter()
-            .map(|(port, protocol)| ServicePort {
-                number: port.number().into(),
-                protocol: match protocol {
-                    Protocol::Http1 => "http".to_owned(),
-                    Protocol::Http2 => "http2".to_owned(),
-                },
-                name: self.name(*port),
-            })
-            .collect()
-    }
+    let kinds = kinds.into_iter();
+    kinds
+        .map(|(why, (count, (host, instance)))| match why {
+            Unreachable::Taken => {
+                let owner = host.successor(instance);
+                let owner = owner.map_or("a cell".to_owned(), |owner| owner.guid.to_string());
+                Invalid {
+                    rule: "taken",
+                    detail: format!(
+                        "{count} instances with an address that is not theirs any more: that of {} is now of {owner}",
+                        instance.guid
+                    ),
+                }
+            }
+            Unreachable::NoDoor => Invalid {
+                rule: "unreachable",
+                detail: format!(
+                    "{count} instances without an IPv4 address or without a mapping of the destination's port"
+                ),
+            },
+        })
+        .collect()
 }

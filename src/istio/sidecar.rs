@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     CREATED_AT, Era,
-    subset::{APP, web_name},
+    internal::{APP, web_name},
     validate::{Invalid, Validate as _, app_name, full_name},
 };
 use crate::{

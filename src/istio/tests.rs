@@ -1,20 +1,23 @@
-//! The rules by example: the routes and instances of one hostname, and what is made of them.
+//! The rules by example: a few routes and instances, and what is made of them.
 
 mod eras;
+mod internal;
+mod lookup;
 mod pushed;
+mod refused;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use super::*;
+use super::{Made as Generated, *};
 use crate::{
     model::{
         AppGuid, AppPort, Destination, Instance, PortMapping, ProcessType, Protocol, Route,
         RouteGuid, Update, Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{
-        DestinationRule, HttpRoute, ServiceEntry, VirtualService, WorkloadEntry,
-        string_match::MatchType,
+        DestinationRule, HttpRoute, ServiceEntry, VirtualService, string_match::MatchType,
     },
+    snapshot::Collection,
     table::{Join, RouteTable},
 };
 
@@ -60,6 +63,7 @@ fn route(url: &str, to: impl IntoIterator<Item = Destination>) -> Route {
         vip: None,
         created_at: 1,
         load_balancing: None,
+        refused: None,
         destinations: to.into_iter().collect(),
     }
 }
@@ -82,16 +86,22 @@ fn instance(n: u8, app: &str, ports: &[(u16, u16)]) -> Instance {
     }
 }
 
-/// A hostname's resources.
+/// What is made of the hostname of the first route, and of each route; valid for each era.
+#[derive(Default)]
 struct Made {
-    service: Option<VirtualService>,
-    rule: Option<DestinationRule>,
-    entry: Option<ServiceEntry>,
-    /// What is wrong although the `ServiceEntry` is served.
-    remark: Option<Invalid>,
-    /// What is wrong although the `VirtualService` is served.
-    hidden: Option<Invalid>,
+    /// For Pilots, then for istiods.
+    services: [Option<VirtualService>; 2],
+    /// By the names of their services, without the domain.
+    entries: [BTreeMap<String, ServiceEntry>; 2],
+    rules: [BTreeMap<String, DestinationRule>; 2],
+    /// What is wrong with the hostname.
+    remarks: Vec<Invalid>,
+    /// What is wrong with the services of the routes.
+    unreachable: Vec<Invalid>,
+    overruled: Vec<Invalid>,
 }
+
+const ERAS: [Era; 2] = [Era::Classic, Era::Xds];
 
 fn table<const R: usize, const I: usize>(
     routes: [Route; R],
@@ -105,82 +115,127 @@ fn table<const R: usize, const I: usize>(
     table
 }
 
-/// What is made of the hostname of the routes.
 fn make<const R: usize, const I: usize>(routes: [Route; R], instances: [Instance; I]) -> Made {
-    let name = routes[0].host.clone();
-    let table = table(routes, instances);
-    let host = table.host(&name).unwrap();
-    let made = Made {
-        service: virtual_service::virtual_service(&host),
-        rule: destination_rule::destination_rule(&host)
-            .of(Era::Classic)
-            .clone(),
-        entry: service_entry::service_entry(&host, false)
-            .of(Era::Classic)
-            .clone(),
-        remark: Kind::ServiceEntry.remark(&host),
-        hidden: Kind::VirtualService.remark(&host),
-    };
-    assert_valid(made.service.as_ref(), Era::Classic);
-    assert_valid(made.rule.as_ref(), Era::Classic);
-    assert_valid(made.entry.as_ref(), Era::Classic);
+    make_of(&routes.clone(), &table(routes, instances))
+}
+
+fn make_of(routes: &[Route], table: &RouteTable) -> Made {
+    let mut made = Made::default();
+    let first = table.host(&routes[0].host).unwrap();
+    if first.is_internal() {
+        let [service, rule] = internal_lookup(first);
+        made.take(service);
+        made.take(rule);
+        made.take(internal_service(first, true));
+        return made;
+    }
+    made.take(virtual_service(first));
+    let hosts: std::collections::BTreeSet<_> = routes.iter().map(|route| &route.host).collect();
+    for pool in hosts
+        .into_iter()
+        .flat_map(|host| table.host(host).unwrap().pools())
+    {
+        if let Services::Open(of_pool) = services(&pool, true) {
+            of_pool.into_iter().for_each(|of_kind| made.take(of_kind));
+        }
+    }
     made
 }
 
-fn assert_valid<M: Validate>(made: Option<&M>, era: Era) {
-    made.map_or(Ok(()), |made| made.validate(era)).unwrap();
+fn decode<M: prost::Message + Default>(encoded: &Encoded) -> M {
+    let edits = [("".into(), Some(encoded.clone()))].into();
+    let collection = Collection::default().edited(edits);
+    let body = collection.iter().next().unwrap().decode().body.unwrap();
+    M::decode(body.value.as_slice()).unwrap()
+}
+
+fn decoded<M: Validate + prost::Message + Default>(encoded: &Encoded, era: Era) -> M {
+    let message: M = decode(encoded);
+    message.validate(era).unwrap();
+    message
 }
 
 impl Made {
+    fn take(&mut self, generated: Generated) {
+        for (name, eras) in &generated.resources {
+            let name = name.trim_end_matches(".routes.cloudfoundry");
+            for (at, era) in ERAS.into_iter().enumerate() {
+                let Some(encoded) = eras.of(era) else {
+                    continue;
+                };
+                match generated.kind {
+                    Kind::VirtualService => self.services[at] = Some(decoded(encoded, era)),
+                    Kind::DestinationRule => {
+                        self.rules[at].insert(name.to_owned(), decoded(encoded, era));
+                    }
+                    Kind::ServiceEntry => {
+                        self.entries[at].insert(name.to_owned(), decoded(encoded, era));
+                    }
+                }
+            }
+        }
+        match generated.kind {
+            Kind::VirtualService => self.remarks.extend(generated.reasons),
+            Kind::DestinationRule => self.overruled.extend(generated.reasons),
+            Kind::ServiceEntry => self.unreachable.extend(generated.reasons),
+        }
+    }
+
     fn assert_unreachable(&self, count: usize) {
-        let remark = self.remark.as_ref().unwrap();
+        let remark = &self.unreachable[0];
         assert!(
             remark.detail.starts_with(&format!("{count} instances")),
             "{remark}"
         );
     }
 
+    /// The routes of the hostname, as istiods have them.
     fn http(&self) -> &[HttpRoute] {
-        &self.service.as_ref().unwrap().http
+        self.services[1]
+            .as_ref()
+            .map_or(&[], |service| &service.http)
     }
 
-    /// Subset, port and weight of each destination of the hostname's `n`th route.
-    fn split(&self, n: usize) -> Vec<(&str, u32, i32)> {
+    /// Service and percentage of each destination of the hostname's `n`th route.
+    fn split(&self, n: usize) -> Vec<(&str, i32)> {
         let destinations = self.http()[n].route.iter();
         destinations
             .map(|to| {
                 let destination = to.destination.as_ref().unwrap();
-                let port = destination.port.as_ref().unwrap().number;
-                (destination.subset.as_str(), port, to.weight)
+                let service = destination.host.trim_end_matches(".routes.cloudfoundry");
+                (service, to.weight)
             })
             .collect()
     }
 
-    /// The subsets, each with the labels that select its endpoints.
-    fn subsets(&self) -> Vec<(&str, Vec<&str>)> {
-        let subsets = self.rule.as_ref().unwrap().subsets.iter();
-        subsets
-            .map(|subset| {
-                let labels = subset.labels.keys().map(String::as_str).collect();
-                (subset.name.as_str(), labels)
-            })
-            .collect()
+    /// For each route of the hostname, the one service that it leads to.
+    fn order(&self) -> Vec<&str> {
+        let single = |n| match self.split(n)[..] {
+            [(service, 100)] => service,
+            ref several => panic!("{several:?}"),
+        };
+        (0..self.http().len()).map(single).collect()
     }
 
-    fn endpoints(&self) -> &[WorkloadEntry] {
-        &self.entry.as_ref().unwrap().endpoints
+    /// What Pilots are told of a service.
+    fn entry(&self, service: &str) -> &ServiceEntry {
+        let entry = self.entries[0].get(service);
+        entry.unwrap_or_else(|| panic!("no {service} in {:?}", self.entries[0]))
     }
 
-    fn addresses(&self) -> Vec<&str> {
-        let endpoints = self.endpoints().iter();
-        endpoints
-            .map(|endpoint| endpoint.address.as_str())
-            .collect()
+    /// Address and port of each of its endpoints.
+    fn endpoints(&self, service: &str) -> Vec<String> {
+        let entry = self.entry(service);
+        let endpoints = entry.endpoints.iter().map(|endpoint| {
+            let ports: Vec<_> = endpoint.ports.values().map(ToString::to_string).collect();
+            format!("{}:{}", endpoint.address, ports.join(","))
+        });
+        endpoints.collect()
     }
 
-    /// Number, name and protocol of each port of the service.
-    fn ports(&self) -> Vec<(u32, &str, &str)> {
-        let ports = self.entry.as_ref().unwrap().ports.iter();
+    /// Number, name and protocol of each of its ports.
+    fn ports(&self, service: &str) -> Vec<(u32, &str, &str)> {
+        let ports = self.entry(service).ports.iter();
         ports
             .map(|port| (port.number, port.name.as_str(), port.protocol.as_str()))
             .collect()
@@ -188,94 +243,89 @@ impl Made {
 }
 
 #[test]
-fn a_hostname_has_one_resource_of_each_kind() {
+fn a_route_is_a_service_outside_of_the_mesh_with_all_its_instances() {
     let made = make(
-        [route("shop.example.com", [to("app", 8080)])],
-        [instance(1, "app", &[(8080, 61_001)])],
+        [route(
+            "shop.example.com",
+            [to("blue", 8080), to("green", 9090)],
+        )],
+        [
+            instance(1, "blue", &[(8080, 61_001)]),
+            instance(2, "blue", &[(8080, 61_002)]),
+            instance(3, "green", &[(8080, 61_003), (9090, 61_004)]),
+        ],
     );
-    let service = made.service.as_ref().unwrap();
+    let service = made.services[0].as_ref().unwrap();
     assert_eq!(service.hosts, ["shop.example.com"]);
     assert_eq!(service.gateways, [GATEWAY]);
-    assert_eq!(made.split(0), [("app", 8080, 100)]);
-    assert_eq!(made.subsets(), [("app", vec!["cfapp"])]);
-    assert_eq!(made.ports(), [(8080, "http", "http")]);
-    assert_eq!(made.addresses(), ["10.0.0.1"]);
-    assert_eq!(made.endpoints()[0].ports["http"], 61_001);
-    assert_eq!(made.endpoints()[0].labels["cfapp"], "app");
+    assert_eq!(made.services[0], made.services[1]);
+    assert_eq!(made.order(), ["shop.example.com"]);
+    assert_eq!(
+        made.endpoints("shop.example.com"),
+        ["10.0.0.1:61001", "10.0.0.2:61002", "10.0.0.3:61004"]
+    );
+    assert_eq!(made.ports("shop.example.com"), [(80, "http", "http")]);
+    let entry = made.entry("shop.example.com");
+    assert_eq!(entry.hosts, ["shop.example.com.routes.cloudfoundry"]);
+    assert_eq!(entry.location, 0, "MESH_EXTERNAL");
+    assert!(
+        entry
+            .endpoints
+            .iter()
+            .all(|endpoint| endpoint.labels.is_empty())
+    );
+    assert!(made.rules[0].is_empty() && made.rules[1].is_empty());
 }
 
 #[test]
-fn each_port_of_an_app_is_a_subset_of_the_endpoints_that_have_it() {
+fn an_endpoint_of_several_destinations_is_there_once() {
+    let mut other = to("app", 8080);
+    other.workload.process_type = "worker".into();
+    let mut of_worker = instance(2, "app", &[(8080, 61_001)]);
+    of_worker.host_address = [10, 0, 0, 1].into();
+    of_worker.workload = Some(other.workload.clone());
     let made = make(
-        [route(
-            "shop.example.com",
-            [to("app", 8080), to("app", 9090)],
-        )],
-        [
-            instance(1, "app", &[(8080, 61_001), (9090, 61_002)]),
-            instance(2, "app", &[(8080, 61_003)]),
-        ],
+        [route("shop.example.com", [to("app", 8080), other])],
+        [instance(1, "app", &[(8080, 61_001)]), of_worker],
     );
-    assert_eq!(
-        made.split(0),
-        [("app-port-8080", 8080, 50), ("app-port-9090", 9090, 50)]
-    );
-    assert_eq!(
-        made.subsets(),
+    assert_eq!(made.endpoints("shop.example.com"), ["10.0.0.1:61001"]);
+}
+
+#[test]
+fn each_destination_is_spoken_to_in_its_own_protocol() {
+    let instances = || {
         [
-            ("app-port-8080", vec!["cfapp", "cfport-8080"]),
-            ("app-port-9090", vec!["cfapp", "cfport-9090"]),
+            instance(1, "web", &[(8080, 61_001)]),
+            instance(2, "grpc", &[(8080, 61_002)]),
+            instance(3, "grpc", &[(8080, 61_003)]),
         ]
-    );
-    assert_eq!(
-        made.ports(),
-        [(8080, "http-8080", "http"), (9090, "http-9090", "http")]
-    );
-    let labels = |n: usize| made.endpoints()[n].labels.keys().collect::<Vec<_>>();
-    assert_eq!(labels(0), ["cfapp", "cfport-8080", "cfport-9090"]);
-    assert_eq!(labels(1), ["cfapp", "cfport-8080"]);
-    // The second instance at its second port.
-    made.assert_unreachable(1);
-}
-
-#[test]
-fn a_process_type_is_in_the_subset_name_or_in_its_hash_where_that_is_no_dns_label() {
-    let long = "long".repeat(16);
+    };
     let made = make(
         [route(
-            "shop.example.com",
-            [to_type("worker"), to_type("under_score"), to_type(&long)],
+            "mix.example.com",
+            [to("web", 8080), http2("grpc", 8080)],
         )],
-        [],
+        instances(),
     );
-    let split = made.split(0);
-    let names: Vec<_> = split.iter().map(|(name, ..)| *name).collect();
-    assert_eq!(names[0], "app-worker");
-    for name in &names[1..] {
-        assert!(name.starts_with("cf-") && name.len() == 19, "{name}");
-    }
-    assert_ne!(names[1], names[2]);
-    let mut subsets: Vec<_> = made.subsets().into_iter().map(|(name, _)| name).collect();
-    subsets.sort_by_key(|subset| names.iter().position(|name| name == subset));
-    assert_eq!(subsets, names, "each destination has its subset");
-}
+    let h2 = "cf--h2.mix.example.com";
+    assert_eq!(made.split(0), [("mix.example.com", 33), (h2, 67)]);
+    assert_eq!(made.ports("mix.example.com"), [(80, "http", "http")]);
+    assert_eq!(made.ports(h2), [(80, "http", "http2")]);
+    assert_eq!(made.endpoints(h2).len(), 2);
 
-#[test]
-fn a_port_is_http2_only_where_all_who_share_it_are() {
     let made = make(
         [
-            route(
-                "shop.example.com",
-                [http2("grpc", 8080), http2("grpc", 9090)],
-            ),
-            route("shop.example.com/web", [to("web", 8080)]),
+            route("mix.example.com", [to("web", 8080)]),
+            route("mix.example.com/pkg", [http2("grpc", 8080)]),
         ],
-        [instance(1, "grpc", &[(8080, 61_001), (9090, 61_002)])],
+        instances(),
     );
     assert_eq!(
-        made.ports(),
-        [(8080, "http-8080", "http"), (9090, "http-9090", "http2")]
+        made.order(),
+        ["pkg.cf--path.mix.example.com", "mix.example.com"]
     );
+    assert_eq!(made.ports("pkg.cf--path.mix.example.com")[0].2, "http2");
+    assert_eq!(made.ports("mix.example.com")[0].2, "http");
 }
 
 #[test]
@@ -286,7 +336,7 @@ fn an_instance_with_an_ipv6_address_is_left_out_alone() {
         [route("shop.example.com", [to("app", 8080)])],
         [ipv6, instance(2, "app", &[(8080, 61_002)])],
     );
-    assert_eq!(made.addresses(), ["10.0.0.2"]);
+    assert_eq!(made.endpoints("shop.example.com"), ["10.0.0.2:61002"]);
     made.assert_unreachable(1);
 }
 
@@ -301,62 +351,17 @@ fn an_instance_without_the_port_is_left_out_and_never_reached_at_another() {
             instance(3, "app", &[(8080, 61_003)]),
         ],
     );
-    assert_eq!(made.addresses(), ["10.0.0.3"]);
+    assert_eq!(made.endpoints("shop.example.com"), ["10.0.0.3:61003"]);
     made.assert_unreachable(2);
 }
 
 #[test]
-fn an_internal_hostname_is_reached_by_container_address_and_through_no_gateway() {
-    let made = make(
-        [route("shop.apps.internal", [to("app", 8080)])],
-        [instance(1, "app", &[(8080, 0)])],
-    );
-    assert!(made.service.as_ref().unwrap().gateways.is_empty());
-    assert_eq!(made.addresses(), ["10.255.0.1"]);
-    assert_eq!(made.endpoints()[0].ports["http"], 8080);
-    let virtual_addresses = &made.entry.as_ref().unwrap().addresses;
-    assert_eq!(virtual_addresses.len(), 1);
-    assert!(virtual_addresses[0].starts_with("127."));
-
-    let name = Kind::ServiceEntry.name(&Hostname::parse("shop.apps.internal").unwrap(), true);
-    assert_eq!(
-        name,
-        "internal/copilot-service-entry-for-shop.apps.internal"
-    );
-}
-
-#[test]
-fn the_longest_path_is_matched_first_by_itself_and_all_below_it() {
-    let made = make(
-        [
-            route("shop.example.com", [to("all", 8080)]),
-            route("shop.example.com/cart", [to("cart", 8080)]),
-        ],
-        [],
-    );
-    assert_eq!(made.split(0)[0].0, "cart");
-    assert_eq!(made.split(1)[0].0, "all");
-    let matches = |n: usize| {
-        let matches = made.http()[n].r#match.iter();
-        matches
-            .map(|r#match| r#match.uri.clone().unwrap().match_type.unwrap())
-            .collect::<Vec<_>>()
-    };
-    let (exact, below) = ("/cart".to_owned(), "/cart/".to_owned());
-    assert_eq!(
-        matches(0),
-        [MatchType::Exact(exact), MatchType::Prefix(below)]
-    );
-    assert!(matches(1).is_empty());
-}
-
-#[test]
-fn of_two_routes_with_one_url_the_newer_is_served_and_the_older_named() {
+fn of_two_routes_with_one_url_the_older_is_served_and_the_newer_named() {
     // Cloud Controller allows it for a moment only: one is deleted, the other created.
     let mut older = route("shop.example.com/cart", [to("older", 8080)]);
     let mut newer = route("shop.example.com/cart", [to("newer", 8080)]);
-    older.guid = "a".into();
-    newer.guid = "b".into();
+    older.guid = "b".into();
+    newer.guid = "a".into();
     newer.created_at = older.created_at + 1;
     let made = make(
         [newer, older],
@@ -365,50 +370,117 @@ fn of_two_routes_with_one_url_the_newer_is_served_and_the_older_named() {
             instance(2, "newer", &[(8080, 61_002)]),
         ],
     );
-    assert_eq!(made.split(0), [("newer", 8080, 100)]);
-    assert_eq!(made.service.unwrap().http.len(), 1);
-    assert_eq!(made.hidden.unwrap().rule, "shadowed");
+    assert_eq!(made.http().len(), 1);
+    assert_eq!(
+        made.endpoints("cart.cf--path.shop.example.com"),
+        ["10.0.0.1:61001"]
+    );
+    assert_eq!(made.remarks[0].rule, "shadowed");
 }
 
 #[test]
-fn weights_become_percentages_and_none_is_sent_to_a_weight_of_zero() {
-    let blue_green = [
-        weighted("blue", 2),
-        weighted("green", 1),
-        weighted("grey", 0),
-    ];
-    let made = make([route("shop.example.com", blue_green)], []);
-    assert_eq!(made.split(0), [("blue", 8080, 67), ("green", 8080, 33)]);
-}
-
-#[test]
-fn without_weights_apps_share_a_route_by_their_reachable_instances() {
+fn routes_that_differ_in_case_or_a_slash_are_one_service() {
     let made = make(
-        [route(
-            "shop.example.com",
-            [to("blue", 8080), to("green", 8080)],
-        )],
         [
-            instance(1, "blue", &[(8080, 61_001)]),
-            instance(2, "blue", &[(8080, 61_002)]),
-            instance(3, "blue", &[(8080, 61_003)]),
-            instance(4, "green", &[(8080, 61_004)]),
-            instance(5, "green", &[(9090, 61_005)]),
+            route("shop.example.com/Cart", [to("one", 8080)]),
+            route("shop.example.com/cart/", [to("two", 8080)]),
+        ],
+        [
+            instance(1, "one", &[(8080, 61_001)]),
+            instance(2, "two", &[(8080, 61_002)]),
         ],
     );
-    assert_eq!(made.split(0), [("blue", 8080, 75), ("green", 8080, 25)]);
+    assert_eq!(made.order(), ["cart.cf--path.shop.example.com"]);
+    assert_eq!(made.endpoints("cart.cf--path.shop.example.com").len(), 2);
+    assert!(made.remarks.is_empty());
+}
+
+/// The percentages of a route to apps with these weights and numbers of instances.
+fn percentages_of<const N: usize>(apps: [(&str, Weight, u8); N]) -> Vec<i32> {
+    let to = apps.iter().map(|(app, weight, _)| Destination {
+        weight: *weight,
+        ..to(app, 8080)
+    });
+    let mut table = table([route("shop.example.com", to)], []);
+    let instances = apps.iter().enumerate().flat_map(|(n, (app, _, count))| {
+        (0..*count).map(move |index| {
+            let n = u8::try_from(n).unwrap() * 10 + index;
+            instance(n, app, &[(8080, 61_000)]).into()
+        })
+    });
+    table.apply(Update::AllInstances(instances.collect()));
+    let made = make_of(&[route("shop.example.com", [])], &table);
+    let entries = &made.entries[1];
+    let split = made.split(0);
+    assert!(
+        split
+            .iter()
+            .all(|(service, _)| entries.contains_key(*service))
+    );
+    split.iter().map(|(_, weight)| *weight).collect()
 }
 
 #[test]
-fn a_hostname_without_destinations_has_nothing() {
-    let made = make([route("shop.example.com", [])], []);
-    assert!(made.service.is_none() && made.rule.is_none() && made.entry.is_none());
+fn weights_become_percentages_of_a_service_for_each_destination() {
+    let fixed = Weight::Fixed;
+    let blue_green = [
+        ("blue", fixed(2), 1),
+        ("green", fixed(1), 5),
+        ("grey", fixed(0), 1),
+    ];
+    assert_eq!(percentages_of(blue_green), [67, 33]);
+    let canary = [("canary", fixed(1), 1), ("stable", fixed(1000), 1)];
+    assert_eq!(percentages_of(canary), [1, 99], "whoever runs has some");
 }
 
 #[test]
-fn a_hostname_without_instances_has_all_but_a_service_entry() {
-    let made = make([route("shop.example.com", [to("stopped", 8080)])], []);
-    assert_eq!(made.split(0), [("stopped", 8080, 100)]);
-    assert_eq!(made.subsets(), [("stopped", vec!["cfapp"])]);
-    assert!(made.entry.is_none());
+fn what_a_stopped_destination_would_get_goes_to_the_others_in_proportion() {
+    for weight in [Weight::Fixed, Weight::Running] {
+        let thirds = |running: [u8; 3]| {
+            let [one, two, three] = running;
+            percentages_of([
+                ("a", weight(60), one),
+                ("b", weight(30), two),
+                ("c", weight(10), three),
+            ])
+        };
+        assert_eq!(thirds([1, 5, 2]), [60, 30, 10]);
+        assert_eq!(thirds([0, 1, 1]), [75, 25]);
+        assert_eq!(thirds([0, 0, 1]), [100]);
+        assert_eq!(
+            thirds([0, 0, 0]),
+            [60, 30, 10],
+            "none runs: as they were asked for"
+        );
+    }
+    let zero = [("a", Weight::Fixed(0), 3), ("b", Weight::Fixed(100), 0)];
+    assert_eq!(percentages_of(zero), [100], "rather than nobody");
+}
+
+#[test]
+fn a_route_of_one_destination_is_whole_whatever_its_weight() {
+    let made = make([route("shop.example.com", [weighted("app", 100)])], []);
+    assert_eq!(made.order(), ["shop.example.com"]);
+}
+
+#[test]
+fn a_route_without_destinations_or_instances_is_a_service_that_istiods_keep() {
+    for to in [vec![], vec![to("stopped", 8080)]] {
+        let made = make([route("shop.example.com", to)], []);
+        assert_eq!(made.order(), ["shop.example.com"], "503, not 404");
+        assert!(made.entries[0].is_empty(), "which Pilots discard");
+        assert!(made.entries[1]["shop.example.com"].endpoints.is_empty());
+    }
+}
+
+#[test]
+fn a_hostname_that_istio_refuses_has_no_services_and_is_named() {
+    let made = make(
+        [route("under_score.example.com", [to("app", 8080)])],
+        [instance(1, "app", &[(8080, 61_001)])],
+    );
+    assert!(made.services[1].is_none() && made.entries[1].is_empty());
+    for reasons in [&made.remarks, &made.unreachable, &made.overruled] {
+        assert_eq!(reasons[0].rule, "host");
+    }
 }

@@ -13,11 +13,15 @@ use std::{
 
 use super::Era;
 use crate::proto::istio::networking::v1alpha3::{
-    Gateway, HttpRoute, HttpRouteDestination, Server, ServiceEntry, ServicePort, VirtualService,
-    WorkloadEntry, server_tls_settings::TlSmode, string_match::MatchType,
+    Gateway, HttpFaultInjection, HttpRoute, HttpRouteDestination, Server, ServiceEntry,
+    ServicePort, VirtualService, WorkloadEntry, http_fault_injection::abort::ErrorType,
+    server_tls_settings::TlSmode, string_match::MatchType,
 };
 
 pub(super) use self::sidecar::app_name;
+
+/// Istio takes no longer regular expression.
+const MAX_REGEX: usize = 1024;
 
 /// The rule that a resource breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +33,9 @@ pub struct Invalid {
     pub detail: String,
 }
 
-/// What is not served as the foundation has it, by collection and hostname (of a Sidecar, its app), and why.
-pub type Rejected = BTreeMap<(&'static str, String), Invalid>;
+/// What is not served as the foundation has it, by collection and hostname (of a Sidecar, its app), and why: at least
+/// one reason each.
+pub type Rejected = BTreeMap<(&'static str, String), Vec<Invalid>>;
 
 fn require(
     valid: bool,
@@ -67,7 +72,7 @@ pub fn is_dns_label(label: &str) -> bool {
 }
 
 /// A domain name: DNS labels, the first of which may be `*` where there are more; the last is not a number.
-fn domain(host: &str) -> Result<(), Invalid> {
+pub(super) fn domain(host: &str) -> Result<(), Invalid> {
     let invalid = |why: &str| Invalid {
         rule: "host",
         detail: format!("hostname {host:?}: {why}"),
@@ -141,6 +146,10 @@ fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
         require(!path.chars().any(char::is_control), "path", || {
             format!("path {path:?} has a control character")
         })?;
+        let is_long = matches!(uri, MatchType::Regex(_)) && path.len() > MAX_REGEX;
+        require(!is_long, "path", || {
+            format!("a pattern of {} bytes, at most {MAX_REGEX} fit", path.len())
+        })?;
     }
     let weights: Vec<_> = route.route.iter().map(|to| to.weight).collect();
     require(
@@ -153,7 +162,28 @@ fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
         "weights",
         || format!("weights {weights:?} do not sum to 100"),
     )?;
+    route.fault.as_ref().map_or(Ok(()), fault)?;
     route.route.iter().try_for_each(route_destination)
+}
+
+fn fault(fault: &HttpFaultInjection) -> Result<(), Invalid> {
+    let status = fault.abort.as_ref().and_then(|abort| abort.error_type);
+    let Some(ErrorType::HttpStatus(status)) = status else {
+        return Err(Invalid {
+            rule: "fault",
+            detail: "a fault without a status".to_owned(),
+        });
+    };
+    require((200..=599).contains(&status), "fault", || {
+        format!("status {status} is not within 200 to 599")
+    })?;
+    // Which without a percentage is none or all of the requests, depending on the version.
+    let percentage = fault.abort.as_ref().and_then(|abort| abort.percentage);
+    require(
+        percentage.is_some_and(|percent| (0.0..=100.0).contains(&percent.value)),
+        "fault",
+        || format!("percentage {percentage:?} is not within 0 to 100"),
+    )
 }
 
 fn route_destination(to: &HttpRouteDestination) -> Result<(), Invalid> {

@@ -1,6 +1,6 @@
 //! Hostnames of routes.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 /// The full name of a route: host and domain, lower case.
 ///
@@ -54,6 +54,25 @@ impl Hostname {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it stands for all names below a domain that nobody has.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with("*.")
+    }
+
+    /// The wildcards that the gorouter goes on to where nothing else is found: each one label wider.
+    pub fn wider(&self) -> impl Iterator<Item = String> + use<'_> {
+        let name = self.0.strip_prefix("*.").unwrap_or(&self.0);
+        name.match_indices('.')
+            .map(|(at, _)| format!("*{}", &name[at..]))
+    }
+}
+
+/// Equal to its text and hashed like it.
+impl Borrow<str> for Hostname {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for Hostname {
@@ -79,6 +98,20 @@ mod tests {
         ] {
             assert_eq!(Hostname::parse(name).unwrap().as_str(), name);
         }
+    }
+
+    #[test]
+    fn goes_on_to_wildcards_that_are_one_label_wider_each() {
+        let wider = |name: &str| {
+            let host = Hostname::parse(name).unwrap();
+            host.wider().collect::<Vec<_>>()
+        };
+        assert_eq!(
+            wider("a.b.example.com"),
+            ["*.b.example.com", "*.example.com", "*.com"]
+        );
+        assert_eq!(wider("*.example.com"), ["*.com"]);
+        assert!(wider("single").is_empty());
     }
 
     #[test]

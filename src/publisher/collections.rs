@@ -17,8 +17,8 @@ pub(super) struct Edits {
 
 impl Edits {
     /// Sets a resource for both eras, or for one of them and removes it for the other.
-    pub(super) fn set(&mut self, name: &str, resource: Eras<Option<Encoded>>) {
-        let name: Arc<str> = name.into();
+    pub(super) fn set(&mut self, name: impl Into<Arc<str>>, resource: Eras<Option<Encoded>>) {
+        let name = name.into();
         match resource {
             Eras::Same(both) => {
                 self.xds.remove(&name);
@@ -32,7 +32,7 @@ impl Edits {
     }
 
     /// Removes a resource for both eras.
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(super) fn remove(&mut self, name: impl Into<Arc<str>>) {
         self.set(name, Eras::Same(None));
     }
 
@@ -121,7 +121,7 @@ mod tests {
                     } else {
                         Eras::Each { classic: resource(classic), xds: resource(xds) }
                     };
-                    edits.set(&name.to_string(), resource);
+                    edits.set(name.to_string(), resource);
                 }
                 eras = edits.apply(&eras);
                 for (era, model) in [Era::Classic, Era::Xds].into_iter().zip(&model) {

@@ -2,46 +2,44 @@
 
 use std::{
     num::NonZero,
+    sync::Arc,
     thread::{self, ScopedJoinHandle},
 };
 
 use smallvec::SmallVec;
 
 use crate::{
-    istio::{Eras, Kind, validate::Invalid},
+    istio::{self, Made, Services},
     model::Hostname,
-    snapshot::Encoded,
-    table::{RouteTable, Touched},
+    table::{HostView, RouteTable, Touched},
 };
 
 /// With fewer hostnames, starting a thread takes longer than it saves.
 const WORTH_A_THREAD: usize = 256;
 
-/// What is made of a hostname that has routes.
-pub(super) struct Generated {
-    pub(super) internal: bool,
-    /// Of the kinds that can be different.
-    pub(super) made: SmallVec<[Made; 3]>,
+/// What is made of a hostname: of that which can be different.
+pub(super) enum Generated {
+    /// A VirtualService, and services for each route.
+    External {
+        virtual_service: Option<Made>,
+        /// By the keys of the routes; `None` of a route that is gone.
+        routes: SmallVec<[(Arc<str>, Option<Services>); 1]>,
+    },
+    /// One service.
+    Internal(SmallVec<[Made; 3]>),
+    /// No route has it any more.
+    Gone,
 }
 
-/// A hostname's resource of one kind.
-pub(super) struct Made {
-    pub(super) kind: Kind,
-    pub(super) encoded: Eras<Option<Encoded>>,
-    /// Why it is not served, or not as the foundation has it.
-    pub(super) reason: Option<Invalid>,
-}
-
-/// Generates what can be different of each hostname, in their order; `None` where no route has it any more.
+/// Generates what can be different of each hostname, in their order.
 pub(super) fn generate_all(
     table: &RouteTable,
-    hosts: &[(&Hostname, Touched)],
+    hosts: &[(&Hostname, &Touched)],
     keep_empty: bool,
-) -> Vec<Option<Generated>> {
-    let one_after_the_other = |hosts: &[(&Hostname, Touched)]| {
+) -> Vec<Generated> {
+    let one_after_the_other = |hosts: &[(&Hostname, &Touched)]| {
         let generated = hosts.iter();
-        let generated =
-            generated.map(|(host, touched)| generate(table, host, *touched, keep_empty));
+        let generated = generated.map(|(host, touched)| generate(table, host, touched, keep_empty));
         generated.collect::<Vec<_>>()
     };
     if hosts.len() <= WORTH_A_THREAD {
@@ -72,29 +70,33 @@ pub(super) fn generate_all(
     })
 }
 
-fn generate(
-    table: &RouteTable,
-    name: &Hostname,
-    touched: Touched,
-    keep_empty: bool,
-) -> Option<Generated> {
-    let host = table.host(name)?;
-    let kinds = Kind::ALL.into_iter();
-    let made = kinds
-        .filter(|kind| kind.depends_on(touched, &host))
-        .map(|kind| {
-            let (encoded, reason) = match kind.generate(&host, keep_empty) {
-                Ok(encoded) => (encoded, kind.remark(&host)),
-                Err(invalid) => (Eras::Same(None), Some(invalid)),
-            };
-            Made {
-                kind,
-                encoded,
-                reason,
-            }
-        });
-    Some(Generated {
-        internal: host.is_internal(),
-        made: made.collect(),
-    })
+fn generate(table: &RouteTable, name: &Hostname, touched: &Touched, keep_empty: bool) -> Generated {
+    match table.host(name) {
+        None => Generated::Gone,
+        Some(host) if host.is_internal() => internal(host, touched, keep_empty),
+        Some(host) => external(host, touched, keep_empty),
+    }
+}
+
+fn external(host: HostView<'_>, touched: &Touched, keep_empty: bool) -> Generated {
+    let services = |key: &Arc<str>| {
+        let pool = host.pool(key);
+        let services = pool.map(|pool| istio::services(&pool, keep_empty));
+        (key.clone(), services)
+    };
+    Generated::External {
+        virtual_service: touched.lookup().then(|| istio::virtual_service(host)),
+        routes: touched.services().iter().map(services).collect(),
+    }
+}
+
+fn internal(host: HostView<'_>, touched: &Touched, keep_empty: bool) -> Generated {
+    let mut made = SmallVec::new();
+    if touched.lookup() {
+        made.extend(istio::internal_lookup(host));
+    }
+    if !touched.services().is_empty() {
+        made.push(istio::internal_service(host, keep_empty));
+    }
+    Generated::Internal(made)
 }

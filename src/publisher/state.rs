@@ -1,7 +1,7 @@
 //! The table and what is made of it, without the clock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     sync::Arc,
     time::Instant,
@@ -12,11 +12,12 @@ use tracing::{info, warn};
 use super::{
     Input, Metrics, Settings,
     collections::Edits,
-    generation::{self, Generated, Made},
+    generation::{self, Generated},
 };
 use crate::{
     istio::{
-        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, SIDECARS, Served,
+        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
+        Services,
         validate::{Invalid, Rejected},
     },
     model::{AppGuid, CapiProcessGuid, Hostname, Update},
@@ -43,6 +44,8 @@ pub struct State {
     awaits_policies: bool,
     keep_empty: bool,
     collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
+    /// The services of each route that has others than the one that is named after it.
+    divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     vips: Vips,
     rejected: Arc<Rejected>,
     metrics: Metrics,
@@ -58,7 +61,7 @@ impl State {
             istio::gateway(&settings.certificate_root, &settings.certificates)?;
         let mut rejected = Arc::default();
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
-            reject(&mut rejected, GATEWAYS, &name, Some(invalid));
+            reject(&mut rejected, GATEWAYS, &name, vec![invalid]);
         }
         let empty = || Eras::Same(Arc::new(Collection::default()));
         let mut collections: BTreeMap<_, _> = Kind::ALL
@@ -84,6 +87,7 @@ impl State {
             awaits_policies: settings.policies.is_some(),
             keep_empty: settings.keep_empty_service_entries,
             collections,
+            divided: HashMap::new(),
             vips: Vips::default(),
             rejected,
             metrics,
@@ -154,7 +158,7 @@ impl State {
         for hosts in hosts.chunks(BATCH) {
             let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
-                self.take_in(host, *touched, generated, &mut edits);
+                self.take_in(host, touched, generated, &mut edits);
             }
             self.edit_all(&mut edits);
         }
@@ -205,57 +209,131 @@ impl State {
 
     fn regenerate_sidecar(&mut self, app: &AppGuid, edits: &mut Edits) {
         let made = istio::sidecar(app, self.table.reachable_from(app));
-        let (encoded, reason) = match made.transpose() {
-            Ok(encoded) => (Eras::Same(encoded), None),
-            Err(invalid) => (Eras::Same(None), Some(invalid)),
+        let (encoded, reasons) = match made.transpose() {
+            Ok(encoded) => (Eras::Same(encoded), Vec::new()),
+            Err(invalid) => (Eras::Same(None), vec![invalid]),
         };
         self.metrics.encoded(&encoded);
         let name = app.to_string();
         // Which no app has for its own, whatever policies say.
         if name != DEFAULT_SIDECAR {
-            edits.set(&name, encoded);
+            edits.set(name.as_str(), encoded);
         }
-        reject(&mut self.rejected, SIDECARS, &name, reason);
+        reject(&mut self.rejected, SIDECARS, &name, reasons);
     }
 
     fn take_in(
         &mut self,
-        name: &Hostname,
-        touched: Touched,
-        generated: Option<Generated>,
+        host: &Hostname,
+        touched: &Touched,
+        generated: Generated,
         edits: &mut AllEdits,
     ) {
-        let Some(Generated { internal, made }) = generated else {
-            return self.withdraw(name, edits);
-        };
-        for Made {
-            kind,
-            encoded,
-            reason,
-        } in made
-        {
-            self.metrics.encoded(&encoded);
-            let edits = edits.entry(kind.collection()).or_default();
-            edits.set(&kind.name(name, internal), encoded);
-            if touched == Touched::Routing {
-                // Its domain may have been of the other sort before.
-                edits.remove(&kind.name(name, !internal));
+        let other_sort = match generated {
+            Generated::External {
+                virtual_service,
+                routes,
+            } => {
+                if let Some(made) = virtual_service {
+                    self.take_made(host.as_str(), made, edits);
+                }
+                for (key, services) in routes {
+                    self.take_route(host, &key, services, edits);
+                }
+                true
             }
-            reject(&mut self.rejected, kind.collection(), name.as_str(), reason);
+            Generated::Internal(made) => {
+                for made in made {
+                    self.take_made(host.as_str(), made, edits);
+                }
+                for key in touched.services() {
+                    self.retire(host, key, Vec::new(), edits);
+                }
+                false
+            }
+            Generated::Gone => {
+                for key in touched.services() {
+                    self.take_route(host, key, None, edits);
+                }
+                for kind in Kind::ALL {
+                    edits_of(kind, edits).remove(kind.name(host, false));
+                    reject(
+                        &mut self.rejected,
+                        kind.collection(),
+                        host.as_str(),
+                        Vec::new(),
+                    );
+                }
+                true
+            }
+        };
+        if touched.routes() {
+            // Its domain may have been of the other sort before.
+            for kind in Kind::ALL {
+                edits_of(kind, edits).remove(kind.name(host, other_sort));
+            }
         }
     }
 
-    /// No route has the hostname any more.
-    fn withdraw(&mut self, name: &Hostname, edits: &mut AllEdits) {
-        for kind in Kind::ALL {
-            for internal in [false, true] {
-                edits
-                    .entry(kind.collection())
-                    .or_default()
-                    .remove(&kind.name(name, internal));
+    /// Takes in the services of an external route; `None` where it is gone.
+    fn take_route(
+        &mut self,
+        host: &Hostname,
+        key: &Arc<str>,
+        services: Option<Services>,
+        edits: &mut AllEdits,
+    ) {
+        let url = format!("{host}{key}");
+        let mut current = Vec::new();
+        match services {
+            Some(Services::Open(made)) => {
+                let entries = made[0].resources.iter();
+                current.extend(entries.map(|(name, _)| name.clone()));
+                for made in made {
+                    self.take_made(&url, made, edits);
+                }
             }
-            reject(&mut self.rejected, kind.collection(), name.as_str(), None);
+            Some(Services::Refused) | None => {
+                for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
+                    reject(&mut self.rejected, kind.collection(), &url, Vec::new());
+                }
+            }
         }
+        self.retire(host, key, current, edits);
+    }
+
+    /// Removes those services of a route that are not among its current ones any more.
+    fn retire(
+        &mut self,
+        host: &Hostname,
+        key: &Arc<str>,
+        mut current: Vec<Arc<str>>,
+        edits: &mut AllEdits,
+    ) {
+        let place = (host.clone(), key.clone());
+        let whole: Arc<str> = istio::service(host, key).into();
+        let before = self.divided.remove(&place).unwrap_or_default();
+        for name in before.iter().chain([&whole]) {
+            if !current.contains(name) {
+                for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
+                    edits_of(kind, edits).remove(name.clone());
+                }
+            }
+        }
+        current.retain(|name| *name != whole);
+        if !current.is_empty() {
+            self.divided.insert(place, current);
+        }
+    }
+
+    fn take_made(&mut self, subject: &str, made: Made, edits: &mut AllEdits) {
+        let edits = edits_of(made.kind, edits);
+        for (name, encoded) in made.resources {
+            self.metrics.encoded(&encoded);
+            edits.set(name, encoded);
+        }
+        let collection = made.kind.collection();
+        reject(&mut self.rejected, collection, subject, made.reasons);
     }
 
     fn edit_all(&mut self, edits: &mut AllEdits) {
@@ -283,22 +361,26 @@ impl State {
     }
 }
 
+fn edits_of(kind: Kind, edits: &mut AllEdits) -> &mut Edits {
+    edits.entry(kind.collection()).or_default()
+}
+
 fn reject(
     rejected: &mut Arc<Rejected>,
     collection: &'static str,
     host: &str,
-    reason: Option<Invalid>,
+    reasons: Vec<Invalid>,
 ) {
     // As nearly always.
-    if reason.is_none() && rejected.is_empty() {
+    if reasons.is_empty() && rejected.is_empty() {
         return;
     }
     let key = (collection, host.to_owned());
-    if rejected.get(&key) == reason.as_ref() {
+    let before = rejected.get(&key).map_or(&[][..], Vec::as_slice);
+    if before == reasons {
         return;
     }
-    let rejected = Arc::make_mut(rejected);
-    if let Some(reason) = reason {
+    for reason in reasons.iter().filter(|reason| !before.contains(reason)) {
         warn!(
             collection,
             host,
@@ -306,9 +388,12 @@ fn reject(
             reason.detail,
             "not served as it is"
         );
-        rejected.insert(key, reason);
-    } else {
+    }
+    let rejected = Arc::make_mut(rejected);
+    if reasons.is_empty() {
         info!(collection, host, "no longer withheld");
         rejected.remove(&key);
+    } else {
+        rejected.insert(key, reasons);
     }
 }

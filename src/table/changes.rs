@@ -1,16 +1,55 @@
 //! What an update made different.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use smallvec::SmallVec;
 
 use crate::model::{AppGuid, Hostname};
 
-/// How much of a hostname is different.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Touched {
-    /// Only which instances are behind it.
-    Endpoints,
-    /// Its routes or their destinations.
-    Routing,
+/// What of a hostname may be different.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Which routes it has, and what they say of themselves.
+    pub(super) routes: bool,
+    /// Where its requests are looked up.
+    pub(super) lookup: bool,
+    /// The keys of the routes whose services are different. Sorted, each once.
+    pub(super) services: SmallVec<[Arc<str>; 1]>,
+}
+
+impl Touched {
+    /// Whether its routes are others, or of another sort of domain.
+    pub fn routes(&self) -> bool {
+        self.routes
+    }
+
+    /// Whether its requests may be looked up elsewhere, or shared otherwise.
+    pub fn lookup(&self) -> bool {
+        self.lookup
+    }
+
+    /// The keys (see [`crate::model::Route::key`]) of those of its routes, also of those that are gone, whose
+    /// destinations, instances or options may be different. Sorted.
+    pub fn services(&self) -> &[Arc<str>] {
+        &self.services
+    }
+
+    fn add_service(&mut self, key: &Arc<str>) {
+        if let Err(at) = self.services.binary_search(key) {
+            self.services.insert(at, key.clone());
+        }
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.routes |= later.routes;
+        self.lookup |= later.lookup;
+        for key in &later.services {
+            self.add_service(key);
+        }
+    }
 }
 
 /// The hostnames and source apps that an update, or several in a row, made different.
@@ -21,16 +60,20 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub(super) fn touch(&mut self, host: &Hostname, touched: Touched) {
-        match self.hosts.entry(host.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(touched);
-            }
-            Entry::Occupied(mut entry) => {
-                let before = *entry.get();
-                entry.insert(before.max(touched));
-            }
+    /// What is known so far of a hostname.
+    pub(super) fn of(&mut self, host: &Hostname) -> &mut Touched {
+        if !self.hosts.contains_key(host) {
+            self.hosts.insert(host.clone(), Touched::default());
         }
+        self.hosts.get_mut(host).expect("just inserted")
+    }
+
+    pub(super) fn touch_service(&mut self, host: &Hostname, key: &Arc<str>) {
+        self.of(host).add_service(key);
+    }
+
+    pub(super) fn touch_lookup(&mut self, host: &Hostname) {
+        self.of(host).lookup = true;
     }
 
     pub(super) fn touch_source(&mut self, app: &AppGuid) {
@@ -46,7 +89,7 @@ impl Changes {
             return;
         }
         for (host, touched) in &later.hosts {
-            self.touch(host, *touched);
+            self.of(host).merge(touched);
         }
         self.sources.extend(later.sources);
     }
@@ -57,8 +100,12 @@ impl Changes {
     }
 
     /// The hostnames in their order.
-    pub fn hosts(&self) -> impl Iterator<Item = (&Hostname, Touched)> {
-        self.hosts.iter().map(|(host, touched)| (host, *touched))
+    pub fn hosts(&self) -> impl Iterator<Item = (&Hostname, &Touched)> {
+        self.hosts.iter()
+    }
+
+    pub(super) fn hosts_mut(&mut self) -> impl Iterator<Item = (&Hostname, &mut Touched)> {
+        self.hosts.iter_mut()
     }
 
     /// The apps, in their order, that may by their policies reach other internal hostnames now.
@@ -68,8 +115,7 @@ impl Changes {
 
     /// The hostnames whose routes are different.
     pub(super) fn routed(&self) -> impl Iterator<Item = &Hostname> {
-        self.hosts()
-            .filter(|(_, touched)| *touched == Touched::Routing)
-            .map(|(host, _)| host)
+        let routed = self.hosts().filter(|(_, touched)| touched.routes);
+        routed.map(|(host, _)| host)
     }
 }

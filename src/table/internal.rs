@@ -66,9 +66,11 @@ impl InternalHosts {
     }
 }
 
-/// The apps that an internal route leads to, each once. Destinations are sorted, so equal ones are neighbours.
+/// The apps that an internal route leads to, each once; none where it is refused. Destinations are sorted, so equal
+/// ones are neighbours.
 fn apps(route: &Route) -> impl Iterator<Item = &AppGuid> {
-    let destinations = route.internal.then_some(&route.destinations);
+    let leads = route.internal && route.refused.is_none();
+    let destinations = leads.then_some(&route.destinations);
     destinations
         .into_iter()
         .flat_map(|destinations| destinations.chunk_by(|a, b| a.workload.app == b.workload.app))

@@ -1,6 +1,7 @@
 //! Routes by guid, by hostname and by what they point at.
 
 use std::{
+    borrow::Cow,
     cmp::Reverse,
     collections::HashMap,
     hash::{BuildHasher, Hash},
@@ -9,10 +10,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{
-    changes::{Changes, Touched},
-    internal::InternalHosts,
-};
+use super::{changes::Changes, internal::InternalHosts};
 use crate::{
     guids::{GuidMap, GuidSet},
     model::{Hostname, Route, RouteGuid, Workload},
@@ -36,16 +34,14 @@ impl Routes {
         self.hosts.len()
     }
 
-    pub(super) fn of_host(&self, host: &Hostname) -> &[Arc<Route>] {
+    pub(super) fn of_host(&self, host: &str) -> &[Arc<Route>] {
         self.hosts.get(host).map_or(&[], SmallVec::as_slice)
     }
 
-    pub(super) fn hosts_of(&self, workload: &Workload) -> impl Iterator<Item = &Hostname> {
-        self.workloads
-            .get(workload)
-            .into_iter()
-            .flatten()
-            .map(|route| &route.host)
+    /// The routes with a destination of that workload.
+    pub(super) fn of_workload(&self, workload: &Workload) -> impl Iterator<Item = &Route> {
+        let routes = self.workloads.get(workload).into_iter().flatten();
+        routes.map(Arc::as_ref)
     }
 
     /// These are all the routes.
@@ -61,19 +57,20 @@ impl Routes {
     }
 
     pub(super) fn upsert(&mut self, route: Route, changes: &mut Changes) {
-        if self
-            .guids
-            .get(&route.guid)
-            .is_some_and(|known| **known == route)
-        {
+        let known = self.guids.get(&route.guid);
+        if known.is_some_and(|known| **known == route) {
             return;
         }
-        self.remove(&route.guid, changes);
-        changes.touch(&route.host, Touched::Routing);
-
+        let is_in_place = known.is_some_and(|known| has_same_place(known, &route));
+        if is_in_place {
+            self.unlink(&route.guid);
+        } else {
+            self.remove(&route.guid, changes);
+        }
+        touch(&route, !is_in_place, changes);
         let route = Arc::new(route);
         let siblings = self.hosts.entry(route.host.clone()).or_default();
-        let at = siblings.partition_point(|sibling| precedence(sibling) < precedence(&route));
+        let at = siblings.partition_point(|sibling| precedes(sibling, &route));
         siblings.insert(at, route.clone());
         for workload in workloads(&route) {
             self.workloads
@@ -86,30 +83,61 @@ impl Routes {
     }
 
     pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {
-        let Some(route) = self.guids.remove(guid) else {
-            return;
-        };
-        changes.touch(&route.host, Touched::Routing);
+        if let Some(route) = self.unlink(guid) {
+            touch(&route, true, changes);
+        }
+    }
+
+    fn unlink(&mut self, guid: &RouteGuid) -> Option<Arc<Route>> {
+        let route = self.guids.remove(guid)?;
         self.internal.remove(&route);
         forget(&mut self.hosts, &route.host, guid);
         for workload in workloads(&route) {
             forget(&mut self.workloads, workload, guid);
         }
+        Some(route)
     }
 }
 
-/// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same. A
-/// hostname and path are unique in Cloud Controller: of two routes with both, the older one is gone, and we do not
-/// know it yet.
-fn precedence(route: &Route) -> (Reverse<usize>, &str, Reverse<i64>, &RouteGuid) {
-    (
-        Reverse(route.path.len()),
-        &route.path,
-        Reverse(route.created_at),
-        &route.guid,
-    )
+/// A route is another; `place` says whether it is one in the lookup.
+fn touch(route: &Route, place: bool, changes: &mut Changes) {
+    let touched = changes.of(&route.host);
+    touched.routes = true;
+    // What an internal hostname is divided by is in its VirtualService.
+    touched.lookup |= place || route.internal;
+    changes.touch_service(&route.host, &shared_key(route));
 }
 
+/// The key of a route; nearly all have it for their path.
+pub(super) fn shared_key(route: &Route) -> Arc<str> {
+    match route.key() {
+        Cow::Borrowed(key) if key.len() == route.path.len() => route.path.clone(),
+        key => key.into(),
+    }
+}
+
+/// Whether a route is found where another one was, and as old.
+fn has_same_place(one: &Route, other: &Route) -> bool {
+    let place = |route: &Route| (route.internal, route.created_at);
+    place(one) == place(other) && one.host == other.host && one.key() == other.key()
+}
+
+/// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same.
+pub(super) fn by_key(key: &str) -> (Reverse<usize>, &str) {
+    (Reverse(key.len()), key)
+}
+
+/// Of what is looked up alike, what is spelled alike together. A hostname and path are unique in Cloud Controller: of
+/// two routes with both, one is gone, and we do not know it yet. The older has it; but one that is refused comes first
+/// whatever its age, so that nobody gets in by the other.
+fn precedes(one: &Route, other: &Route) -> bool {
+    let (key, other_key) = (one.key(), other.key());
+    let rank = |route: &Route| (route.refused.is_none(), route.created_at);
+    let order = by_key(&key).cmp(&by_key(&other_key));
+    let order = order.then_with(|| one.path.cmp(&other.path));
+    let order = order.then_with(|| rank(one).cmp(&rank(other)));
+    order.then_with(|| one.guid.cmp(&other.guid)).is_lt()
+}
 /// The workloads that a route points at, each once. Destinations are sorted, so equal ones are neighbours.
 fn workloads(route: &Route) -> impl Iterator<Item = &Workload> {
     route

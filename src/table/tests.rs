@@ -33,6 +33,7 @@ fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
         vip: None,
         created_at: 1,
         load_balancing: None,
+        refused: None,
         destinations: apps
             .iter()
             .map(|app| Destination {
@@ -61,10 +62,28 @@ fn instance(guid: &str, app: Option<&str>) -> Arc<Instance> {
     })
 }
 
-fn touched(changes: &Changes) -> Vec<(&str, Touched)> {
+/// How much of a hostname is touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Services of its routes.
+    Services,
+    /// Those, and where its requests go.
+    Lookup,
+    /// Where its requests go alone.
+    LookupAlone,
+}
+
+fn touched(changes: &Changes) -> Vec<(&str, How)> {
     changes
         .hosts()
-        .map(|(host, touched)| (host.as_str(), touched))
+        .map(|(host, touched)| {
+            let how = match (touched.lookup(), touched.services().is_empty()) {
+                (false, _) => How::Services,
+                (true, false) => How::Lookup,
+                (true, true) => How::LookupAlone,
+            };
+            (host.as_str(), how)
+        })
         .collect()
 }
 
@@ -103,7 +122,7 @@ fn a_complete_read_removes_what_it_does_not_name() {
         "",
         &["app"],
     )]));
-    assert_eq!(touched(&changes), [("a.example.com", Touched::Routing)]);
+    assert_eq!(touched(&changes), [("a.example.com", How::Lookup)]);
     assert!(
         table
             .host(&Hostname::parse("a.example.com").unwrap())
@@ -128,8 +147,8 @@ fn a_route_that_moves_to_another_host_touches_both() {
     assert_eq!(
         touched(&changes),
         [
-            ("a.example.com", Touched::Routing),
-            ("b.example.com", Touched::Routing)
+            ("a.example.com", How::Lookup),
+            ("b.example.com", How::Lookup)
         ]
     );
 }
@@ -145,7 +164,7 @@ fn an_instance_touches_only_the_endpoints_of_its_hosts() {
         current: vec![instance("i1", Some("app"))],
         gone: vec![],
     });
-    assert_eq!(touched(&changes), [("a.example.com", Touched::Endpoints)]);
+    assert_eq!(touched(&changes), [("a.example.com", How::Services)]);
     let again = table.apply(Update::Instances {
         current: vec![instance("i1", Some("app"))],
         gone: vec![],
@@ -155,7 +174,7 @@ fn an_instance_touches_only_the_endpoints_of_its_hosts() {
         current: vec![],
         gone: vec!["i1".into()],
     });
-    assert_eq!(touched(&gone), [("a.example.com", Touched::Endpoints)]);
+    assert_eq!(touched(&gone), [("a.example.com", How::Services)]);
     assert!(instances(&table, "a.example.com", "app").is_empty());
 }
 
@@ -230,7 +249,7 @@ fn a_process_that_the_bbs_does_not_describe_is_joined_when_cloud_controller_does
         known,
         unknown: vec![],
     });
-    assert_eq!(touched(&changes), [("a.example.com", Touched::Endpoints)]);
+    assert_eq!(touched(&changes), [("a.example.com", How::Services)]);
     assert_eq!(instances(&table, "a.example.com", "app").len(), 1);
     assert!(table.undescribed().is_empty());
 
@@ -340,7 +359,26 @@ impl Step {
 type Seen = (
     Option<Ipv4Addr>,
     Vec<(Route, Vec<Vec<(Instance, Standing)>>)>,
+    Vec<SeenPool>,
 );
+
+/// A pool that requests may go to, with its parts and their shares.
+type SeenPool = (String, String, Vec<(Which, u64)>);
+
+fn seen_lookup(host: HostView<'_>) -> Vec<SeenPool> {
+    let pools = host.lookup().into_iter().map(|pool| {
+        let parts = pool
+            .parts()
+            .into_iter()
+            .map(|part| (part.which, part.share));
+        (
+            pool.host().name.to_string(),
+            pool.key().into_owned(),
+            parts.collect(),
+        )
+    });
+    pools.collect()
+}
 
 fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
     let hosts: BTreeSet<_> = ROUTES
@@ -365,7 +403,15 @@ fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
                     .map(|to| view.instances(&to.workload).map(seen).collect());
                 (Route::clone(route), instances.collect())
             });
-            (view.name.to_string(), (view.vip(), routes.collect()))
+            let lookup = if view.is_internal() {
+                Vec::new()
+            } else {
+                seen_lookup(view)
+            };
+            (
+                view.name.to_string(),
+                (view.vip(), routes.collect(), lookup),
+            )
         })
         .collect()
 }
@@ -393,7 +439,7 @@ proptest! {
         fresh.apply(Update::AllInstances(table.instances.all()));
         let known = table.instances.descriptions().collect();
         fresh.apply(Update::Processes { known, unknown: vec![] });
-        let routes = seen(&table).into_values().flat_map(|(_, routes)| routes).map(|(route, _)| route).collect();
+        let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes).map(|(route, _)| route).collect();
         fresh.apply(Update::AllRoutes(routes));
         prop_assert_eq!(seen(&fresh), seen(&table));
     }

@@ -24,10 +24,11 @@ pub(super) enum Claim {
 }
 
 impl Claim {
-    /// The claim of a hostname with these routes; `None` where none of them is internal.
+    /// The claim of a hostname with these routes; `None` where none of them is internal and served.
     pub(super) fn of(routes: &[Arc<Route>]) -> Option<Self> {
         let age = |route: &&Arc<Route>| (route.created_at, route.guid.clone());
-        let internal = || routes.iter().filter(|route| route.internal);
+        let serves = |route: &&Arc<Route>| route.internal && route.refused.is_none();
+        let internal = || routes.iter().filter(serves);
         let pushed = internal()
             .filter(|route| route.vip.is_some())
             .min_by_key(age);

@@ -336,7 +336,7 @@ async fn an_invalid_hostname_is_withheld_and_named_and_the_rest_is_served() {
         "under_score.example.com".to_owned(),
     );
     let expected = r#"hostname "under_score.example.com": "under_score" is not a DNS label"#;
-    assert_eq!(rejected[&key].to_string(), expected);
+    assert_eq!(rejected[&key][0].to_string(), expected);
 
     running
         .send(Update::AllRoutes(vec![

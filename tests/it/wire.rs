@@ -6,7 +6,7 @@ use copilot::{
     istio::FrontendCertificate,
     model::{
         AppGuid, AppPort, Destination, Hostname, Instance, LoadBalancing, Policy, PortMapping,
-        ProcessType, Protocol, Route, RouteGuid, Update, Weight, Workload,
+        ProcessType, Protocol, Refusal, Route, RouteGuid, Update, Weight, Workload,
     },
     proto::any_to_json,
     publisher::{Input, Metrics, Publisher, Settings, State},
@@ -64,6 +64,7 @@ fn route(
         vip: None,
         created_at: 1_557_508_668,
         load_balancing: None,
+        refused: None,
         destinations: destinations.into_iter().collect(),
     }
 }
@@ -135,6 +136,18 @@ fn routes() -> Vec<Route> {
         Route {
             load_balancing: Some(Box::new(LoadBalancing::LeastConnection)),
             ..route("r13", "busy.example.com", "", [to("shop", 8080)])
+        },
+        Route {
+            refused: Some(Refusal::RouteService),
+            ..route("r14", "shop.example.com", "/admin", [to("shop", 9090)])
+        },
+        Route {
+            refused: Some(Refusal::RoutePolicies),
+            ..route("r15", "enforced.example.org", "", [to("shop", 8080)])
+        },
+        Route {
+            refused: Some(Refusal::RoutePolicies),
+            ..route("r16", "enforced.apps.internal", "", [to("cart", 8080)])
         },
     ]
 }

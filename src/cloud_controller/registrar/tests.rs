@@ -82,6 +82,7 @@ fn upsert(guid: usize) -> Change {
         vip: None,
         created_at: 0,
         load_balancing: None,
+        refused: None,
         destinations: SmallVec::new(),
     })
 }

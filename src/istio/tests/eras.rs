@@ -28,35 +28,25 @@ fn choosing(url: &str, app: &str, age: i64, choice: Option<LoadBalancing>) -> Ro
     }
 }
 
-/// The hostname's rule, and the choice that does not count.
-fn rule<const R: usize>(routes: [Route; R]) -> (Eras<Option<DestinationRule>>, Option<Invalid>) {
-    let name = routes[0].host.clone();
-    let table = table(routes, []);
-    let host = table.host(&name).unwrap();
-    let rule = destination_rule::destination_rule(&host);
-    for era in [Era::Classic, Era::Xds] {
-        assert_valid(rule.of(era).as_ref(), era);
-    }
-    (rule, Kind::DestinationRule.remark(&host))
-}
-
-/// The policy of each subset.
-fn policies(rule: &Eras<Option<DestinationRule>>, era: Era) -> Vec<(&str, Option<Policy>)> {
-    let subsets = rule.of(era).as_ref().unwrap().subsets.iter();
-    subsets
-        .map(|subset| {
-            let policy = subset.traffic_policy.clone();
-            let policy = policy.map(|policy| match policy.load_balancer.unwrap().lb_policy {
-                Some(LbPolicy::Simple(number)) => Policy::Simple(number),
-                Some(LbPolicy::ConsistentHash(hash)) => {
-                    let HashKey::HttpHeaderName(header) = hash.hash_key.unwrap();
-                    Policy::Hash(header)
-                }
-                None => panic!("an empty policy"),
-            });
-            (subset.name.as_str(), policy)
-        })
-        .collect()
+/// The policy of each service that has a rule: for Pilots, then for istiods.
+fn policies(made: &Made) -> [Vec<(&str, Policy)>; 2] {
+    let policy = |rule: &DestinationRule| {
+        let policy = rule.traffic_policy.clone().unwrap();
+        match policy.load_balancer.unwrap().lb_policy.unwrap() {
+            LbPolicy::Simple(number) => Policy::Simple(number),
+            LbPolicy::ConsistentHash(hash) => {
+                let HashKey::HttpHeaderName(header) = hash.hash_key.unwrap();
+                Policy::Hash(header)
+            }
+        }
+    };
+    let [classic, xds] = &made.rules;
+    [classic, xds].map(|rules| {
+        let rules = rules.iter();
+        rules
+            .map(|(name, rule)| (name.as_str(), policy(rule)))
+            .collect()
+    })
 }
 
 #[test]
@@ -65,12 +55,10 @@ fn a_choice_is_written_with_the_numbers_that_each_era_understands() {
         (LoadBalancing::RoundRobin, 0, 4),
         (LoadBalancing::LeastConnection, 1, 5),
     ] {
-        let (rule, remark) = rule([choosing("shop.example.com", "app", 1, Some(choice))]);
-        let classic = ("app", Some(Policy::Simple(classic)));
-        assert_eq!(policies(&rule, Era::Classic), [classic]);
-        let xds = ("app", Some(Policy::Simple(xds)));
-        assert_eq!(policies(&rule, Era::Xds), [xds]);
-        assert_eq!(remark, None);
+        let made = make([choosing("shop.example.com", "app", 1, Some(choice))], []);
+        let expected = [classic, xds].map(|n| vec![("shop.example.com", Policy::Simple(n))]);
+        assert_eq!(policies(&made), expected);
+        assert!(made.overruled.is_empty());
     }
 }
 
@@ -79,110 +67,147 @@ fn round_robin_is_on_the_wire_although_its_number_is_zero_to_old_pilots() {
     use prost::Message as _;
 
     let choice = Some(LoadBalancing::RoundRobin);
-    let (rule, _) = rule([choosing("shop.example.com", "app", 1, choice)]);
-    let rule = rule.of(Era::Classic).as_ref().unwrap();
+    let made = make([choosing("shop.example.com", "app", 1, choice)], []);
     // Pilot discards a policy that says nothing: `load_balancer` of two bytes, the key and number of `simple`.
-    let policy = rule.subsets[0].traffic_policy.as_ref().unwrap();
-    assert_eq!(policy.encode_to_vec(), [0x0a, 2, 0x08, 0]);
+    let policy = made.rules[0]["shop.example.com"].traffic_policy.as_ref();
+    assert_eq!(policy.unwrap().encode_to_vec(), [0x0a, 2, 0x08, 0]);
 }
 
 #[test]
-fn a_hash_and_no_choice_are_the_same_for_both_eras() {
-    for choice in [None, Some(hash("X-User"))] {
-        let policy = choice.as_ref().map(|_| Policy::Hash("x-user".to_owned()));
-        let (rule, _) = rule([choosing("shop.example.com", "app", 1, choice)]);
-        assert!(matches!(rule, Eras::Same(_)));
-        assert_eq!(policies(&rule, Era::Xds), [("app", policy)]);
-    }
+fn a_hash_is_the_same_for_both_eras_and_without_a_choice_there_is_no_rule() {
+    let made = make(
+        [choosing("shop.example.com", "app", 1, Some(hash("X-User")))],
+        [],
+    );
+    let hashed = || vec![("shop.example.com", Policy::Hash("x-user".to_owned()))];
+    assert_eq!(policies(&made), [hashed(), hashed()]);
+    let made = make([choosing("shop.example.com", "app", 1, None)], []);
+    assert_eq!(policies(&made), [vec![], vec![]]);
 }
 
 #[test]
-fn a_choice_is_for_the_destinations_of_its_route_and_not_for_other_paths() {
-    let (rule, remark) = rule([
-        choosing("shop.example.com", "shop", 1, None),
-        choosing("shop.example.com/cart", "cart", 2, Some(hash("cart"))),
-        choosing(
+fn a_choice_is_for_all_instances_of_its_route_and_not_for_other_paths() {
+    let route = Route {
+        load_balancing: Some(Box::new(hash("tenant"))),
+        ..route(
             "shop.example.com/pay",
-            "pay",
-            3,
-            Some(LoadBalancing::RoundRobin),
-        ),
-    ]);
-    let expected = |round_robin| {
-        [
-            ("cart", Some(Policy::Hash("cart".to_owned()))),
-            ("pay", Some(Policy::Simple(round_robin))),
-            ("shop", None),
-        ]
+            [to("blue", 8080), to("green", 8080)],
+        )
     };
-    assert_eq!(policies(&rule, Era::Classic), expected(0));
-    assert_eq!(policies(&rule, Era::Xds), expected(4));
-    assert_eq!(remark, None);
+    let made = make(
+        [choosing("shop.example.com", "blue", 1, None), route],
+        [
+            instance(1, "blue", &[(8080, 61_001)]),
+            instance(2, "green", &[(8080, 61_002)]),
+        ],
+    );
+    let pay = "pay.cf--path.shop.example.com";
+    let [classic, _] = policies(&made);
+    assert_eq!(classic, [(pay, Policy::Hash("tenant".to_owned()))]);
+    assert_eq!(made.endpoints(pay).len(), 2, "of one service");
 }
 
 #[test]
-fn of_two_choices_for_one_app_the_older_route_has_its_own_and_the_other_is_named() {
-    let (rule, remark) = rule([
-        choosing("shop.example.com/a", "app", 3, None),
-        choosing(
-            "shop.example.com/long",
-            "app",
-            2,
-            Some(LoadBalancing::LeastConnection),
-        ),
-        choosing("shop.example.com/b", "app", 1, Some(hash("x-user"))),
-    ]);
-    let hashed = ("app", Some(Policy::Hash("x-user".to_owned())));
-    assert_eq!(policies(&rule, Era::Classic), [hashed]);
-    let remark = remark.unwrap();
-    assert_eq!(remark.rule, "options");
+fn where_weights_divide_a_route_each_of_its_services_has_the_choice() {
+    let route = Route {
+        load_balancing: Some(Box::new(hash("tenant"))),
+        ..route(
+            "shop.example.com",
+            [weighted("blue", 60), weighted("green", 40)],
+        )
+    };
+    let made = make([route], []);
+    let [classic, _] = policies(&made);
+    let ruled: Vec<_> = classic.iter().map(|(service, _)| *service).collect();
+    let split = made.split(0);
     assert_eq!(
-        remark.detail,
-        "route shop.example.com/long asks for least-connection where the older route \
-         shop.example.com/b has hash of x-user"
+        split.iter().map(|(_, weight)| *weight).collect::<Vec<_>>(),
+        [60, 40]
+    );
+    assert!(split.iter().all(|(service, _)| ruled.contains(service)));
+}
+
+#[test]
+fn of_two_choices_for_one_url_that_of_the_older_route_counts_and_the_other_is_named() {
+    let made = make(
+        [
+            choosing(
+                "shop.example.com/A",
+                "app",
+                2,
+                Some(LoadBalancing::RoundRobin),
+            ),
+            choosing("shop.example.com/a", "app", 1, Some(hash("x-user"))),
+        ],
+        [],
+    );
+    let hashed = (
+        "a.cf--path.shop.example.com",
+        Policy::Hash("x-user".to_owned()),
+    );
+    assert_eq!(policies(&made)[0], [hashed]);
+    assert_eq!(made.overruled[0].rule, "options");
+    assert_eq!(
+        made.overruled[0].detail,
+        "route shop.example.com/A asks for round-robin where the older route \
+         shop.example.com/a has hash of x-user"
     );
 }
 
 #[test]
-fn a_route_that_a_newer_one_hides_has_no_say() {
-    let mut hidden = choosing("shop.example.com", "app", 1, Some(hash("x-user")));
+fn a_route_that_an_older_one_hides_has_no_say() {
+    let mut hidden = choosing("shop.example.com", "app", 2, Some(hash("x-user")));
     hidden.guid = "hidden".into();
-    let (rule, _) = rule([hidden, choosing("shop.example.com", "app", 2, None)]);
-    assert_eq!(policies(&rule, Era::Classic), [("app", None)]);
+    let made = make([choosing("shop.example.com", "app", 1, None), hidden], []);
+    assert!(policies(&made)[0].is_empty());
 }
 
-/// The `ServiceEntry` of a hostname with an app that has these instances.
-fn entry<const I: usize>(
-    to: impl IntoIterator<Item = Destination>,
-    instances: [Instance; I],
-    keep_empty: bool,
-) -> Eras<Option<ServiceEntry>> {
-    let route = route("shop.example.com", to);
-    let name = route.host.clone();
-    let table = table([route], instances);
-    service_entry::service_entry(&table.host(&name).unwrap(), keep_empty)
+/// What the eras match of the hostname's first route.
+fn matched(made: &Made) -> [Vec<(MatchType, bool)>; 2] {
+    let [classic, xds] = &made.services;
+    [classic, xds].map(|service| {
+        let matches = service.as_ref().unwrap().http[0].r#match.iter();
+        let uri = |request: &crate::proto::istio::networking::v1alpha3::HttpMatchRequest| {
+            let uri = request.uri.clone().unwrap().match_type.unwrap();
+            (uri, request.ignore_uri_case)
+        };
+        matches.map(uri).collect()
+    })
+}
+
+#[test]
+fn pilots_match_a_path_in_any_case_by_a_pattern_and_istiods_without_regard_to_it() {
+    let made = make([route("shop.example.com/Cart/", [to("app", 8080)])], []);
+    let (exact, below) = ("/cart".to_owned(), "/cart/".to_owned());
+    let pattern = "/[cC][aA][rR][tT](/.*)?".to_owned();
+    assert_eq!(
+        matched(&made),
+        [
+            vec![(MatchType::Regex(pattern), false)],
+            vec![
+                (MatchType::Exact(exact), true),
+                (MatchType::Prefix(below), true)
+            ],
+        ]
+    );
 }
 
 #[test]
 fn an_entry_without_endpoints_is_kept_for_istiods_alone_and_only_if_asked_for() {
-    assert_eq!(entry([to("app", 8080)], [], false), Eras::Same(None));
-    let Eras::Each { classic, xds } = entry([to("app", 8080)], [], true) else {
+    let table = table([route("shop.example.com", [to("app", 8080)])], []);
+    let host = Hostname::parse("shop.example.com").unwrap();
+    let pool = table.host(&host).unwrap().pool("").unwrap();
+    let entry = |keep_empty| match services(&pool, keep_empty) {
+        Services::Open([entries, _]) => entries.resources[0].1.clone(),
+        Services::Refused => panic!("refused"),
+    };
+    assert_eq!(entry(false), Eras::Same(None));
+    let Eras::Each { classic, xds } = entry(true) else {
         panic!("the same for both");
     };
     assert_eq!(classic, None);
-    let xds = xds.unwrap();
-    assert_eq!((xds.ports.len(), xds.endpoints.len()), (1, 0));
-    xds.validate(Era::Xds).unwrap();
-    assert_eq!(xds.validate(Era::Classic).unwrap_err().rule, "endpoint");
-}
-
-#[test]
-fn an_entry_with_endpoints_is_the_same_for_both_and_one_without_ports_is_for_nobody() {
-    let reached = entry(
-        [to("app", 8080)],
-        [instance(1, "app", &[(8080, 61_001)])],
-        true,
-    );
-    assert!(matches!(reached, Eras::Same(Some(_))));
-    assert_eq!(entry([], [], true), Eras::Same(None));
+    let kept: ServiceEntry = decode(&xds.unwrap());
+    assert_eq!((kept.ports.len(), kept.endpoints.len()), (1, 0));
+    kept.validate(Era::Xds).unwrap();
+    assert_eq!(kept.validate(Era::Classic).unwrap_err().rule, "endpoint");
 }

@@ -14,6 +14,8 @@ use crate::{
 impl Validate for DestinationRule {
     fn validate(&self, era: Era) -> Result<(), Invalid> {
         domain(&self.host)?;
+        let policy = self.traffic_policy.as_ref();
+        policy.map_or(Ok(()), |policy| traffic_policy(policy, era))?;
         unique(
             self.subsets.iter().map(|subset| &subset.name),
             "subset",
@@ -24,24 +26,28 @@ impl Validate for DestinationRule {
                 format!("subset {:?} is not a DNS label", subset.name)
             })?;
             labels(&subset.labels)?;
-            let policy = subset.traffic_policy.as_ref();
-            policy.map_or(Ok(()), |policy| traffic_policy(policy, era))?;
         }
         Ok(())
     }
 }
 
 fn traffic_policy(policy: &TrafficPolicy, era: Era) -> Result<(), Invalid> {
-    match &policy.load_balancer {
-        Some(LoadBalancerSettings {
-            lb_policy: Some(LbPolicy::Simple(number)),
-        }) => simple(*number, era),
-        Some(LoadBalancerSettings {
-            lb_policy: Some(LbPolicy::ConsistentHash(hash)),
-        }) => consistent_hash(hash),
-        _ => Err(Invalid {
+    require(
+        policy.load_balancer.is_some() || policy.tls.is_some(),
+        "traffic_policy",
+        || "an empty traffic policy".to_owned(),
+    )?;
+    let settings = policy.load_balancer.as_ref();
+    settings.map_or(Ok(()), |settings| load_balancer(settings, era))
+}
+
+fn load_balancer(settings: &LoadBalancerSettings, era: Era) -> Result<(), Invalid> {
+    match &settings.lb_policy {
+        Some(LbPolicy::Simple(number)) => simple(*number, era),
+        Some(LbPolicy::ConsistentHash(hash)) => consistent_hash(hash),
+        None => Err(Invalid {
             rule: "traffic_policy",
-            detail: "an empty traffic policy".to_owned(),
+            detail: "a load balancer without a policy".to_owned(),
         }),
     }
 }
@@ -69,20 +75,22 @@ fn consistent_hash(hash: &ConsistentHashLb) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::istio::networking::v1alpha3::Subset;
 
     fn check(lb_policy: Option<LbPolicy>, era: Era) -> Result<(), Invalid> {
-        let policy = TrafficPolicy {
-            load_balancer: Some(LoadBalancerSettings { lb_policy }),
-        };
-        let subset = Subset {
-            name: "app".to_owned(),
-            traffic_policy: Some(policy),
-            ..Subset::default()
-        };
+        validate(
+            TrafficPolicy {
+                load_balancer: Some(LoadBalancerSettings { lb_policy }),
+                tls: None,
+            },
+            era,
+        )
+    }
+
+    fn validate(policy: TrafficPolicy, era: Era) -> Result<(), Invalid> {
         let rule = DestinationRule {
             host: "a.example.com".to_owned(),
-            subsets: vec![subset],
+            traffic_policy: Some(policy),
+            subsets: Vec::new(),
         };
         rule.validate(era)
     }
@@ -106,6 +114,8 @@ mod tests {
             for bad in [hash(""), hash("a b"), None] {
                 assert_eq!(check(bad, era).unwrap_err().rule, "traffic_policy");
             }
+            let empty = validate(TrafficPolicy::default(), era);
+            assert_eq!(empty.unwrap_err().rule, "traffic_policy");
         }
     }
 }

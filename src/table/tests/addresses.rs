@@ -48,7 +48,7 @@ fn of_two_routes_of_an_internal_host_the_older_ones_vip_counts_and_the_other_tak
         current: vec![],
         gone: vec!["r1".into()],
     });
-    assert_eq!(touched(&changes), [("a.apps.internal", Touched::Routing)]);
+    assert_eq!(touched(&changes), [("a.apps.internal", How::Lookup)]);
     assert_eq!(vip(&table), Some(Some([127, 129, 0, 2].into())));
     table.apply(Update::Routes {
         current: vec![Route {

@@ -1,7 +1,7 @@
 //! Policies: what an app may connect to, by example and against a model.
 
 use super::*;
-use crate::model::Policy;
+use crate::model::{Policy, Refusal};
 
 fn policy(source: &str, destination: &str) -> Policy {
     Policy {
@@ -79,6 +79,19 @@ fn a_route_touches_the_apps_that_may_reach_it_only_where_a_hostname_comes_or_goe
 }
 
 #[test]
+fn an_internal_hostname_whose_routes_are_all_refused_is_reached_by_nobody() {
+    let mut table = table(vec![policy("a", "d")]);
+    let mut refused = route("r3", "d.apps.internal", "", &["d"]);
+    refused.refused = Some(Refusal::RoutePolicies);
+    let changes = table.apply(Update::Routes {
+        current: vec![refused],
+        gone: vec![],
+    });
+    assert_eq!(sources(&changes), ["a"]);
+    assert!(reachable(&table, "a").is_empty());
+}
+
+#[test]
 fn an_instance_touches_no_source_and_a_policy_no_host() {
     let mut table = table(vec![policy("a", "c")]);
     let changes = table.apply(Update::Instances {
@@ -144,7 +157,7 @@ proptest! {
 
                 let own = policies.iter().filter(|policy| policy.source == AppGuid::from(*app));
                 let destinations: BTreeSet<_> = own.map(|policy| &policy.destination).collect();
-                let routes = seen(&table).into_values().flat_map(|(_, routes)| routes);
+                let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes);
                 let expected: BTreeSet<_> = routes
                     .map(|(route, _)| route)
                     .filter(|route| route.internal)

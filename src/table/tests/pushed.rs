@@ -108,8 +108,8 @@ fn an_association_that_moves_touches_the_hosts_that_lose_and_get_instances_and_n
     assert_eq!(
         touched(&changes),
         [
-            ("green.example.com", Touched::Endpoints),
-            ("other.example.com", Touched::Endpoints)
+            ("green.example.com", How::Services),
+            ("other.example.com", How::Services)
         ]
     );
     assert_eq!(guids(&table, "other.example.com", OTHER), ["i1"]);
@@ -129,9 +129,9 @@ fn a_bulk_sync_replaces_routes_and_associations_at_once() {
     assert_eq!(
         touched(&changes),
         [
-            ("blue.example.com", Touched::Endpoints),
-            ("green.example.com", Touched::Routing),
-            ("other.example.com", Touched::Routing)
+            ("blue.example.com", How::Services),
+            ("green.example.com", How::Lookup),
+            ("other.example.com", How::Lookup)
         ]
     );
     assert_eq!(guids(&table, "blue.example.com", BLUE), ["i1"]);
@@ -215,7 +215,7 @@ impl Model {
 
 fn joined(table: &RouteTable) -> BTreeMap<(RouteGuid, Workload), Vec<InstanceGuid>> {
     let mut joined = BTreeMap::new();
-    for (_, routes) in seen(table).into_values() {
+    for (_, routes, _) in seen(table).into_values() {
         for (route, instances) in routes {
             for (to, instances) in std::iter::zip(&route.destinations, instances) {
                 let guids = instances.into_iter().map(|(instance, _)| instance.guid);

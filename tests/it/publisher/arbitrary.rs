@@ -3,10 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use copilot::{
-    istio::{Era, SIDECARS, validate::Validate},
+    istio::{
+        Era, SIDECARS,
+        validate::{Invalid, Validate},
+    },
     model::{
         AppPort, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping, Protocol,
-        Weight, Workload,
+        Refusal, Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, Sidecar, VirtualService},
     snapshot::Collection,
@@ -33,14 +36,20 @@ fn any_route() -> impl Strategy<Value = Route> {
         1 => Just(Some(LoadBalancing::LeastConnection)),
         1 => "[a-zA-Z0-9_-]{1,9}".prop_map(|header| HeaderName::parse(&header).ok().map(LoadBalancing::Hash)),
     ];
+    let refused = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(Refusal::RoutePolicies)),
+        1 => Just(Some(Refusal::RouteService)),
+    ];
     (
         any::<u16>(),
         host,
         "(/[a-z%é\u{1}]{0,5})?",
         load_balancing,
+        refused,
         vec((destination, weight), 0..5),
     )
-        .prop_map(|(guid, host, path, load_balancing, to)| Route {
+        .prop_map(|(guid, host, path, load_balancing, refused, to)| Route {
             guid: foundation::guid(9, guid.into()).as_str().into(),
             internal: host.ends_with(".internal"),
             host: Hostname::parse(&host).unwrap(),
@@ -48,6 +57,7 @@ fn any_route() -> impl Strategy<Value = Route> {
             vip: None,
             created_at: 0,
             load_balancing: load_balancing.map(Box::new),
+            refused,
             destinations: to
                 .into_iter()
                 .map(|((app, process_type, port, http2), weight)| Destination {
@@ -163,14 +173,24 @@ proptest! {
             let rejected = running.outputs.rejected.borrow().clone();
             // Of two routes with one guid, the later counts.
             let last = |route: &Route| routes.iter().rfind(|other| other.guid == route.guid) == Some(route);
-            for route in routes.iter().filter(|route| last(route) && !route.destinations.is_empty()) {
+            let placed = |route: &&Route| route.refused.is_some() || !route.destinations.is_empty();
+            for route in routes.iter().filter(|route| last(route) && placed(route)) {
                 let kind = Kind::VirtualService;
                 let name = kind.name(&route.host, route.internal);
                 let published = snapshot.get(kind.collection()).unwrap().get(&name).is_some();
-                let reason = rejected.get(&(kind.collection(), route.host.to_string()));
-                // Hidden by another route of the same hostname and path, which is served; or served in part.
-                let named = reason.is_some_and(|reason| !matches!(reason.rule, "shadowed" | "share"));
-                assert!(published != named, "{}: published {published}, rejected {named}", route.host);
+                let reasons = rejected.get(&(kind.collection(), route.host.to_string()));
+                let reasons = reasons.map_or(&[][..], Vec::as_slice);
+                // Hidden by another route of the same hostname and path; served in part; answered in the app's place.
+                let served = ["shadowed", "share", "route-policies", "route-service"];
+                let partly = |reason: &Invalid| served.contains(&reason.rule);
+                assert!(
+                    if published { reasons.iter().all(partly) } else { !reasons.is_empty() },
+                    "{}: published {published}, rejected {reasons:?}", route.host
+                );
+                if route.refused.is_some() {
+                    let named = |reason: &Invalid| reason.detail.contains(&route.guid.to_string());
+                    assert!(!published || reasons.iter().any(named), "{} is not named", route.guid);
+                }
             }
         });
     }

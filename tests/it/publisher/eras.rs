@@ -125,7 +125,7 @@ async fn a_choice_makes_one_destination_rule_differ_and_nothing_else() {
     assert!(diff.removed.is_empty());
     let of = |collection| {
         let mut rule = body::<DestinationRule>(collection, RULES, 1).unwrap();
-        let policy = rule.subsets[0].traffic_policy.take();
+        let policy = rule.traffic_policy.take();
         (rule, policy)
     };
     let ((classic, for_pilot), (xds, for_istiod)) = (of(classic), of(xds));
@@ -227,5 +227,5 @@ async fn a_choice_that_does_not_count_is_named() {
     let (running, _) = published(required(), vec![choosing(0, hash()), path]).await;
     let rejected = running.outputs.rejected.borrow().clone();
     let key = (RULES.collection(), foundation::route(0).host.to_string());
-    assert_eq!(rejected[&key].rule, "options");
+    assert_eq!(rejected[&key][0].rule, "options");
 }

@@ -52,7 +52,9 @@ fn endpoints(snapshot: &Snapshot) -> Vec<((String, u32), String)> {
     let endpoints = entries.iter().flat_map(|resource| {
         let body = resource.decode().body.unwrap();
         let entry = ServiceEntry::decode(body.value.as_slice()).unwrap();
-        let app = entry.hosts[0].split('.').next().unwrap().to_owned();
+        let mut labels = entry.hosts[0].split('.');
+        let app = labels.find(|label| label.starts_with("app-")).unwrap();
+        let app = app.to_owned();
         let places = entry.endpoints.into_iter().flat_map(|endpoint| {
             let address = endpoint.address;
             let ports = endpoint.ports.into_values();

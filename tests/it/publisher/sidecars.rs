@@ -137,7 +137,7 @@ async fn a_policy_whose_source_can_have_no_sidecar_is_named_and_the_others_count
     assert_eq!(sidecars(&snapshot), [DEFAULT_SIDECAR, "good"]);
     let rejected = running.outputs.rejected.borrow().clone();
     for name in ["a/b", DEFAULT_SIDECAR] {
-        assert_eq!(rejected[&(SIDECARS, name.to_owned())].rule, "name");
+        assert_eq!(rejected[&(SIDECARS, name.to_owned())][0].rule, "name");
     }
 
     running

@@ -1,79 +1,71 @@
-//! The subsets of a hostname: which of its endpoints belong to which destination.
+//! The subsets of an internal hostname: which of its endpoints belong to which destination.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::validate::is_dns_label;
+use super::destinations;
 use crate::{
-    model::{AppGuid, AppPort, Destination, Workload},
+    istio::validate::is_dns_label,
+    model::{AppGuid, AppPort, Workload},
+    proto::istio::networking::v1alpha3::Subset,
     table::HostView,
 };
 
 /// Label of an endpoint: the subset of its workload. The original's name for it.
-pub(super) const APP: &str = "cfapp";
+pub(in crate::istio) const APP: &str = "cfapp";
 /// Comes before the port in the name of a subset for one of several ports.
 const PORT: &str = "port-";
 
 /// The destinations of a hostname, as subsets of its endpoints.
 pub(super) struct Subsets<'a> {
+    /// At which container ports the hostname reaches each workload.
     ports: BTreeMap<&'a Workload, BTreeSet<AppPort>>,
 }
 
 impl<'a> Subsets<'a> {
-    pub(super) fn of(host: &HostView<'a>) -> Self {
+    pub(super) fn of(host: HostView<'a>) -> Self {
         let mut ports: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for to in host.routes.iter().flat_map(|route| &route.destinations) {
+        for to in destinations(host) {
             ports.entry(&to.workload).or_default().insert(to.port);
         }
         Self { ports }
     }
 
-    /// The workloads, and the container ports at which the hostname reaches each.
-    pub(super) fn workloads(&self) -> impl Iterator<Item = (&'a Workload, &BTreeSet<AppPort>)> {
-        self.ports
-            .iter()
-            .map(|(workload, ports)| (*workload, ports))
-    }
-
-    /// The name of a destination's subset.
-    pub(super) fn name(&self, to: &Destination) -> String {
-        let workload = workload_name(&to.workload);
-        if self.is_split(&to.workload) {
-            split_name(&workload, to.port)
+    /// The name of a workload's subset at a port.
+    pub(super) fn name(&self, workload: &Workload, port: AppPort) -> String {
+        let name = workload_name(workload);
+        if self.is_split(workload) {
+            split_name(&name, port)
         } else {
-            workload
+            name
         }
     }
 
-    /// Every subset with the labels that select its endpoints, by name.
-    pub(super) fn selectors(&self) -> BTreeMap<String, BTreeMap<String, String>> {
-        let mut selectors = BTreeMap::new();
+    /// All of them, with the labels that select their endpoints, by name.
+    pub(super) fn subsets(&self) -> Vec<Subset> {
+        let mut subsets = BTreeMap::new();
         for (workload, ports) in &self.ports {
-            let name = workload_name(workload);
-            let mut labels = BTreeMap::from([(APP.to_owned(), name.clone())]);
-            if self.is_split(workload) {
-                for port in ports {
-                    let mut labels = labels.clone();
-                    labels.extend([port_label(*port)]);
-                    selectors.insert(split_name(&name, *port), labels);
-                }
-            } else {
-                selectors.insert(name, std::mem::take(&mut labels));
+            for port in ports {
+                let one = BTreeSet::from([*port]);
+                subsets.insert(self.name(workload, *port), self.labels(workload, one));
             }
         }
-        selectors
+        let subsets = subsets.into_iter();
+        subsets
+            .map(|(name, labels)| Subset { name, labels })
+            .collect()
     }
 
     /// The labels of an endpoint of the workload that has these container ports.
     pub(super) fn labels(
         &self,
         workload: &Workload,
-        ports: impl Iterator<Item = AppPort>,
+        ports: BTreeSet<AppPort>,
     ) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::from([(APP.to_owned(), workload_name(workload))]);
         if self.is_split(workload) {
-            labels.extend(ports.map(port_label));
+            labels.extend(ports.into_iter().map(port_label));
         }
         labels
     }
@@ -109,7 +101,7 @@ fn workload_name(workload: &Workload) -> String {
 }
 
 /// The subset of an app's web process.
-pub(super) fn web_name(app: &AppGuid) -> String {
+pub(in crate::istio) fn web_name(app: &AppGuid) -> String {
     label(app.to_string())
 }
 

@@ -1,0 +1,192 @@
+//! Internal hostnames: a service each, in the mesh, with the containers' own addresses.
+//!
+//! Apps reach them by name, and so a service has the hostname itself. Most have nothing to tell apart. Where requests
+//! are divided by weight, port or path, subsets of the endpoints do it: a service of another name would have to be in
+//! every Sidecar too.
+
+mod ports;
+mod subsets;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+pub(super) use self::subsets::{APP, web_name};
+use self::{ports::Ports, subsets::Subsets};
+use super::{
+    Era, Eras,
+    destination_rule::load_balancer,
+    matches::{has_case, matches},
+    refused,
+    service_entry::{for_eras, unreachable},
+    shares::percentages,
+    validate::Invalid,
+    virtual_service::to,
+};
+use crate::{
+    model::{Destination, Instance, Workload},
+    proto::istio::networking::v1alpha3::{
+        ClientTlsSettings, DestinationRule, HttpRoute, ServiceEntry, TrafficPolicy, VirtualService,
+        WorkloadEntry,
+        client_tls_settings::TlSmode,
+        service_entry::{Location, Resolution},
+    },
+    table::{HostView, Pool, Which},
+};
+
+/// The destinations of the routes that are served: of no other is there a subset or an endpoint.
+fn destinations<'a>(host: HostView<'a>) -> impl Iterator<Item = &'a Destination> {
+    let routes = host.pools().flat_map(|pool| pool.routes());
+    routes.flat_map(|route| &route.destinations)
+}
+
+/// Where the requests go, if that is not to all endpoints alike.
+pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>> {
+    if !host.is_divided() || destinations(host).next().is_none() {
+        return Eras::Same(None);
+    }
+    let (ports, subsets) = (Ports::of(host), Subsets::of(host));
+    let of = |era| {
+        let http = host
+            .pools()
+            .filter_map(|pool| http_route(&pool, &ports, &subsets, era));
+        Some(VirtualService {
+            hosts: vec![host.name.to_string()],
+            // Without a gateway, it is for the sidecars of the mesh.
+            gateways: Vec::new(),
+            http: http.collect(),
+        })
+    };
+    if host.pools().any(|pool| has_case(&pool.key())) {
+        Eras::new(of(Era::Classic), of(Era::Xds))
+    } else {
+        Eras::Same(of(Era::Classic))
+    }
+}
+
+/// `None` where the path leads nowhere.
+fn http_route(
+    pool: &Pool<'_>,
+    ports: &Ports,
+    subsets: &Subsets<'_>,
+    era: Era,
+) -> Option<HttpRoute> {
+    let matches = matches(&pool.key(), era);
+    if let Some(refusal) = pool.refused() {
+        return Some(refused::answer(matches, refusal));
+    }
+    let parts = pool.by_target();
+    let shares: Vec<_> = parts.iter().map(|part| part.share).collect();
+    let host = pool.host().name;
+    let destinations =
+        std::iter::zip(parts, percentages(&shares)).filter_map(|(part, percentage)| {
+            let Which::To(target) = part.which else {
+                return None;
+            };
+            let number = ports.number(target.port, target.protocol);
+            let subset = subsets.name(&target.workload, target.port);
+            (percentage > 0).then(|| to(host.to_string(), subset, number, percentage))
+        });
+    let route: Vec<_> = destinations.collect();
+    (!route.is_empty()).then_some(HttpRoute {
+        r#match: matches,
+        route,
+        fault: None,
+    })
+}
+
+/// The subsets that the VirtualService names, and how an instance is picked.
+///
+/// An istiod is also told that nothing is encrypted: by default it makes the proxies wait for certificates of workloads,
+/// as long as a service of the mesh has no word on that.
+pub(super) fn destination_rule(host: HostView<'_>) -> Eras<Option<DestinationRule>> {
+    if destinations(host).next().is_none() {
+        return Eras::Same(None);
+    }
+    let subsets = if host.is_divided() {
+        Subsets::of(host).subsets()
+    } else {
+        Vec::new()
+    };
+    let choice = host.pools().find_map(|pool| pool.load_balancing());
+    let rule = |era| {
+        let policy = TrafficPolicy {
+            load_balancer: choice.map(|(_, choice)| load_balancer(choice, era)),
+            tls: (era == Era::Xds).then(|| ClientTlsSettings {
+                mode: TlSmode::Disable.into(),
+            }),
+        };
+        let policy = Some(policy).filter(|policy| *policy != TrafficPolicy::default());
+        (policy.is_some() || !subsets.is_empty()).then(|| DestinationRule {
+            host: host.name.to_string(),
+            traffic_policy: policy,
+            subsets: subsets.clone(),
+        })
+    };
+    Eras::new(rule(Era::Classic), rule(Era::Xds))
+}
+
+/// The virtual address, the ports and the endpoints. `None` where nobody can be reached, but for `keep_empty`.
+pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option<ServiceEntry>> {
+    let (ports, subsets) = (Ports::of(host), Subsets::of(host));
+    if ports.is_empty() {
+        return Eras::Same(None);
+    }
+    let workloads: BTreeSet<_> = destinations(host).map(|to| &to.workload).collect();
+    let endpoints = workloads.into_iter().flat_map(|workload| {
+        let (ports, subsets) = (&ports, &subsets);
+        let instances = host.instances(workload);
+        instances.filter_map(move |instance| endpoint(host, ports, subsets, workload, instance))
+    });
+    let mut endpoints: Vec<_> = endpoints.collect();
+    if !host.is_divided() {
+        // An instance of two processes is two endpoints only to subsets.
+        let mut seen = HashSet::new();
+        endpoints.retain(|endpoint| seen.insert(endpoint.address.clone()));
+    }
+    let entry = ServiceEntry {
+        hosts: vec![host.name.to_string()],
+        addresses: host.vip().iter().map(ToString::to_string).collect(),
+        ports: ports.service_ports(),
+        location: Location::MeshInternal.into(),
+        resolution: Resolution::Static.into(),
+        endpoints,
+    };
+    for_eras(entry, keep_empty)
+}
+
+/// Pilot knows a proxy by the labels of the endpoint that has its address, so they are there without subsets too.
+fn endpoint(
+    host: HostView<'_>,
+    ports: &Ports,
+    subsets: &Subsets<'_>,
+    workload: &Workload,
+    instance: &Instance,
+) -> Option<WorkloadEntry> {
+    let own = destinations(host).filter(|to| to.workload == *workload);
+    let mut address = None;
+    let mut serving = BTreeMap::new();
+    let mut reached = BTreeSet::new();
+    for to in own {
+        if let Ok(at) = host.reach(instance, to.port) {
+            address = Some(at.ip().to_string());
+            serving.insert(ports.name(to.port, to.protocol), at.port().into());
+            reached.insert(to.port);
+        }
+    }
+    Some(WorkloadEntry {
+        address: address?,
+        labels: subsets.labels(workload, reached),
+        ports: serving,
+    })
+}
+
+/// What is wrong with the hostname although it is served.
+pub(super) fn remarks(host: HostView<'_>) -> Vec<Invalid> {
+    if host.lacks_vip() {
+        let detail = "no virtual address is left in VIPCIDR".to_owned();
+        return vec![Invalid {
+            rule: "vip",
+            detail,
+        }];
+    }
+    unreachable(host.pools())
+}

@@ -1,0 +1,238 @@
+//! The names of services: hostnames of our own, which no route can have.
+//!
+//! ```text
+//! shop.example.com             shop.example.com.routes.cloudfoundry
+//! shop.example.com/cart/items  cart.items.cf--path.shop.example.com.routes.cloudfoundry
+//! *.example.com                cf--any.example.com.routes.cloudfoundry
+//! ```
+//!
+//! A name follows from hostname and path alone, so a route that is deleted and made anew is the same service. What is no
+//! DNS label, or leaves no room, stands there as a hash. Ours are the labels with `cf--` at the beginning: names of the
+//! Internet have no two hyphens there, unless in `xn--` (RFC 5891, section 4.2.3.1).
+
+use ring::digest::{Context, SHA256};
+
+use super::validate::is_dns_label;
+use crate::{
+    model::{AppPort, Hostname, Protocol},
+    table::{Target, Which},
+};
+
+/// A domain that is nobody's: names of routes end in domains of Cloud Controller, which has no such one.
+const DOMAIN: &str = "routes.cloudfoundry";
+/// The beginning of our own labels.
+const OURS: &str = "cf--";
+
+/// Envoys of Istio 1.1 refuse clusters with names over 189 bytes, and Pilot makes `outbound|80||` and the name of it. A
+/// label for a part of the route may come in front.
+const MAX: usize = 140;
+
+/// The service of a hostname and the key of a path.
+pub fn service(host: &Hostname, key: &str) -> String {
+    let named = |path: String| Some(format!("{path}{}.{DOMAIN}", readable_host(host)?));
+    let fits = |name: &String| name.len() <= MAX;
+    let readable = readable_path(key).and_then(named).filter(fits);
+    readable
+        .or_else(|| named(hashed_path(key)).filter(fits))
+        .unwrap_or_else(|| format!("{OURS}{}.{DOMAIN}", hash(&[host.as_str(), key], 16)))
+}
+
+/// The service of a part of a route's requests.
+pub(super) fn of_part(service: &str, which: &Which) -> String {
+    match which {
+        Which::Whole => service.to_owned(),
+        Which::Http2 => format!("{OURS}h2.{service}"),
+        Which::To(target) => format!("{OURS}to-{}.{service}", hash_target(target)),
+    }
+}
+
+/// The hostname, if that is a part of a domain name: of a wildcard, with our label for its star.
+fn readable_host(host: &Hostname) -> Option<String> {
+    let host = host.as_str();
+    let (prefix, name) = match host.strip_prefix("*.") {
+        Some(domain) => ("cf--any.", domain),
+        None => ("", host),
+    };
+    name.split('.')
+        .all(is_free)
+        .then(|| format!("{prefix}{name}"))
+}
+
+/// The segments of a path as labels in front of the hostname, if they are labels.
+fn readable_path(key: &str) -> Option<String> {
+    let Some(segments) = key.strip_prefix('/') else {
+        return Some(String::new());
+    };
+    let is_readable = segments.split('/').all(is_free);
+    is_readable.then(|| format!("{}.{OURS}path.", segments.replace('/', ".")))
+}
+
+fn hashed_path(key: &str) -> String {
+    if key.is_empty() {
+        String::new()
+    } else {
+        format!("{OURS}{}.{OURS}path.", hash(&[key], 16))
+    }
+}
+
+/// A label that is none of ours.
+fn is_free(label: &str) -> bool {
+    is_dns_label(label) && !label.starts_with(OURS)
+}
+
+fn hash_target(target: &Target) -> String {
+    let port = match target.port {
+        AppPort::Number(number) => number.to_string(),
+        AppPort::Main => "main".to_owned(),
+    };
+    let protocol = match target.protocol {
+        Protocol::Http1 => "http1",
+        Protocol::Http2 => "http2",
+    };
+    let app = target.workload.app.to_string();
+    let process_type = target.workload.process_type.as_str();
+    hash(&[&app, process_type, &port, protocol], 8)
+}
+
+/// So many bytes of a hash of the texts, in hexadecimal.
+fn hash(texts: &[&str], bytes: usize) -> String {
+    let mut context = Context::new(&SHA256);
+    for text in texts {
+        // Lengths keep neighbours apart.
+        context.update(&text.len().to_le_bytes());
+        context.update(text.as_bytes());
+    }
+    let digest = context.finish();
+    let begin = digest.as_ref().iter().take(bytes);
+    begin.map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::model::{AppGuid, Workload};
+
+    fn named(url: &str) -> String {
+        let (host, key) = url.split_at(url.find('/').unwrap_or(url.len()));
+        service(&Hostname::parse(host).unwrap(), key)
+    }
+
+    #[test]
+    fn a_service_is_named_after_its_hostname_and_path() {
+        for (url, name) in [
+            ("shop.example.com", "shop.example.com"),
+            ("example.com/v2/items-1", "v2.items-1.cf--path.example.com"),
+            ("*.example.com", "cf--any.example.com"),
+            ("*.example.com/p", "p.cf--path.cf--any.example.com"),
+        ] {
+            assert_eq!(named(url), format!("{name}.routes.cloudfoundry"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_label_or_leaves_no_room_is_a_hash() {
+        let long = format!("{}.example.com", ["a"; 60].join("."));
+        for (url, readable) in [
+            (
+                "shop.example.com/a%20b".to_owned(),
+                ".cf--path.shop.example.com",
+            ),
+            (
+                "shop.example.com/p//q".to_owned(),
+                ".cf--path.shop.example.com",
+            ),
+            (
+                format!("shop.example.com/{}", "a".repeat(64)),
+                ".cf--path.shop.example.com",
+            ),
+            ("under_score.example.com".to_owned(), ""),
+            ("cf--any.example.com".to_owned(), ""),
+            (long, ""),
+        ] {
+            let name = named(&url);
+            let hash = name.strip_prefix("cf--").unwrap();
+            let hash = hash
+                .strip_suffix(&format!("{readable}.routes.cloudfoundry"))
+                .unwrap();
+            assert!(
+                hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{name}"
+            );
+        }
+    }
+
+    fn target(process_type: &str, port: AppPort, protocol: Protocol) -> Which {
+        Which::To(Target {
+            workload: Workload {
+                app: AppGuid::from("app"),
+                process_type: process_type.into(),
+            },
+            port,
+            protocol,
+        })
+    }
+
+    #[test]
+    fn the_parts_of_a_route_have_different_names() {
+        let parts = [
+            Which::Whole,
+            Which::Http2,
+            target("web", AppPort::Main, Protocol::Http1),
+            target("web", AppPort::Number(8080), Protocol::Http1),
+            target("web", AppPort::Number(8080), Protocol::Http2),
+            target("a\nb", AppPort::Number(8080), Protocol::Http1),
+            target("worker", AppPort::Number(8081), Protocol::Http1),
+        ];
+        let names = parts
+            .iter()
+            .map(|which| of_part("a.b.routes.cloudfoundry", which));
+        let names: std::collections::BTreeSet<_> = names.collect();
+        assert_eq!(names.len(), parts.len());
+        assert!(names.contains("cf--h2.a.b.routes.cloudfoundry"));
+    }
+
+    fn any_host() -> impl Strategy<Value = Hostname> {
+        let label =
+            "[a-c_-]{1,3}|cf--(any|path|h2|to-0)|xn--a|wildcard|routes|cloudfoundry|[a-z]{60,64}";
+        let name = (any::<bool>(), vec(label, 1..6)).prop_map(|(wildcard, labels)| {
+            let star = if wildcard { "*." } else { "" };
+            format!("{star}{}", labels.join("."))
+        });
+        name.prop_filter_map("too long", |name| Hostname::parse(&name).ok())
+    }
+
+    fn any_key() -> impl Strategy<Value = String> {
+        let segment = "[a-c%.~-]{0,3}|cf--path|[a-z]{60,64}";
+        vec(segment, 0..5).prop_map(|segments| {
+            segments
+                .iter()
+                .fold(String::new(), |key, segment| key + "/" + segment)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_one_of_dns_and_no_two_routes_have_one(
+            urls in vec((any_host(), any_key()), 1..40),
+        ) {
+            let mut names = HashMap::new();
+            for (host, key) in urls {
+                let whole = service(&host, &key);
+                let to = target("web", AppPort::Main, Protocol::Http1);
+                for which in [Which::Whole, Which::Http2, to] {
+                    let name = of_part(&whole, &which);
+                    prop_assert!(name.len() <= 189 - "outbound|80||".len(), "{}", name);
+                    prop_assert!(name.split('.').all(is_dns_label), "{}", name);
+                    prop_assert!(name.ends_with(".routes.cloudfoundry"));
+                    let place = (host.clone(), key.clone(), which);
+                    let other = names.insert(name.clone(), place.clone());
+                    prop_assert!(other.is_none() || other == Some(place), "{} of {:?}", name, other);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The order in which the gorouter looks a request up: the longest path of the hostname that leads somewhere, then the
+//! wildcard one label wider, and so on.
+
+use std::{borrow::Cow, collections::BTreeSet, ops::Bound};
+
+use super::{HostView, Pool, RouteTable};
+use crate::model::{
+    Hostname,
+    path::{above, is_within},
+};
+
+/// The pools that requests for an external hostname may be sent to, so that the first whose path matches is right: its
+/// own, and what it goes on to. What no request would reach is left out.
+///
+/// A pool that is empty stays in its place if there is nothing to go on to, so that its first instance changes nothing
+/// here. If there is, it comes last.
+pub(super) fn lookup(host: HostView<'_>) -> Vec<Pool<'_>> {
+    let pools = candidates(host);
+    let mut later = BTreeSet::new();
+    let mut goes_on: Vec<_> = pools
+        .iter()
+        .rev()
+        .map(|candidate| {
+            let key = candidate.pool.key();
+            let goes_on = candidate.is_empty && meets(&later, &key);
+            later.insert(key);
+            goes_on
+        })
+        .collect();
+    goes_on.reverse();
+    let place = |last: bool| {
+        let placed = std::iter::zip(&pools, &goes_on);
+        placed.filter(move |(_, goes_on)| **goes_on == last)
+    };
+    let mut reached = BTreeSet::new();
+    place(false)
+        .chain(place(true))
+        .map(|(candidate, _)| candidate.pool)
+        .filter(|pool| {
+            let key = pool.key();
+            let is_hidden = has_above(&reached, &key);
+            reached.insert(key);
+            !is_hidden
+        })
+        .collect()
+}
+
+struct Candidate<'a> {
+    pool: Pool<'a>,
+    is_empty: bool,
+}
+
+/// The hostname's pools and those of wider wildcards, as far as any request gets.
+fn candidates(host: HostView<'_>) -> Vec<Candidate<'_>> {
+    let mut candidates = Vec::new();
+    let levels = std::iter::once(host).chain(host.table.wider(host.name));
+    for level in levels {
+        let begin = candidates.len();
+        candidates.extend(Pool::all(level).map(|pool| Candidate {
+            pool,
+            is_empty: pool.is_empty(),
+        }));
+        let takes_all =
+            |candidate: &Candidate<'_>| !candidate.is_empty && candidate.pool.key().is_empty();
+        if candidates[begin..].iter().any(takes_all) {
+            break;
+        }
+    }
+    candidates
+}
+
+/// Whether any request for the key is for one of the keys too.
+fn meets(keys: &BTreeSet<Cow<'_, str>>, key: &str) -> bool {
+    let below = format!("{key}/");
+    let from_there = (Bound::Included(below.as_str()), Bound::Unbounded);
+    let mut longer = keys.range::<str, _>(from_there);
+    has_above(keys, key) || longer.next().is_some_and(|next| next.starts_with(&below))
+}
+
+/// Whether every request for the key is for one of the keys too.
+fn has_above(keys: &BTreeSet<Cow<'_, str>>, key: &str) -> bool {
+    keys.contains(key) || above(key).any(|above| keys.contains(above))
+}
+
+impl RouteTable {
+    /// The wildcards that requests for a hostname go on to.
+    fn wider(&self, host: &Hostname) -> impl Iterator<Item = HostView<'_>> {
+        let wider = host.wider().filter_map(|name| self.host_named(&name));
+        wider.filter(|host| !host.is_internal())
+    }
+
+    /// Whether requests for a path of the hostname can go on to another pool, whatever runs at the moment.
+    pub(super) fn goes_on(&self, host: HostView<'_>, key: &str) -> bool {
+        let is_there = |host, key| Pool::of(host, key).is_some();
+        let is_above = |host| above(key).any(|above| is_there(host, above));
+        let is_below = |host: HostView<'_>| {
+            // The longer come first.
+            let longer = host.routes.iter().map(|route| route.key());
+            let mut longer = longer.take_while(|other| other.len() > key.len());
+            longer.any(|other| is_within(&other, key))
+        };
+        is_above(host)
+            || self
+                .wider(host.name)
+                .any(|wider| is_there(wider, key) || is_above(wider) || is_below(wider))
+    }
+}

@@ -1,0 +1,266 @@
+//! A route as the gorouter keeps it: one pool of the instances of all its destinations.
+
+use std::{borrow::Cow, collections::BTreeMap, net::SocketAddrV4, sync::Arc};
+
+use super::{HostView, Unreachable, routes::by_key};
+use crate::model::{
+    AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, Weight, Workload,
+};
+
+/// The routes of a hostname and a path. They are several where their owner spelled one URL in several ways, and share
+/// the requests then as the destinations of one route do.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool<'a> {
+    host: HostView<'a>,
+    /// Those that are spelled alike are neighbours, the one that counts before the others. Never empty.
+    routes: &'a [Arc<Route>],
+}
+
+/// What a part of a pool's requests is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// All that is not divided; of a pool that is divided by protocol, HTTP/1.1.
+    Whole,
+    /// The destinations that speak HTTP/2, beside others that do not.
+    Http2,
+    /// One destination.
+    To(Target),
+}
+
+/// What the requests for a destination are sent to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Whose instances.
+    pub workload: Workload,
+    /// The container port.
+    pub port: AppPort,
+    /// What is spoken there.
+    pub protocol: Protocol,
+}
+
+/// A part of a pool, to whose instances requests are sent in the same way.
+#[derive(Debug, Clone)]
+pub struct Part<'a> {
+    /// What tells it from the others.
+    pub which: Which,
+    /// What its instances speak.
+    pub protocol: Protocol,
+    /// Its share of the requests, in proportion to the other parts'.
+    pub share: u64,
+    destinations: Vec<&'a Destination>,
+}
+
+impl<'a> Pool<'a> {
+    /// The pools of a hostname, the longest path first.
+    pub(super) fn all(host: HostView<'a>) -> impl Iterator<Item = Self> + use<'a> {
+        let pools = host.routes.chunk_by(|a, b| a.key() == b.key());
+        pools.map(move |routes| Self { host, routes })
+    }
+
+    /// The pool of one of the hostname's paths.
+    pub(super) fn of(host: HostView<'a>, key: &str) -> Option<Self> {
+        let order = |route: &Arc<Route>| by_key(&route.key()).cmp(&by_key(key));
+        let begin = host.routes.partition_point(|route| order(route).is_lt());
+        let rest = &host.routes[begin..];
+        let routes = &rest[..rest.partition_point(|route| order(route).is_eq())];
+        (!routes.is_empty()).then_some(Self { host, routes })
+    }
+
+    /// Whose it is.
+    pub fn host(&self) -> HostView<'a> {
+        self.host
+    }
+
+    /// The path by which it is found.
+    pub fn key(&self) -> Cow<'a, str> {
+        self.routes[0].key()
+    }
+
+    /// When the oldest of its routes was created, in seconds since the Unix epoch.
+    pub fn created_at(&self) -> i64 {
+        let created = self.routes.iter().map(|route| route.created_at);
+        created.min().unwrap_or_default()
+    }
+
+    /// Why it has no service, if it has none: one route that is refused withholds all.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.routes.iter().find_map(|route| route.refused)
+    }
+
+    /// The routes that are served: of several that are spelled alike, the first.
+    pub fn routes(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
+        let is_open = self.refused().is_none();
+        let alike = self.routes.chunk_by(|a, b| a.path == b.path);
+        let first = alike.map(|alike| alike[0].as_ref());
+        first.filter(move |_| is_open)
+    }
+
+    /// The routes that another one hides.
+    pub fn hidden(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
+        let counting: Vec<_> = self.routes().map(|route| &route.guid).collect();
+        let routes = self.routes.iter().map(Arc::as_ref);
+        routes.filter(move |route| route.refused.is_none() && !counting.contains(&&route.guid))
+    }
+
+    /// How its owner wants an instance to be picked: of several routes the oldest that says so counts.
+    pub fn load_balancing(&self) -> Option<(&'a Route, &'a LoadBalancing)> {
+        let choosing = self
+            .routes()
+            .filter_map(|route| Some((route, route.load_balancing.as_deref()?)));
+        choosing.min_by_key(|(route, _)| (route.created_at, &route.guid))
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = &'a Destination> + use<'a> {
+        self.routes().flat_map(|route| &route.destinations)
+    }
+
+    /// Whether nobody takes its requests, so that they go on to another pool. A refusal takes them all.
+    pub fn is_empty(&self) -> bool {
+        self.refused().is_none()
+            && self
+                .destinations()
+                .all(|to| self.reached(to).next().is_none())
+    }
+
+    /// The instances of a destination that can be sent to, and where.
+    fn reached(
+        &self,
+        to: &'a Destination,
+    ) -> impl Iterator<Item = (SocketAddrV4, &'a Instance)> + use<'a> {
+        let host = self.host;
+        let instances = host.instances(&to.workload);
+        instances.filter_map(move |instance| Some((host.reach(instance, to.port).ok()?, instance)))
+    }
+
+    /// The instances of its destinations that run and cannot be sent to, and why.
+    pub fn unreachable(&self) -> impl Iterator<Item = (Unreachable, &'a Instance)> + use<'a> {
+        let host = self.host;
+        self.destinations().flat_map(move |to| {
+            let instances = host.instances(&to.workload);
+            instances.filter_map(move |instance| {
+                let why = host.reach(instance, to.port).err()?;
+                Some((why, instance))
+            })
+        })
+    }
+
+    /// The instances of a part, by where they are reached; none twice.
+    pub fn endpoints(&self, part: &Part<'a>) -> BTreeMap<SocketAddrV4, &'a Instance> {
+        let destinations = part.destinations.iter();
+        destinations.flat_map(|to| self.reached(to)).collect()
+    }
+
+    /// The parts that it has to be served in, never none: by destination if weights were asked for, else by protocol.
+    pub fn parts(&self) -> Vec<Part<'a>> {
+        let mut parts = if self.has_weights() {
+            self.by_target()
+        } else {
+            self.divided(|to| match to.protocol {
+                Protocol::Http1 => Which::Whole,
+                Protocol::Http2 => Which::Http2,
+            })
+        };
+        if let [only] = &mut parts[..] {
+            only.which = Which::Whole;
+        } else if parts.is_empty() {
+            parts.push(Part::default());
+        }
+        parts
+    }
+
+    /// The parts, if each destination is one.
+    pub fn by_target(&self) -> Vec<Part<'a>> {
+        self.divided(|to| Which::To(Target::of(to)))
+    }
+
+    /// Whether its destinations are not all reached at one port and in one protocol.
+    pub(super) fn has_several_ports(&self) -> bool {
+        let mut ports = self.destinations().map(|to| (to.port, to.protocol));
+        let first = ports.next();
+        ports.any(|port| Some(port) != first)
+    }
+
+    /// Whether its owner asked for weights. The push API gives each destination 1 where nobody did.
+    pub(super) fn has_weights(&self) -> bool {
+        let is_none = |weight| matches!(weight, Weight::Instances | Weight::Running(1));
+        self.destinations().any(|to| !is_none(to.weight))
+    }
+
+    fn divided(&self, which: impl Fn(&Destination) -> Which) -> Vec<Part<'a>> {
+        let mut groups: BTreeMap<Which, Vec<&'a Destination>> = BTreeMap::new();
+        for to in self.destinations() {
+            groups.entry(which(to)).or_default().push(to);
+        }
+        let parts = groups.into_iter().map(|(which, destinations)| Part {
+            which,
+            protocol: destinations[0].protocol,
+            share: 1,
+            destinations,
+        });
+        let mut parts: Vec<_> = parts.collect();
+        if parts.len() > 1 {
+            self.share_out(&mut parts);
+        }
+        parts
+    }
+
+    /// What a part would get that is stopped goes to the others in proportion.
+    fn share_out(&self, parts: &mut [Part<'a>]) {
+        let running = parts.iter().map(|part| self.endpoints(part).len() as u64);
+        let running: Vec<_> = running.collect();
+        let has_weights = self.has_weights();
+        let wanted = |(part, running): (&Part<'_>, &u64)| match running {
+            0 => 0,
+            _ if has_weights => part.weight(*running),
+            instances => *instances,
+        };
+        let shares = [
+            std::iter::zip(&*parts, &running).map(wanted).collect(),
+            // Only those run that were given nothing.
+            running,
+            // None runs: where the first that does is expected.
+            parts.iter().map(|part| part.weight(1)).collect(),
+        ];
+        let is_some = |shares: &Vec<u64>| shares.iter().any(|share| *share > 0);
+        // Where nobody was given anything either, all are alike, as they are from the start.
+        for (part, share) in std::iter::zip(
+            parts,
+            shares.into_iter().find(is_some).into_iter().flatten(),
+        ) {
+            part.share = share;
+        }
+    }
+}
+
+impl Part<'_> {
+    /// What was asked for it; `unasked` for each destination of which nobody said anything.
+    fn weight(&self, unasked: u64) -> u64 {
+        let weights = self.destinations.iter().map(|to| match to.weight {
+            Weight::Fixed(weight) | Weight::Running(weight) => weight.into(),
+            Weight::Instances => unasked,
+        });
+        weights.sum()
+    }
+}
+
+impl Default for Part<'_> {
+    /// That of a pool that leads nowhere.
+    fn default() -> Self {
+        Self {
+            which: Which::Whole,
+            protocol: Protocol::default(),
+            share: 1,
+            destinations: Vec::new(),
+        }
+    }
+}
+
+impl Target {
+    fn of(to: &Destination) -> Self {
+        Self {
+            workload: to.workload.clone(),
+            port: to.port,
+            protocol: to.protocol,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What VirtualServices see of the pools, so that it is known when it is another.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{HostView, Pool, Which};
+use crate::model::{Hostname, Refusal};
+
+/// All that a VirtualService can see of a pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    refused: Option<Refusal>,
+    is_empty: bool,
+    /// With their shares, if it is divided.
+    parts: Vec<(Which, u64)>,
+}
+
+impl Shape {
+    pub(super) fn of(pool: &Pool<'_>) -> Self {
+        let host = pool.host();
+        let parts = match (host.is_internal(), host.is_divided()) {
+            (true, true) => pool.by_target(),
+            (true, false) => Vec::new(),
+            (false, _) => pool.parts(),
+        };
+        let parts = if parts.len() > 1 { parts } else { Vec::new() };
+        Self {
+            refused: pool.refused(),
+            // An internal hostname has nothing to go on to.
+            is_empty: !host.is_internal() && pool.is_empty(),
+            parts: parts
+                .into_iter()
+                .map(|part| (part.which, part.share))
+                .collect(),
+        }
+    }
+}
+
+/// What became of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing that a VirtualService sees.
+    Nothing,
+    /// It has its first instance, or its last one is gone.
+    Emptiness,
+    /// It is divided or answered otherwise.
+    Division,
+}
+
+/// The shapes of the pools that are not whole, open and reached, as nearly all are.
+#[derive(Debug, Default)]
+pub(super) struct Shapes(HashMap<(Hostname, Arc<str>), Shape>);
+
+impl Shapes {
+    /// Takes in how a pool is now. Of one that has just been created or deleted, the answer says nothing.
+    pub(super) fn update(&mut self, host: &Hostname, key: &Arc<str>, shape: Shape) -> Change {
+        let place = (host.clone(), key.clone());
+        let usual = Shape::default();
+        let before = self.0.get(&place).unwrap_or(&usual);
+        let change = if *before == shape {
+            return Change::Nothing;
+        } else if (before.refused, &before.parts) == (shape.refused, &shape.parts) {
+            Change::Emptiness
+        } else {
+            Change::Division
+        };
+        if shape == usual {
+            self.0.remove(&place);
+        } else {
+            self.0.insert(place, shape);
+        }
+        change
+    }
+
+    /// Whether some requests for the hostname find nobody that takes them.
+    pub(super) fn goes_on(&self, host: HostView<'_>) -> bool {
+        if host.pool("").is_none() {
+            return true;
+        }
+        let shape = self.0.get(&(host.name.clone(), Arc::default()));
+        shape.is_some_and(|shape| shape.is_empty)
+    }
+}
