@@ -28,11 +28,7 @@ mod routes;
 mod shapes;
 mod vips;
 
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddrV4},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 
@@ -40,7 +36,7 @@ pub use self::{
     changes::{Changes, Touched},
     places::Standing,
     pool::{Part, Pool, Target, Which},
-    reach::Unreachable,
+    reach::{Door, Tls, Unreachable},
 };
 use self::{
     fall_backs::FallBacks,
@@ -76,6 +72,7 @@ pub struct RouteTable {
     vips: Vips,
     shapes: Shapes,
     fall_backs: FallBacks,
+    tls: Tls,
 }
 
 impl RouteTable {
@@ -86,6 +83,11 @@ impl RouteTable {
             vips: Vips::new(vip_range),
             ..Self::default()
         }
+    }
+
+    /// The same, with instances that are reached over TLS.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
     }
 
     /// Takes in an update; the answer names what is different now.
@@ -319,12 +321,52 @@ impl<'a> HostView<'a> {
         !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
     }
 
-    /// Where a container port of an instance is reached.
+    /// The door to a container port of an instance; of an internal hostname the plain one.
     ///
     /// # Errors
-    /// Nowhere.
-    pub fn reach(&self, instance: &Instance, port: AppPort) -> Result<SocketAddrV4, Unreachable> {
-        reach::reach(instance, self.standing(instance), port, self.is_internal())
+    /// There is none.
+    pub fn reach(&self, instance: &Instance, port: AppPort) -> Result<Door, Unreachable> {
+        let standing = self.standing(instance);
+        if self.is_internal() {
+            reach::inside(instance, standing, port, false)
+        } else {
+            reach::outside(instance, standing, port, self.table.tls.external)
+        }
+    }
+
+    /// The same of an internal hostname for TLS, if it has that.
+    ///
+    /// # Errors
+    /// There is no door.
+    pub fn reach_inside(
+        &self,
+        instance: &Instance,
+        port: AppPort,
+        tls: bool,
+    ) -> Result<Door, Unreachable> {
+        reach::inside(instance, self.standing(instance), port, tls)
+    }
+
+    /// Whether an internal hostname is reached over TLS: by one name, apps speak either to all of its instances.
+    pub fn has_internal_tls(&self) -> bool {
+        self.table.tls.internal && self.without_internal_tls().next().is_none()
+    }
+
+    /// The instances because of which an internal hostname is not reached over TLS.
+    pub fn without_internal_tls(&self) -> impl Iterator<Item = &'a Instance> + use<'a> {
+        let host = *self;
+        let is_wanted = host.table.tls.internal;
+        let reachable = host.pools().flat_map(|pool| pool.reachable());
+        let without = reachable.filter(move |(to, instance)| {
+            let door = host.reach_inside(instance, to.port, true);
+            is_wanted && door.is_ok_and(|door| !door.is_tls)
+        });
+        without.map(|(_, instance)| instance)
+    }
+
+    /// Whether the next instance of a hostname that has none is expected to be reached over TLS.
+    fn expects_tls(&self) -> bool {
+        self.table.tls.external && !self.is_internal()
     }
 
     /// The routable instances of a workload, in the order of their guids.

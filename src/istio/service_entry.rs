@@ -90,6 +90,12 @@ pub(super) fn unreachable<'a>(pools: impl IntoIterator<Item = Pool<'a>>) -> Vec<
                     ),
                 }
             }
+            Unreachable::TlsAlone => Invalid {
+                rule: "tls",
+                detail: format!(
+                    "{count} instances that are reached over TLS alone: BackendTLS says how proxies do that"
+                ),
+            },
             Unreachable::NoDoor => Invalid {
                 rule: "unreachable",
                 detail: format!(

@@ -5,6 +5,7 @@ mod internal;
 mod lookup;
 mod pushed;
 mod refused;
+mod tls;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -116,17 +117,42 @@ fn table<const R: usize, const I: usize>(
 }
 
 fn make<const R: usize, const I: usize>(routes: [Route; R], instances: [Instance; I]) -> Made {
-    make_of(&routes.clone(), &table(routes, instances))
+    make_with(&keep_empty(), routes, instances)
+}
+
+fn keep_empty() -> Options {
+    Options {
+        keep_empty: true,
+        ..Options::default()
+    }
+}
+
+fn make_with<const R: usize, const I: usize>(
+    options: &Options,
+    routes: [Route; R],
+    instances: [Instance; I],
+) -> Made {
+    let table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
+    let mut table = table.with_tls(options.tls());
+    table.apply(Update::AllRoutes(routes.to_vec()));
+    table.apply(Update::AllInstances(
+        instances.into_iter().map(Into::into).collect(),
+    ));
+    make_from(options, &routes, &table)
 }
 
 fn make_of(routes: &[Route], table: &RouteTable) -> Made {
+    make_from(&keep_empty(), routes, table)
+}
+
+fn make_from(options: &Options, routes: &[Route], table: &RouteTable) -> Made {
     let mut made = Made::default();
     let first = table.host(&routes[0].host).unwrap();
     if first.is_internal() {
-        let [service, rule] = internal_lookup(first);
+        let [service, rule] = internal_lookup(first, options);
         made.take(service);
         made.take(rule);
-        made.take(internal_service(first, true));
+        made.take(internal_service(first, options));
         return made;
     }
     made.take(virtual_service(first));
@@ -135,8 +161,9 @@ fn make_of(routes: &[Route], table: &RouteTable) -> Made {
         .into_iter()
         .flat_map(|host| table.host(host).unwrap().pools())
     {
-        if let Services::Open(of_pool) = services(&pool, true) {
-            of_pool.into_iter().for_each(|of_kind| made.take(of_kind));
+        if let Services::Open { entries, rules } = services(&pool, options, true) {
+            made.take(entries);
+            made.take(rules.unwrap());
         }
     }
     made

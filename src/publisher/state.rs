@@ -42,7 +42,7 @@ pub struct State {
     pending: Changes,
     /// Whether the Sidecars are kept back until policies are known.
     awaits_policies: bool,
-    keep_empty: bool,
+    options: istio::Options,
     collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
     /// The services of each route that has others than the one that is named after it.
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
@@ -79,13 +79,19 @@ impl State {
         for (name, collection) in &collections {
             metrics.record_collection(name, collection.of(Era::Classic));
         }
+        let options = istio::Options {
+            keep_empty: settings.keep_empty_service_entries,
+            backend_tls: settings.backend_tls.clone(),
+            internal_tls: settings.internal_tls.clone(),
+        };
+        let table = RouteTable::new(settings.join, settings.vip_range);
         Ok(Self {
-            table: RouteTable::new(settings.join, settings.vip_range),
+            table: table.with_tls(options.tls()),
             missing: settings.required.clone(),
             due: true,
             pending: Changes::default(),
             awaits_policies: settings.policies.is_some(),
-            keep_empty: settings.keep_empty_service_entries,
+            options,
             collections,
             divided: HashMap::new(),
             vips: Vips::default(),
@@ -156,7 +162,7 @@ impl State {
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
-            let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
+            let generated = generation::generate_all(&self.table, hosts, &self.options);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
                 self.take_in(host, touched, generated, &mut edits);
             }
@@ -286,10 +292,10 @@ impl State {
         let url = format!("{host}{key}");
         let mut current = Vec::new();
         match services {
-            Some(Services::Open(made)) => {
-                let entries = made[0].resources.iter();
-                current.extend(entries.map(|(name, _)| name.clone()));
-                for made in made {
+            Some(Services::Open { entries, rules }) => {
+                let names = entries.resources.iter();
+                current.extend(names.map(|(name, _)| name.clone()));
+                for made in [Some(entries), rules].into_iter().flatten() {
                     self.take_made(&url, made, edits);
                 }
             }

@@ -8,10 +8,11 @@ use std::{
     collections::BTreeSet,
     hash::Hash,
     mem,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddrV4},
     sync::Arc,
 };
 
+use super::reach::v4;
 use crate::{
     guids::GuidMap,
     model::{Instance, InstanceGuid, PortMapping},
@@ -103,13 +104,6 @@ impl Places {
         let displaced = losers.filter(|loser| loser.routable);
         let guids: BTreeSet<_> = displaced.map(|loser| &loser.guid).collect();
         guids.len()
-    }
-}
-
-fn v4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
     }
 }
 

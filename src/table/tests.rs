@@ -363,14 +363,20 @@ type Seen = (
 );
 
 /// A pool that requests may go to, with its parts and their shares.
-type SeenPool = (String, String, Vec<(Which, u64)>);
+type SeenPool = (String, String, Vec<(Which, bool, u64)>);
 
+/// What a VirtualService, and an internal hostname's rule, say of a hostname.
 fn seen_lookup(host: HostView<'_>) -> Vec<SeenPool> {
+    if host.is_internal() {
+        let is_tls = host.has_internal_tls();
+        let of_all = vec![(Which::Whole, is_tls, 0)];
+        return vec![(host.name.to_string(), String::new(), of_all)];
+    }
     let pools = host.lookup().into_iter().map(|pool| {
         let parts = pool
             .parts()
             .into_iter()
-            .map(|part| (part.which, part.share));
+            .map(|part| (part.which, part.is_tls, part.share));
         (
             pool.host().name.to_string(),
             pool.key().into_owned(),
@@ -403,15 +409,8 @@ fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
                     .map(|to| view.instances(&to.workload).map(seen).collect());
                 (Route::clone(route), instances.collect())
             });
-            let lookup = if view.is_internal() {
-                Vec::new()
-            } else {
-                seen_lookup(view)
-            };
-            (
-                view.name.to_string(),
-                (view.vip(), routes.collect(), lookup),
-            )
+            let seen = (view.vip(), routes.collect(), seen_lookup(view));
+            (view.name.to_string(), seen)
         })
         .collect()
 }
@@ -420,16 +419,25 @@ proptest! {
     #[test]
     fn any_updates_end_in_the_table_of_their_final_state_and_report_every_host_that_differs(
         steps in vec(any_step(), 1..20),
+        external: bool,
+        internal: bool,
     ) {
-        let empty = || RouteTable::new(Join::Described, Some("127.128.0.0/30".parse().unwrap()));
+        let empty = || {
+            let table = RouteTable::new(Join::Described, Some("127.128.0.0/30".parse().unwrap()));
+            table.with_tls(Tls { external, internal })
+        };
         let mut table = empty();
         for step in &steps {
             let before = seen(&table);
             let changes = table.apply(step.update());
             let after = seen(&table);
             for host in before.keys().chain(after.keys()) {
-                if before.get(host) != after.get(host) {
-                    prop_assert!(changes.hosts().any(|(touched, _)| touched.as_str() == host), "{} not reported", host);
+                let (before, after) = (before.get(host), after.get(host));
+                if before != after {
+                    let touched = changes.hosts().find(|(touched, _)| touched.as_str() == host);
+                    prop_assert!(touched.is_some(), "{} not reported", host);
+                    let looks_up = before.zip(after).is_some_and(|(before, after)| before.2 != after.2);
+                    prop_assert!(!looks_up || touched.unwrap().1.lookup(), "the lookup of {}", host);
                 }
             }
         }

@@ -5,6 +5,7 @@ mod eras;
 mod places;
 mod pushed;
 mod sidecars;
+mod tls;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -197,8 +197,12 @@ fn an_entry_without_endpoints_is_kept_for_istiods_alone_and_only_if_asked_for() 
     let table = table([route("shop.example.com", [to("app", 8080)])], []);
     let host = Hostname::parse("shop.example.com").unwrap();
     let pool = table.host(&host).unwrap().pool("").unwrap();
-    let entry = |keep_empty| match services(&pool, keep_empty) {
-        Services::Open([entries, _]) => entries.resources[0].1.clone(),
+    let options = |keep_empty| Options {
+        keep_empty,
+        ..Options::default()
+    };
+    let entry = |keep_empty| match services(&pool, &options(keep_empty), false) {
+        Services::Open { entries, .. } => entries.resources[0].1.clone(),
         Services::Refused => panic!("refused"),
     };
     assert_eq!(entry(false), Eras::Same(None));

@@ -9,6 +9,7 @@ pub(super) struct Place {
     routable: bool,
     cell: u8,
     container: Option<u8>,
+    prefers_container: bool,
     ports: Vec<PortMapping>,
 }
 
@@ -20,6 +21,7 @@ impl Place {
             routable: self.routable,
             host_address: address(self.cell),
             container_address: self.container.map(address),
+            prefers_container: self.prefers_container,
             ports: self.ports.iter().copied().collect(),
             ..instance.clone()
         })
@@ -28,25 +30,35 @@ impl Place {
 
 pub(super) fn any_place() -> impl Strategy<Value = Place> {
     let port = || prop_oneof![2 => Just(0u16), 1 => 61_000u16..61_004];
-    let mapping = (port(), port()).prop_map(|(host, host_tls)| PortMapping {
-        host_tls,
-        ..PortMapping::plain(8080, host)
-    });
+    let inside = || prop_oneof![Just(0u16), Just(61_443)];
+    let mapping =
+        (port(), port(), inside(), inside()).prop_map(|(host, host_tls, tls, internal_tls)| {
+            PortMapping {
+                host_tls,
+                internal_tls,
+                container_tls: tls / 61_443 * 61_001,
+                ..PortMapping::plain(8080, host)
+            }
+        });
     let container = proptest::option::of(1u8..6);
     (
         0i64..3,
         proptest::bool::weighted(0.8),
         1u8..4,
         container,
+        any::<bool>(),
         vec(mapping, 0..3),
     )
-        .prop_map(|(since, routable, cell, container, ports)| Place {
-            since,
-            routable,
-            cell,
-            container,
-            ports,
-        })
+        .prop_map(
+            |(since, routable, cell, container, prefers_container, ports)| Place {
+                since,
+                routable,
+                cell,
+                container,
+                prefers_container,
+                ports,
+            },
+        )
 }
 
 fn at(guid: &str, app: &str, since: i64, cell: u8, ports: &[(u16, u16)]) -> Instance {
