@@ -35,7 +35,7 @@ pub use self::{
     instance_tls::{
         BackendTls, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
     },
-    service::service,
+    service::{is_of, service, undivided},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 
@@ -136,14 +136,14 @@ pub struct Made {
 /// What becomes of a route.
 #[derive(Debug)]
 pub enum Services {
-    /// Services: one, or several that its hostname's VirtualService divides the requests among.
+    /// One, or several that its hostname's VirtualService divides the requests among.
     Open {
-        /// The ports and endpoints.
+        /// The ServiceEntries.
         entries: Made,
-        /// How they are reached, unless that is as it was.
+        /// The DestinationRules, if they can be different.
         rules: Option<Made>,
     },
-    /// The ingress answers in its place, and nobody may be sent to its instances any more.
+    /// None: the ingress answers in its place, and nobody may be sent to its instances any more.
     Refused,
 }
 
@@ -158,21 +158,20 @@ pub fn virtual_service(host: HostView<'_>) -> Made {
 }
 
 /// Generates the services of an external route. The rules on how they are reached follow from its instances only where
-/// they name them; where `with_rules` says that nothing else is different either, they are as they were.
-pub fn services(pool: &Pool<'_>, options: &Options, with_rules: bool) -> Services {
+/// they name them; where `rules` says that nothing else is different either, they are as they were.
+pub fn services(pool: &Pool<'_>, options: &Options, rules: bool) -> Services {
     if pool.refused().is_some() {
         return Services::Refused;
     }
     let mut entries = Made::new(Kind::ServiceEntry);
-    let with_rules = with_rules || options.names_instances();
-    let mut rules = with_rules.then(|| Made::new(Kind::DestinationRule));
+    let rules = rules || options.names_instances();
+    let mut rules = rules.then(|| Made::new(Kind::DestinationRule));
     let host = pool.host().name;
     if let Err(invalid) = validate::domain(host.as_str()) {
         // It has no VirtualService, so nobody is sent to its services.
-        if let Some(rules) = &mut rules {
-            rules.reasons.push(invalid.clone());
+        for made in rules.iter_mut().chain([&mut entries]) {
+            made.reasons.push(invalid.clone());
         }
-        entries.reasons.push(invalid);
         return Services::Open { entries, rules };
     }
     let whole = service(host, &pool.key());

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     istiod::Beside,
-    scene::{REACHED_HOSTS, SERVED_HOSTS, Scene},
+    scene::{HOSTS, REACHED, Scene},
 };
 use crate::{
     app,
@@ -49,7 +49,7 @@ pub(super) struct Options {
     /// Deal this many instances out to those apps.
     #[arg(long, default_value_t = 0)]
     instances: usize,
-    /// Serve an istiod beside the Pilot, and show that it holds the same.
+    /// Serve an istiod beside the Pilot, and show that both send requests to the same instances.
     #[arg(long)]
     xds: bool,
 }
@@ -168,8 +168,8 @@ fn print_addresses(foundation: &CloudFoundry, addresses: &app::Addresses) {
 
 impl Demo {
     async fn show(&mut self, options: &Options) -> anyhow::Result<ExitCode> {
-        let served = SERVED_HOSTS + options.routes;
-        let reached = REACHED_HOSTS + options.routes.min(options.instances);
+        let served = HOSTS + options.routes;
+        let reached = REACHED + options.routes.min(options.instances);
         let complete = self
             .sink
             .wait_for(|state| table::is_complete(state, served, reached));
@@ -208,7 +208,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Says whether the istiod, if there is one, holds what the Pilot does.
+    /// Says whether the istiod, if there is one, sends requests where the Pilot does.
     async fn compare(&self) -> anyhow::Result<()> {
         let Some(istiod) = &self.istiod else {
             return Ok(());

@@ -22,6 +22,10 @@ use crate::{
 const DOMAIN: &str = "routes.cloudfoundry";
 /// The beginning of our own labels.
 const OURS: &str = "cf--";
+/// The labels of parts.
+const HTTP2: &str = "cf--h2.";
+const TO: &str = "cf--to-";
+const TLS: &str = "cf--tls.";
 
 /// Envoys of Istio 1.1 refuse clusters with names over 189 bytes, and Pilot makes `outbound|80||` and the name of it. A
 /// label for a part of the route may come in front, and one for TLS before that.
@@ -42,12 +46,26 @@ pub fn service(host: &Hostname, key: &str) -> String {
 /// Whether its instances take TLS is in the name, and so never changes for a service: the endpoints and the rule that
 /// says how they are reached would not arrive at the same moment.
 pub(super) fn of_part(service: &str, which: &Which, is_tls: bool) -> String {
-    let tls = if is_tls { "cf--tls." } else { "" };
+    let tls = if is_tls { TLS } else { "" };
     match which {
         Which::Whole => format!("{tls}{service}"),
-        Which::Http2 => format!("{tls}{OURS}h2.{service}"),
-        Which::To(target) => format!("{tls}{OURS}to-{}.{service}", hash_target(target)),
+        Which::Http2 => format!("{tls}{HTTP2}{service}"),
+        Which::To(target) => format!("{tls}{TO}{}.{service}", hash_target(target)),
     }
+}
+
+/// Whether a service is a route's, for all of its requests or a part of them.
+pub fn is_of(name: &str, service: &str) -> bool {
+    name.strip_suffix(service).is_some_and(|part| {
+        let part = part.strip_prefix(TLS).unwrap_or(part);
+        part.is_empty() || part == HTTP2 || part.starts_with(TO)
+    })
+}
+
+/// The services that a route can have while nothing divides its requests: in plaintext, and over TLS.
+pub fn undivided(host: &Hostname, key: &str) -> [String; 2] {
+    let service = service(host, key);
+    [false, true].map(|is_tls| of_part(&service, &Which::Whole, is_tls))
 }
 
 /// The hostname, if that is a part of a domain name: of a wildcard, with our label for its star.
@@ -198,6 +216,11 @@ mod tests {
         assert_eq!(names.len(), 2 * parts.len());
         for part in ["cf--h2.", "cf--tls.", "cf--tls.cf--h2."] {
             assert!(names.contains(&format!("{part}a.b.routes.cloudfoundry")));
+        }
+        let is_own = |name: &String| is_of(name, "a.b.routes.cloudfoundry");
+        assert!(names.iter().all(is_own));
+        for other in ["c.a.b", "cf--any.a.b", "c.cf--path.a.b", "b"] {
+            assert!(!is_own(&format!("{other}.routes.cloudfoundry")), "{other}");
         }
     }
 

@@ -44,9 +44,11 @@ impl Route {
         }
     }
 
-    /// The path as the gorouter looks it up: without regard to case and to a slash at its end.
+    /// The path as the gorouter looks it up: without regard to case, and without up to two slashes at its end. (Its
+    /// registry takes one off what its URIs have taken one off already.)
     pub fn key(&self) -> Cow<'_, str> {
         let path = self.path.strip_suffix('/').unwrap_or(&self.path);
+        let path = path.strip_suffix('/').unwrap_or(path);
         if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(path.to_ascii_lowercase())
         } else {

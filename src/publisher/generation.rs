@@ -85,10 +85,10 @@ fn generate(
 
 fn external(host: HostView<'_>, touched: &Touched, options: &Options) -> Generated {
     // A service that comes or goes is seen by the lookup.
-    let with_rules = touched.routes() || touched.lookup();
+    let rules = touched.routes() || touched.lookup();
     let services = |key: &Arc<str>| {
         let pool = host.pool(key);
-        let services = pool.map(|pool| istio::services(&pool, options, with_rules));
+        let services = pool.map(|pool| istio::services(&pool, options, rules));
         (key.clone(), services)
     };
     Generated::External {

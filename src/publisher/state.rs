@@ -44,7 +44,7 @@ pub struct State {
     awaits_policies: bool,
     options: istio::Options,
     collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
-    /// The services of each route that has others than the one that is named after it.
+    /// The services of each route that has others than it has undivided.
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     vips: Vips,
     rejected: Arc<Rejected>,
@@ -293,8 +293,7 @@ impl State {
         let mut current = Vec::new();
         match services {
             Some(Services::Open { entries, rules }) => {
-                let names = entries.resources.iter();
-                current.extend(names.map(|(name, _)| name.clone()));
+                current.extend(entries.resources.iter().map(|(name, _)| name.clone()));
                 for made in [Some(entries), rules].into_iter().flatten() {
                     self.take_made(&url, made, edits);
                 }
@@ -317,16 +316,16 @@ impl State {
         edits: &mut AllEdits,
     ) {
         let place = (host.clone(), key.clone());
-        let whole: Arc<str> = istio::service(host, key).into();
+        let undivided = istio::undivided(host, key).map(Arc::<str>::from);
         let before = self.divided.remove(&place).unwrap_or_default();
-        for name in before.iter().chain([&whole]) {
+        for name in before.iter().chain(&undivided) {
             if !current.contains(name) {
                 for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
                     edits_of(kind, edits).remove(name.clone());
                 }
             }
         }
-        current.retain(|name| *name != whole);
+        current.retain(|name| !undivided.contains(name));
         if !current.is_empty() {
             self.divided.insert(place, current);
         }

@@ -25,7 +25,7 @@ fn phase<'a>(phases: &'a [Value], name: &str) -> &'a Value {
 }
 
 #[test]
-fn a_route_costs_three_resources_whoever_is_connected_and_rest_costs_none() {
+fn a_route_costs_its_hostname_and_its_service_whoever_is_connected_and_rest_costs_none() {
     for mode in ["full", "delta", "xds", "xds-delta"] {
         let phases = bench(&[
             "--routes",
@@ -46,8 +46,8 @@ fn a_route_costs_three_resources_whoever_is_connected_and_rest_costs_none() {
             assert_eq!(rest[count], 0.0, "{mode}: {count} at rest");
         }
         let change = phase(&phases, "change");
-        assert_eq!(change["encoded"], 3.0, "{mode}");
-        assert_eq!(change["collections"], 3.0, "{mode}");
+        assert_eq!(change["encoded"], 2.0, "{mode}");
+        assert_eq!(change["collections"], 2.0, "{mode}");
         assert!(change["change_ms"]["p50"].as_f64().unwrap() > 0.0);
         if mode.ends_with("delta") {
             let bytes = change["bytes_per_sink"].as_f64().unwrap();

@@ -185,10 +185,6 @@ fn virtual_service(state: &State, name: &str) -> Value {
     resource(state, Kind::VirtualService.collection(), name)
 }
 
-fn destination_rule(state: &State, name: &str) -> Value {
-    resource(state, Kind::DestinationRule.collection(), name)
-}
-
 fn service_entry(state: &State, name: &str) -> Value {
     resource(state, Kind::ServiceEntry.collection(), name)
 }

@@ -132,11 +132,15 @@ fn routes() -> Vec<Route> {
         route("r8", "stopped.example.com", "", [to("stopped", 8080)]),
         route("r9", "unmapped.example.com", "", []),
         route("r10", "under_score.example.com", "", [to("shop", 8080)]),
-        route("r11", "grpc.example.com", "", [grpc]),
+        route("r11", "grpc.example.com", "", [grpc.clone()]),
         Route {
             load_balancing: Some(Box::new(LoadBalancing::LeastConnection)),
             ..route("r13", "busy.example.com", "", [to("shop", 8080)])
         },
+        // Goes on from its path to the wildcard.
+        route("r17", "*.deep.example.com", "", [to("shop", 8080)]),
+        route("r18", "api.deep.example.com", "/V2/", [to("cart", 8080)]),
+        route("r19", "mix.example.com", "", [to("blue", 8080), grpc]),
         Route {
             refused: Some(Refusal::RouteService),
             ..route("r14", "shop.example.com", "/admin", [to("shop", 9090)])

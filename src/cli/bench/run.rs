@@ -237,7 +237,8 @@ impl Run {
             Change::Route => {
                 let app = self.apps.get(n).context("not as many routes as changes")?;
                 let host = format!("new-{n:06}");
-                let names = Kind::ALL.map(|kind| name(kind, &host, false)).to_vec();
+                let kinds = [Kind::VirtualService, Kind::ServiceEntry];
+                let names = kinds.map(|kind| name(kind, &host, false)).to_vec();
                 self.sinks.expect(&names, Sight::Present);
                 let route = self.foundation.create_route(&host, "");
                 self.foundation.map(&route, app, None);

@@ -5,38 +5,20 @@ use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use super::table::{Client, Held, VERSION};
 use crate::{
-    istio::{GATEWAYS, Kind},
+    istio::Kind,
     sim::{
         istiod::{Istiod, connect, types},
         sink::State,
     },
 };
 
-/// The version of the networking types that today's istiod asks for.
-const VERSION: &str = "v1";
-
-/// The kinds that both clients hold, with the Pilot's collections.
-fn kinds() -> [(&'static str, &'static str); 4] {
-    [
-        ("VirtualService", Kind::VirtualService.collection()),
-        ("DestinationRule", Kind::DestinationRule.collection()),
-        ("ServiceEntry", Kind::ServiceEntry.collection()),
-        ("Gateway", GATEWAYS),
-    ]
-}
-
-/// What a client holds of a name, in which version.
-fn held<'a>(state: &'a State, name: &str) -> Option<(usize, &'a str)> {
-    let replica = state.collections.get(name)?;
-    Some((replica.resources.len(), &replica.version))
-}
-
-fn holds_the_same(istiod: &State, pilot: &State) -> bool {
-    kinds().into_iter().all(|(kind, collection)| {
-        let type_url = format!("networking.istio.io/{VERSION}/{kind}");
-        held(istiod, &type_url) == held(pilot, collection)
-    })
+/// Whether both send every request to the same endpoints. What each is told in its own words is not compared: the case of
+/// paths, how an instance is picked, and services without instances, which a Pilot discards.
+fn agree(istiod: &State, pilot: &State) -> bool {
+    let held = |state, client| Held { state, client }.effect();
+    held(istiod, Client::Istiod) == held(pilot, Client::Pilot)
 }
 
 /// A running istiod.
@@ -50,7 +32,7 @@ impl Beside {
         Ok(Self(istiod))
     }
 
-    /// Waits until it holds what a Pilot holds: whatever that is by then, for either may skip a state.
+    /// Waits until it sends requests where a Pilot does: wherever that is by then, for either may skip a state.
     pub(super) async fn catch_up(
         &self,
         mut pilot: watch::Receiver<State>,
@@ -58,7 +40,7 @@ impl Beside {
     ) -> anyhow::Result<()> {
         let mut istiod = self.0.state();
         let same = async {
-            while !holds_the_same(&istiod.borrow_and_update(), &pilot.borrow_and_update()) {
+            while !agree(&istiod.borrow_and_update(), &pilot.borrow_and_update()) {
                 tokio::select! {
                     changed = istiod.changed() => changed,
                     changed = pilot.changed() => changed,
@@ -67,7 +49,7 @@ impl Beside {
             Ok::<_, watch::error::RecvError>(())
         };
         let in_time = tokio::time::timeout(patience, same).await;
-        let ended = in_time.context("istiod does not hold what Pilot does")?;
+        let ended = in_time.context("istiod does not send requests where Pilot does")?;
         ended.context("a stream ended")
     }
 
@@ -75,11 +57,14 @@ impl Beside {
     pub(super) fn render(&self) -> String {
         let state = self.0.state();
         let asked = types(VERSION).len();
-        let mut text =
-            format!("An istiod that asks for {asked} types over ADS holds what the Pilot holds:\n");
-        for (kind, _) in kinds() {
+        let mut text = format!(
+            "An istiod that asks for {asked} types over ADS sends requests where the Pilot does:\n"
+        );
+        let kinds = Kind::ALL.map(|kind| format!("{kind:?}"));
+        for kind in kinds.iter().map(String::as_str).chain(["Gateway"]) {
             let type_url = format!("networking.istio.io/{VERSION}/{kind}");
-            if let Some((count, version)) = held(&state.borrow(), &type_url) {
+            if let Some(replica) = state.borrow().collections.get(&type_url) {
+                let (count, version) = (replica.resources.len(), &replica.version);
                 writeln!(text, "  {count:>6} {kind:<16} {version}").expect("a String takes all");
             }
         }

@@ -1,7 +1,8 @@
-//! What the client holds, as a table for a person.
+//! What a client holds, as a table for a person.
 
 use std::{
     cmp::Reverse,
+    collections::BTreeMap,
     fmt::{self, Write as _},
 };
 
@@ -9,138 +10,166 @@ use prost::Message;
 
 use super::scene;
 use crate::{
-    istio::{GATEWAY, GATEWAYS, Kind},
+    istio::{self, GATEWAY, GATEWAYS, Kind},
     model::Hostname,
-    proto::istio::networking::v1alpha3::{
-        DestinationRule, HttpRoute, HttpRouteDestination, ServiceEntry, VirtualService,
-        string_match::MatchType,
+    proto::istio::{
+        mcp::v1alpha1::Resource,
+        networking::v1alpha3::{HttpRoute, ServiceEntry, VirtualService},
     },
-    sim::{cloud_foundry::INTERNAL_DOMAIN, sink::State},
+    sim::{
+        cloud_foundry::INTERNAL_DOMAIN,
+        sink::{Replica, State},
+    },
+    snapshot::Form,
 };
 
-/// A hostname's resources as the client holds them.
-struct Held<'a> {
-    state: &'a State,
-    host: &'a Hostname,
+/// Who holds it, and so how it is named.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Client {
+    Pilot,
+    Istiod,
 }
 
-impl Held<'_> {
-    fn name(&self, kind: Kind) -> String {
-        kind.name(self.host, self.host.as_str().ends_with(INTERNAL_DOMAIN))
-    }
+/// The version of the networking types that today's istiod asks for.
+pub(super) const VERSION: &str = "v1";
 
-    fn has(&self, kind: Kind) -> bool {
-        let names = self.state.names(kind.collection()).unwrap_or_default();
-        names.contains(&self.name(kind).as_str())
-    }
+/// What a client holds.
+#[derive(Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub(super) state: &'a State,
+    pub(super) client: Client,
+}
 
-    fn resource<M: Message + Default>(&self, kind: Kind) -> M {
-        let collection = self.state.collections.get(kind.collection());
-        let resource = collection.and_then(|collection| collection.resources.get(&self.name(kind)));
-        let body = resource.and_then(|resource| resource.body.as_ref());
-        body.and_then(|body| M::decode(body.value.as_slice()).ok())
-            .unwrap_or_default()
-    }
+/// A service with its share of the requests, and its endpoints.
+type Shared = (String, i32, Vec<String>);
 
-    /// What the client's Envoys would do with a request for the path.
-    fn route(&self, path: &str) -> Option<HttpRoute> {
-        let service: VirtualService = self.resource(Kind::VirtualService);
-        service
-            .http
-            .into_iter()
-            .find(|route| match_path(route) == path)
-    }
-
-    /// The endpoints behind a destination: those with the labels of its subset, at its port.
-    fn endpoints(&self, to: &HttpRouteDestination) -> Vec<String> {
-        let to = to.destination.clone().unwrap_or_default();
-        let rule: DestinationRule = self.resource(Kind::DestinationRule);
-        let entry: ServiceEntry = self.resource(Kind::ServiceEntry);
-        let subset = rule
-            .subsets
-            .into_iter()
-            .find(|subset| subset.name == to.subset)
-            .unwrap_or_default();
-        let number = to.port.unwrap_or_default().number;
-        let port = entry
-            .ports
-            .into_iter()
-            .find(|port| port.number == number)
-            .unwrap_or_default();
-        let selected = |labels: &std::collections::BTreeMap<String, String>| {
-            subset
-                .labels
-                .iter()
-                .all(|(name, value)| labels.get(name) == Some(value))
+impl<'a> Held<'a> {
+    /// The resources of a kind.
+    fn replica(self, kind: Kind) -> Option<&'a Replica> {
+        let collection = match self.client {
+            Client::Pilot => kind.collection().to_owned(),
+            Client::Istiod => format!("networking.istio.io/{VERSION}/{kind:?}"),
         };
-        entry
-            .endpoints
-            .iter()
-            .filter(|endpoint| selected(&endpoint.labels))
-            .filter_map(|endpoint| {
-                Some(format!(
-                    "{}:{}",
-                    endpoint.address,
-                    endpoint.ports.get(&port.name)?
-                ))
-            })
-            .collect()
+        self.state.collections.get(&collection)
+    }
+
+    fn get(self, kind: Kind, name: &str) -> Option<&'a Resource> {
+        let form = match self.client {
+            Client::Pilot => Form::Mcp,
+            Client::Istiod => Form::Ads,
+        };
+        self.replica(kind)?.resources.get(&*form.name(name))
+    }
+
+    /// Every endpoint of a service, by the name of its ServiceEntry.
+    fn endpoints(self, entry: &str) -> Vec<String> {
+        let entry: ServiceEntry = body(self.get(Kind::ServiceEntry, entry));
+        let endpoints = entry.endpoints.iter().flat_map(|endpoint| {
+            let ports = endpoint.ports.values();
+            ports.map(|port| format!("{}:{port}", endpoint.address))
+        });
+        endpoints.collect()
+    }
+
+    fn shared(self, route: &HttpRoute) -> Vec<Shared> {
+        let shared = route.route.iter().map(|to| {
+            let service = to.destination.clone().unwrap_or_default().host;
+            let endpoints = self.endpoints(&service);
+            (service, to.weight, endpoints)
+        });
+        shared.collect()
+    }
+
+    /// The services that take the requests for a route.
+    fn services(self, host: &Hostname, path: &str) -> Vec<Shared> {
+        if is_internal(host) {
+            let endpoints = self.endpoints(&Kind::ServiceEntry.name(host, true));
+            return vec![(host.to_string(), 100, endpoints)];
+        }
+        let whole = istio::service(host, path);
+        let service = self.get(
+            Kind::VirtualService,
+            &Kind::VirtualService.name(host, false),
+        );
+        let service: VirtualService = body(service);
+        let routes = service.http.iter().map(|route| self.shared(route));
+        let is_own = |(name, ..): &Shared| istio::is_of(name, &whole);
+        let mut own = routes.filter(|shared| shared.iter().all(is_own));
+        own.next().unwrap_or_default()
+    }
+
+    /// Where the requests for every hostname go, whatever resources say so. Costs as much as there is.
+    pub(super) fn effect(self) -> BTreeMap<String, Vec<Vec<Shared>>> {
+        let mut effect = BTreeMap::new();
+        let services = self.replica(Kind::VirtualService);
+        for resource in services.iter().flat_map(|held| held.resources.values()) {
+            let service: VirtualService = body(Some(resource));
+            let routes = service.http.iter().map(|route| self.shared(route));
+            effect.insert(service.hosts.concat(), routes.collect());
+        }
+        effect
     }
 }
 
-fn match_path(route: &HttpRoute) -> &str {
-    let exact = route.r#match.iter().find_map(|r#match| {
-        match r#match.uri.as_ref()?.match_type.as_ref()? {
-            MatchType::Exact(path) => Some(path.as_str()),
-            MatchType::Prefix(_) | MatchType::Regex(_) => None,
-        }
-    });
-    exact.unwrap_or_default()
+fn body<M: Message + Default>(resource: Option<&Resource>) -> M {
+    let body = resource.and_then(|resource| resource.body.as_ref());
+    body.and_then(|body| M::decode(body.value.as_slice()).ok())
+        .unwrap_or_default()
 }
 
-/// Whether the client holds the gateway, and the resources of so many hostnames, of which so many have instances.
-pub(super) fn is_complete(state: &State, served: usize, reached: usize) -> bool {
+fn is_internal(host: &Hostname) -> bool {
+    host.as_str().ends_with(INTERNAL_DOMAIN)
+}
+
+/// Whether the Pilot holds the gateway, so many VirtualServices, and so many services that have instances.
+pub(super) fn is_complete(state: &State, hosts: usize, services: usize) -> bool {
     let count = |collection| state.names(collection).map(|names| names.len());
     count(GATEWAYS) == Some(1)
-        && count(Kind::VirtualService.collection()) == Some(served)
-        && count(Kind::DestinationRule.collection()) == Some(served)
-        && count(Kind::ServiceEntry.collection()) == Some(reached)
+        && count(Kind::VirtualService.collection()) == Some(hosts)
+        && count(Kind::DestinationRule.collection()) == Some(0)
+        && count(Kind::ServiceEntry.collection()) == Some(services)
 }
 
-/// Every endpoint of a hostname, whatever its path.
-pub(super) fn endpoints(state: &State, host: &Hostname) -> Vec<String> {
-    let service: VirtualService = Held { state, host }.resource(Kind::VirtualService);
-    let destinations = service.http.iter().flat_map(|route| &route.route);
-    destinations
-        .flat_map(|to| Held { state, host }.endpoints(to))
-        .collect()
+/// Every endpoint of a route, as the Pilot holds them.
+pub(super) fn endpoints(state: &State, host: &Hostname, path: &str) -> Vec<String> {
+    let held = Held {
+        state,
+        client: Client::Pilot,
+    };
+    let services = held.services(host, path).into_iter();
+    services.flat_map(|(.., endpoints)| endpoints).collect()
 }
 
-/// Each route with its endpoints and the names of its resources; `withheld` says why a hostname is not served.
+/// Each route with its services and their endpoints; `withheld` says why a hostname is not served.
 pub(super) fn render(
     state: &State,
     withheld: impl Fn(&Hostname) -> Option<String>,
 ) -> Result<String, fmt::Error> {
+    let held = Held {
+        state,
+        client: Client::Pilot,
+    };
     let mut text = String::new();
     for (host, path, remark) in scene::routes() {
-        let held = Held { state, host: &host };
         writeln!(text, "{host}{path}  ({remark})")?;
-        let mut split = held.route(path).unwrap_or_default().route;
-        split.sort_by_key(|to| Reverse(to.weight));
-        for to in split {
-            let endpoints = held.endpoints(&to);
+        let service = Kind::VirtualService.name(&host, false);
+        if held.get(Kind::VirtualService, &service).is_some() {
+            writeln!(text, "         VirtualService {service}")?;
+        }
+        if let Some(reason) = withheld(&host) {
+            writeln!(text, "         not served: {reason}")?;
+            continue;
+        }
+        let mut shared = held.services(&host, path);
+        shared.sort_by_key(|(_, weight, _)| Reverse(*weight));
+        for (service, weight, endpoints) in shared {
             let endpoints = if endpoints.is_empty() {
                 "no instance".to_owned()
             } else {
                 endpoints.join("  ")
             };
-            writeln!(text, "  {:>3} %  {endpoints}", to.weight)?;
-        }
-        for kind in Kind::ALL.into_iter().filter(|kind| held.has(*kind)) {
-            writeln!(text, "         {kind:?} {}", held.name(kind))?;
-        }
-        if let Some(reason) = withheld(&host) {
-            writeln!(text, "         not served: {reason}")?;
+            writeln!(text, "  {weight:>3} %  service {service}")?;
+            writeln!(text, "         {endpoints}")?;
         }
     }
     if state.names(GATEWAYS).unwrap_or_default().contains(&GATEWAY) {

@@ -202,7 +202,10 @@ fn an_entry_without_endpoints_is_kept_for_istiods_alone_and_only_if_asked_for() 
         ..Options::default()
     };
     let entry = |keep_empty| match services(&pool, &options(keep_empty), false) {
-        Services::Open { entries, .. } => entries.resources[0].1.clone(),
+        Services::Open { entries, rules } => {
+            assert!(rules.is_none());
+            entries.resources[0].1.clone()
+        }
         Services::Refused => panic!("refused"),
     };
     assert_eq!(entry(false), Eras::Same(None));

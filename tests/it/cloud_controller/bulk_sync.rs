@@ -103,8 +103,8 @@ async fn takes_a_chunk_of_five_megabytes() {
     let mut rig = Rig::start().await;
     let mut request = sync(&["a"]);
     // Together they are large; only the last one counts.
-    let path = format!("/{}", "p".repeat(1000));
-    for _ in 0..5000 {
+    let path = format!("/{}", "p".repeat(200));
+    for _ in 0..25_000 {
         request.routes.push(api::Route {
             path: path.clone(),
             ..route("b", "b.example.com")

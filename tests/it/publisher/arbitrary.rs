@@ -15,6 +15,7 @@ use copilot::{
     snapshot::Collection,
 };
 use proptest::{collection::vec, prelude::*};
+use prost::Message as _;
 
 use super::*;
 
@@ -145,6 +146,32 @@ fn check_collection<M: Validate + prost::Message + Default>(collection: &Collect
     }
 }
 
+/// Every service that a VirtualService names is there for whoever takes services without endpoints.
+fn check_destinations(snapshot: &Snapshot) {
+    let entries = snapshot.xds(Kind::ServiceEntry.collection()).unwrap();
+    let entries = entries.iter().map(|resource| {
+        let body = resource.decode().body.unwrap();
+        ServiceEntry::decode(body.value.as_slice())
+            .unwrap()
+            .hosts
+            .concat()
+    });
+    let there: BTreeSet<_> = entries.collect();
+    for resource in snapshot
+        .xds(Kind::VirtualService.collection())
+        .unwrap()
+        .iter()
+    {
+        let body = resource.decode().body.unwrap();
+        let service = VirtualService::decode(body.value.as_slice()).unwrap();
+        let open = service.http.iter().filter(|route| route.fault.is_none());
+        for to in open.flat_map(|route| &route.route) {
+            let host = &to.destination.as_ref().unwrap().host;
+            assert!(there.contains(host), "{} names {host}", resource.name);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -169,19 +196,26 @@ proptest! {
             check::<DestinationRule>(&snapshot, Kind::DestinationRule.collection());
             check::<ServiceEntry>(&snapshot, Kind::ServiceEntry.collection());
             check::<Sidecar>(&snapshot, SIDECARS);
+            if keep_empty_service_entries {
+                check_destinations(&snapshot);
+            }
 
             let rejected = running.outputs.rejected.borrow().clone();
             // Of two routes with one guid, the later counts.
             let last = |route: &Route| routes.iter().rfind(|other| other.guid == route.guid) == Some(route);
             let placed = |route: &&Route| route.refused.is_some() || !route.destinations.is_empty();
             for route in routes.iter().filter(|route| last(route) && placed(route)) {
-                let kind = Kind::VirtualService;
+                // Most internal hostnames need no VirtualService, and one without instances only istiods hear of.
+                let kind = if route.internal { Kind::ServiceEntry } else { Kind::VirtualService };
+                if route.internal && (route.refused.is_some() || !keep_empty_service_entries) {
+                    continue;
+                }
                 let name = kind.name(&route.host, route.internal);
-                let published = snapshot.get(kind.collection()).unwrap().get(&name).is_some();
+                let published = snapshot.xds(kind.collection()).unwrap().get(&name).is_some();
                 let reasons = rejected.get(&(kind.collection(), route.host.to_string()));
                 let reasons = reasons.map_or(&[][..], Vec::as_slice);
                 // Hidden by another route of the same hostname and path; served in part; answered in the app's place.
-                let served = ["shadowed", "share", "route-policies", "route-service"];
+                let served = ["shadowed", "share", "route-policies", "route-service", "unreachable", "taken"];
                 let partly = |reason: &Invalid| served.contains(&reason.rule);
                 assert!(
                     if published { reasons.iter().all(partly) } else { !reasons.is_empty() },

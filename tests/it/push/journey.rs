@@ -6,35 +6,27 @@ use serde_json::{Value, json};
 use super::*;
 use crate::mesh::foundation;
 
-/// An HTTP route of a VirtualService to one destination.
-fn to(host: &str, app: &App, weight: u32) -> Value {
-    json!({
-        "destination": { "host": host, "subset": capi_process(app), "port": { "number": 8080 } },
-        "weight": weight,
-    })
+/// The service of an external route without a path.
+fn service(host: &str) -> String {
+    format!("{host}.routes.cloudfoundry")
 }
 
-/// The subset of an app.
-fn subset(app: &App) -> Value {
-    let process = capi_process(app);
-    json!({ "name": process, "labels": { "cfapp": process } })
+/// The only destination of a route.
+fn to(service: &str) -> Value {
+    json!([{ "destination": { "host": service, "port": { "number": 80 } }, "weight": 100 }])
 }
 
-fn endpoint(address: &str, port: u16, app: &App) -> Value {
-    json!({ "address": address, "ports": { "http": port }, "labels": { "cfapp": capi_process(app) } })
+fn endpoint(address: &str, port: u16) -> Value {
+    json!({ "address": address, "ports": { "http": port } })
 }
 
-fn entry(host: &str, vip: Option<&str>, endpoints: &[Value]) -> Value {
-    let mut entry = json!({
-        "hosts": [host],
-        "ports": [{ "number": 8080, "protocol": "http", "name": "http" }],
-        "location": "MESH_INTERNAL",
+fn entry(service: &str, endpoints: &[Value]) -> Value {
+    let entry = json!({
+        "hosts": [service],
+        "ports": [{ "number": 80, "protocol": "http", "name": "http" }],
         "resolution": "STATIC",
         "endpoints": endpoints,
     });
-    if let Some(vip) = vip {
-        entry["addresses"] = json!([vip]);
-    }
     sorted(entry, "endpoints")
 }
 
@@ -93,7 +85,7 @@ fn everything(apps: &Apps) -> BulkSyncRequest {
 async fn a_bulk_sync_reaches_the_pilot_as_it_should() {
     let (push, apps) = pushed().await;
     push.sync(everything(&apps)).await;
-    let Apps { shop, admin, api } = &apps;
+    let Apps { shop, api, .. } = &apps;
     let (source, name) = (capi_process(shop), "shop.apps.example.com");
     let state = push
         .holds(|state| {
@@ -107,70 +99,66 @@ async fn a_bulk_sync_reaches_the_pilot_as_it_should() {
         })
         .await;
 
-    let below = |path: &str| json!([{ "uri": { "exact": path } }, { "uri": { "prefix": format!("{path}/") } }]);
+    let service_of_path = "admin.cf--path.shop.apps.example.com.routes.cloudfoundry";
     assert_eq!(
         virtual_service(&state, "copilot-service-for-shop.apps.example.com"),
         json!({
             "hosts": [name],
             "gateways": ["cloudfoundry-ingress"],
             "http": [
-                { "match": below("/admin"), "route": [to(name, admin, 100)] },
-                { "route": [to(name, shop, 100)] },
+                {
+                    "match": [{ "uri": { "regex": "/[aA][dD][mM][iI][nN](/.*)?" } }],
+                    "route": to(service_of_path),
+                },
+                { "route": to(&service(name)) },
             ],
         })
     );
+    let of_shop = [endpoint("10.0.16.1", 61_002), endpoint("10.0.16.1", 61_004)];
+    let of_admin = endpoint("10.0.16.1", 61_006);
     assert_eq!(
-        sorted(
-            destination_rule(&state, "copilot-rule-for-shop.apps.example.com"),
-            "subsets"
-        ),
-        sorted(
-            json!({ "host": name, "subsets": [subset(shop), subset(admin)] }),
-            "subsets"
-        )
+        sorted(service_entry(&state, &service(name)), "endpoints"),
+        entry(&service(name), &of_shop)
     );
-    let endpoints = [
-        endpoint("10.0.16.1", 61_002, shop),
-        endpoint("10.0.16.1", 61_004, shop),
-        endpoint("10.0.16.1", 61_006, admin),
-    ];
     assert_eq!(
-        sorted(
-            service_entry(&state, "copilot-service-entry-for-shop.apps.example.com"),
-            "endpoints"
-        ),
-        entry(name, None, &endpoints)
+        service_entry(&state, service_of_path),
+        entry(service_of_path, std::slice::from_ref(&of_admin))
     );
-
-    let mixed = virtual_service(&state, "copilot-service-for-mix.apps.example.com");
-    let mix = "mix.apps.example.com";
-    assert_eq!(
-        sorted(mixed["http"][0].clone(), "route"),
-        sorted(
-            json!({ "route": [to(mix, shop, 25), to(mix, admin, 75)] }),
-            "route"
-        )
-    );
+    assert_eq!(split(&state, "mix.apps.example.com"), [(1, 75), (2, 25)]);
 
     let name = "api.apps.internal";
-    assert_eq!(
-        virtual_service(&state, "internal/copilot-service-for-api.apps.internal"),
-        json!({ "hosts": [name], "http": [{ "route": [to(name, api, 100)] }] })
-    );
-    assert_eq!(
-        destination_rule(&state, "internal/copilot-rule-for-api.apps.internal"),
-        json!({ "host": name, "subsets": [subset(api)] })
-    );
+    for (kind, name) in [
+        (
+            Kind::VirtualService,
+            "internal/copilot-service-for-api.apps.internal",
+        ),
+        (
+            Kind::DestinationRule,
+            "internal/copilot-rule-for-api.apps.internal",
+        ),
+    ] {
+        assert!(
+            resource(&state, kind.collection(), name).is_null(),
+            "nothing is told apart"
+        );
+    }
     assert_eq!(
         service_entry(
             &state,
             "internal/copilot-service-entry-for-api.apps.internal"
         ),
-        entry(
-            name,
-            Some("127.128.0.7"),
-            &[endpoint("10.255.0.5", 8080, api)]
-        )
+        json!({
+            "hosts": [name],
+            "addresses": ["127.128.0.7"],
+            "ports": [{ "number": 8080, "protocol": "http", "name": "http" }],
+            "location": "MESH_INTERNAL",
+            "resolution": "STATIC",
+            "endpoints": [{
+                "address": "10.255.0.5",
+                "ports": { "http": 8080 },
+                "labels": { "cfapp": capi_process(api) },
+            }],
+        })
     );
     let folder = "/etc/istio/*.apps.example.com";
     let https = json!({
@@ -204,8 +192,8 @@ async fn a_bulk_sync_reaches_the_pilot_as_it_should() {
     push.daemon.end().await;
 }
 
-/// The destinations of a hostname's last HTTP route, by their subsets.
-fn split(state: &State, host: &str) -> Vec<(String, u64)> {
+/// The services of a hostname's last HTTP route: how many endpoints each has, and its share.
+fn split(state: &State, host: &str) -> Vec<(usize, u64)> {
     let service = virtual_service(state, &format!("copilot-service-for-{host}"));
     let routes = service["http"].as_array().and_then(|routes| routes.last());
     let destinations = routes.and_then(|route| route["route"].as_array());
@@ -213,27 +201,23 @@ fn split(state: &State, host: &str) -> Vec<(String, u64)> {
         .into_iter()
         .flatten()
         .map(|to| {
-            let subset = to["destination"]["subset"].as_str().unwrap();
-            (subset.to_owned(), to["weight"].as_u64().unwrap())
+            let service = to["destination"]["host"].as_str().unwrap();
+            let entry = service_entry(state, service);
+            let endpoints = entry["endpoints"].as_array().map_or(0, Vec::len);
+            (endpoints, to["weight"].as_u64().unwrap())
         })
         .collect();
-    split.sort();
+    split.sort_unstable();
     split
-}
-
-fn shares<const N: usize>(shares: [(&App, u64); N]) -> Vec<(String, u64)> {
-    let mut shares: Vec<_> = shares.map(|(app, share)| (capi_process(app), share)).into();
-    shares.sort();
-    shares
 }
 
 #[tokio::test]
 async fn single_calls_change_what_they_name_and_no_more() {
     let (push, apps) = pushed().await;
     push.sync(everything(&apps)).await;
-    let Apps { shop, admin, .. } = &apps;
+    let Apps { shop, .. } = &apps;
     let (mix, cloud_controller) = ("mix.apps.example.com", &push.cloud_controller);
-    push.holds(|state| split(state, mix) == shares([(shop, 25), (admin, 75)]))
+    push.holds(|state| split(state, mix) == [(1, 75), (2, 25)])
         .await;
 
     // The same pair again changes the weight, and does not add to it.
@@ -241,14 +225,13 @@ async fn single_calls_change_what_they_name_and_no_more() {
         .map_route(mapping("r-mix", shop, 3))
         .await
         .unwrap();
-    push.holds(|state| split(state, mix) == shares([(shop, 50), (admin, 50)]))
+    push.holds(|state| split(state, mix) == [(1, 50), (2, 50)])
         .await;
     cloud_controller
         .unmap_route(mapping("r-mix", shop, 3))
         .await
         .unwrap();
-    push.holds(|state| split(state, mix) == shares([(admin, 100)]))
-        .await;
+    push.holds(|state| split(state, mix) == [(1, 100)]).await;
 
     // A route with an app, under one name and then under another.
     let new = |host: &str| cloud_controller.upsert_route(route("r-new", host));
@@ -257,22 +240,23 @@ async fn single_calls_change_what_they_name_and_no_more() {
         .map_route(mapping("r-new", shop, 1))
         .await
         .unwrap();
-    push.holds(|state| split(state, "new.apps.example.com") == shares([(shop, 100)]))
+    push.holds(|state| split(state, "new.apps.example.com") == [(2, 100)])
         .await;
     new("newer.apps.example.com").await.unwrap();
     push.holds(|state| {
-        split(state, "newer.apps.example.com") == shares([(shop, 100)])
+        split(state, "newer.apps.example.com") == [(2, 100)]
             && split(state, "new.apps.example.com").is_empty()
     })
     .await;
     cloud_controller.delete_route("r-new").await.unwrap();
     push.holds(|state| {
-        ["service", "rule", "service-entry"].iter().all(|kind| {
-            let name = format!("copilot-{kind}-for-newer.apps.example.com");
+        let host = "newer.apps.example.com";
+        let names = [format!("copilot-service-for-{host}"), service(host)];
+        names.iter().all(|name| {
             let kinds = Kind::ALL.map(Kind::collection);
             kinds
                 .iter()
-                .all(|collection| resource(state, collection, &name).is_null())
+                .all(|collection| resource(state, collection, name).is_null())
         })
     })
     .await;
@@ -305,27 +289,23 @@ async fn instances_are_joined_by_association_and_else_by_what_their_guid_begins_
         capi_diego_process_associations: vec![other.clone()],
     })
     .await;
-    let labels = |state: &State| {
-        let entry = service_entry(state, "copilot-service-entry-for-shop.apps.example.com");
-        let endpoints = entry["endpoints"].as_array().cloned().unwrap_or_default();
-        let labels = endpoints.iter().map(|to| to["labels"]["cfapp"].clone());
-        labels.collect::<Vec<_>>()
+    let count = |state: &State| {
+        let entry = service_entry(state, &service("shop.apps.example.com"));
+        entry["endpoints"].as_array().map_or(0, Vec::len)
     };
-    push.holds(|state| labels(state) == [process, process])
-        .await;
+    push.holds(|state| count(state) == 2).await;
     cloud_controller.dissociate(process).await.unwrap();
-    push.holds(|state| labels(state).is_empty()).await;
+    push.holds(|state| count(state) == 0).await;
     cloud_controller.associate(other).await.unwrap();
-    push.holds(|state| labels(state) == [process, process])
-        .await;
+    push.holds(|state| count(state) == 2).await;
 
     // Restarting, Cloud Controller deletes the association before it makes it anew.
     cloud_controller.dissociate(process).await.unwrap();
+    push.holds(|state| count(state) == 0).await;
     let own = capi_process(&shop);
     cloud_controller.unmap_route(to(process)).await.unwrap();
     cloud_controller.map_route(to(&own)).await.unwrap();
-    push.holds(|state| labels(state) == [own.as_str(), own.as_str()])
-        .await;
+    push.holds(|state| count(state) == 2).await;
     push.daemon.end().await;
 }
 
@@ -333,20 +313,20 @@ async fn instances_are_joined_by_association_and_else_by_what_their_guid_begins_
 async fn an_instance_that_starts_or_stops_changes_endpoints_and_nothing_else() {
     let (mut push, mut apps) = pushed().await;
     push.sync(everything(&apps)).await;
-    let entry = "copilot-service-entry-for-shop.apps.example.com";
+    let shop = service("shop.apps.example.com");
     let count = |state: &State| {
-        service_entry(state, entry)["endpoints"]
+        service_entry(state, &shop)["endpoints"]
             .as_array()
             .map_or(0, Vec::len)
     };
-    let before = push.holds(|state| count(state) == 3).await;
+    let before = push.holds(|state| count(state) == 2).await;
     push.foundation.scale(&mut apps.shop, 4);
-    push.holds(|state| count(state) == 5).await;
+    push.holds(|state| count(state) == 4).await;
     // One of four goes, three stay.
     push.foundation.scale(&mut apps.shop, 3);
-    let after = push.holds(|state| count(state) == 4).await;
+    let after = push.holds(|state| count(state) == 3).await;
     push.foundation.stop(&mut apps.shop);
-    push.holds(|state| count(state) == 1).await;
+    push.holds(|state| count(state) == 0).await;
     for kind in [Kind::DestinationRule, Kind::VirtualService] {
         let held = |state: &State| state.collections[kind.collection()].version.clone();
         assert_eq!(held(&before), held(&after), "{kind:?}");

@@ -18,11 +18,8 @@ use prometheus_client::registry::Registry;
 use super::harness::{Harness, StreamExt as _, soon};
 use crate::mcp::harness as mcp;
 
-const TYPES: [(&str, &str); 5] = [
-    (
-        "DestinationRule",
-        "istio/networking/v1alpha3/destinationrules",
-    ),
+/// Those of which both are served the same.
+const TYPES: [(&str, &str); 4] = [
     ("Gateway", GATEWAYS),
     ("ServiceEntry", "istio/networking/v1alpha3/serviceentries"),
     ("Sidecar", SIDECARS),
@@ -99,7 +96,7 @@ async fn both_protocols_serve_the_same_resources_in_the_same_versions_from_one_p
         });
         let snapshot = Arc::new(state.publish().unwrap());
         classic.snapshots.send_replace(Some(snapshot.clone()));
-        let holds = |names: [String; 5]| {
+        let holds = |names: [String; 4]| {
             let snapshot = snapshot.clone();
             move |state: &sink::State| {
                 std::iter::zip(&names, TYPES).all(|(name, (_, collection))| {
@@ -129,7 +126,7 @@ async fn both_protocols_serve_the_same_resources_in_the_same_versions_from_one_p
 }
 
 #[tokio::test]
-async fn a_choice_of_load_balancing_makes_the_destination_rules_differ_and_nothing_else() {
+async fn the_destination_rules_are_each_protocols_own_and_nothing_else() {
     let classic = mcp::Harness::start().await;
     let xds = Harness::start_beside(&classic.snapshots).await;
     let mut state = state(|route| Route {
@@ -139,13 +136,20 @@ async fn a_choice_of_load_balancing_makes_the_destination_rules_differ_and_nothi
     let snapshot = state.publish().unwrap();
     classic.snapshots.send_replace(Some(Arc::new(snapshot)));
     let (mut pilot, mut istiod) = (classic.stream().await, xds.stream().await);
-    for (kind, collection) in TYPES {
+    let mut served = async |kind: &str, collection: &str| {
         pilot.subscribe(collection).await;
         let ours = soon(pilot.next()).await.unwrap().unwrap();
         istiod.subscribe(&type_url(kind)).await;
         let theirs = istiod.response().await;
         let same = ours.system_version_info == theirs.version_info;
-        assert_eq!(same, kind != "DestinationRule", "{kind}");
-        assert_eq!(ours.resources.len(), theirs.resources.len(), "{kind}");
+        (same, [ours.resources.len(), theirs.resources.len()])
+    };
+    for (kind, collection) in TYPES {
+        let (same, [ours, theirs]) = served(kind, collection).await;
+        assert!(same && ours == theirs, "{kind}");
     }
+    let (same, counts) = served("DestinationRule", Kind::DestinationRule.collection()).await;
+    assert!(!same, "the choice has another number");
+    // Only istiods are told that internal services are not encrypted.
+    assert_eq!(counts, [100, 200]);
 }

@@ -66,7 +66,7 @@ async fn f30_a_policy_server_that_fails_later_takes_no_sidecar_along() {
         .map_route(mapping("r-new", &app, 1))
         .await
         .unwrap();
-    let entry = "copilot-service-entry-for-new.apps.example.com";
+    let entry = "new.apps.example.com.routes.cloudfoundry";
     let state = push.holds(|state| endpoints(state, entry) == 2).await;
     assert!(!sidecar(&state, &source).is_null());
 }
