@@ -45,11 +45,11 @@ pub struct ProcessSpec {
 /// How a cell lets requests in to its containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Doors {
-    /// By the port that was asked for, in plaintext, and 500 above it by the container's proxy.
+    /// By the container's proxy alone, at the port that was asked for: cells of today.
     #[default]
-    Both,
-    /// By the container's proxy alone, at the port that was asked for.
     Tls,
+    /// At that port in plaintext, and 500 above it by the container's proxy.
+    Both,
     /// In plaintext alone: there is no proxy.
     Plain,
 }
@@ -201,6 +201,11 @@ impl Bbs {
             .start_instance(process, index, spec)
             .as_str()
             .into()
+    }
+
+    /// Its place among its process's instances, while there is one.
+    pub fn index_of(&self, instance: &InstanceGuid) -> Option<u32> {
+        self.foundation().index_of(&instance.to_string())
     }
 
     /// An instance's container has stopped.

@@ -25,6 +25,7 @@ mod policy;
 mod process;
 mod publisher;
 mod push;
+mod tls;
 mod vip;
 mod wire;
 mod xds;

@@ -169,6 +169,11 @@ impl Foundation {
         guid
     }
 
+    pub(super) fn index_of(&self, guid: &str) -> Option<u32> {
+        let key = self.instances.get(guid)?.actual_lrp_key.as_ref()?;
+        u32::try_from(key.index).ok()
+    }
+
     pub(super) fn stop_instance(&mut self, guid: &str) {
         if let Some(row) = self.instances.remove(guid) {
             self.retired.remove(guid);

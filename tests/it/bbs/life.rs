@@ -19,21 +19,17 @@ async fn an_instance_that_starts_is_routed_and_one_that_stops_is_not() {
     let instance = &rig.instances[&guid];
     assert_eq!(instance.host_address, place(7).cell);
     assert_eq!(instance.container_address, Some(place(7).container));
-    let (ssh, app) = (
-        PortMapping::plain(2222, 61_001),
-        PortMapping::plain(8080, 61_000),
-    );
     let ports = [
         PortMapping {
             container_tls: 61_002,
-            host_tls: 61_501,
-            ..ssh
+            host_tls: 61_001,
+            ..PortMapping::plain(2222, 0)
         },
         PortMapping {
             container_tls: 61_001,
-            host_tls: 61_500,
+            host_tls: 61_000,
             internal_tls: 61_443,
-            ..app
+            ..PortMapping::plain(8080, 0)
         },
     ];
     assert_eq!(instance.ports.as_slice(), ports);
