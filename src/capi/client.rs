@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{
     RequestBuilder, Response, StatusCode,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
     redirect,
 };
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use url::Url;
 use super::{
     Io, Secret, Settings,
     error::Error,
+    timestamp::Timestamp,
     token::{Granted, Token},
 };
 use crate::{feed::Feed, tls};
@@ -45,6 +46,7 @@ pub(super) struct Client {
     feeds: [Feed; 4],
     quiet_until: Option<Instant>,
     rate_limit: Option<RateLimit>,
+    clock: Option<Timestamp>,
 }
 
 impl Client {
@@ -73,6 +75,7 @@ impl Client {
             feeds: [&io.routes, &io.tail, &io.processes, &io.token].map(Feed::clone),
             quiet_until: None,
             rate_limit: None,
+            clock: None,
         })
     }
 
@@ -130,6 +133,11 @@ impl Client {
         self.rate_limit.map(|rate_limit| rate_limit.remaining)
     }
 
+    /// What the server's clock said with the last answer; ours, where it says nothing.
+    pub(super) fn clock(&self) -> Timestamp {
+        self.clock.unwrap_or_else(Timestamp::now)
+    }
+
     async fn attempt(&mut self, path: &str, query: &[(String, String)]) -> Result<Vec<u8>, Error> {
         let authorization = self.authorization().await?;
         let url = self.url(path);
@@ -140,6 +148,7 @@ impl Client {
             .header(AUTHORIZATION, authorization);
         let (headers, body) = self.exchange(&url, request).await?;
         self.rate_limit = RateLimit::read(&headers);
+        self.clock = date(&headers);
         Ok(body)
     }
 
@@ -328,6 +337,12 @@ async fn refusal(url: &Url, mut answer: Response) -> Error {
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// When the server answered, by its clock (RFC 9110, section 6.6.1).
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    Timestamp::try_from(httpdate::parse_http_date(date).ok()?).ok()
 }
 
 /// The headers `X-RateLimit-Limit` and `X-RateLimit-Remaining`.

@@ -21,6 +21,10 @@ use crate::model::{AppGuid, RouteGuid};
 /// Rows bear the time at which their transaction began and show when it ends; longer ones are left to full reads.
 const OVERLAP: Duration = Duration::from_mins(1);
 
+/// By how much the server's clock may lag behind its database's. A row of a later time says nothing of how far the list
+/// was read: whoever believed it would see no other change until then.
+const MARGIN: Duration = Duration::from_secs(5);
+
 /// The events that say something about routes.
 const EVENT_TYPES: [&str; 6] = [
     "audit.app.delete-request",
@@ -48,6 +52,12 @@ impl Window {
     fn admit(&mut self, time: Timestamp, guid: &str) -> bool {
         self.latest = self.latest.max(Some(time));
         self.seen.insert((time, guid.to_owned()))
+    }
+
+    /// Is not further than the server's clock, whatever rows and earlier clocks said.
+    fn keep_to(&mut self, clock: Timestamp) {
+        let limit = clock.plus(MARGIN);
+        self.latest = self.latest.map(|latest| latest.min(limit));
     }
 
     /// Forgets what is not going to be read again.
@@ -115,6 +125,7 @@ impl Tail {
             })?;
             window.latest = Some(row.time);
         }
+        window.keep_to(client.clock());
         self.window = Some(window);
         Ok(())
     }
@@ -142,6 +153,7 @@ impl Tail {
                 row.subject.add_to(&mut findings);
             }
         }
+        window.keep_to(client.clock());
         window.prune();
         Ok(findings)
     }
@@ -293,6 +305,22 @@ mod tests {
         window.prune();
         let kept: Vec<_> = window.seen.iter().map(|(_, guid)| guid.as_str()).collect();
         assert_eq!(kept, ["at the edge", "new"]);
+    }
+
+    #[test]
+    fn a_row_from_the_future_does_not_move_the_window_past_the_servers_clock() {
+        let mut window = Window::default();
+        assert!(window.admit(time(3000), "from the future"));
+        window.keep_to(time(100));
+        window.prune();
+        assert_eq!(window.from(), Some(time(45)));
+        assert!(window.admit(time(101), "of now"));
+        assert!(!window.admit(time(3000), "from the future"), "once");
+        // A clock that was wrong itself is forgotten with its next answer.
+        window.keep_to(time(3000));
+        assert_eq!(window.from(), Some(time(2940)));
+        window.keep_to(time(102));
+        assert_eq!(window.from(), Some(time(47)));
     }
 
     fn subject(event_type: &str, target: &str, data: &str) -> Option<Subject> {

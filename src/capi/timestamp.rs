@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, SystemTimeError},
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -19,16 +19,31 @@ impl Timestamp {
     pub(super) fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(span.as_secs()))
     }
+
+    pub(super) fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span.as_secs()))
+    }
+
+    /// By this machine's clock.
+    pub(super) fn now() -> Self {
+        Self::try_from(SystemTime::now()).unwrap_or(Self(0))
+    }
+}
+
+impl TryFrom<SystemTime> for Timestamp {
+    type Error = SystemTimeError;
+
+    fn try_from(time: SystemTime) -> Result<Self, Self::Error> {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH)?;
+        Ok(Self(since.as_secs()))
+    }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         let time = humantime::parse_rfc3339(&text).map_err(D::Error::custom)?;
-        let since = time
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_err(D::Error::custom)?;
-        Ok(Self(since.as_secs()))
+        Self::try_from(time).map_err(D::Error::custom)
     }
 }
 

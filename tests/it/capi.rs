@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod between_reads;
+mod cursors;
 mod faults;
 mod full_read;
 mod processes;
@@ -132,8 +133,41 @@ fn web(name: &str) -> Destination {
     Destination::web(&app(name))
 }
 
+/// What the updates of a poller add up to.
+#[derive(Debug, Default)]
+struct Held(BTreeMap<RouteGuid, Route>);
+
+impl Held {
+    fn apply(&mut self, update: Update) {
+        match update {
+            Update::AllRoutes(routes) => {
+                self.0.clear();
+                self.insert(routes);
+            }
+            Update::Routes { current, gone } => {
+                self.insert(current);
+                self.0.retain(|guid, _| !gone.contains(guid));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn insert(&mut self, routes: Vec<Route>) {
+        let by_guid = routes.into_iter().map(|route| (route.guid.clone(), route));
+        self.0.extend(by_guid);
+    }
+
+    /// Whether the route is known and served.
+    fn is_open(&self, route: &RouteGuid) -> bool {
+        self.0
+            .get(route)
+            .is_some_and(|route| route.refused.is_none())
+    }
+}
+
 /// A running poller, and what it says.
 struct Polling {
+    held: Held,
     updates: mpsc::Receiver<Update>,
     touched: mpsc::Sender<AppGuid>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
@@ -175,6 +209,7 @@ impl Polling {
         let poller = Poller::new(settings, io)?;
         let task = tokio::spawn(poller.run(shutdown.clone()));
         Ok(Self {
+            held: Held::default(),
             updates,
             touched,
             undescribed,
@@ -190,6 +225,15 @@ impl Polling {
 
     async fn update(&mut self) -> Update {
         soon(self.updates.recv()).await.expect("the poller runs")
+    }
+
+    /// Takes in updates until they add up to what is expected.
+    async fn holds(&mut self, expected: impl Fn(&Held) -> bool) {
+        while !expected(&self.held) {
+            let update = tokio::time::timeout(SOON, self.updates.recv()).await;
+            let update = update.unwrap_or_else(|_| panic!("holds {:#?}", self.held));
+            self.held.apply(update.expect("the poller runs"));
+        }
     }
 
     /// The next full read, by hostname and path.
@@ -214,8 +258,7 @@ impl Polling {
     }
 
     async fn problem_is_over(&mut self) {
-        let is_well = |status: &Status| status.problem.is_none();
-        soon(self.routes.wait_for(is_well)).await.unwrap();
+        is_well(&mut self.routes).await;
     }
 
     fn has_sent_nothing(&mut self) -> bool {
@@ -240,6 +283,12 @@ async fn problem(status: &mut watch::Receiver<Status>, kind: &str) -> String {
     let status = tokio::time::timeout(SOON, status.wait_for(has_kind)).await;
     let status = status.unwrap_or_else(|_| panic!("{:?} is no {kind}", last.borrow().problem));
     status.unwrap().problem.as_ref().unwrap().message.clone()
+}
+
+/// Waits until a feed has succeeded and has no problem.
+async fn is_well(status: &mut watch::Receiver<Status>) {
+    let is_well = |status: &Status| status.problem.is_none() && status.last_success.is_some();
+    soon(status.wait_for(is_well)).await.unwrap();
 }
 
 fn by_name(routes: Vec<Route>) -> BTreeMap<String, Route> {

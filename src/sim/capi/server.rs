@@ -76,8 +76,12 @@ impl Server {
             query,
             user_agent: user_agent.unwrap_or_default().to_owned(),
         });
+        let clock = self.capi.state().clock();
         if let Some(fault) = fault {
             response = self.fail(fault, response).await;
+        }
+        if let Ok(date) = HeaderValue::try_from(clock) {
+            response.headers_mut().insert(header::DATE, date);
         }
         let id = headers.get("x-vcap-request-id");
         if let Some(id) = id.and_then(|id| id.to_str().ok()) {

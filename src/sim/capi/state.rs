@@ -1,6 +1,9 @@
 //! What the simulated foundation holds, and the verbs that change it.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 
@@ -27,6 +30,8 @@ pub struct State {
     pub max_total_results: Option<u64>,
     /// How many seconds UAA's tokens live.
     pub token_lifetime: u64,
+    /// By how many seconds the clock of the servers is ahead of the database's.
+    pub clock_ahead: u64,
     /// `X-RateLimit-Limit` and `X-RateLimit-Remaining`, where the limiter is on.
     pub rate_limit: Option<(u64, u64)>,
     now: u64,
@@ -45,6 +50,7 @@ impl Default for State {
         Self {
             max_total_results: None,
             token_lifetime: 43_199,
+            clock_ahead: 0,
             rate_limit: None,
             now: EPOCH,
             guids: 0,
@@ -68,6 +74,12 @@ impl State {
     /// What the clock says, in seconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         self.now
+    }
+
+    /// What the servers' clock says, as in `Date` headers.
+    pub(super) fn clock(&self) -> String {
+        let clock = Duration::from_secs(self.now + self.clock_ahead);
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + clock)
     }
 
     /// A guid that nothing has yet; in no order, as random ones.
@@ -170,6 +182,14 @@ impl State {
     pub fn delete_route_silently(&mut self, route: &RouteGuid) {
         if let Some(row) = self.route_rows.remove(route) {
             self.routes.remove(&(row.created_at, route.to_string()));
+        }
+    }
+
+    /// Dates the last update of a route.
+    pub fn date(&mut self, route: &RouteGuid, updated_at: u64) {
+        if let Some(row) = self.route_rows.get_mut(route) {
+            row.updated_at = updated_at;
+            self.render(route);
         }
     }
 
