@@ -54,8 +54,8 @@ RSpec.describe 'properties of the job copilot' do
     ],
     'duration' => names.grep(/interval\z|request_timeout\z|grace\z/),
     'flag' => %w[
-      capi.tail_audit_events capi.tail_route_updates bbs.disable policy_server.disable vip_resolver_tls
-      xds.allow_plaintext xds.keep_empty_service_entries
+      capi.tail_audit_events capi.tail_route_updates capi.serve_bound_routes bbs.disable policy_server.disable
+      vip_resolver_tls xds.allow_plaintext xds.keep_empty_service_entries
     ],
     'certificates' => names.grep(/_cert\z/),
     'key' => names.grep(/_key\z/),

@@ -6,6 +6,7 @@
 //! audit events, rows ─┘     └─ Client ─▶ UAA, Cloud Controller
 //! ```
 
+mod bindings;
 mod client;
 mod domains;
 mod error;
@@ -19,6 +20,7 @@ mod pending;
 mod poller;
 mod processes;
 mod secret;
+mod strangers;
 mod tail;
 mod timestamp;
 mod token;
@@ -70,10 +72,14 @@ pub struct Settings {
     pub tail_updated_at: bool,
     /// How many routes are asked for at a time; at most [`MAX_PAGE_SIZE`].
     pub page_size: u32,
-    /// The share of the known routes that a full read may lose without a second one that confirms it.
+    /// The share of the known routes, or of the bound ones, that a read may lose without a second one that confirms it.
     pub max_shrink_percent: u8,
-    /// From a full read that loses more than that to the one that confirms or refutes it.
+    /// From a read that loses more than that, or that lacks a restriction, to the one that confirms or refutes it.
     pub confirm_after: Duration,
+    /// Whether routes that are bound to a route service are served past it.
+    pub serve_bound_routes: bool,
+    /// From one read of the domains to the next, where routes turn up that are of none of them.
+    pub domains_interval: Duration,
     /// How long a request may take, with its answer.
     pub request_timeout: Duration,
     /// How often one page is tried again before the full read is given up.
@@ -104,6 +110,8 @@ pub struct Io {
     pub tail: Feed,
     /// How the reads of processes fare.
     pub processes: Feed,
+    /// How it is known who may reach routes: bindings to route services, and domains that enforce route policies.
+    pub access: Feed,
     /// How UAA's tokens are renewed: a failure shows here while the old one is still good.
     pub token: Feed,
     /// Opens after the first complete read, if anybody waits for that.

@@ -242,6 +242,8 @@ pub enum Update {
         /// Deleted.
         gone: Vec<RouteGuid>,
     },
+    /// These routes are refused from now on, whatever else is known of them, until they come again.
+    Refused(Vec<(RouteGuid, Refusal)>),
     /// These are all the routes and associations of the push API, at one moment.
     AllPushed {
         /// The routes with their destinations.

@@ -77,6 +77,11 @@ impl RouteTable {
                     self.routes.upsert(route, &mut changes);
                 }
             }
+            Update::Refused(routes) => {
+                for (guid, why) in routes {
+                    self.routes.refuse(&guid, why, &mut changes);
+                }
+            }
             Update::AllPushed {
                 routes,
                 associations,

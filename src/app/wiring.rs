@@ -110,6 +110,11 @@ impl Wiring {
         touched_apps: mpsc::Receiver<AppGuid>,
         undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
     ) -> anyhow::Result<()> {
+        if settings.serve_bound_routes {
+            warn!(
+                "routes are served past the route services that they are bound to: CAPI.ServeBoundRoutes is on"
+            );
+        }
         let stalls_after = stalls_after(settings.request_timeout);
         let io = capi::Io {
             updates,
@@ -118,6 +123,7 @@ impl Wiring {
             routes: self.feeds.register("capi_routes", stalls_after),
             tail: self.feeds.register("capi_tail", stalls_after),
             processes: self.feeds.register("capi_processes", stalls_after),
+            access: self.feeds.register("capi_access", stalls_after),
             token: self.feeds.register("capi_token", stalls_after),
             synced: Some(self.readiness.gate(ROUTES)),
         };
@@ -131,6 +137,9 @@ impl Wiring {
         settings: cloud_controller::Settings,
         updates: mpsc::Sender<Update>,
     ) -> cloud_controller::Service {
+        warn!(
+            "pushed routes do not say whether they are bound to a route service: they are served past it"
+        );
         let io = cloud_controller::Io {
             updates,
             feed: self.feeds.register("cloud_controller", PUSHES_STALL_AFTER),

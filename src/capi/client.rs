@@ -43,7 +43,7 @@ pub(super) struct Client {
     renew_later: Duration,
     token_feed: Feed,
     /// Those whose loop makes the requests: as long as these end in time, it is not stuck.
-    feeds: [Feed; 4],
+    feeds: [Feed; 5],
     quiet_until: Option<Instant>,
     rate_limit: Option<RateLimit>,
     clock: Option<Timestamp>,
@@ -72,7 +72,7 @@ impl Client {
             token: None,
             renew_later: RENEW_LATER.max(2 * settings.request_timeout),
             token_feed: io.token.clone(),
-            feeds: [&io.routes, &io.tail, &io.processes, &io.token].map(Feed::clone),
+            feeds: [&io.routes, &io.tail, &io.processes, &io.access, &io.token].map(Feed::clone),
             quiet_until: None,
             rate_limit: None,
             clock: None,

@@ -1,20 +1,28 @@
-//! The domains of the mesh: patterns from the configuration, guids and kinds from Cloud Controller.
+//! The domains of the mesh: their guids, kinds and restrictions, as Cloud Controller has them.
+
+mod pattern;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    str::FromStr,
+    time::Duration,
 };
 
+use tokio::time::Instant;
+
+pub use self::pattern::{DomainPattern, InvalidDomainPattern};
 use super::{
     client::Client,
     error::Error,
+    guard::Doubt,
     keyset::Keyset,
     list::{List, MAX_GUIDS, filter},
     wire::{self, DomainKind},
 };
 use crate::{
     feed::Dropped,
-    model::{DomainGuid, Hostname, InvalidHostname},
+    model::{DomainGuid, Hostname},
 };
 
 const PATH: &str = "/v3/domains";
@@ -26,58 +34,6 @@ const MAX_FILTERED: usize = 60;
 pub(super) const MISSING: &str = "missing_domain";
 /// Domains outside the mesh that are remembered as such; beyond, they are looked up again.
 const MAX_OUTSIDE: usize = 10_000;
-
-/// Which domains belong to the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DomainPattern {
-    /// This one.
-    Exact(Hostname),
-    /// All below this one, at any depth.
-    Suffix(Hostname),
-}
-
-/// Why a text is no domain pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidDomainPattern {
-    /// Not even a hostname.
-    #[error(transparent)]
-    Hostname(#[from] InvalidHostname),
-    /// An asterisk elsewhere than in front.
-    #[error("domain pattern {0:?} has an asterisk that is not its first label")]
-    Asterisk(String),
-}
-
-impl FromStr for DomainPattern {
-    type Err = InvalidDomainPattern;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, suffix) = match text.strip_prefix("*.") {
-            Some(name) => (name, true),
-            None => (text, false),
-        };
-        let hostname = Hostname::parse(name)?;
-        if name.contains('*') {
-            return Err(InvalidDomainPattern::Asterisk(text.to_owned()));
-        }
-        Ok(if suffix {
-            Self::Suffix(hostname)
-        } else {
-            Self::Exact(hostname)
-        })
-    }
-}
-
-impl DomainPattern {
-    fn matches(&self, name: &Hostname) -> bool {
-        match self {
-            Self::Exact(exact) => exact == name,
-            Self::Suffix(suffix) => name
-                .as_str()
-                .strip_suffix(suffix.as_str())
-                .is_some_and(|head| head.len() > 1 && head.ends_with('.')),
-        }
-    }
-}
 
 /// A domain of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,22 +50,53 @@ pub(super) enum Known<'a> {
     Unknown,
 }
 
+/// What reads of the domains changed for the routes that are known, by the names of the domains.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// They enforce route policies from now on.
+    pub(super) enforced: BTreeSet<Hostname>,
+    /// New, or made anew under their name, or they enforce route policies no longer: what is known of their routes
+    /// may not be so any more.
+    pub(super) stale: BTreeSet<Hostname>,
+    /// Whether one that enforced them does not say so any more, and is not believed yet.
+    pub(super) is_doubted: bool,
+}
+
+/// A domain that enforces route policies.
+#[derive(Debug)]
+struct Enforced {
+    guid: DomainGuid,
+    /// Since when it does not say so any more.
+    doubted: Option<Instant>,
+}
+
 /// The domains of the mesh as last read.
 #[derive(Debug)]
 pub(super) struct Domains {
     patterns: Vec<DomainPattern>,
     page_size: u32,
+    confirm_after: Duration,
     mesh: BTreeMap<DomainGuid, Domain>,
     outside: HashSet<DomainGuid>,
+    /// Also those that are gone: whatever is still known of their routes is restricted.
+    enforced: BTreeMap<Hostname, Enforced>,
+    news: News,
 }
 
 impl Domains {
-    pub(super) fn new(patterns: Vec<DomainPattern>, page_size: u32) -> Self {
+    pub(super) fn new(
+        patterns: Vec<DomainPattern>,
+        page_size: u32,
+        confirm_after: Duration,
+    ) -> Self {
         Self {
             patterns,
             page_size,
+            confirm_after,
             mesh: BTreeMap::new(),
             outside: HashSet::new(),
+            enforced: BTreeMap::new(),
+            news: News::default(),
         }
     }
 
@@ -123,6 +110,28 @@ impl Domains {
         if self.has_suffixes() {
             self.read(client, Vec::new(), &mut found).await?;
         }
+        Ok(self.replace(found, Instant::now()))
+    }
+
+    /// These are all of them.
+    fn replace(&mut self, mut found: Found, now: Instant) -> Vec<Dropped> {
+        let before = std::mem::take(&mut self.mesh);
+        for domain in std::mem::take(&mut found.mesh) {
+            let is_new = !before.contains_key(&domain.guid);
+            self.admit(domain, is_new, now);
+        }
+        for (guid, domain) in before {
+            // What says nothing that can be read is no less there.
+            if found.unreadable.contains(&guid) {
+                found.names.insert(domain.name.clone());
+                self.mesh.insert(guid, domain);
+            }
+        }
+        for (name, enforced) in &mut self.enforced {
+            if !found.names.contains(name) {
+                enforced.doubted = None;
+            }
+        }
         for name in self.exact_names() {
             if !found.names.contains(name) {
                 found.dropped.push(Dropped {
@@ -132,9 +141,8 @@ impl Domains {
                 });
             }
         }
-        self.mesh = found.mesh;
         self.outside.clear();
-        Ok(found.dropped)
+        found.dropped
     }
 
     /// Looks up domains that turned up in between.
@@ -149,12 +157,78 @@ impl Domains {
             self.read(client, vec![filter("guids", guids)], &mut found)
                 .await?;
         }
-        self.mesh.append(&mut found.mesh);
+        let now = Instant::now();
+        for domain in found.mesh {
+            // A name has one domain at a time: the one that it had before is gone.
+            self.mesh
+                .retain(|guid, known| known.name != domain.name || *guid == domain.guid);
+            let is_new = !self.mesh.contains_key(&domain.guid);
+            self.admit(domain, is_new, now);
+        }
         if self.outside.len() + found.outside.len() > MAX_OUTSIDE {
             self.outside.clear();
         }
         self.outside.extend(found.outside);
         Ok(found.dropped)
+    }
+
+    /// Takes in a domain of the mesh. Cloud Controller never changes whether one enforces route policies, so the same
+    /// one without it is believed only when it says so again after a while.
+    fn admit(&mut self, domain: wire::Domain, is_new: bool, now: Instant) {
+        let wire::Domain {
+            guid,
+            name,
+            kind,
+            enforced,
+        } = domain;
+        let known = self.enforced.get_mut(&name);
+        if enforced {
+            let doubted = None;
+            let guid = guid.clone();
+            let before = self
+                .enforced
+                .insert(name.clone(), Enforced { guid, doubted });
+            if before.is_none() {
+                self.news.enforced.insert(name.clone());
+            }
+        } else if let Some(known) = known {
+            let is_another = known.guid != guid;
+            let doubted = known.doubted.replace(known.doubted.unwrap_or(now));
+            let is_confirmed =
+                doubted.is_some_and(|since| now.duration_since(since) >= self.confirm_after);
+            if is_another || is_confirmed {
+                self.enforced.remove(&name);
+                self.news.stale.insert(name.clone());
+            } else {
+                self.news.is_doubted |= doubted.is_none();
+            }
+        }
+        if is_new {
+            self.news.stale.insert(name.clone());
+        }
+        let internal = kind == DomainKind::Internal;
+        self.mesh.insert(guid, Domain { name, internal });
+    }
+
+    /// What changed since the last call.
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether only callers that a route policy names may reach the routes of a domain.
+    pub(super) fn is_enforced(&self, name: &Hostname) -> bool {
+        self.enforced.contains_key(name)
+    }
+
+    /// The domains of which it is in doubt whether they still enforce route policies.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        let doubted = |(_, enforced): &(&Hostname, &Enforced)| enforced.doubted.is_some();
+        let mut names = self.enforced.iter().filter(doubted);
+        let (name, _) = names.next()?;
+        Some(Doubt::Opened {
+            domain: name.to_string(),
+            others: names.count(),
+        })
     }
 
     pub(super) fn get(&self, guid: &DomainGuid) -> Known<'_> {
@@ -170,8 +244,8 @@ impl Domains {
         self.mesh.keys()
     }
 
-    /// A filter for lists of routes, where the domains of the mesh can only change by the configuration; and how
-    /// many guids fit into the URL beside it.
+    /// A filter for lists of routes, where the domains of the mesh can only change by the configuration or by being
+    /// made anew; and how many guids fit into the URL beside it.
     ///
     /// Asking for http domains only also spares Cloud Controller the Routing API, without which it answers 500.
     pub(super) fn filter(&self) -> (Option<(String, String)>, usize) {
@@ -194,7 +268,12 @@ impl Domains {
         List::new(PATH, filter, keyset)
             .read(client, |raw| match wire::domain(raw) {
                 Ok(domain) => found.add(domain, &self.patterns),
-                Err(dropped) => found.dropped.push(dropped),
+                Err(dropped) => {
+                    found
+                        .unreadable
+                        .insert(DomainGuid::from(dropped.name.as_str()));
+                    found.dropped.push(dropped);
+                }
             })
             .await
     }
@@ -217,68 +296,32 @@ impl Domains {
 }
 
 /// What a read of domains yields.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Found {
-    mesh: BTreeMap<DomainGuid, Domain>,
-    outside: BTreeSet<DomainGuid>,
+    mesh: Vec<wire::Domain>,
+    outside: HashSet<DomainGuid>,
+    unreadable: BTreeSet<DomainGuid>,
     names: BTreeSet<Hostname>,
     dropped: Vec<Dropped>,
 }
 
 impl Found {
     fn add(&mut self, domain: wire::Domain, patterns: &[DomainPattern]) {
-        let wire::Domain { guid, name, kind } = domain;
-        let is_mesh = patterns.iter().any(|pattern| pattern.matches(&name));
+        let name = &domain.name;
         self.names.insert(name.clone());
-        let internal = match kind {
-            DomainKind::Tcp => {
-                if patterns.contains(&DomainPattern::Exact(name.clone())) {
-                    self.dropped.push(Dropped {
-                        name: name.to_string(),
-                        reason: "tcp_domain",
-                        detail: "the mesh serves http routes only".to_owned(),
-                    });
-                }
-                self.outside.insert(guid);
-                return;
+        if domain.kind == DomainKind::Tcp {
+            if patterns.contains(&DomainPattern::Exact(name.clone())) {
+                self.dropped.push(Dropped {
+                    name: name.to_string(),
+                    reason: "tcp_domain",
+                    detail: "the mesh serves http routes only".to_owned(),
+                });
             }
-            DomainKind::Http => false,
-            DomainKind::Internal => true,
-        };
-        if is_mesh {
-            self.mesh.insert(guid, Domain { name, internal });
+            self.outside.insert(domain.guid);
+        } else if patterns.iter().any(|pattern| pattern.matches(name)) {
+            self.mesh.push(domain);
         } else {
-            self.outside.insert(guid);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_suffix_matches_what_is_below_it_and_not_itself() {
-        let pattern: DomainPattern = "*.Example.com".parse().unwrap();
-        let matches = |name| pattern.matches(&Hostname::parse(name).unwrap());
-        assert!(matches("a.example.com"));
-        assert!(matches("a.b.example.com"));
-        assert!(!matches("example.com"));
-        assert!(!matches("badexample.com"));
-        assert!(!matches(".example.com"));
-    }
-
-    #[test]
-    fn an_exact_name_matches_itself_only() {
-        let pattern: DomainPattern = "Apps.example.com".parse().unwrap();
-        assert!(pattern.matches(&Hostname::parse("apps.example.com").unwrap()));
-        assert!(!pattern.matches(&Hostname::parse("a.apps.example.com").unwrap()));
-    }
-
-    #[test]
-    fn an_asterisk_elsewhere_than_in_front_is_refused() {
-        for text in ["", "*.", "*", "a.*.com", "*.*.com", "*a.com", "a b.com"] {
-            assert!(text.parse::<DomainPattern>().is_err(), "{text:?}");
+            self.outside.insert(domain.guid);
         }
     }
 }

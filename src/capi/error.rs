@@ -112,6 +112,14 @@ impl Error {
         }
     }
 
+    /// Whether Cloud Controller itself, and no router in front of it, does not know the path that was asked for.
+    pub(super) fn is_unknown_path(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { status: StatusCode::NOT_FOUND, detail: Some(title), .. } if title == "CF-NotFound"
+        )
+    }
+
     /// How long the peer wants to be left alone.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -9,12 +9,9 @@ use super::{
     harvest::Harvest,
     keyset::Keyset,
     list::{List, MAX_GUIDS, filter},
+    wire::Located,
 };
-use crate::{
-    feed::Dropped,
-    guids::GuidMap,
-    model::{Route, RouteGuid},
-};
+use crate::{feed::Dropped, guids::GuidMap, model::RouteGuid};
 
 /// The list of all routes.
 pub(super) const PATH: &str = "/v3/routes";
@@ -26,7 +23,7 @@ pub(super) struct FullRead {
     page_size: u32,
     /// One for each group of domains; none yet before the domains are read.
     lists: Option<Vec<List>>,
-    routes: GuidMap<RouteGuid, Route>,
+    routes: GuidMap<RouteGuid, Located>,
     dropped: Vec<Dropped>,
     failures: u32,
 }
@@ -35,7 +32,7 @@ pub(super) struct FullRead {
 #[derive(Debug)]
 pub(super) struct Complete {
     pub(super) started: Instant,
-    pub(super) routes: GuidMap<RouteGuid, Route>,
+    pub(super) routes: GuidMap<RouteGuid, Located>,
     pub(super) dropped: Vec<Dropped>,
 }
 
@@ -80,7 +77,7 @@ impl FullRead {
         self.dropped.append(&mut harvest.dropped);
         let routes = harvest.routes.into_iter();
         self.routes
-            .extend(routes.map(|route| (route.guid.clone(), route)));
+            .extend(routes.map(|located| (located.route.guid.clone(), located)));
         Ok(is_done)
     }
 
@@ -91,9 +88,10 @@ impl FullRead {
     }
 
     /// What was read in between is newer than what this read has so far.
-    pub(super) fn overlay(&mut self, current: &[Route], gone: &[RouteGuid]) {
-        for route in current {
-            self.routes.insert(route.guid.clone(), route.clone());
+    pub(super) fn overlay(&mut self, current: &[Located], gone: &[RouteGuid]) {
+        for located in current {
+            let guid = located.route.guid.clone();
+            self.routes.insert(guid, located.clone());
         }
         for guid in gone {
             self.routes.remove(guid);

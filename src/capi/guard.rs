@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{guids::GuidSet, model::RouteGuid};
 
 /// Fewer unreadable rows are bad rows, left out one by one; this many may be a format that we do not understand.
-const MIN_UNREADABLE: usize = 10;
+pub(super) const MIN_UNREADABLE: usize = 10;
 
 /// What a full read lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,15 +41,44 @@ pub enum Doubt {
         /// How many rows.
         unreadable: usize,
     },
+    /// Too many of the routes that were bound to a route service are bound no longer.
+    #[error(
+        "{lost} of {known} routes are bound to no route service any more; another read has to confirm it"
+    )]
+    Unbound {
+        /// How many are not.
+        lost: usize,
+        /// How many were.
+        known: usize,
+    },
+    /// Bindings that cannot be read may be those of any route.
+    #[error(
+        "{unreadable} bindings to route services could not be read; no route counts as unbound until they can"
+    )]
+    UnreadableBindings {
+        /// How many rows.
+        unreadable: usize,
+    },
+    /// Domains that enforced route policies do not say so any more.
+    #[error(
+        "domain {domain}{} no longer says that it enforces route policies; another read has to confirm it",
+        if *.others == 0 { String::new() } else { format!(" (and {others} others)") }
+    )]
+    Opened {
+        /// One of them.
+        domain: String,
+        /// How many others there are.
+        others: usize,
+    },
 }
 
 impl Doubt {
     /// From a small closed set: a metric label.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Shrink { .. } => "implausible_shrink",
-            Self::Nothing | Self::Domains(_) => "unconfirmed",
-            Self::Unreadable { .. } => "unreadable",
+            Self::Shrink { .. } | Self::Unbound { .. } => "implausible_shrink",
+            Self::Nothing | Self::Domains(_) | Self::Opened { .. } => "unconfirmed",
+            Self::Unreadable { .. } | Self::UnreadableBindings { .. } => "unreadable",
         }
     }
 }
@@ -122,8 +151,13 @@ impl Guard {
     }
 
     fn is_implausible(&self, known: usize, lost: usize) -> bool {
-        lost > 0 && (lost >= known || lost * 100 > known * usize::from(self.max_percent))
+        is_implausible(known, lost, self.max_percent)
     }
+}
+
+/// Whether it is more than a share of what was known that is lost, or all of it.
+pub(super) fn is_implausible(known: usize, lost: usize, max_percent: u8) -> bool {
+    lost > 0 && (lost >= known || lost * 100 > known * usize::from(max_percent))
 }
 
 #[cfg(test)]

@@ -8,18 +8,18 @@ use super::{
     client::Client,
     domains::Domains,
     error::Error,
-    wire::{self, Row},
+    wire::{self, Located, Row},
 };
 use crate::{
     feed::Dropped,
-    model::{DomainGuid, Route, RouteGuid},
+    model::{DomainGuid, RouteGuid},
 };
 
 /// What some pages of routes yield.
 #[derive(Debug, Default)]
 pub(super) struct Harvest {
     /// Routes of the mesh.
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<Located>,
     /// What was left out.
     pub(super) dropped: Vec<Dropped>,
     /// Rows of any kind: these routes exist.

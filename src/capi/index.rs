@@ -1,34 +1,43 @@
-//! Which routes of the mesh an app has: what to look at again when the app is touched.
+//! Which routes of the mesh an app or a domain has: what to look at again, or to withhold, when it changes.
 
 use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
 use crate::{
+    capi::wire::Located,
     guids::{GuidMap, GuidSet},
-    model::{AppGuid, Route, RouteGuid},
+    model::{AppGuid, Hostname, Refusal, RouteGuid},
 };
 
-/// The routes as last sent, by guid and by app.
+/// The routes as last sent, by guid and by app: what they point at, and what is withheld of them.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    apps: GuidMap<RouteGuid, SmallVec<[AppGuid; 1]>>,
+    entries: GuidMap<RouteGuid, Entry>,
     /// Without duplicates.
     routes: GuidMap<AppGuid, SmallVec<[RouteGuid; 1]>>,
 }
 
+#[derive(Debug)]
+struct Entry {
+    apps: SmallVec<[AppGuid; 1]>,
+    domain: Hostname,
+    refused: Option<Refusal>,
+}
+
 impl Index {
     /// Holds nothing but these routes.
-    pub(super) fn rebuild<'a>(&mut self, routes: impl IntoIterator<Item = &'a Route>) {
-        self.apps.clear();
+    pub(super) fn rebuild<'a>(&mut self, routes: impl IntoIterator<Item = &'a Located>) {
+        self.entries.clear();
         self.routes.clear();
-        for route in routes {
-            self.upsert(route);
+        for located in routes {
+            self.upsert(located);
         }
     }
 
     /// Adds a route or changes it.
-    pub(super) fn upsert(&mut self, route: &Route) {
+    pub(super) fn upsert(&mut self, located: &Located) {
+        let Located { route, domain } = located;
         self.remove(&route.guid);
         let apps = route.destinations.iter();
         let mut apps: SmallVec<[AppGuid; 1]> = apps
@@ -40,15 +49,36 @@ impl Index {
             let routes = self.routes.entry(app.clone()).or_default();
             routes.push(route.guid.clone());
         }
-        self.apps.insert(route.guid.clone(), apps);
+        let entry = Entry {
+            apps,
+            domain: domain.clone(),
+            refused: route.refused,
+        };
+        self.entries.insert(route.guid.clone(), entry);
+    }
+
+    /// A known route is refused from now on; whether that is news. Of two reasons the first one stays, unless the
+    /// other is its domain's.
+    pub(super) fn refuse(&mut self, guid: &RouteGuid, why: Refusal) -> bool {
+        let Some(entry) = self.entries.get_mut(guid) else {
+            return false;
+        };
+        let is_news = match entry.refused {
+            None => true,
+            Some(known) => why == Refusal::RoutePolicies && known != why,
+        };
+        if is_news {
+            entry.refused = Some(why);
+        }
+        is_news
     }
 
     /// Removes a route; whether it was there.
     pub(super) fn remove(&mut self, guid: &RouteGuid) -> bool {
-        let Some(apps) = self.apps.remove(guid) else {
+        let Some(entry) = self.entries.remove(guid) else {
             return false;
         };
-        for app in apps {
+        for app in entry.apps {
             if let Some(routes) = self.routes.get_mut(&app) {
                 routes.retain(|route| route != guid);
                 if routes.is_empty() {
@@ -59,14 +89,31 @@ impl Index {
         true
     }
 
+    /// Whether a route is known.
+    pub(super) fn contains(&self, guid: &RouteGuid) -> bool {
+        self.entries.contains_key(guid)
+    }
+
+    /// The routes of some domains.
+    pub(super) fn of_domains(&self, names: &BTreeSet<Hostname>) -> BTreeSet<RouteGuid> {
+        if names.is_empty() {
+            return BTreeSet::new();
+        }
+        let of_domains = self.entries.iter();
+        of_domains
+            .filter(|(_, entry)| names.contains(&entry.domain))
+            .map(|(guid, _)| guid.clone())
+            .collect()
+    }
+
     /// How many routes there are.
     pub(super) fn len(&self) -> usize {
-        self.apps.len()
+        self.entries.len()
     }
 
     /// The routes that are not among `present`.
     pub(super) fn missing_from<T>(&self, present: &GuidMap<RouteGuid, T>) -> GuidSet<RouteGuid> {
-        self.apps
+        self.entries
             .keys()
             .filter(|guid| !present.contains_key(guid))
             .cloned()
@@ -86,9 +133,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{AppPort, Destination, Hostname, ProcessType, Protocol, Weight, Workload};
+    use crate::model::{AppPort, Destination, ProcessType, Protocol, Route, Weight, Workload};
 
-    fn route(guid: &str, apps: &[&str]) -> Route {
+    fn route(guid: &str, apps: &[&str]) -> Located {
         let destination = |app: &&str| Destination {
             workload: Workload {
                 app: AppGuid::from(*app),
@@ -98,7 +145,8 @@ mod tests {
             weight: Weight::Instances,
             protocol: Protocol::Http1,
         };
-        Route {
+        let domain = Hostname::parse("example.com").unwrap();
+        let route = Route {
             guid: guid.into(),
             host: Hostname::parse("a.example.com").unwrap(),
             path: Arc::default(),
@@ -108,7 +156,8 @@ mod tests {
             load_balancing: None,
             refused: None,
             destinations: apps.iter().map(destination).collect(),
-        }
+        };
+        Located { route, domain }
     }
 
     fn routes_of(index: &Index, app: &str) -> Vec<String> {
@@ -127,7 +176,7 @@ mod tests {
         assert!(routes_of(&index, "b").is_empty());
         assert!(index.remove(&"r".into()));
         assert!(!index.remove(&"r".into()));
-        assert!(index.routes.is_empty() && index.apps.is_empty());
+        assert!(index.routes.is_empty() && index.entries.is_empty());
     }
 
     #[test]
@@ -136,5 +185,32 @@ mod tests {
         index.rebuild([&route("r", &["a"]), &route("s", &[])]);
         let read = GuidMap::from_iter([(RouteGuid::from("s"), 1), (RouteGuid::from("t"), 2)]);
         assert_eq!(index.missing_from(&read), GuidSet::from_iter(["r".into()]));
+    }
+
+    #[test]
+    fn a_refusal_is_news_once_and_the_domains_outranks_the_routes() {
+        let mut index = Index::default();
+        let (guid, bound, enforced) = ("r".into(), Refusal::RouteService, Refusal::RoutePolicies);
+        assert!(!index.refuse(&guid, bound), "not known");
+        index.upsert(&route("r", &[]));
+        assert!(index.refuse(&guid, bound) && !index.refuse(&guid, bound));
+        assert!(index.refuse(&guid, enforced));
+        assert!(!index.refuse(&guid, bound) && !index.refuse(&guid, enforced));
+        let mut again = route("r", &[]);
+        again.route.refused = Some(bound);
+        index.upsert(&again);
+        assert!(!index.refuse(&guid, bound));
+    }
+
+    #[test]
+    fn knows_the_routes_of_a_domain() {
+        let mut index = Index::default();
+        index.upsert(&route("r", &[]));
+        let names = |name| BTreeSet::from([Hostname::parse(name).unwrap()]);
+        assert_eq!(
+            index.of_domains(&names("example.com")),
+            BTreeSet::from(["r".into()])
+        );
+        assert!(index.of_domains(&names("a.example.com")).is_empty());
     }
 }

@@ -28,7 +28,8 @@ pub(super) struct Facts {
     pub(super) total: Option<u64>,
 }
 
-/// Where a walk over rows in order of their time stands.
+/// Where a walk over rows in order of their time stands. Rows that are dated in the future may take it there: it ends
+/// with the walk, and what is created meanwhile is for the next one.
 #[derive(Debug, Clone)]
 pub(super) struct Keyset {
     column: &'static str,

@@ -1,5 +1,6 @@
 //! The poller: full reads, what was touched in between, and undescribed processes, one request at a time.
 
+mod access;
 mod chore;
 mod refresh;
 mod sync;
@@ -12,9 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::chore::Chore;
+use self::chore::{Chore, Errand};
 use super::{
     Io, MAX_PAGE_SIZE, Settings,
+    bindings::Bindings,
     client::Client,
     domains::Domains,
     error::Error,
@@ -23,6 +25,7 @@ use super::{
     index::Index,
     pending::{Batch, Pending},
     processes::Processes,
+    strangers::Strangers,
     tail::{Source, Tail},
 };
 use crate::{backoff::Backoff, feed::Feed, model::Update};
@@ -41,6 +44,9 @@ pub struct Poller {
     io: Io,
     client: Client,
     domains: Domains,
+    /// `None` where bound routes are served like all others.
+    bindings: Option<Bindings>,
+    strangers: Strangers,
     index: Index,
     guard: Guard,
     read: Option<FullRead>,
@@ -53,6 +59,8 @@ pub struct Poller {
     tailing: Chore,
     refreshing: Chore,
     asking: Chore,
+    resolving: Errand,
+    listing: Errand,
 }
 
 /// Whether the peers inside the process are still there.
@@ -66,17 +74,21 @@ impl Poller {
             (settings.tail_audit_events, Source::AuditEvents),
             (settings.tail_updated_at, Source::UpdatedRoutes),
         ];
+        let with_bindings = !settings.serve_bound_routes;
         let tails = sources
             .into_iter()
             .filter(|(is_on, _)| *is_on)
-            .map(|(_, source)| Tail::new(source, page_size))
+            .map(|(_, source)| Tail::new(source, with_bindings, page_size))
             .collect();
+        let (max_percent, confirm_after) = (settings.max_shrink_percent, settings.confirm_after);
         let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
         Ok(Self {
             client: Client::new(&settings, &io)?,
-            domains: Domains::new(settings.domains.clone(), page_size),
+            domains: Domains::new(settings.domains.clone(), page_size, confirm_after),
+            bindings: with_bindings.then(|| Bindings::new(page_size, max_percent, confirm_after)),
+            strangers: Strangers::default(),
             index: Index::default(),
-            guard: Guard::new(settings.max_shrink_percent),
+            guard: Guard::new(max_percent),
             read: None,
             read_again: false,
             has_synced: false,
@@ -86,7 +98,9 @@ impl Poller {
             reading: Chore::new(backoff.clone()),
             tailing: Chore::new(backoff.clone()),
             refreshing: Chore::new(backoff.clone()),
-            asking: Chore::new(backoff),
+            asking: Chore::new(backoff.clone()),
+            resolving: Errand::new(backoff.clone()),
+            listing: Errand::new(backoff),
             settings: Settings {
                 page_size,
                 ..settings
@@ -122,7 +136,14 @@ impl Poller {
         // A change is a change only to what is known.
         if self.has_synced {
             if self.tailing.at() <= now && !self.tails.is_empty() {
-                self.read_tails().await;
+                self.read_tails().await?;
+            }
+            let is_due = |errand: &Errand| errand.at().is_some_and(|at| at <= now);
+            if is_due(&self.resolving) {
+                self.resolve().await?;
+            }
+            if is_due(&self.listing) {
+                self.list_bindings().await?;
             }
             self.refresh().await?;
         }
@@ -171,9 +192,10 @@ impl Poller {
         let mut wake = idle.min(self.reading.at());
         if self.has_synced {
             let tail = (!self.tails.is_empty()).then_some(self.tailing.at());
-            wake = tail
+            let (domains, bindings) = (self.resolving.at(), self.listing.at());
+            wake = [tail, domains, bindings, self.pending.next()]
                 .into_iter()
-                .chain(self.pending.next())
+                .flatten()
                 .fold(wake, Instant::min);
         }
         if self.processes.has_questions() {

@@ -1,10 +1,13 @@
 //! What changed lately: the end of a list, followed by the server's clock.
 
-use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+mod rows;
 
-use serde::Deserialize;
+use std::{collections::BTreeSet, time::Duration};
+
 use serde_json::value::RawValue;
 
+pub(super) use self::rows::Binding;
+use self::rows::{BINDING_EVENT_TYPES, EVENT_TYPES, Row};
 use super::{
     client::Client,
     domains::Domains,
@@ -14,9 +17,8 @@ use super::{
     list::{self, List, filter},
     pending::Batch,
     timestamp::Timestamp,
-    wire,
 };
-use crate::model::{AppGuid, RouteGuid};
+use crate::model::RouteGuid;
 
 /// Rows bear the time at which their transaction began and show when it ends; longer ones are left to full reads.
 const OVERLAP: Duration = Duration::from_mins(1);
@@ -24,16 +26,6 @@ const OVERLAP: Duration = Duration::from_mins(1);
 /// By how much the server's clock may lag behind its database's. A row of a later time says nothing of how far the list
 /// was read: whoever believed it would see no other change until then.
 const MARGIN: Duration = Duration::from_secs(5);
-
-/// The events that say something about routes.
-const EVENT_TYPES: [&str; 6] = [
-    "audit.app.delete-request",
-    "audit.app.map-route",
-    "audit.app.unmap-route",
-    "audit.route.create",
-    "audit.route.delete-request",
-    "audit.route.update",
-];
 
 /// Which rows were seen: by the server's clock, never by ours.
 #[derive(Debug, Default)]
@@ -75,6 +67,10 @@ pub(super) struct Findings {
     pub(super) changed: Batch,
     /// Changes that may still be on their way.
     pub(super) announced: Batch,
+    /// The routes that were bound to a route service, or released from it, in the order in which it happened.
+    pub(super) bindings: Vec<(RouteGuid, Binding)>,
+    /// Whether a binding changed of which the event does not say the route.
+    pub(super) has_nameless_binding: bool,
 }
 
 /// Which list.
@@ -90,14 +86,17 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub(super) struct Tail {
     source: Source,
+    with_bindings: bool,
     page_size: u32,
     window: Option<Window>,
 }
 
 impl Tail {
-    pub(super) fn new(source: Source, page_size: u32) -> Self {
+    /// Follows a list; of audit events, also those of bindings if these are wanted.
+    pub(super) fn new(source: Source, with_bindings: bool, page_size: u32) -> Self {
         Self {
             source,
+            with_bindings,
             page_size,
             window: None,
         }
@@ -174,7 +173,13 @@ impl Tail {
 
     fn filter(&self, domains: &Domains) -> Vec<(String, String)> {
         match self.source {
-            Source::AuditEvents => vec![filter("types", EVENT_TYPES)],
+            Source::AuditEvents => {
+                let bindings = self.with_bindings.then_some(BINDING_EVENT_TYPES);
+                let types = EVENT_TYPES
+                    .into_iter()
+                    .chain(bindings.into_iter().flatten());
+                vec![filter("types", types)]
+            }
             Source::UpdatedRoutes => domains.filter().0.into_iter().collect(),
         }
     }
@@ -182,98 +187,10 @@ impl Tail {
     /// A row that cannot be read has nothing to say; a full read finds what it was about.
     fn row(&self, raw: &RawValue) -> Option<Row> {
         match self.source {
-            Source::AuditEvents => event(raw),
-            Source::UpdatedRoutes => updated_route(raw),
+            Source::AuditEvents => rows::event(raw),
+            Source::UpdatedRoutes => rows::updated_route(raw),
         }
     }
-}
-
-#[derive(Debug)]
-struct Row {
-    time: Timestamp,
-    guid: String,
-    subject: Subject,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Subject {
-    Changed(RouteGuid),
-    DeletedRoute(RouteGuid),
-    DeletedApp(AppGuid),
-    Nothing,
-}
-
-impl Subject {
-    fn add_to(self, findings: &mut Findings) {
-        match self {
-            Self::Changed(route) => findings.changed.routes.insert(route),
-            Self::DeletedRoute(route) => findings.announced.routes.insert(route),
-            Self::DeletedApp(app) => findings.announced.apps.insert(app),
-            Self::Nothing => false,
-        };
-    }
-}
-
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(borrow)]
-    guid: Cow<'a, str>,
-    created_at: Timestamp,
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    target: Target<'a>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Target<'a> {
-    #[serde(borrow)]
-    guid: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Mapping<'a> {
-    #[serde(borrow)]
-    route_guid: Cow<'a, str>,
-}
-
-fn event(raw: &RawValue) -> Option<Row> {
-    let event: Event = serde_json::from_str(raw.get()).ok()?;
-    let subject = match &*event.kind {
-        "audit.route.create" | "audit.route.update" => {
-            Subject::Changed(RouteGuid::from(&*event.target.guid))
-        }
-        "audit.route.delete-request" => Subject::DeletedRoute(RouteGuid::from(&*event.target.guid)),
-        "audit.app.map-route" | "audit.app.unmap-route" => {
-            let mapping: Mapping = serde_json::from_str(event.data?.get()).ok()?;
-            Subject::Changed(RouteGuid::from(&*mapping.route_guid))
-        }
-        "audit.app.delete-request" => Subject::DeletedApp(AppGuid::from(&*event.target.guid)),
-        _ => Subject::Nothing,
-    };
-    Some(Row {
-        time: event.created_at,
-        guid: event.guid.into_owned(),
-        subject,
-    })
-}
-
-#[derive(Deserialize)]
-struct Updated {
-    updated_at: Timestamp,
-}
-
-fn updated_route(raw: &RawValue) -> Option<Row> {
-    let guid = wire::guid(raw)?.into_owned();
-    let updated: Updated = serde_json::from_str(raw.get()).ok()?;
-    let route = RouteGuid::from(guid.as_str());
-    Some(Row {
-        time: updated.updated_at,
-        guid,
-        subject: Subject::Changed(route),
-    })
 }
 
 #[cfg(test)]
@@ -321,43 +238,5 @@ mod tests {
         assert_eq!(window.from(), Some(time(2940)));
         window.keep_to(time(102));
         assert_eq!(window.from(), Some(time(47)));
-    }
-
-    fn subject(event_type: &str, target: &str, data: &str) -> Option<Subject> {
-        let json = format!(
-            r#"{{"guid":"e","created_at":"1970-01-01T00:01:00Z","type":"{event_type}",
-                "target":{{"guid":"{target}"}},"data":{data}}}"#
-        );
-        let raw: Box<RawValue> = serde_json::from_str(&json).unwrap();
-        event(&raw).map(|row| row.subject)
-    }
-
-    #[test]
-    fn an_event_names_the_route_or_the_app() {
-        assert_eq!(
-            subject("audit.route.create", "r", "null"),
-            Some(Subject::Changed("r".into()))
-        );
-        assert_eq!(
-            subject(
-                "audit.app.unmap-route",
-                "a",
-                r#"{"route_guid":"r","app_port":-1}"#
-            ),
-            Some(Subject::Changed("r".into()))
-        );
-        assert_eq!(
-            subject("audit.route.delete-request", "r", r#"{"recursive":true}"#),
-            Some(Subject::DeletedRoute("r".into()))
-        );
-        assert_eq!(
-            subject("audit.app.delete-request", "a", "{}"),
-            Some(Subject::DeletedApp("a".into()))
-        );
-        assert_eq!(
-            subject("audit.app.start", "a", "{}"),
-            Some(Subject::Nothing)
-        );
-        assert_eq!(subject("audit.app.map-route", "a", "{}"), None);
     }
 }

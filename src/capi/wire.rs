@@ -60,6 +60,8 @@ pub(super) struct Domain {
     pub(super) guid: DomainGuid,
     pub(super) name: Hostname,
     pub(super) kind: DomainKind,
+    /// Whether only callers that a route policy names pass (RFC-0055).
+    pub(super) enforced: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,9 +75,21 @@ struct WireDomain<'a> {
     /// Since API 3.85.
     #[serde(borrow)]
     supported_protocols: Option<Vec<Cow<'a, str>>>,
+    /// Since API 3.225, and only where it is true; so is the scope.
+    #[serde(borrow)]
+    enforce_route_policies: Option<&'a RawValue>,
+    route_policies_scope: Option<IgnoredAny>,
 }
 
 impl WireDomain<'_> {
+    /// Whatever is not a plain no counts as a yes.
+    fn is_enforced(&self) -> bool {
+        match self.enforce_route_policies {
+            Some(answer) => answer.get() != "false",
+            None => self.route_policies_scope.is_some(),
+        }
+    }
+
     fn kind(&self) -> DomainKind {
         let is_tcp = match &self.supported_protocols {
             Some(protocols) => !protocols.iter().any(|protocol| protocol == "http"),
@@ -97,6 +111,7 @@ pub(super) fn domain(raw: &RawValue) -> Result<Domain, Dropped> {
         name: Hostname::parse(&wire.name)
             .map_err(|error| dropped(raw, "invalid_hostname", &error))?,
         kind: wire.kind(),
+        enforced: wire.is_enforced(),
     })
 }
 
@@ -159,11 +174,19 @@ struct DestinationProcess<'a> {
     process_type: Cow<'a, str>,
 }
 
+/// A route, and the name of the domain that it is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Located {
+    pub(super) route: Route,
+    pub(super) domain: Hostname,
+}
+
 /// What a row of the list of routes is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Row {
-    /// A route of the mesh; its invalid destinations and options are left out.
-    Mesh(Route, Vec<Dropped>),
+    /// A route of the mesh; its invalid destinations and options are left out. Whether it is refused, a row of its
+    /// own does not say.
+    Mesh(Located, Vec<Dropped>),
     /// A TCP route, or one of another domain.
     Elsewhere,
     /// To be read again when its domain is known.
@@ -229,7 +252,8 @@ pub(super) fn route<'d>(
         refused: None,
         destinations,
     };
-    Ok(Row::Mesh(route, invalid))
+    let domain = domain.name.clone();
+    Ok(Row::Mesh(Located { route, domain }, invalid))
 }
 
 fn path(path: &str) -> Result<Arc<str>, InvalidPath> {
@@ -275,6 +299,51 @@ fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>
             Some("http2") => Protocol::Http2,
             _ => Protocol::Http1,
         },
+    })
+}
+
+/// That a route is bound to a route service, or is about to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Binding {
+    pub(super) route: RouteGuid,
+    /// Whether requests have to go through the service: not if it could never be set up.
+    pub(super) guards: bool,
+}
+
+#[derive(Deserialize)]
+struct WireBinding<'a> {
+    /// Not there until it is known; that of a service in front of the router never is.
+    route_service_url: Option<IgnoredAny>,
+    /// Not there where it was made through the v2 API.
+    #[serde(borrow)]
+    last_operation: Option<LastOperation<'a>>,
+    #[serde(borrow)]
+    relationships: BindingRelationships<'a>,
+}
+
+#[derive(Deserialize)]
+struct LastOperation<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    state: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct BindingRelationships<'a> {
+    #[serde(borrow)]
+    route: ToOne<'a>,
+}
+
+/// Reads a binding of a route to a route service.
+pub(super) fn binding(raw: &RawValue) -> Result<Binding, Dropped> {
+    let wire: WireBinding = malformed(raw)?;
+    let has_failed = wire
+        .last_operation
+        .is_some_and(|last| last.kind == "create" && last.state == "failed");
+    Ok(Binding {
+        route: RouteGuid::from(&*wire.relationships.route.data.guid),
+        guards: wire.route_service_url.is_some() || !has_failed,
     })
 }
 

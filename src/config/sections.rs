@@ -104,6 +104,7 @@ fn capi(root: &mut Section<'_>, object: Map<String, Value>) -> Option<capi::Sett
     let tail_updated_at = section.flag("TailRouteUpdates", true);
     let page_size = section.count("PageSize", 1..=MAX_PAGE_SIZE.into(), MAX_PAGE_SIZE);
     let max_shrink_percent = section.count("MaxShrinkPercent", 0..=100, 20);
+    let serve_bound_routes = section.flag("ServeBoundRoutes", false);
     let request_timeout = section.duration("RequestTimeout", 30 * SECOND);
     section.end();
     Some(capi::Settings {
@@ -120,6 +121,8 @@ fn capi(root: &mut Section<'_>, object: Map<String, Value>) -> Option<capi::Sett
         page_size,
         max_shrink_percent,
         confirm_after: 10 * SECOND,
+        serve_bound_routes,
+        domains_interval: 5 * SECOND,
         request_timeout,
         page_retries: 3,
         min_backoff: SECOND / 2,

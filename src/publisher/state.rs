@@ -99,6 +99,7 @@ impl State {
             Update::AllRoutes(_) | Update::AllPushed { .. } => Some(Input::Routes),
             Update::AllInstances(_) => Some(Input::Instances),
             Update::Routes { .. }
+            | Update::Refused(_)
             | Update::Instances { .. }
             | Update::Processes { .. }
             | Update::Associations { .. }

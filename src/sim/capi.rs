@@ -19,7 +19,7 @@ use url::Url;
 pub use self::{
     faults::Fault,
     log::{Endpoint, Request},
-    objects::{Destination, DomainKind, DomainSpec, RouteSpec},
+    objects::{Destination, DomainKind, DomainSpec, Operation, RouteSpec},
     state::State,
 };
 use self::{faults::Script, log::Log};

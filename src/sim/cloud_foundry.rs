@@ -298,6 +298,18 @@ impl CloudFoundry {
         self.bbs.touch(&app.process);
     }
 
+    /// Binds a route to the route service; Cloud Controller then updates the desired state of the app.
+    pub fn bind(&self, route: &RouteGuid, app: &App) {
+        self.capi.state().bind(route);
+        self.bbs.touch(&app.process);
+    }
+
+    /// Releases it.
+    pub fn unbind(&self, route: &RouteGuid, app: &App) {
+        self.capi.state().unbind(route);
+        self.bbs.touch(&app.process);
+    }
+
     /// Many routes, each to an app of its own, and the instances dealt out to the apps: without events. The apps in
     /// the order of their routes.
     pub fn load(&mut self, routes: usize, instances: usize) -> Vec<App> {

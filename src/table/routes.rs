@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{Hostname, Route, RouteGuid, Workload},
+    model::{Hostname, Refusal, Route, RouteGuid, Workload},
 };
 
 #[derive(Debug, Default)]
@@ -83,6 +83,14 @@ impl Routes {
         }
         self.internal.add(&route);
         self.guids.insert(route.guid.clone(), route);
+    }
+
+    pub(super) fn refuse(&mut self, guid: &RouteGuid, why: Refusal, changes: &mut Changes) {
+        if let Some(route) = self.guids.get(guid) {
+            let mut route = Route::clone(route);
+            route.refused = Some(why);
+            self.upsert(route, changes);
+        }
     }
 
     pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
 mod between_reads;
 mod cursors;
 mod faults;
@@ -19,11 +20,12 @@ use std::{
 use copilot::{
     capi::{Error, Io, Poller, Settings},
     feed::{Feed, Feeds, Status},
-    model::{AppGuid, CapiProcessGuid, DomainGuid, Route, RouteGuid, Update},
+    model::{AppGuid, CapiProcessGuid, DomainGuid, Refusal, Route, RouteGuid, Update},
     readiness::Readiness,
     sim::{
         capi::{
-            CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, Endpoint, Fault, RouteSpec,
+            CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, Endpoint, Fault, Operation,
+            RouteSpec,
         },
         pki::Pki,
     },
@@ -94,6 +96,8 @@ impl Foundation {
             page_size: 5000,
             max_shrink_percent: 20,
             confirm_after: Duration::from_millis(20),
+            serve_bound_routes: false,
+            domains_interval: Duration::from_millis(20),
             request_timeout: SOON,
             page_retries: 3,
             min_backoff: Duration::from_millis(10),
@@ -148,6 +152,12 @@ impl Held {
                 self.insert(current);
                 self.0.retain(|guid, _| !gone.contains(guid));
             }
+            Update::Refused(routes) => {
+                for (guid, why) in routes {
+                    let route = self.0.get_mut(&guid).expect("only what is known");
+                    route.refused = Some(why);
+                }
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -163,6 +173,12 @@ impl Held {
             .get(route)
             .is_some_and(|route| route.refused.is_none())
     }
+
+    fn is_refused(&self, route: &RouteGuid, why: Refusal) -> bool {
+        self.0
+            .get(route)
+            .is_some_and(|route| route.refused == Some(why))
+    }
 }
 
 /// A running poller, and what it says.
@@ -174,6 +190,7 @@ struct Polling {
     routes: watch::Receiver<Status>,
     tail: watch::Receiver<Status>,
     asked: watch::Receiver<Status>,
+    access: watch::Receiver<Status>,
     token: watch::Receiver<Status>,
     readiness: Readiness,
     shutdown: CancellationToken,
@@ -187,14 +204,21 @@ impl Polling {
 
     fn try_start(settings: Settings) -> Result<Self, Error> {
         let mut feeds = Feeds::new(&mut Registry::default());
-        let [routes, tail, processes, token] =
-            ["routes", "tail", "processes", "token"].map(|name| feeds.register(name, NEVER));
+        let names = ["routes", "tail", "processes", "access", "token"];
+        let [routes, tail, processes, access, token] =
+            names.map(|name| feeds.register(name, NEVER));
         let readiness = Readiness::default();
         let (sender, updates) = mpsc::channel(1024);
         let (touched, touched_apps) = mpsc::channel(16);
         let undescribed = watch::Sender::default();
-        let statuses = [&routes, &tail, &processes, &token].map(Feed::status);
-        let [routes_status, tail_status, processes_status, token_status] = statuses;
+        let statuses = [&routes, &tail, &processes, &access, &token].map(Feed::status);
+        let [
+            routes_status,
+            tail_status,
+            processes_status,
+            access_status,
+            token_status,
+        ] = statuses;
         let io = Io {
             updates: sender,
             touched_apps,
@@ -202,6 +226,7 @@ impl Polling {
             routes,
             tail,
             processes,
+            access,
             token,
             synced: Some(readiness.gate("routes")),
         };
@@ -216,6 +241,7 @@ impl Polling {
             routes: routes_status,
             tail: tail_status,
             asked: processes_status,
+            access: access_status,
             token: token_status,
             readiness,
             shutdown,
@@ -234,6 +260,14 @@ impl Polling {
             let update = update.unwrap_or_else(|_| panic!("holds {:#?}", self.held));
             self.held.apply(update.expect("the poller runs"));
         }
+    }
+
+    /// Takes in what there is.
+    fn catch_up(&mut self) -> &Held {
+        while let Ok(update) = self.updates.try_recv() {
+            self.held.apply(update);
+        }
+        &self.held
     }
 
     /// The next full read, by hostname and path.

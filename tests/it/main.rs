@@ -6,6 +6,7 @@
     reason = "a test that cannot go on panics; nothing here is for another crate"
 )]
 
+mod access;
 mod bbs;
 mod bench;
 mod capi;

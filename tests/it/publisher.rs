@@ -3,6 +3,7 @@
 mod arbitrary;
 mod eras;
 mod pushed;
+mod refused;
 mod sidecars;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

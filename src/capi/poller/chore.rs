@@ -51,3 +51,52 @@ impl Chore {
         self.at = Instant::now();
     }
 }
+
+/// Something that is done only while there is a reason to.
+pub(super) struct Errand {
+    chore: Chore,
+    is_wanted: bool,
+}
+
+impl Errand {
+    /// Nothing to do yet.
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self {
+            chore: Chore::new(backoff),
+            is_wanted: false,
+        }
+    }
+
+    /// There is a reason.
+    pub(super) fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// When it is due, if it is.
+    pub(super) fn at(&self) -> Option<Instant> {
+        self.is_wanted.then_some(self.chore.at())
+    }
+
+    /// Whether it failed the last time.
+    pub(super) fn fails(&self) -> bool {
+        self.chore.fails()
+    }
+
+    /// It is done, and not done again before this time has passed.
+    pub(super) fn succeeded(&mut self, earliest: Duration) {
+        self.is_wanted = false;
+        self.chore.succeeded(earliest);
+    }
+
+    /// It is done, and to be done again after this time.
+    pub(super) fn repeat(&mut self, after: Duration) {
+        self.is_wanted = true;
+        self.chore.succeeded(after);
+    }
+
+    /// It did not go well, and is tried again after a while.
+    pub(super) fn failed(&mut self) {
+        self.is_wanted = true;
+        self.chore.failed(Duration::ZERO);
+    }
+}

@@ -13,14 +13,15 @@ use crate::{
         keyset::Keyset,
         list::{List, filter},
         pending::Batch,
+        wire::Located,
     },
-    model::{Route, RouteGuid, Update},
+    model::{RouteGuid, Update},
 };
 
 /// What became of the routes that were read again.
 struct Refreshed {
     /// Those of the mesh, as they are now.
-    current: Vec<Route>,
+    current: Vec<Located>,
     /// Those that are no more: asked for by guid, and missing.
     gone: Vec<RouteGuid>,
     /// What the next turn is to read.
@@ -29,15 +30,20 @@ struct Refreshed {
 
 impl Poller {
     /// Looks at what changed lately.
-    pub(super) async fn read_tails(&mut self) {
+    pub(super) async fn read_tails(&mut self) -> Flow {
         let started = Instant::now();
         let mut failed = false;
+        let mut bindings = Vec::new();
         for tail in &mut self.tails {
             match tail.read(&mut self.client, &self.domains).await {
                 Ok(findings) => {
                     let now = Instant::now();
                     self.pending.changed(findings.changed, now);
                     self.pending.announced(findings.announced, now);
+                    bindings.extend(findings.bindings);
+                    if findings.has_nameless_binding {
+                        self.listing.want();
+                    }
                 }
                 Err(error) => {
                     report(&self.io.tail, &error);
@@ -53,6 +59,7 @@ impl Poller {
             self.succeeded(started);
         }
         self.check_overflow();
+        self.take_in_events(bindings).await
     }
 
     /// Reads the routes that are due, as many as one request can name, and sends what became of them.
@@ -62,12 +69,19 @@ impl Poller {
         if batch.is_empty() {
             return Flow::Continue(());
         }
-        match self.read_batch(&batch).await {
-            Ok(refreshed) => {
-                self.refreshing.succeeded(Duration::ZERO);
-                self.succeeded(now);
+        let read = self.read_batch(&batch).await;
+        self.follow_domains().await?;
+        match read {
+            Ok(mut refreshed) => {
+                // After the routes, so that no binding of one of them is missed.
+                if self.list_bindings_of(&refreshed.current).await? {
+                    self.refreshing.succeeded(Duration::ZERO);
+                    self.succeeded(now);
+                } else {
+                    self.leave_unclear(&mut refreshed);
+                }
                 if !refreshed.rest.is_empty() {
-                    self.pending.postpone(refreshed.rest, now);
+                    self.pending.postpone(refreshed.rest, self.refreshing.at());
                 }
                 self.upsert(refreshed.current, refreshed.gone).await
             }
@@ -81,9 +95,19 @@ impl Poller {
         }
     }
 
-    /// Well only when both are: what the tails find and what becomes of it.
+    /// Bindings cannot be read: what is known of known routes stays, and new ones wait.
+    fn leave_unclear(&mut self, refreshed: &mut Refreshed) {
+        self.refreshing.failed(Duration::ZERO);
+        let index = &self.index;
+        let known = |located: &mut Located| index.contains(&located.route.guid);
+        let unclear = refreshed.current.extract_if(.., |located| !known(located));
+        let unclear = unclear.map(|located| located.route.guid);
+        refreshed.rest.routes.extend(unclear);
+    }
+
+    /// Well only when all are: what the tails find and what becomes of it.
     fn succeeded(&self, started: Instant) {
-        if !self.tailing.fails() && !self.refreshing.fails() {
+        if !self.tailing.fails() && !self.refreshing.fails() && !self.resolving.fails() {
             self.io.tail.succeeded(started.elapsed());
         }
     }
@@ -108,11 +132,26 @@ impl Poller {
         for dropped in harvest.dropped {
             self.io.routes.dropped(dropped);
         }
+        let gone: Vec<_> = asked.difference(&harvest.present).cloned().collect();
+        if domains.is_some() {
+            self.meet_strangers(&gone);
+        }
         Ok(Refreshed {
             current: harvest.routes,
-            gone: asked.difference(&harvest.present).cloned().collect(),
+            gone,
             rest,
         })
+    }
+
+    /// Routes that are neither known nor in the list of the mesh's domains may be of a domain that was made anew under
+    /// its name.
+    fn meet_strangers(&mut self, missing: &[RouteGuid]) {
+        for route in missing.iter().filter(|route| !self.index.contains(route)) {
+            self.strangers.meet(route);
+        }
+        if self.strangers.are_waiting() {
+            self.resolving.want();
+        }
     }
 
     async fn read_by<T: Display>(
@@ -132,12 +171,13 @@ impl Poller {
             .await
     }
 
-    async fn upsert(&mut self, mut current: Vec<Route>, mut gone: Vec<RouteGuid>) -> Flow {
+    async fn upsert(&mut self, mut current: Vec<Located>, mut gone: Vec<RouteGuid>) -> Flow {
         // Pages overlap where several routes were created in one second.
         let mut seen = BTreeSet::new();
-        current.retain(|route| seen.insert(route.guid.clone()));
-        for route in &current {
-            self.index.upsert(route);
+        current.retain(|located| seen.insert(located.route.guid.clone()));
+        for located in &mut current {
+            located.route.refused = self.refusal(located);
+            self.index.upsert(located);
         }
         if let Some(read) = &mut self.read {
             // It may have found a route that was not known before.
@@ -148,6 +188,7 @@ impl Poller {
             return Flow::Continue(());
         }
         self.io.routes.holds("routes", self.index.len());
+        let current = current.into_iter().map(|located| located.route).collect();
         self.send(Update::Routes { current, gone }).await
     }
 }

@@ -9,13 +9,15 @@ use super::{Flow, Poller, report};
 use crate::{
     capi::{
         Doubt, domains,
-        full_read::{Complete, FullRead},
+        full_read::FullRead,
         guard::Lack,
-        wire::MALFORMED,
+        wire::{Located, MALFORMED},
     },
-    guids::GuidMap,
-    model::{Route, RouteGuid, Update},
+    model::Update,
 };
+
+/// Routes that a full read finds while bindings cannot be read; more of them wait for the next one.
+const MAX_UNCLEAR: usize = 1000;
 
 impl Poller {
     /// Begins a full read or reads its next page.
@@ -24,8 +26,10 @@ impl Poller {
             Some(read) => read,
             None => self.begin().await,
         };
-        match read.step(&mut self.client, &mut self.domains).await {
-            Ok(true) => return self.finish(read.complete()).await,
+        let step = read.step(&mut self.client, &mut self.domains).await;
+        self.follow_domains().await?;
+        match step {
+            Ok(true) => return self.finish(read).await,
             Ok(false) => {
                 self.reading.succeeded(Duration::ZERO);
                 self.read = Some(read);
@@ -53,7 +57,15 @@ impl Poller {
         FullRead::new(self.settings.page_size)
     }
 
-    async fn finish(&mut self, read: Complete) -> Flow {
+    /// All routes are read. Bindings come last, so that none of a route that was read is missed.
+    async fn finish(&mut self, mut read: FullRead) -> Flow {
+        let are_bindings_known = self.list_bindings().await?;
+        if !self.is_access_known() {
+            self.reading.failed(Duration::ZERO);
+            self.read = (read.failed() <= self.settings.page_retries).then_some(read);
+            return Flow::Continue(());
+        }
+        let read = read.complete();
         self.processes.ask_again();
         self.io.processes.dropped_in_read(Vec::new());
         let named = |reason| {
@@ -72,14 +84,15 @@ impl Poller {
         // Even of a read that is not believed: what it could not read may be the reason.
         self.io.routes.dropped_in_read(read.dropped);
         match verdict {
-            Ok(()) => self.commit(read.routes, read.started).await,
+            Ok(()) => {
+                let routes = read.routes.into_values();
+                self.commit(routes, are_bindings_known, read.started).await
+            }
             Err(doubt) => {
                 let next = match doubt {
                     // No second read helps: the cause is to be found first.
                     Doubt::Unreadable { .. } => self.settings.full_read_interval,
-                    Doubt::Shrink { .. } | Doubt::Nothing | Doubt::Domains(_) => {
-                        self.settings.confirm_after
-                    }
+                    _ => self.settings.confirm_after,
                 };
                 report(&self.io.routes, &doubt.into());
                 self.reading.succeeded(next);
@@ -88,15 +101,28 @@ impl Poller {
         }
     }
 
-    async fn commit(&mut self, routes: GuidMap<RouteGuid, Route>, started: Instant) -> Flow {
+    async fn commit(
+        &mut self,
+        routes: impl Iterator<Item = Located>,
+        are_bindings_known: bool,
+        started: Instant,
+    ) -> Flow {
         let took = started.elapsed();
-        self.index.rebuild(routes.values());
+        let (mut routes, unclear): (Vec<_>, Vec<_>) = routes
+            .partition(|located| are_bindings_known || self.index.contains(&located.route.guid));
+        for located in &mut routes {
+            located.route.refused = self.refusal(located);
+        }
+        self.index.rebuild(&routes);
+        // Whether these are bound is asked again, of each.
+        let unclear = unclear.into_iter().take(MAX_UNCLEAR);
+        self.look_again(unclear.map(|located| located.route.guid).collect());
         self.io.routes.holds("routes", routes.len());
         self.io
             .routes
             .holds("domains", self.domains.guids().count());
         info!(routes = routes.len(), elapsed = ?took, "full read");
-        let routes = routes.into_values().collect();
+        let routes = routes.into_iter().map(|located| located.route).collect();
         self.send(Update::AllRoutes(routes)).await?;
         self.io.routes.succeeded(took);
         self.has_synced = true;

@@ -51,7 +51,7 @@ fn read(value: &Value) -> Result<Row, Dropped> {
 
 fn read_mesh(value: &Value) -> (Route, Vec<Dropped>) {
     match read(value) {
-        Ok(Row::Mesh(route, dropped)) => (route, dropped),
+        Ok(Row::Mesh(located, dropped)) => (located.route, dropped),
         other => panic!("{other:?}"),
     }
 }
@@ -304,13 +304,69 @@ proptest! {
             None => value["destinations"][0] = bad,
         }
         match read(&value) {
-            Ok(Row::Mesh(route, _)) => prop_assert!(route.path.is_empty() || route.path.starts_with('/')),
+            Ok(Row::Mesh(Located { route, .. }, _)) => {
+                prop_assert!(route.path.is_empty() || route.path.starts_with('/'));
+            }
             Ok(_) => {}
             Err(dropped) => prop_assert!(!dropped.name.is_empty() || value["guid"] == ""),
         }
         domain(&raw(&value)).ok();
         process(&raw(&value)).ok();
+        binding(&raw(&value)).ok();
     }
+}
+
+#[test]
+fn a_domain_enforces_route_policies_unless_it_says_no() {
+    for (key, value, expected) in [
+        ("added_later", json!(true), false),
+        ("enforce_route_policies", json!(false), false),
+        ("enforce_route_policies", json!(null), false),
+        ("enforce_route_policies", json!(true), true),
+        ("enforce_route_policies", json!("org"), true),
+        ("route_policies_scope", json!("org"), true),
+        ("route_policies_scope", json!(null), false),
+    ] {
+        let mut row = json!({"guid": "d", "name": "example.com"});
+        row[key] = value;
+        assert_eq!(domain(&raw(&row)).unwrap().enforced, expected, "{row}");
+    }
+}
+
+#[test]
+fn a_binding_guards_its_route_unless_it_could_not_be_made() {
+    let guards = |changes: Value| {
+        let mut row = json!({
+            "guid": "b", "route_service_url": null, "created_at": "2021-05-10T17:17:48Z",
+            "last_operation": null,
+            "relationships": {"route": {"data": {"guid": ROUTE}}, "service_instance": {"data": {"guid": "s"}}},
+        });
+        let changes = changes.as_object().unwrap().clone();
+        row.as_object_mut().unwrap().extend(changes);
+        let binding = binding(&raw(&row)).unwrap();
+        assert_eq!(binding.route, RouteGuid::from(ROUTE));
+        binding.guards
+    };
+    let operation = |kind, state| json!({"type": kind, "state": state, "description": ""});
+    let url = "https://guard.example.com";
+    assert!(
+        guards(json!({})),
+        "a service in front of the router has no URL"
+    );
+    assert!(guards(
+        json!({"last_operation": operation("create", "in progress")})
+    ));
+    assert!(guards(
+        json!({"last_operation": operation("delete", "failed")})
+    ));
+    assert!(guards(
+        json!({"route_service_url": url, "last_operation": operation("create", "failed")})
+    ));
+    assert!(!guards(
+        json!({"last_operation": operation("create", "failed")})
+    ));
+    let dropped = binding(&raw(&json!({"guid": "b"}))).unwrap_err();
+    assert_eq!((dropped.name.as_str(), dropped.reason), ("b", "malformed"));
 }
 
 #[test]

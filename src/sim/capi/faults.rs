@@ -13,6 +13,10 @@ pub enum Fault {
     Forbidden,
     /// 404 as the router answers when Cloud Controller has no route.
     UnknownRoute,
+    /// 404 as Cloud Controller answers to a path that it does not have.
+    UnknownPath,
+    /// 404 as it answers where an object is gone.
+    ResourceNotFound,
     /// 429, with `Retry-After` in seconds.
     RateLimited(u64),
     /// 500 as Cloud Controller answers when the Routing API is down.

@@ -40,6 +40,11 @@ pub(super) fn list(
             &["types", "target_guids"],
             &state.audit_events,
         ),
+        Endpoint::Bindings => (
+            "service_route_bindings",
+            &["guids", "route_guids", "service_instance_guids"],
+            &state.bindings,
+        ),
         _ => (
             "routes",
             &["guids", "app_guids", "domain_guids", "hosts"],

@@ -24,6 +24,10 @@ pub enum Endpoint {
     Processes,
     /// `GET /v3/audit_events`
     AuditEvents,
+    /// `GET /v3/service_route_bindings`
+    Bindings,
+    /// `GET /v3`
+    Api,
 }
 
 /// One request.

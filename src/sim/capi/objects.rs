@@ -9,6 +9,9 @@ use crate::model::{AppGuid, DomainGuid, Protocol, RouteGuid};
 /// Links name the address by which the world knows the API, whatever address was asked.
 pub(super) const EXTERNAL: &str = "https://api.example.org";
 
+/// The one route service.
+pub(super) const SERVICE_INSTANCE: &str = "a5e7c2f0-5c4b-4d0e-8f55-0f1f6a3c9d21";
+
 /// What goes over a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DomainKind {
@@ -30,6 +33,8 @@ pub struct DomainSpec {
     pub kind: DomainKind,
     /// The organization that owns it, if it is private.
     pub organization: Option<String>,
+    /// Which callers route policies may let pass (`any`, `org` or `space`), if they are enforced.
+    pub route_policies: Option<&'static str>,
 }
 
 /// Where a route sends its requests.
@@ -140,7 +145,7 @@ fn to_one(guid: &str) -> Value {
 pub(super) fn domain(guid: &str, spec: &DomainSpec, now: u64) -> Record {
     let is_tcp = spec.kind == DomainKind::Tcp;
     let organization = spec.organization.as_ref().map(|guid| json!({"guid": guid}));
-    let body = json!({
+    let mut body = json!({
         "guid": guid, "created_at": timestamp(now), "updated_at": timestamp(now),
         "name": spec.name, "internal": spec.kind == DomainKind::Internal,
         "router_group": is_tcp.then(|| json!({"guid": "default-tcp"})),
@@ -152,6 +157,10 @@ pub(super) fn domain(guid: &str, spec: &DomainSpec, now: u64) -> Record {
         "metadata": {"labels": {}, "annotations": {}},
         "links": {"self": link(&format!("/v3/domains/{guid}"))},
     });
+    if let Some(scope) = spec.route_policies {
+        body["enforce_route_policies"] = true.into();
+        body["route_policies_scope"] = scope.into();
+    }
     Record {
         guid: guid.to_owned(),
         created_at: now,
@@ -252,6 +261,51 @@ pub(super) fn process(guid: &str, app: &AppGuid, process_type: &str, now: u64) -
             ("guids", guid.to_owned()),
             ("app_guids", app),
             ("types", process_type.to_owned()),
+        ],
+        json: body.to_string(),
+    }
+}
+
+/// How far the making of a binding, or its deletion, has come: the type and the state of its last operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation(pub &'static str, pub &'static str);
+
+impl Operation {
+    /// The binding is there, and requests go through the service.
+    pub const BOUND: Self = Self("create", "succeeded");
+}
+
+pub(super) fn binding(
+    guid: &str,
+    route: &RouteGuid,
+    Operation(kind, state): Operation,
+    (created_at, updated_at): (u64, u64),
+) -> Record {
+    let route = route.to_string();
+    let has_url = kind == "delete" || state == "succeeded";
+    let body = json!({
+        "guid": guid, "created_at": timestamp(created_at), "updated_at": timestamp(updated_at),
+        "route_service_url": has_url.then_some("https://guard.example.org"),
+        "last_operation": {
+            "type": kind, "state": state, "description": "",
+            "created_at": timestamp(updated_at), "updated_at": timestamp(updated_at),
+        },
+        "metadata": {"labels": {}, "annotations": {}},
+        "relationships": {"service_instance": to_one(SERVICE_INSTANCE), "route": to_one(&route)},
+        "links": {
+            "self": link(&format!("/v3/service_route_bindings/{guid}")),
+            "service_instance": link(&format!("/v3/service_instances/{SERVICE_INSTANCE}")),
+            "route": link(&format!("/v3/routes/{route}")),
+        },
+    });
+    Record {
+        guid: guid.to_owned(),
+        created_at,
+        updated_at,
+        tags: vec![
+            ("guids", guid.to_owned()),
+            ("route_guids", route),
+            ("service_instance_guids", SERVICE_INSTANCE.to_owned()),
         ],
         json: body.to_string(),
     }

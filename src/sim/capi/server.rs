@@ -48,6 +48,11 @@ pub(super) fn router(capi: Capi, shutdown: CancellationToken) -> Router {
         .route("/v3/routes", get(endpoint(Endpoint::Routes)))
         .route("/v3/processes", get(endpoint(Endpoint::Processes)))
         .route("/v3/audit_events", get(endpoint(Endpoint::AuditEvents)))
+        .route(
+            "/v3/service_route_bindings",
+            get(endpoint(Endpoint::Bindings)),
+        )
+        .route("/v3", get(endpoint(Endpoint::Api)))
         .with_state(Server { capi, shutdown })
 }
 
@@ -110,6 +115,8 @@ impl Server {
                 StatusCode::UNAUTHORIZED,
                 (1000, "CF-InvalidAuthToken", "Invalid Auth Token"),
             ),
+            Endpoint::Api => json_response(&api(state.has_bindings)),
+            Endpoint::Bindings if !state.has_bindings => answer(Fault::UnknownPath),
             _ => {
                 let mut response = match list::list(state, endpoint, query) {
                     Ok(body) => with_type("application/json; charset=utf-8", body),
@@ -150,6 +157,28 @@ impl Server {
             fault => answer(fault),
         }
     }
+}
+
+/// What the API has, by name.
+fn api(has_bindings: bool) -> Value {
+    let mut names = vec![
+        "apps",
+        "audit_events",
+        "domains",
+        "info",
+        "processes",
+        "routes",
+    ];
+    if has_bindings {
+        names.push("service_route_bindings");
+    }
+    let links = names.into_iter().map(|name| {
+        let link = json!({"href": format!("{EXTERNAL}/v3/{name}")});
+        (name.to_owned(), link)
+    });
+    let own = json!({"href": format!("{EXTERNAL}/v3")});
+    let links: serde_json::Map<_, _> = links.chain([("self".to_owned(), own)]).collect();
+    json!({ "links": links })
 }
 
 fn token(state: &mut State, headers: &HeaderMap) -> Response {
@@ -195,6 +224,14 @@ fn answer(fault: Fault) -> Response {
             "404 Not Found: Requested route ('api.example.org') does not exist.\n",
         )
             .into_response(),
+        Fault::UnknownPath => refusal(
+            StatusCode::NOT_FOUND,
+            (10000, "CF-NotFound", "Unknown request"),
+        ),
+        Fault::ResourceNotFound => refusal(
+            StatusCode::NOT_FOUND,
+            (10010, "CF-ResourceNotFound", "Route not found"),
+        ),
         Fault::RateLimited(seconds) => (
             StatusCode::TOO_MANY_REQUESTS,
             [(header::RETRY_AFTER, seconds.to_string())],

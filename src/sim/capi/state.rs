@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    objects::{self, Destination, DomainSpec, RouteSpec},
+    objects::{self, Destination, DomainSpec, Operation, RouteSpec, SERVICE_INSTANCE},
     table::Table,
 };
 use crate::model::{AppGuid, CapiProcessGuid, DomainGuid, RouteGuid};
@@ -30,19 +30,25 @@ pub struct State {
     pub max_total_results: Option<u64>,
     /// How many seconds UAA's tokens live.
     pub token_lifetime: u64,
+    /// Whether it lists route service bindings, which it does since August 2020.
+    pub has_bindings: bool,
     /// By how many seconds the clock of the servers is ahead of the database's.
     pub clock_ahead: u64,
     /// `X-RateLimit-Limit` and `X-RateLimit-Remaining`, where the limiter is on.
     pub rate_limit: Option<(u64, u64)>,
     now: u64,
     guids: u64,
-    domain_specs: HashMap<DomainGuid, DomainSpec>,
+    /// With the time of their creation.
+    domain_specs: HashMap<DomainGuid, (DomainSpec, u64)>,
+    /// The binding of each bound route, with the time of its creation.
+    bound: HashMap<RouteGuid, (String, u64)>,
     route_rows: HashMap<RouteGuid, RouteRow>,
     pub(super) tokens: HashSet<String>,
     pub(super) domains: Table,
     pub(super) routes: Table,
     pub(super) processes: Table,
     pub(super) audit_events: Table,
+    pub(super) bindings: Table,
 }
 
 impl Default for State {
@@ -50,17 +56,20 @@ impl Default for State {
         Self {
             max_total_results: None,
             token_lifetime: 43_199,
+            has_bindings: true,
             clock_ahead: 0,
             rate_limit: None,
             now: EPOCH,
             guids: 0,
             domain_specs: HashMap::new(),
+            bound: HashMap::new(),
             route_rows: HashMap::new(),
             tokens: HashSet::new(),
             domains: Table::default(),
             routes: Table::default(),
             processes: Table::default(),
             audit_events: Table::default(),
+            bindings: Table::default(),
         }
     }
 }
@@ -96,15 +105,50 @@ impl State {
 
     /// Adds a domain.
     pub fn add_domain(&mut self, name: &str, kind: super::DomainKind) -> DomainGuid {
-        let guid = self.new_guid();
-        let spec = DomainSpec {
+        self.insert_domain(DomainSpec {
             name: name.to_owned(),
             kind,
             organization: None,
-        };
+            route_policies: None,
+        })
+    }
+
+    /// Adds a domain that enforces route policies.
+    pub fn add_enforced_domain(&mut self, name: &str) -> DomainGuid {
+        self.insert_domain(DomainSpec {
+            name: name.to_owned(),
+            kind: super::DomainKind::Http,
+            organization: None,
+            route_policies: Some("org"),
+        })
+    }
+
+    /// Deletes a domain, and its routes with it: none of them leaves an audit event.
+    pub fn delete_domain(&mut self, domain: &DomainGuid) {
+        let routes = self.route_rows.iter();
+        let routes = routes.filter(|(_, row)| row.spec.domain == *domain);
+        for route in routes.map(|(guid, _)| guid.clone()).collect::<Vec<_>>() {
+            self.delete_route_silently(&route);
+        }
+        if let Some((_, created_at)) = self.domain_specs.remove(domain) {
+            self.domains.remove(&(created_at, domain.to_string()));
+        }
+    }
+
+    /// Changes what lists say of a domain: what its owner cannot, but an answer that is wrong.
+    pub fn change_domain(&mut self, domain: &DomainGuid, change: impl FnOnce(&mut DomainSpec)) {
+        if let Some((spec, created_at)) = self.domain_specs.get_mut(domain) {
+            change(spec);
+            let record = objects::domain(&domain.to_string(), spec, *created_at);
+            self.domains.insert(record);
+        }
+    }
+
+    fn insert_domain(&mut self, spec: DomainSpec) -> DomainGuid {
+        let guid = self.new_guid();
         self.domains.insert(objects::domain(&guid, &spec, self.now));
         let guid = DomainGuid::from(guid.as_str());
-        self.domain_specs.insert(guid.clone(), spec);
+        self.domain_specs.insert(guid.clone(), (spec, self.now));
         guid
     }
 
@@ -183,6 +227,53 @@ impl State {
         if let Some(row) = self.route_rows.remove(route) {
             self.routes.remove(&(row.created_at, route.to_string()));
         }
+        self.unbind_silently(route);
+    }
+
+    /// Binds a route to the route service.
+    pub fn bind(&mut self, route: &RouteGuid) {
+        let binding = self.bind_silently(route, Operation::BOUND);
+        let to_one = |guid: &str| json!({"data": {"guid": guid}});
+        let relationships = json!({
+            "route": to_one(&route.to_string()), "service_instance": to_one(SERVICE_INSTANCE),
+        });
+        let data = json!({"request": {"relationships": relationships}});
+        self.emit("audit.service_route_binding.create", &binding, &data);
+    }
+
+    /// Sets how far a binding has come, and makes it first where there is none. Nobody is told.
+    pub fn bind_silently(&mut self, route: &RouteGuid, operation: Operation) -> String {
+        let new = (self.new_guid(), self.now);
+        let (binding, created_at) = self.bound.entry(route.clone()).or_insert(new).clone();
+        let times = (created_at, self.now);
+        self.bindings
+            .insert(objects::binding(&binding, route, operation, times));
+        binding
+    }
+
+    /// Releases a route from the route service.
+    pub fn unbind(&mut self, route: &RouteGuid) {
+        if let Some(binding) = self.unbind_silently(route) {
+            let data = json!({"request": {
+                "app_guid": null, "route_guid": route.to_string(), "service_instance_guid": SERVICE_INSTANCE,
+            }});
+            self.emit("audit.service_route_binding.delete", &binding, &data);
+        }
+    }
+
+    /// Does the same, and tells nobody.
+    pub fn unbind_silently(&mut self, route: &RouteGuid) -> Option<String> {
+        let (binding, created_at) = self.bound.remove(route)?;
+        self.bindings.remove(&(created_at, binding.clone()));
+        Some(binding)
+    }
+
+    /// Makes the JSON of a route's binding unreadable.
+    pub fn spoil_binding(&mut self, route: &RouteGuid) {
+        if let Some((binding, _)) = self.bound.get(route) {
+            let json = format!(r#"{{"guid":"{binding}","created_at":17}}"#);
+            self.bindings.spoil(binding, &json);
+        }
     }
 
     /// Dates the last update of a route.
@@ -240,7 +331,7 @@ impl State {
 
     fn render(&mut self, guid: &RouteGuid) {
         let row = &self.route_rows[guid];
-        let domain = &self.domain_specs[&row.spec.domain];
+        let (domain, _) = &self.domain_specs[&row.spec.domain];
         let times = (row.created_at, row.updated_at);
         self.routes
             .insert(objects::route(guid, &row.spec, domain, times));

@@ -8,7 +8,7 @@ use super::objects::Record;
 type Key = (u64, String);
 
 /// The tags by which rows are asked for one by one.
-const INDEXED: [&str; 2] = ["guids", "app_guids"];
+const INDEXED: [&str; 3] = ["guids", "app_guids", "route_guids"];
 
 /// The rows of one kind.
 #[derive(Debug, Default)]

@@ -1,0 +1,428 @@
+//! What Cloud Foundry guards in its own router, as every sink sees it: answered in its place, and reached by nobody.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use copilot::{
+    istio::Kind,
+    model::{AppGuid, RouteGuid},
+    proto,
+    sim::{
+        capi::{Destination, RouteSpec},
+        cloud_foundry::{App, CloudFoundry, DOMAIN},
+        istiod::{self, Istiod},
+        sink::{self, Answer, Options, Sink, State},
+    },
+    tls,
+};
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+use crate::mesh::{Daemon, LONG, collections, holds, with};
+
+/// A foundation, its daemon, and a sink of each sort: full states, deltas, xDS.
+struct Scene {
+    foundation: CloudFoundry,
+    app: App,
+    daemon: Daemon,
+    full: Sink,
+    deltas: Sink,
+    istiod: Istiod,
+}
+
+/// A route of the foundation's domain.
+fn name(host: &str) -> String {
+    format!("{host}.{DOMAIN}")
+}
+
+/// Changes are seen by what tells of them, and never by a full read.
+fn config(foundation: &CloudFoundry) -> Value {
+    with(
+        foundation.config(),
+        &[
+            ("/CAPI/TailInterval", json!("50ms")),
+            ("/ListenAddressForXDS", json!("127.0.0.1:0")),
+        ],
+    )
+}
+
+impl Scene {
+    async fn start(mut foundation: CloudFoundry) -> Self {
+        let app = foundation.push(2);
+        Self::resume(foundation, app).await
+    }
+
+    async fn resume(foundation: CloudFoundry, app: App) -> Self {
+        let daemon = Daemon::start(config(&foundation)).await;
+        let full = foundation.connect_pilot(daemon.mcp, collections());
+        let full = full.await.unwrap();
+        let channel = istiod::connect(daemon.xds.unwrap()).await.unwrap();
+        let istiod = Istiod::open(&channel, &istiod::types("v1")).await.unwrap();
+        Self {
+            deltas: deltas(&foundation, &daemon).await,
+            foundation,
+            app,
+            daemon,
+            full,
+            istiod,
+        }
+    }
+
+    fn map(&self, host: &str, path: &str) -> RouteGuid {
+        let route = self.foundation.create_route(host, path);
+        self.foundation.map(&route, &self.app, None);
+        route
+    }
+
+    /// Waits until every sink holds what is expected.
+    async fn hold(&self, expected: impl Fn(&Held) -> bool) {
+        for sink in [&self.full, &self.deltas] {
+            holds(sink, |state| expected(&Held::of_pilot(state))).await;
+        }
+        let mut state = self.istiod.state();
+        let held = state.wait_for(|state| expected(&Held::of_istiod(state)));
+        timeout(LONG, held)
+            .await
+            .expect("the istiod follows")
+            .unwrap();
+    }
+
+    /// Fails the test, when the watch is ended, if any sink was ever told of a service or an endpoint of the hostname.
+    fn watch(&self, host: &str) -> [JoinHandle<()>; 3] {
+        let host = name(host);
+        let pilot = |sink: &Sink| {
+            let host = host.clone();
+            tokio::spawn(never(sink.state(), move |state| {
+                Held::of_pilot(state).has_service(&host)
+            }))
+        };
+        let host = host.clone();
+        let istiod = tokio::spawn(never(self.istiod.state(), move |state| {
+            Held::of_istiod(state).has_service(&host)
+        }));
+        [pilot(&self.full), pilot(&self.deltas), istiod]
+    }
+}
+
+async fn deltas(foundation: &CloudFoundry, daemon: &Daemon) -> Sink {
+    let file = |name: &str| foundation.folder().join(name);
+    let pilot = tls::Identity {
+        cert: file("pilot.crt"),
+        key: file("pilot.key"),
+    };
+    let client = tls::client(foundation.pki.ca(), Some(&pilot)).unwrap();
+    let channel = sink::connect(daemon.mcp, client).await.unwrap();
+    let options = Options {
+        collections: collections(),
+        incremental: true,
+        ..Options::default()
+    };
+    Sink::open(&channel, options, |_| Answer::Ack)
+        .await
+        .unwrap()
+}
+
+async fn never<S: Clone>(mut states: watch::Receiver<S>, forbidden: impl Fn(&S) -> bool) {
+    loop {
+        let state = states.borrow_and_update().clone();
+        assert!(!forbidden(&state));
+        drop(state);
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn end(watches: [JoinHandle<()>; 3]) {
+    // Each has seen what its sink was told last.
+    tokio::task::yield_now().await;
+    for watch in watches {
+        assert!(!watch.is_finished(), "a sink was told of what is withheld");
+        watch.abort();
+    }
+}
+
+/// What a sink holds: resources of each kind as JSON, by their names without a namespace.
+struct Held(BTreeMap<Kind, BTreeMap<String, Value>>);
+
+impl Held {
+    fn of_pilot(state: &State) -> Self {
+        Self::new(|kind| {
+            let held = state.collections.get(kind.collection());
+            let resources = held.map(|held| held.resources.clone());
+            resources.unwrap_or_default()
+        })
+    }
+
+    fn of_istiod(state: &State) -> Self {
+        Self::new(|kind| {
+            let kind = match kind {
+                Kind::VirtualService => "VirtualService",
+                Kind::DestinationRule => "DestinationRule",
+                Kind::ServiceEntry => "ServiceEntry",
+            };
+            let held = state
+                .collections
+                .get(&format!("networking.istio.io/v1/{kind}"));
+            let resources = held.map(|held| held.resources.clone());
+            resources.unwrap_or_default()
+        })
+    }
+
+    fn new(
+        resources: impl Fn(Kind) -> BTreeMap<String, proto::istio::mcp::v1alpha1::Resource>,
+    ) -> Self {
+        let of_kind = |kind: Kind| {
+            let resources = resources(kind).into_iter();
+            let resources = resources.map(|(name, resource)| {
+                let name = name.rsplit('/').next().unwrap_or_default().to_owned();
+                let body = proto::any_to_json(resource.body.as_ref().unwrap()).unwrap();
+                (name, body)
+            });
+            (kind, resources.collect())
+        };
+        Self(Kind::ALL.map(of_kind).into())
+    }
+
+    fn get(&self, kind: Kind, host: &str) -> Option<&Value> {
+        let name = kind.name(&copilot::model::Hostname::parse(host).unwrap(), false);
+        self.0[&kind].get(&name)
+    }
+
+    /// Anything by which the hostname's instances can be reached.
+    fn has_service(&self, host: &str) -> bool {
+        let kinds = [Kind::ServiceEntry, Kind::DestinationRule];
+        kinds.iter().any(|kind| self.get(*kind, host).is_some())
+    }
+
+    fn endpoints(&self, host: &str) -> usize {
+        let entry = self.get(Kind::ServiceEntry, host);
+        let endpoints = entry.and_then(|entry| entry["endpoints"].as_array());
+        endpoints.map_or(0, Vec::len)
+    }
+
+    /// For each place in the hostname's lookup: its path, and the status that it answers or the hostname it leads to.
+    fn places(&self, host: &str) -> Vec<(String, String)> {
+        let service = self.get(Kind::VirtualService, host);
+        let http = service.and_then(|service| service["http"].as_array());
+        let place = |route: &Value| {
+            let path = route["match"][0]["uri"]["exact"].as_str();
+            let status = &route["fault"]["abort"]["httpStatus"];
+            let to = &route["route"][0]["destination"]["host"];
+            let answer = match status.as_u64() {
+                Some(status) => status.to_string(),
+                None => to.as_str().unwrap_or_default().to_owned(),
+            };
+            (path.unwrap_or_default().to_owned(), answer)
+        };
+        http.into_iter().flatten().map(place).collect()
+    }
+
+    fn is_served(&self, host: &str) -> bool {
+        let to = (String::new(), host.to_owned());
+        self.places(host) == [to] && self.endpoints(host) == 2
+    }
+
+    fn is_withheld(&self, host: &str, status: &str) -> bool {
+        let everything = (String::new(), status.to_owned());
+        self.places(host) == [everything] && !self.has_service(host)
+    }
+}
+
+#[tokio::test]
+async fn a2_a_route_that_is_bound_is_withdrawn_from_every_sink_and_comes_back_when_it_is_unbound() {
+    let mut scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let (shop, beside) = (name("shop"), name("beside"));
+    let route = scene.map("shop", "");
+    scene.map("beside", "");
+    scene
+        .hold(|held| held.is_served(&shop) && held.is_served(&beside))
+        .await;
+
+    scene.foundation.bind(&route, &scene.app);
+    scene
+        .hold(|held| held.is_withheld(&shop, "502") && held.is_served(&beside))
+        .await;
+    let rejected = |page: &Value| {
+        let resources = page["resources"].as_array().unwrap();
+        resources.iter().any(|it| {
+            let detail = it["detail"].as_str().unwrap();
+            it["rule"] == "route-service"
+                && it["host"] == shop
+                && detail.contains(&route.to_string())
+                && detail.contains("CAPI.ServeBoundRoutes")
+        })
+    };
+    scene.daemon.shows("/debug/rejected", rejected).await;
+
+    // Instances come and go, and with them nothing of the route.
+    let watches = scene.watch("shop");
+    scene.foundation.scale(&mut scene.app, 4);
+    scene.hold(|held| held.endpoints(&beside) == 4).await;
+    scene.foundation.scale(&mut scene.app, 2);
+    scene.hold(|held| held.endpoints(&beside) == 2).await;
+    end(watches).await;
+
+    scene.foundation.unbind(&route, &scene.app);
+    scene.hold(|held| held.is_served(&shop)).await;
+    scene
+        .daemon
+        .shows("/debug/rejected", |page| !rejected(page))
+        .await;
+    scene.daemon.end().await;
+}
+
+#[tokio::test]
+async fn a2_a_daemon_that_starts_never_serves_what_is_bound() {
+    let mut foundation = CloudFoundry::start().await.unwrap();
+    let app = foundation.push(2);
+    let route = foundation.create_route("shop", "");
+    foundation.map(&route, &app, None);
+    foundation.bind(&route, &app);
+    let scene = Scene::resume(foundation, app).await;
+    let watches = scene.watch("shop");
+    scene
+        .hold(|held| held.is_withheld(&name("shop"), "502"))
+        .await;
+    end(watches).await;
+    scene.daemon.end().await;
+}
+
+#[tokio::test]
+async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_path() {
+    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let shop = name("shop");
+    scene.map("shop", "");
+    let admin = scene.map("shop", "/admin");
+    scene.foundation.bind(&admin, &scene.app);
+    let place = |path: &str, answer: &str| (path.to_owned(), answer.to_owned());
+    let expected = [place("/admin", "502"), place("", &shop)];
+    scene
+        .hold(|held| held.places(&shop) == expected && held.endpoints(&shop) == 2)
+        .await;
+
+    // The other way round: what is above it is bound.
+    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let above = scene.map("shop", "");
+    scene.map("shop", "/public");
+    scene.foundation.bind(&above, &scene.app);
+    let expected = [place("/public", &shop), place("", "502")];
+    scene
+        .hold(|held| held.places(&shop) == expected && held.endpoints(&shop) == 2)
+        .await;
+}
+
+#[tokio::test]
+async fn a1_an_enforced_hostname_under_an_open_wildcard_answers_403() {
+    let foundation = CloudFoundry::start().await.unwrap();
+    let mut scene_config = config(&foundation);
+    let secure = name("secure");
+    scene_config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), "apps.internal"]);
+    let mut foundation = foundation;
+    let app = foundation.push(2);
+    let open = foundation.create_route("*", "");
+    foundation.map(&open, &app, None);
+    let add = |host: &str| {
+        let mut state = foundation.capi.state();
+        let domain = state.add_enforced_domain(&secure);
+        let spec = RouteSpec::new(&domain, host).to(Destination::web(&app.guid));
+        state.create_route(spec)
+    };
+    add("");
+    let daemon = Daemon::start(scene_config).await;
+    let pilot = foundation
+        .connect_pilot(daemon.mcp, collections())
+        .await
+        .unwrap();
+    let wildcard = name("*");
+    holds(&pilot, |state| {
+        let held = Held::of_pilot(state);
+        held.is_withheld(&secure, "403") && held.is_served(&wildcard)
+    })
+    .await;
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn a1_a_domain_that_is_made_anew_with_enforcement_is_withdrawn_without_a_full_read() {
+    let foundation = CloudFoundry::start().await.unwrap();
+    let again = "again.example.com";
+    let mut anew = config(&foundation);
+    anew["MeshDomains"] = json!([DOMAIN, again]);
+    let mut foundation = foundation;
+    let app = foundation.push(2);
+    let shop = format!("shop.{again}");
+    let add = |foundation: &CloudFoundry, app: &AppGuid, enforced: bool| {
+        let mut state = foundation.capi.state();
+        let domain = if enforced {
+            state.add_enforced_domain(again)
+        } else {
+            state.add_domain(again, copilot::sim::capi::DomainKind::Http)
+        };
+        state.create_route(RouteSpec::new(&domain, "shop").to(Destination::web(app)));
+        domain
+    };
+    let first = add(&foundation, &app.guid, false);
+    let daemon = Daemon::start(anew).await;
+    let pilot = foundation
+        .connect_pilot(daemon.mcp, collections())
+        .await
+        .unwrap();
+    holds(&pilot, |state| Held::of_pilot(state).is_served(&shop)).await;
+    foundation.capi.state().advance(1);
+    foundation.capi.state().delete_domain(&first);
+    let second = add(&foundation, &app.guid, true);
+    holds(&pilot, |state| {
+        Held::of_pilot(state).is_withheld(&shop, "403")
+    })
+    .await;
+    foundation.capi.state().advance(1);
+    foundation.capi.state().delete_domain(&second);
+    add(&foundation, &app.guid, false);
+    holds(&pilot, |state| Held::of_pilot(state).is_served(&shop)).await;
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn bound_routes_are_served_where_the_operator_says_so() {
+    let mut foundation = CloudFoundry::start().await.unwrap();
+    let app = foundation.push(2);
+    let route = foundation.create_route("shop", "");
+    foundation.map(&route, &app, None);
+    foundation.bind(&route, &app);
+    let daemon = Daemon::start(with(
+        config(&foundation),
+        &[("/CAPI/ServeBoundRoutes", json!(true))],
+    ))
+    .await;
+    let pilot = foundation
+        .connect_pilot(daemon.mcp, collections())
+        .await
+        .unwrap();
+    holds(&pilot, |state| {
+        Held::of_pilot(state).is_served(&name("shop"))
+    })
+    .await;
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn a3_cloud_controller_goes_down_and_what_is_withheld_stays_so() {
+    let mut scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let route = scene.map("shop", "");
+    scene.map("beside", "");
+    scene.foundation.bind(&route, &scene.app);
+    let (shop, beside) = (name("shop"), name("beside"));
+    scene
+        .hold(|held| held.is_withheld(&shop, "502") && held.is_served(&beside))
+        .await;
+    let watches = scene.watch("shop");
+    scene.foundation.capi.stop().await;
+    scene.daemon.reports("capi_tail", "connect").await;
+    scene.foundation.scale(&mut scene.app, 3);
+    scene.hold(|held| held.endpoints(&beside) == 3).await;
+    scene.foundation.capi.resume().await.unwrap();
+    timeout(Duration::from_secs(30), scene.daemon.recovers("capi_tail"))
+        .await
+        .unwrap();
+    end(watches).await;
+}
