@@ -14,3 +14,4 @@ pub mod operator;
 pub mod pki;
 pub mod policy;
 pub mod sink;
+pub mod usage;

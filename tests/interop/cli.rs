@@ -23,6 +23,9 @@ pub struct Cli {
     /// Fewer requests, outages of seconds, small foundations: for a CI
     #[arg(long)]
     pub short: bool,
+    /// Another build of the daemon, with which *Times* compares this one
+    #[arg(long, value_name = "PROGRAM")]
+    pub beside: Option<PathBuf>,
     /// Where the programs of Istio are
     #[arg(long, value_name = "FOLDER", hide = true)]
     pub istio: Option<PathBuf>,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use copilot::sim::cloud_foundry::INTERNAL_DOMAIN;
+use copilot::sim::cloud_foundry::{DOMAIN as CROWD, INTERNAL_DOMAIN};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -69,15 +69,15 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Starts a world around a foundation.
+    /// Starts a world around a foundation, with its ingress there.
     ///
     /// # Errors
     /// A peer does not start: what to do, and the end of its log.
-    pub async fn start(programs: &Programs, stage: Stage) -> Result<Self> {
+    pub async fn start(programs: &Programs, stage: Stage, ingress: Ipv4Addr) -> Result<Self> {
         let folder = TempDir::with_prefix("copilot-interop-").context("making a folder")?;
         let frontend = Frontend::start(folder.path())?;
         let config = config(&stage, &frontend);
-        let daemon = Daemon::start(folder.path(), "copilot", config).await?;
+        let daemon = Daemon::start(&programs.copilot, folder.path(), "copilot", config).await?;
         let kubernetes = Kubernetes::start(folder.path()).await?;
         let copilot_ca = fs::read_to_string(stage.foundation.pki.ca())?;
         let settings = istiod::Settings {
@@ -86,7 +86,7 @@ impl Mesh {
             copilot: daemon.xds(),
             copilot_ca: &copilot_ca,
         };
-        let ingress = start_ingress(folder.path(), &settings, INGRESS, Deployment::read()?).await?;
+        let ingress = start_ingress(folder.path(), &settings, ingress, Deployment::read()?).await?;
         Ok(Self {
             ingress,
             daemon,
@@ -133,7 +133,7 @@ impl Mesh {
     /// It does not start.
     pub async fn another_daemon(&self, name: &str) -> Result<Daemon> {
         let config = config(&self.stage, &self.frontend);
-        Daemon::start(self.folder.path(), name, config).await
+        Daemon::start(&self.programs.copilot, self.folder.path(), name, config).await
     }
 
     /// One more Envoy of the shared istiod.
@@ -218,7 +218,7 @@ fn listens_on(address: Ipv4Addr) -> Value {
 fn config(stage: &Stage, frontend: &Frontend) -> Value {
     let mut config = stage.foundation.config();
     let file = |name: &str| json!(stage.foundation.folder().join(name));
-    config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), INTERNAL_DOMAIN]);
+    config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), CROWD, INTERNAL_DOMAIN]);
     config["VIPCIDR"] = json!(VIPS);
     config["XDSServerCertPath"] = file("copilot.crt");
     config["XDSServerKeyPath"] = file("copilot.key");

@@ -16,9 +16,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Where the programs are that `scripts/interop` got.
+/// Where the programs are: the daemon's, and those that `scripts/interop` got.
 #[derive(Debug, Clone)]
 pub struct Programs {
+    /// The daemon.
+    pub copilot: PathBuf,
     /// istiod.
     pub pilot_discovery: PathBuf,
     /// What starts Envoy, and serves it certificates from files.
@@ -45,6 +47,7 @@ impl Programs {
             Ok(path)
         };
         Ok(Self {
+            copilot: daemon::PROGRAM.into(),
             pilot_discovery: find(istio, "pilot-discovery")?,
             pilot_agent: find(istio, "pilot-agent")?,
             bootstrap: find(istio, "envoy_bootstrap.json")?,

@@ -3,6 +3,7 @@
 mod afterwards;
 mod deployment;
 mod sidecars;
+mod times;
 mod under_load;
 mod where_it_goes;
 
@@ -15,6 +16,7 @@ pub fn all() -> Vec<Scenario> {
         deployment::SCENARIOS,
         sidecars::SCENARIOS,
         under_load::SCENARIOS,
+        times::SCENARIOS,
         // The last.
         afterwards::SCENARIOS,
     ];

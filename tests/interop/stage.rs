@@ -94,6 +94,11 @@ impl Stage {
         })
     }
 
+    /// Adds so many routes that nobody asks for, each to an app of its own with two instances, in a domain of their own.
+    pub fn crowd(&mut self, routes: usize) {
+        self.foundation.load(routes, 2 * routes);
+    }
+
     /// Whether the place of an instance that is gone is the next to be given, or never again.
     pub fn reuse_places(&self, reuse: bool) {
         self.places.reuse(reuse);

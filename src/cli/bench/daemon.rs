@@ -12,10 +12,10 @@ use std::{
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::sim::operator::Operator;
-
-/// Ticks of the kernel's CPU accounting in a second: fixed on Linux, whatever the kernel's own clock.
-const TICKS: f64 = 100.0;
+use crate::sim::{
+    operator::Operator,
+    usage::{self, Resident},
+};
 
 /// A running daemon.
 pub(super) struct Daemon {
@@ -85,33 +85,17 @@ impl Daemon {
 
     /// CPU time so far, of all threads.
     pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // Behind the name, which may have spaces: from the third field on.
-        let (_, fields) = stat.rsplit_once(')').context("a line of fields")?;
-        let fields: Vec<_> = fields.split_whitespace().collect();
-        let ticks = |index: usize| -> anyhow::Result<f64> {
-            Ok(fields.get(index).context("the field")?.parse()?)
-        };
-        // utime and stime are the fourteenth and fifteenth.
-        Ok(Duration::from_secs_f64((ticks(11)? + ticks(12)?) / TICKS))
+        usage::cpu(self.child.id()).context("reading its CPU time")
     }
 
-    /// Megabytes that are resident now, and the most that ever were.
-    pub(super) fn memory(&self) -> anyhow::Result<(f64, f64)> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let megabytes = |key: &str| -> anyhow::Result<f64> {
-            let mut lines = status.lines();
-            let value = lines.find_map(|line| line.strip_prefix(key));
-            let kib = value.and_then(|value| value.split_whitespace().next());
-            Ok(kib.context("a line of the status")?.parse::<f64>()? / 1024.0)
-        };
-        Ok((megabytes("VmRSS:")?, megabytes("VmHWM:")?))
+    /// What is resident of it.
+    pub(super) fn memory(&self) -> anyhow::Result<Resident> {
+        usage::resident(self.child.id()).context("reading its memory")
     }
 
     /// Begins the most that ever was anew.
     pub(super) fn forget_peak(&self) -> anyhow::Result<()> {
-        let file = format!("/proc/{}/clear_refs", self.child.id());
-        fs::write(file, "5").context("resetting the peak of memory")
+        usage::forget_peak(self.child.id()).context("resetting the peak of memory")
     }
 
     /// What its metrics say.

@@ -154,12 +154,12 @@ impl Run {
     ) -> anyhow::Result<()> {
         self.sinks.hold_something().await?;
         sleep(SETTLE).await;
-        let (resident, peak) = self.daemon.memory()?;
+        let memory = self.daemon.memory()?;
         let mut phase = report.phase("memory");
-        phase.number("resident_mb", resident, "MB");
-        phase.number("peak_mb", peak, "MB");
+        phase.number("resident_mb", memory.now, "MB");
+        phase.number("peak_mb", memory.peak, "MB");
         if options.sinks > 1 {
-            self.connect_all(options, resident, report).await?;
+            self.connect_all(options, memory.now, report).await?;
         }
         Ok(())
     }
@@ -179,10 +179,10 @@ impl Run {
         phase.number("all_ms", ms(window.begun.elapsed()), "ms");
         window.close(self, 1, &mut phase).await?;
         sleep(SETTLE).await;
-        let (resident, peak) = self.daemon.memory()?;
-        phase.number("resident_mb", resident, "MB");
-        phase.number("peak_mb", peak, "MB");
-        let kilobytes = (resident - before) * 1024.0 / (options.sinks - 1) as f64;
+        let memory = self.daemon.memory()?;
+        phase.number("resident_mb", memory.now, "MB");
+        phase.number("peak_mb", memory.peak, "MB");
+        let kilobytes = (memory.now - before) * 1024.0 / (options.sinks - 1) as f64;
         phase.number("kb_per_sink", kilobytes, "KB");
         Ok(())
     }
@@ -197,8 +197,8 @@ impl Run {
         let mut phase = report.phase("rest");
         phase.number("seconds", options.idle as f64, "s");
         window.close(self, 1, &mut phase).await?;
-        let (resident, _) = self.daemon.memory()?;
-        phase.number("resident_mb", resident, "MB");
+        let memory = self.daemon.memory()?;
+        phase.number("resident_mb", memory.now, "MB");
         self.sinks.check()
     }
 
@@ -224,9 +224,9 @@ impl Run {
         phase.number("changes", options.changes as f64, "");
         phase.times("change", times);
         window.close(self, options.changes, &mut phase).await?;
-        let (resident, peak) = self.daemon.memory()?;
-        phase.number("resident_mb", resident, "MB");
-        phase.number("peak_mb", peak, "MB");
+        let memory = self.daemon.memory()?;
+        phase.number("resident_mb", memory.now, "MB");
+        phase.number("peak_mb", memory.peak, "MB");
         Ok(())
     }
 

@@ -19,6 +19,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_copilot");
 /// A daemon that can be ended and started again, at the same addresses.
 pub struct Daemon {
     name: String,
+    program: PathBuf,
     config: PathBuf,
     log: PathBuf,
     xds: SocketAddr,
@@ -27,8 +28,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts on `config`, to which it adds the addresses, and waits until it serves.
-    pub async fn start(folder: &Path, name: &str, mut config: Value) -> Result<Self> {
+    /// Starts `program` on `config`, to which it adds the addresses, and waits until it serves.
+    pub async fn start(
+        program: &Path,
+        folder: &Path,
+        name: &str,
+        mut config: Value,
+    ) -> Result<Self> {
         let address =
             || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
         let (mcp, xds, admin) = (address()?, address()?, address()?);
@@ -39,6 +45,7 @@ impl Daemon {
         fs::write(&path, format!("{config:#}"))?;
         let mut daemon = Self {
             name: name.to_owned(),
+            program: program.to_owned(),
             config: path,
             log: folder.join(format!("{name}.log")),
             xds,
@@ -78,7 +85,7 @@ impl Daemon {
 
     /// Starts it again after its end, without waiting for it.
     pub fn launch(&mut self) -> Result<()> {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&self.program);
         command.args(["serve", "--config"]).arg(&self.config);
         self.process = Some(Process::start(&self.name, &mut command, self.log.clone())?);
         Ok(())

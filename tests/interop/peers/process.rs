@@ -24,8 +24,8 @@ use tokio::{
 
 /// From one look at a peer to the next.
 pub const POLL: Duration = Duration::from_millis(20);
-/// Longer than any peer takes to start.
-const START: Duration = Duration::from_mins(1);
+/// Longer than any peer takes to start, with 20,000 routes on a machine that is busy.
+const START: Duration = Duration::from_mins(3);
 /// How many lines of a log say why a peer does not start.
 const TAIL: usize = 20;
 
@@ -105,7 +105,7 @@ impl Process {
             () = self.ended() => "ended before it was ready",
             polled = timeout(START, polled) => match polled {
                 Ok(()) => return Ok(()),
-                Err(_) => "did not get ready in a minute",
+                Err(_) => "did not get ready in three minutes",
             },
         };
         bail!("{} {what}: {advice}\n{}", self.name, self.end_of_log())

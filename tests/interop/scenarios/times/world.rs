@@ -1,0 +1,232 @@
+//! A foundation of many routes with an ingress of its own, and one app in it that changes.
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use copilot::{model::RouteGuid, sim::capi::Destination};
+use tokio::time::{sleep, timeout};
+
+use super::{figures::Figures, peers::Peers};
+use crate::{
+    client::{Ask, Client, Reply},
+    instances::Protocol,
+    mesh::Mesh,
+    peers::{Programs, process::POLL},
+    scenario::Tally,
+    stage::{App, DOMAIN, Stage},
+    surface,
+};
+
+/// Where its ingress is: the other scenarios' run on, and rest.
+const INGRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 60);
+/// The host of the app that changes.
+const HOST: &str = "times";
+/// Longer than a change takes at 20,000 routes on a machine that is busy.
+const LONG: Duration = Duration::from_mins(3);
+/// What an app speaks that says nothing of it.
+const WEB: &[(u16, Protocol)] = &[(8080, Protocol::Http1)];
+
+/// What is changed and waited for.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    NewInstance,
+    NewRoute,
+    DeletedRoute,
+    Mapping,
+}
+
+const CHANGES: [(Change, &str); 4] = [
+    (Change::NewInstance, "new instance"),
+    (Change::NewRoute, "new route"),
+    (Change::DeletedRoute, "deleted route"),
+    (Change::Mapping, "blue-green"),
+];
+
+/// The running world.
+pub(super) struct World {
+    mesh: Mesh,
+    client: Client,
+    peers: Peers,
+    /// The app that is mapped to [`HOST`], and the one that is mapped next.
+    apps: [App; 2],
+    route: RouteGuid,
+    /// Hosts with the routes that are to be deleted.
+    new: Vec<(String, RouteGuid)>,
+    changed: usize,
+}
+
+impl World {
+    /// Starts it, and says how long that took.
+    ///
+    /// # Errors
+    /// A peer does not start, or nothing is answered.
+    pub(super) async fn start(
+        programs: &Programs,
+        tally: &mut Tally,
+        routes: usize,
+        figures: &mut Figures,
+    ) -> Result<Self> {
+        let mut stage = Stage::start().await?;
+        stage.crowd(routes);
+        let one = stage.push("times-one", 1, WEB).await?;
+        let two = stage.push("times-two", 1, WEB).await?;
+        let route = stage.route(HOST, "", [Destination::web(&one.guid)]);
+        let began = Instant::now();
+        let mesh = Mesh::start(programs, stage, INGRESS).await?;
+        let client = mesh.ingress.client().keeping(1);
+        let ask = Ask::get(&host(HOST), "/");
+        let is_one = |reply: &Reply| by(reply) == Some(&one.name);
+        answered(&client, tally, &ask, is_one).await?;
+        let first = began.elapsed();
+        let peers = Peers::of(&mesh).await?;
+        let began = Instant::now();
+        // It ends at once.
+        mesh.another_daemon("alone").await?;
+        let ready = began.elapsed();
+        figures.add(
+            "start",
+            [
+                ("daemon ready after", ready.as_secs_f64(), "s"),
+                ("first answer of all three after", first.as_secs_f64(), "s"),
+            ],
+        );
+        Ok(Self {
+            mesh,
+            client,
+            peers,
+            apps: [one, two],
+            route,
+            new: Vec::new(),
+            changed: 0,
+        })
+    }
+
+    /// Says how much memory everyone holds, and how many clusters Envoy.
+    pub(super) async fn memory(&self, figures: &mut Figures) -> Result<()> {
+        figures.add("resident", self.peers.memory()?);
+        let path = "/stats?filter=cluster_manager.active_clusters";
+        let page = surface::page(self.mesh.ingress.proxy.admin(), path).await;
+        let (_, page) = page.context("Envoy does not answer")?;
+        let count = page.rsplit(':').next().map(str::trim);
+        let count = count.context("Envoy says no number of clusters")?.parse()?;
+        figures.add("Envoy has", [("clusters", count, "")]);
+        Ok(())
+    }
+
+    /// Does each change so many times, and says how long it took and what it cost whom: the medians.
+    pub(super) async fn changes(
+        &mut self,
+        tally: &mut Tally,
+        times: usize,
+        figures: &mut Figures,
+    ) -> Result<()> {
+        for (change, name) in CHANGES {
+            let mut took = Vec::new();
+            let mut cpu = [const { Vec::new() }; 3];
+            for _ in 0..times {
+                let window = self.peers.open()?;
+                took.push(self.change(change, tally).await?.as_secs_f64());
+                self.peers.rest().await?;
+                for (all, used) in std::iter::zip(&mut cpu, self.peers.used(&window)?) {
+                    all.push(used);
+                }
+            }
+            let [daemon, istiod, envoy] = cpu.map(median);
+            figures.add(
+                name,
+                [
+                    ("answered after", median(took), "s"),
+                    ("CPU of the daemon", daemon, "ms"),
+                    ("of istiod", istiod, "ms"),
+                    ("of Envoy", envoy, "ms"),
+                ],
+            );
+        }
+        Ok(())
+    }
+
+    /// Changes something; from then until it is answered so.
+    async fn change(&mut self, change: Change, tally: &mut Tally) -> Result<Duration> {
+        let (stage, [current, next]) = (&mut self.mesh.stage, &mut self.apps);
+        self.changed += 1;
+        match change {
+            Change::NewInstance => {
+                let instances = u32::try_from(current.instances.len())? + 1;
+                stage.scale_up(current, instances).await?;
+                let new = current.instances.last().context("nothing runs")?;
+                let guid = new.guid.to_string();
+                let is_new = |reply: &Reply| {
+                    let answer = reply.answer.as_ref();
+                    answer.is_some_and(|answer| answer.instance == guid)
+                };
+                answered(&self.client, tally, &Ask::get(&host(HOST), "/"), is_new).await
+            }
+            Change::NewRoute => {
+                let name = format!("{HOST}-{}", self.changed);
+                let route = stage.route(&name, "", [Destination::web(&current.guid)]);
+                let ask = Ask::get(&host(&name), "/");
+                self.new.push((name, route));
+                answered(&self.client, tally, &ask, |reply| reply.answer.is_some()).await
+            }
+            Change::DeletedRoute => {
+                let (name, route) = self.new.pop().context("no new route is left")?;
+                stage.delete_route(&route);
+                let ask = Ask::get(&host(&name), "/");
+                answered(&self.client, tally, &ask, |reply| reply.answer.is_none()).await
+            }
+            Change::Mapping => {
+                stage.map(&self.route, next, None);
+                let ask = Ask::get(&host(HOST), "/");
+                let is_next = |reply: &Reply| by(reply) == Some(&next.name);
+                let took = answered(&self.client, tally, &ask, is_next).await?;
+                stage.unmap(&self.route, current);
+                self.apps.swap(0, 1);
+                Ok(took)
+            }
+        }
+    }
+}
+
+fn host(name: &str) -> String {
+    format!("{name}.{DOMAIN}")
+}
+
+/// The app that gave an answer.
+fn by(reply: &Reply) -> Option<&String> {
+    Some(&reply.answer.as_ref()?.app)
+}
+
+/// How long it takes until there is an answer that is as wanted.
+async fn answered(
+    client: &Client,
+    tally: &mut Tally,
+    ask: &Ask,
+    is_wanted: impl Fn(&Reply) -> bool,
+) -> Result<Duration> {
+    let began = Instant::now();
+    let answered = async {
+        loop {
+            if let Ok(reply) = client.ask(ask).await
+                && is_wanted(&reply)
+            {
+                return reply;
+            }
+            sleep(POLL).await;
+        }
+    };
+    let reply = timeout(LONG, answered).await;
+    let reply =
+        reply.with_context(|| format!("{} is not answered as it should in {LONG:?}", ask.host))?;
+    let took = began.elapsed();
+    let status = reply.status.as_u16().to_string();
+    tally.answered(by(&reply).unwrap_or(&status), reply.took);
+    Ok(took)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
