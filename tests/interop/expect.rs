@@ -29,6 +29,7 @@ pub struct Answerer {
 enum By {
     App(String),
     Ingress(u16),
+    Nobody,
 }
 
 impl From<&str> for Answerer {
@@ -47,6 +48,14 @@ impl Answerer {
     pub fn ingress(status: u16) -> Self {
         Self {
             by: By::Ingress(status),
+            ..Self::from("")
+        }
+    }
+
+    /// No app: the ingress, with whatever status.
+    pub fn nobody() -> Self {
+        Self {
+            by: By::Nobody,
             ..Self::from("")
         }
     }
@@ -73,6 +82,7 @@ impl Answerer {
                     && self.port.is_none_or(|port| answer.port == port)
             }
             (By::Ingress(status), None) => reply.status == *status,
+            (By::Nobody, None) => true,
             _ => false,
         }
     }

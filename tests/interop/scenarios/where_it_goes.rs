@@ -2,6 +2,7 @@
 //! port speaks.
 
 mod balancing;
+mod gorouter;
 mod hosts;
 mod protocols;
 mod tls;
@@ -33,6 +34,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(GROUP, "a port in Host", hosts::port_in_host),
     scenario!(GROUP, "encoded path", hosts::encoded_path),
     scenario!(GROUP, "unknown host", hosts::unknown),
+    scenario!(GROUP, "as a real gorouter answered", gorouter::as_recorded),
     scenario!(GROUP, "weighted", balancing::weighted),
     scenario!(GROUP, "two apps without weights", balancing::unweighted),
     scenario!(GROUP, "hash by header", balancing::hash),
