@@ -18,11 +18,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 use http_body_util::{BodyExt as _, Limited};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
@@ -147,24 +143,6 @@ impl Client {
         let mut reply = asked.map_err(|_| Failure::Timeout)??;
         reply.took = begun.elapsed();
         Ok(reply)
-    }
-
-    /// Sends bytes as they are, and returns what comes until the ingress closes the connection, or says nothing more
-    /// for `silence`.
-    pub async fn raw(&self, bytes: &[u8], silence: Duration) -> Result<Vec<u8>, Failure> {
-        let connect = timeout(PATIENCE, TcpStream::connect(self.ingress)).await;
-        let mut stream = connect
-            .map_err(|_| Failure::Timeout)?
-            .map_err(Failure::Connect)?;
-        stream.write_all(bytes).await.map_err(broken)?;
-        let mut answer = Vec::new();
-        while answer.len() < MAX_ANSWER {
-            match timeout(silence, stream.read_buf(&mut answer)).await {
-                Err(_) | Ok(Ok(0)) => break,
-                Ok(read) => read.map_err(broken)?,
-            };
-        }
-        Ok(answer)
     }
 
     async fn converse(&self, ask: &Ask) -> Result<Reply, Failure> {

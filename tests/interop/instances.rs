@@ -191,11 +191,6 @@ impl Instance {
         Ok(())
     }
 
-    /// Closes its ports and every connection, whatever is under way.
-    pub async fn stop(self) {
-        self.drain(Duration::ZERO).await;
-    }
-
     /// Closes its ports, finishes what it was asked, and closes what has not ended by then.
     pub async fn drain(mut self, grace: Duration) {
         self.close().await;

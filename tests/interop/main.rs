@@ -3,7 +3,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "nothing here is for another crate, and the next scenarios use the rest"
+    reason = "nothing here is for another crate, and the next scenarios use the doors with TLS"
 )]
 
 mod balancer;

@@ -1,10 +1,6 @@
 //! What a scenario is, what it counts, and what becomes of it.
 
-use std::{
-    collections::BTreeMap,
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
 use anyhow::Result;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
@@ -98,14 +94,11 @@ pub struct Row {
     pub tally: Tally,
     /// What does not hold, if anything.
     pub wrong: Option<String>,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// Runs one; a panic is a claim that does not hold, and the next are run all the same.
 pub async fn run(scenario: Scenario, run: &mut Run<'_>) -> Row {
     let mut tally = Tally::default();
-    let begun = Instant::now();
     let result = AssertUnwindSafe((scenario.run)(run, &mut tally))
         .catch_unwind()
         .await;
@@ -121,6 +114,5 @@ pub async fn run(scenario: Scenario, run: &mut Run<'_>) -> Row {
         scenario,
         tally,
         wrong,
-        took: begun.elapsed(),
     }
 }

@@ -29,8 +29,6 @@ pub enum Over {
 pub enum Sni {
     /// That of the request's host.
     Host,
-    /// Another one.
-    Name(String),
     /// None. The certificate has to be good for the host all the same.
     None,
 }

@@ -95,12 +95,8 @@ pub(super) async fn open(
         Over::Http2 | Over::Grpc => b"h2".to_vec(),
         _ => b"http/1.1".to_vec(),
     }];
-    let name = match &ask.sni {
-        Sni::Name(name) => name,
-        Sni::Host | Sni::None => host,
-    };
     let invalid = |_| Failure::Handshake(std::io::ErrorKind::InvalidInput.into());
-    let name = ServerName::try_from(name.to_owned()).map_err(invalid)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(invalid)?;
     let connector = TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, tcp).await;
     let stream = stream.map_err(Failure::Handshake)?;

@@ -72,11 +72,6 @@ impl Process {
         self.child.id()
     }
 
-    /// Where its output goes.
-    pub fn log(&self) -> &PathBuf {
-        &self.log
-    }
-
     /// Resolves once it has ended.
     pub async fn ended(&self) {
         // The thread that waits for it holds the other side until then.

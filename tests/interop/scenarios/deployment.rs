@@ -1,10 +1,9 @@
 //! The files of deploy/istio: what users of the gorouter know holds with each of them, and does not without it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use copilot::{model::Protocol as Spoken, sim::capi::Destination};
-use tokio::time::timeout;
 
 use crate::{
     client::{Ask, Client, Failure, Over, Reply},
@@ -40,17 +39,10 @@ pub const SCENARIOS: &[Scenario] = &[
         "a released Envoy takes what istiod sends",
         released_envoy
     ),
-    scenario!(
-        GROUP,
-        "ready with Istio's own mutual TLS left on",
-        auto_mtls
-    ),
 ];
 
 /// Where the ingress without one of the settings is.
 const WITHOUT: u8 = 2;
-/// Longer than an ingress takes to get ready that does.
-const READY: Duration = Duration::from_secs(15);
 
 fn get(name: &str) -> Ask {
     Ask::get(&format!("{name}.{DOMAIN}"), "/")
@@ -292,19 +284,5 @@ async fn released_envoy(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
         sight == "connect",
         "without the files, the answer is {sight}"
     );
-    Ok(())
-}
-
-async fn auto_mtls(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    push(run, "auto-mtls", Protocol::Http1).await?;
-    settle(&run.mesh.ingress.client(), tally, "auto-mtls").await;
-    let without = Deployment::read()?.without_key("enableAutoMtls")?;
-    let begun = Instant::now();
-    let ingress = timeout(READY, run.mesh.ingress(WITHOUT, without)).await;
-    let Ok(ingress) = ingress else {
-        tally.answered("never ready", begun.elapsed());
-        bail!("an ingress without a workload certificate does not get ready");
-    };
-    settle(&ingress?.client(), tally, "auto-mtls").await;
     Ok(())
 }

@@ -21,8 +21,6 @@ use crate::harness::{
     instances::Protocol,
 };
 
-const SHORT: Duration = Duration::from_millis(200);
-
 #[tokio::test]
 async fn keeps_as_many_connections_as_it_is_told() {
     let (one, two) = (address(20), address(21));
@@ -53,7 +51,7 @@ async fn a_kept_connection_that_was_closed_is_no_failure() {
         let instance = plain(app, Protocol::Http1, address(22)).await;
         let reply = client.ask(&ask).await.unwrap();
         assert_eq!(reply.answer.unwrap().app, app);
-        instance.stop().await;
+        instance.drain(Duration::ZERO).await;
     }
     let failure = client.ask(&ask).await.unwrap_err();
     assert_eq!(failure.kind(), "connect");
@@ -71,23 +69,6 @@ async fn what_ends_before_its_answer_is_told_from_what_cannot_be_sent() {
     assert_eq!(failure.unwrap_err().kind(), "broken");
     let failure = client.ask(&Ask::get("a\n", "/")).await.unwrap_err();
     assert!(matches!(failure, Failure::Unsendable(_)), "{failure:?}");
-}
-
-#[tokio::test]
-async fn raw_bytes_are_sent_as_they_are() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let client = Client::new(listener.local_addr().unwrap());
-    let bytes = b"GET /\xff\xfe HTTP/1.1\nhost: a\r\n\r\n";
-    let (answer, ()) = tokio::join!(client.raw(bytes, SHORT), async {
-        let (mut server, _) = listener.accept().await.unwrap();
-        let mut seen = vec![0; bytes.len()];
-        server.read_exact(&mut seen).await.unwrap();
-        assert_eq!(seen, bytes);
-        // It stays open: the client has to see that nothing more comes.
-        server.write_all(b"HTTP/1.1 400 \r\n\r\n").await.unwrap();
-        assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
-    });
-    assert_eq!(answer.unwrap(), b"HTTP/1.1 400 \r\n\r\n");
 }
 
 /// An ingress with a certificate for some names; which name each of its clients asks for.
@@ -118,11 +99,7 @@ async fn asks_for_the_name_that_it_is_told_and_shows_the_certificate() {
     let (address, mut seen) = tls_ingress(&cell, &["*.example.com"]).await;
     let client = Client::new(address).with_roots(cell.pki.ca());
     let names = |sni: Sni| Ask::get("a.example.com:443", "/").sni(sni);
-    for (sni, expected) in [
-        (Sni::Host, Some("a.example.com")),
-        (Sni::Name("b.example.com".to_owned()), Some("b.example.com")),
-        (Sni::None, None),
-    ] {
+    for (sni, expected) in [(Sni::Host, Some("a.example.com")), (Sni::None, None)] {
         let reply = client.ask(&names(sni)).await.unwrap();
         assert_eq!(reply.status.as_u16(), 404);
         assert!(reply.answer.is_none());
@@ -149,11 +126,11 @@ async fn a_balancer_passes_by_turns_to_those_that_accept() {
     }
     let asked = [&one, &two].map(|instance| instance.record().asked().requests);
     assert_eq!(asked, [2, 2]);
-    one.stop().await;
+    one.drain(Duration::ZERO).await;
     for _ in 0..4 {
         let reply = client.ask(&ask).await.unwrap();
         assert_eq!(reply.answer.unwrap().app, "two");
     }
-    two.stop().await;
+    two.drain(Duration::ZERO).await;
     assert!(client.ask(&ask).await.is_err());
 }

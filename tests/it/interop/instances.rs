@@ -116,7 +116,7 @@ async fn a_crash_resets_and_a_stop_closes() {
     let instance = plain("one", Protocol::Http1, address(5)).await;
     let mut client = raw(address(5), SLOW).await;
     asked(&instance, 1).await;
-    instance.stop().await;
+    instance.drain(Duration::ZERO).await;
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     assert!(TcpStream::connect(address(5)).await.is_err());
 }

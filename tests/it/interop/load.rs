@@ -80,7 +80,7 @@ async fn failures_count_by_their_kind_unless_nobody_could_answer() {
     let truth = oracle("a", &["one"]);
     let load = Load::start(client, plan(&["a"]), Arc::clone(&truth));
     assert!(load.until(|tally| tally.requests > 0).await);
-    instance.stop().await;
+    instance.drain(Duration::ZERO).await;
     assert!(load.until(|tally| tally.failures() > 0).await);
     truth.set("a", [""; 0]);
     assert!(load.until(|tally| !tally.excused.is_empty()).await);
