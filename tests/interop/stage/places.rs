@@ -2,7 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use crate::instances::{Credentials, Door, Protocol};
@@ -17,6 +20,9 @@ const PROXY: u16 = 2;
 const STRIDE: u16 = 4;
 /// How many containers a cell has.
 const CONTAINERS: u32 = 250;
+
+/// How many places were given, of all stages: they share the addresses.
+static GIVEN: AtomicU32 = AtomicU32::new(0);
 
 /// A container's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +69,6 @@ pub(super) struct Places(Arc<Mutex<Given>>);
 
 #[derive(Debug, Default)]
 struct Given {
-    count: u32,
     free: Vec<Place>,
     reuse: bool,
 }
@@ -81,8 +86,7 @@ impl Places {
         {
             return place;
         }
-        let n = given.count;
-        given.count += 1;
+        let n = GIVEN.fetch_add(1, Relaxed);
         let [_, _, high, low] = (n / CONTAINERS).to_be_bytes();
         let [_, own_high, own_mid, own_low] = n.to_be_bytes();
         let slot = u16::try_from(n % CONTAINERS).expect("fewer than a cell has");
