@@ -10,6 +10,7 @@ mod era;
 mod gateway;
 mod internal;
 mod matches;
+mod nameless;
 mod refused;
 mod service;
 mod service_entry;
@@ -42,6 +43,9 @@ pub const GATEWAY: &str = "cloudfoundry-ingress";
 
 /// The one port of a route's service. Nobody but VirtualServices of ours sends to it.
 const PORT: u32 = 80;
+
+/// How many of what is not served are named; more are only counted.
+const MAX_NAMED: usize = 10;
 
 /// A kind of resource that is generated for each hostname or route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,12 +122,14 @@ pub enum Services {
     Refused,
 }
 
-/// Generates the VirtualService of an external hostname.
+/// Generates the VirtualService of an external hostname; none where a wildcard's speaks for it.
 pub fn virtual_service(host: HostView<'_>) -> Made {
     let mut made = Made::new(Kind::VirtualService);
     let name = made.kind.name(host.name, false);
-    let body = virtual_service::virtual_service(host);
-    made.add(&name, host.created_at(), body);
+    if host.front().is_none() {
+        let body = virtual_service::virtual_service(host);
+        made.add(&name, host.created_at(), body);
+    }
     made.remark(virtual_service::remarks(host));
     made
 }
@@ -138,8 +144,10 @@ pub fn services(pool: &Pool<'_>, rules: bool, keep_empty: bool) -> Services {
     let mut entries = Made::new(Kind::ServiceEntry);
     let mut rules = rules.then(|| Made::new(Kind::DestinationRule));
     let host = pool.host().name;
-    if let Err(invalid) = validate::domain(host.as_str()) {
-        // It has no VirtualService, so nobody is sent to its services.
+    if pool.host().front().is_none()
+        && let Err(invalid) = validate::domain(host.as_str())
+    {
+        // No VirtualService says anything of it, so nobody is sent to its services.
         for made in rules.iter_mut().chain([&mut entries]) {
             made.reasons.push(invalid.clone());
         }

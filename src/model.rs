@@ -5,7 +5,7 @@
 //! ```
 
 mod guid;
-mod hostname;
+pub mod hostname;
 mod load_balancing;
 pub mod path;
 mod policy;

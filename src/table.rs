@@ -19,6 +19,7 @@ mod descriptions;
 mod fall_backs;
 mod instances;
 mod internal;
+mod nameless;
 mod order;
 mod policies;
 mod pool;
@@ -43,6 +44,7 @@ use self::{
     fall_backs::FallBacks,
     instances::{Instances, MainPorts},
     internal::Reached,
+    nameless::Nameless,
     policies::Policies,
     routes::{Routes, shared_key},
     shapes::{Change, Shape, Shapes},
@@ -77,6 +79,7 @@ pub struct RouteTable {
     vips: Vips,
     shapes: Shapes,
     fall_backs: FallBacks,
+    nameless: Nameless,
 }
 
 impl RouteTable {
@@ -162,15 +165,21 @@ impl RouteTable {
         let mut below: Vec<_> = wildcards()
             .flat_map(|(host, _)| self.fall_backs.below(host))
             .collect();
+        let mut come_or_gone = Vec::new();
         for (host, _) in &hosts {
             let external = self.host(host).filter(|host| !host.is_internal());
             let goes_on = external.map(|host| self.shapes.goes_on(host));
+            if host.is_wildcard() && self.fall_backs.has(host) != goes_on.is_some() {
+                come_or_gone.push(host.clone());
+            }
+            self.nameless.set(host, goes_on.is_some());
             self.fall_backs.set(host, goes_on);
         }
         below.extend(wildcards().flat_map(|(host, _)| self.fall_backs.below(host)));
         for host in below {
             changes.touch_lookup(&host);
         }
+        self.touch_fronts(&come_or_gone, changes);
     }
 
     /// Looks at the touched pools of a hostname. Whether a VirtualService sees what became of them.

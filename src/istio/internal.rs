@@ -71,7 +71,7 @@ fn http_route(
 ) -> Option<HttpRoute> {
     let matches = matches(&pool.key(), era);
     if let Some(refusal) = pool.refused() {
-        return Some(refused::answer(matches, refusal));
+        return Some(refused::answer(matches, refusal.status()));
     }
     let targets = pool.by_target();
     let shares: Vec<_> = targets.iter().map(|target| target.share).collect();

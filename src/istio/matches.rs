@@ -1,8 +1,9 @@
-//! What of a request a route's path matches.
+//! What of a request a route's path matches, and where it has to be said its hostname.
 
 use super::Era;
-use crate::proto::istio::networking::v1alpha3::{
-    HttpMatchRequest, StringMatch, string_match::MatchType,
+use crate::{
+    model::Hostname,
+    proto::istio::networking::v1alpha3::{HttpMatchRequest, StringMatch, string_match::MatchType},
 };
 
 /// The requests for the key of a path, and for all below it, in any case: those that the gorouter finds there. `/sub`
@@ -17,7 +18,8 @@ pub(super) fn matches(key: &str, era: Era) -> Vec<HttpMatchRequest> {
     }
     let has_case = has_case(key);
     let requests = if has_case && era == Era::Classic {
-        vec![MatchType::Regex(in_any_case(key))]
+        // Envoy matches the whole path, without the query.
+        vec![MatchType::Regex(in_any_case(key) + "(/.*)?")]
     } else {
         let below = format!("{key}/");
         vec![MatchType::Exact(key.to_owned()), MatchType::Prefix(below)]
@@ -26,9 +28,44 @@ pub(super) fn matches(key: &str, era: Era) -> Vec<HttpMatchRequest> {
         uri: Some(StringMatch {
             match_type: Some(match_type),
         }),
+        authority: None,
         ignore_uri_case: has_case && era == Era::Xds,
     });
     requests.collect()
+}
+
+/// Those of the requests that are for a hostname that a VirtualService cannot have.
+///
+/// In any case, and with any port: old Pilots' proxies hold the header against it as it came.
+pub(super) fn for_host(host: &Hostname, requests: Vec<HttpMatchRequest>) -> Vec<HttpMatchRequest> {
+    let pattern = match host.as_str().strip_prefix("*.") {
+        Some(domain) => format!(".+\\.{}", in_any_case(domain)),
+        None => in_any_case(host.as_str()),
+    };
+    with_authority(&format!("{pattern}{PORT}"), requests)
+}
+
+/// Those of the requests that are for any such hostname below a wildcard: with a label that DNS does not have.
+pub(super) fn for_nameless(requests: Vec<HttpMatchRequest>) -> Vec<HttpMatchRequest> {
+    let (inner, foreign) = ("[^.:]*", "[^a-zA-Z0-9.:-]");
+    let label = format!("{inner}{foreign}{inner}|-{inner}|{inner}-|[^.:]{{64,}}");
+    with_authority(&format!("(.*\\.)?({label})(\\..*)?{PORT}"), requests)
+}
+
+/// What may follow a hostname in the header.
+const PORT: &str = "(:.*)?";
+
+fn with_authority(pattern: &str, mut requests: Vec<HttpMatchRequest>) -> Vec<HttpMatchRequest> {
+    if requests.is_empty() {
+        // Of all paths nothing has to be said, but of a hostname.
+        requests.push(HttpMatchRequest::default());
+    }
+    for request in &mut requests {
+        request.authority = Some(StringMatch {
+            match_type: Some(MatchType::Regex(pattern.to_owned())),
+        });
+    }
+    requests
 }
 
 /// Whether it matters in which case the key is matched: if not, both eras are told the same.
@@ -36,10 +73,10 @@ pub(super) fn has_case(key: &str) -> bool {
     key.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
-/// Envoy matches the whole path, without the query.
-fn in_any_case(key: &str) -> String {
-    let mut regex = String::with_capacity(4 * key.len() + 5);
-    for c in key.chars() {
+/// A pattern of what is in lower case.
+fn in_any_case(text: &str) -> String {
+    let mut regex = String::with_capacity(4 * text.len() + 6);
+    for c in text.chars() {
         match c {
             'a'..='z' => regex.extend(['[', c, c.to_ascii_uppercase(), ']']),
             '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' | '|' | '\\' => {
@@ -48,7 +85,7 @@ fn in_any_case(key: &str) -> String {
             _ => regex.push(c),
         }
     }
-    regex + "(/.*)?"
+    regex
 }
 
 #[cfg(test)]

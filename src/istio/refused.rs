@@ -15,10 +15,10 @@ use crate::{
 /// the fault would be told that there is no such cluster.
 const NOWHERE: &str = "refused.invalid";
 
-/// The same for all requests that match.
+/// The same status for all requests that match.
 ///
 /// A fault is what all Pilots and istiods have; a direct response came with Istio 1.15.
-pub(super) fn answer(matches: Vec<HttpMatchRequest>, refusal: Refusal) -> HttpRoute {
+pub(super) fn answer(matches: Vec<HttpMatchRequest>, status: u16) -> HttpRoute {
     HttpRoute {
         r#match: matches,
         route: vec![HttpRouteDestination {
@@ -30,7 +30,7 @@ pub(super) fn answer(matches: Vec<HttpMatchRequest>, refusal: Refusal) -> HttpRo
         }],
         fault: Some(HttpFaultInjection {
             abort: Some(Abort {
-                error_type: Some(ErrorType::HttpStatus(refusal.status().into())),
+                error_type: Some(ErrorType::HttpStatus(status.into())),
                 percentage: Some(Percent { value: 100.0 }),
             }),
         }),

@@ -3,6 +3,7 @@
 mod eras;
 mod internal;
 mod lookup;
+mod nameless;
 mod pushed;
 mod refused;
 

@@ -12,13 +12,18 @@ use std::{
 };
 
 use super::Era;
-use crate::proto::istio::networking::v1alpha3::{
-    Gateway, HttpFaultInjection, HttpRoute, HttpRouteDestination, Server, ServiceEntry,
-    ServicePort, VirtualService, WorkloadEntry, http_fault_injection::abort::ErrorType,
-    server_tls_settings::TlSmode, string_match::MatchType,
+use crate::{
+    model::hostname::domain_name,
+    proto::istio::networking::v1alpha3::{
+        Gateway, HttpFaultInjection, HttpMatchRequest, HttpRoute, HttpRouteDestination, Server,
+        ServiceEntry, ServicePort, VirtualService, WorkloadEntry,
+        http_fault_injection::abort::ErrorType, server_tls_settings::TlSmode,
+        string_match::MatchType,
+    },
 };
 
 pub(super) use self::sidecar::app_name;
+pub use crate::model::hostname::is_dns_label;
 
 /// Istio takes no longer regular expression.
 const MAX_REGEX: usize = 1024;
@@ -61,34 +66,12 @@ pub trait Validate {
     fn validate(&self, era: Era) -> Result<(), Invalid>;
 }
 
-/// At most 63 of lower-case letters, digits and `-`, with neither end a `-`. Istio takes upper case too, but
-/// whatever we name is lower case.
-pub fn is_dns_label(label: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&label.len())
-        && label.bytes().all(allowed)
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-}
-
-/// A domain name: DNS labels, the first of which may be `*` where there are more; the last is not a number.
+/// A domain name, of which the first label may be `*`.
 pub(super) fn domain(host: &str) -> Result<(), Invalid> {
-    let invalid = |why: &str| Invalid {
+    domain_name(host).map_err(|why| Invalid {
         rule: "host",
         detail: format!("hostname {host:?}: {why}"),
-    };
-    if host.len() > 255 {
-        return Err(invalid("longer than 255 bytes"));
-    }
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    if let Some(label) = name.split('.').find(|label| !is_dns_label(label)) {
-        return Err(invalid(&format!("{label:?} is not a DNS label")));
-    }
-    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    if name.rsplit('.').next().is_some_and(numeric) {
-        return Err(invalid("the last label is a number"));
-    }
-    Ok(())
+    })
 }
 
 fn port_number(number: u32) -> Result<(), Invalid> {
@@ -134,23 +117,7 @@ fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
     require(!route.route.is_empty(), "destination", || {
         "a route without destinations".to_owned()
     })?;
-    let uris = route
-        .r#match
-        .iter()
-        .filter_map(|r#match| r#match.uri.as_ref()?.match_type.as_ref());
-    for uri in uris {
-        let (MatchType::Exact(path) | MatchType::Prefix(path) | MatchType::Regex(path)) = uri;
-        require(path.starts_with('/'), "path", || {
-            format!("path {path:?} does not begin with a slash")
-        })?;
-        require(!path.chars().any(char::is_control), "path", || {
-            format!("path {path:?} has a control character")
-        })?;
-        let is_long = matches!(uri, MatchType::Regex(_)) && path.len() > MAX_REGEX;
-        require(!is_long, "path", || {
-            format!("a pattern of {} bytes, at most {MAX_REGEX} fit", path.len())
-        })?;
-    }
+    route.r#match.iter().try_for_each(match_request)?;
     let weights: Vec<_> = route.route.iter().map(|to| to.weight).collect();
     require(
         weights.iter().all(|weight| (0..=100).contains(weight)),
@@ -164,6 +131,28 @@ fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
     )?;
     route.fault.as_ref().map_or(Ok(()), fault)?;
     route.route.iter().try_for_each(route_destination)
+}
+
+fn match_request(request: &HttpMatchRequest) -> Result<(), Invalid> {
+    let [uri, authority] = [&request.uri, &request.authority]
+        .map(|text| text.as_ref().and_then(|text| text.match_type.as_ref()));
+    if let Some(MatchType::Exact(path) | MatchType::Prefix(path) | MatchType::Regex(path)) = uri {
+        require(path.starts_with('/'), "path", || {
+            format!("path {path:?} does not begin with a slash")
+        })?;
+        require(!path.chars().any(char::is_control), "path", || {
+            format!("path {path:?} has a control character")
+        })?;
+    }
+    for (rule, text) in [("path", uri), ("host", authority)] {
+        if let Some(MatchType::Regex(regex)) = text {
+            require(regex.len() <= MAX_REGEX, rule, || {
+                let length = regex.len();
+                format!("a pattern of {length} bytes, at most {MAX_REGEX} fit")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn fault(fault: &HttpFaultInjection) -> Result<(), Invalid> {

@@ -1,8 +1,9 @@
 //! VirtualServices of external hostnames.
 
 use super::{
-    Era, Eras, GATEWAY, PORT,
+    Era, Eras, GATEWAY, MAX_NAMED, PORT,
     matches::{has_case, matches},
+    nameless::Nameless,
     refused,
     service::{of_part, service},
     shares::percentages,
@@ -15,30 +16,31 @@ use crate::{
     table::{HostView, Pool},
 };
 
-/// How many routes are named that are not served; more are only counted.
-const MAX_NAMED: usize = 10;
-
-/// Which path of a hostname leads to which service: its own routes, and those that the gorouter goes on to.
+/// Which path of a hostname leads to which service: its own routes, and those that the gorouter goes on to. Of a wildcard,
+/// also those of hostnames for which it has to speak.
 pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>> {
     let pools = host.lookup();
+    let nameless = Nameless::of(host);
     let of = |era| {
+        let own = pools.iter().map(|pool| http_route(pool, era));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
             gateways: vec![GATEWAY.to_owned()],
-            http: pools.iter().map(|pool| http_route(pool, era)).collect(),
+            http: nameless.http_routes(era).into_iter().chain(own).collect(),
         })
     };
-    if pools.iter().any(|pool| has_case(&pool.key())) {
+    if nameless.has_case() || pools.iter().any(|pool| has_case(&pool.key())) {
         Eras::new(of(Era::Classic), of(Era::Xds))
     } else {
         Eras::Same(of(Era::Classic))
     }
 }
 
-fn http_route(pool: &Pool<'_>, era: Era) -> HttpRoute {
+/// The requests for a pool's path, whatever their hostname, and where they go.
+pub(super) fn http_route(pool: &Pool<'_>, era: Era) -> HttpRoute {
     let matches = matches(&pool.key(), era);
     match pool.refused() {
-        Some(refusal) => refused::answer(matches, refusal),
+        Some(refusal) => refused::answer(matches, refusal.status()),
         None => HttpRoute {
             r#match: matches,
             route: destinations(pool),
@@ -76,10 +78,15 @@ pub(super) fn to(host: String, subset: String, port: u32, percentage: u32) -> Ht
     }
 }
 
-/// What is wrong with the hostname's own routes: each that is refused, and at most one thing besides.
+/// What is wrong with the hostname's own routes: each that is refused, and at most one thing besides; and what it cannot
+/// speak for.
 pub(super) fn remarks(host: HostView<'_>) -> Vec<Invalid> {
     let other = hidden(host).or_else(|| rounded_away(host));
-    refused::reasons(host).chain(other).collect()
+    let left_out = Nameless::of(host).left_out();
+    refused::reasons(host)
+        .chain(left_out)
+        .chain(other)
+        .collect()
 }
 
 /// The routes whose hostname and path others have.

@@ -60,12 +60,61 @@ impl Hostname {
         self.0.starts_with("*.")
     }
 
+    /// Whether it is a domain name, and so one that Istio takes.
+    pub fn is_domain_name(&self) -> bool {
+        domain_name(&self.0).is_ok()
+    }
+
     /// The wildcards that the gorouter goes on to where nothing else is found: each one label wider.
     pub fn wider(&self) -> impl Iterator<Item = String> + use<'_> {
         let name = self.0.strip_prefix("*.").unwrap_or(&self.0);
         name.match_indices('.')
             .map(|(at, _)| format!("*{}", &name[at..]))
     }
+}
+
+/// Why a text is no domain name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoDomainName {
+    /// Longer than names are.
+    #[error("longer than 255 bytes")]
+    TooLong,
+    /// Something between its dots.
+    #[error("{0:?} is not a DNS label")]
+    Label(String),
+    /// Which addresses have.
+    #[error("the last label is a number")]
+    Number,
+}
+
+/// A domain name, by Istio's rules: DNS labels, the first of which may be `*` where there are more; the last is not a
+/// number.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn domain_name(text: &str) -> Result<(), NoDomainName> {
+    if text.len() > 255 {
+        return Err(NoDomainName::TooLong);
+    }
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if let Some(label) = name.split('.').find(|label| !is_dns_label(label)) {
+        return Err(NoDomainName::Label(label.to_owned()));
+    }
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    if name.rsplit('.').next().is_some_and(is_number) {
+        return Err(NoDomainName::Number);
+    }
+    Ok(())
+}
+
+/// At most 63 of lower-case letters, digits and `-`, with neither end a `-`. Istio takes upper case too, but
+/// whatever we name is lower case.
+pub fn is_dns_label(label: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&label.len())
+        && label.bytes().all(allowed)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
 }
 
 /// Equal to its text and hashed like it.

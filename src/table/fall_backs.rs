@@ -30,6 +30,11 @@ impl FallBacks {
         }
     }
 
+    /// Whether there is this wildcard.
+    pub(super) fn has(&self, wildcard: &Hostname) -> bool {
+        self.by_labels.contains_key(&labels(wildcard.as_str()))
+    }
+
     /// The hostnames of which some requests go on to this wildcard. Takes a step for each of them, and for each narrower
     /// wildcard that keeps all its requests.
     pub(super) fn below(&self, wildcard: &Hostname) -> Vec<Hostname> {
@@ -60,7 +65,7 @@ impl FallBacks {
 }
 
 /// The labels of a name from the right. The star of a wildcard sorts before all that labels are made of.
-fn labels(name: &str) -> String {
+pub(super) fn labels(name: &str) -> String {
     name.rsplit('.').collect::<Vec<_>>().join(".")
 }
 

@@ -84,7 +84,7 @@ fn has_above(keys: &BTreeSet<Cow<'_, str>>, key: &str) -> bool {
 
 impl RouteTable {
     /// The wildcards that requests for a hostname go on to.
-    fn wider(&self, host: &Hostname) -> impl Iterator<Item = HostView<'_>> {
+    pub(super) fn wider(&self, host: &Hostname) -> impl Iterator<Item = HostView<'_>> {
         let wider = host.wider().filter_map(|name| self.host_named(&name));
         wider.filter(|host| !host.is_internal())
     }

@@ -374,6 +374,32 @@ async fn a1_an_enforced_hostname_under_an_open_wildcard_answers_403() {
 }
 
 #[tokio::test]
+async fn a2_a_bound_hostname_that_istio_refuses_is_not_the_wildcards() {
+    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let (wildcard, host) = (name("*"), name("under_score"));
+    scene.map("*", "");
+    scene.hold(|held| held.is_served(&wildcard)).await;
+    let to = |service: String| (String::new(), service);
+    let (open, own) = (to(service(&wildcard)), to(service(&host)));
+
+    let route = scene.map("under_score", "");
+    let served = [own, open.clone()];
+    scene
+        .hold(|held| held.places(&wildcard) == served && held.endpoints(&host) == 2)
+        .await;
+    scene.foundation.bind(&route, &scene.app);
+    let withheld = [to("502".to_owned()), open];
+    scene
+        .hold(|held| held.places(&wildcard) == withheld && !held.has_service(&host))
+        .await;
+    scene.foundation.unbind(&route, &scene.app);
+    scene
+        .hold(|held| held.places(&wildcard) == served && held.endpoints(&host) == 2)
+        .await;
+    scene.daemon.end().await;
+}
+
+#[tokio::test]
 async fn a1_a_domain_that_is_made_anew_with_enforcement_is_withdrawn_without_a_full_read() {
     let foundation = CloudFoundry::start().await.unwrap();
     let again = "again.example.com";

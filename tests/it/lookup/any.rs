@@ -13,7 +13,7 @@ use super::{
     envoy::Envoy,
     foundation::{
         Foundation,
-        drawn::{REFUSED, any_change, any_foundation},
+        drawn::{any_change, any_foundation},
     },
     reader::{Config, Reader},
     verdict::{self, verdict},
@@ -110,9 +110,8 @@ fn any_requests_to_any_foundation_go_where_its_gorouter_sends_them() {
                     send(&running, foundation.apply(change)).await;
                 }
                 let requests = draws.iter().map(|draw| foundation.request(draw));
-                let known =
-                    |(host, _): &(String, String)| !host.to_lowercase().starts_with(REFUSED);
-                let requests: Requests = requests.filter(known).collect();
+                let is_told = |(host, _): &(String, String)| foundation.is_told(host);
+                let requests: Requests = requests.filter(is_told).collect();
                 let snapshot = snapshot(&running);
                 let judged = judge(&foundation, &snapshot, &requests);
                 let judged = judged.map_err(|wrong| fail(&foundation, change, &wrong))?;

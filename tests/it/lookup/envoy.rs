@@ -17,10 +17,11 @@ use std::{
 };
 
 use copilot::snapshot::Snapshot;
+use regex::Regex;
 
 use self::{
     clusters::{Clusters, Service, services},
-    path::Path,
+    path::{Path, authority},
 };
 use super::{
     messages::{HttpMatchRequest, HttpRoute, LbPolicy},
@@ -69,8 +70,16 @@ pub struct Envoy {
 
 #[derive(Debug, Clone)]
 struct Route {
+    /// Of the Host headers, if not for all.
+    authority: Option<Rc<Regex>>,
     path: Path,
     answer: Rc<Answer>,
+}
+
+impl Route {
+    fn is_catch_all(&self) -> bool {
+        self.authority.is_none() && self.path.is_catch_all()
+    }
 }
 
 impl Envoy {
@@ -108,15 +117,14 @@ impl Envoy {
 
     /// What becomes of a request, by its Host header and its target.
     pub fn ask(&self, host: &str, target: &str) -> &Answer {
-        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        let host = host.to_ascii_lowercase();
         let (path, _) = target.split_once('?').unwrap_or((target, ""));
-        first(self.virtual_host(&host), path)
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        first(self.virtual_host(&name.to_ascii_lowercase()), host, path)
     }
 
     /// What becomes of an app's request to an internal hostname. Whether its Sidecar lets it know that is another matter.
     pub fn ask_within(&self, host: &str, port: u32) -> &Answer {
-        first(self.within.get(&(host.to_owned(), port)), "/")
+        first(self.within.get(&(host.to_owned(), port)), host, "/")
     }
 
     /// All that can become of requests through the ingress.
@@ -138,9 +146,12 @@ impl Envoy {
 }
 
 /// The first route that matches.
-fn first<'a>(routes: Option<&'a Vec<Route>>, path: &str) -> &'a Answer {
+fn first<'a>(routes: Option<&'a Vec<Route>>, host: &str, path: &str) -> &'a Answer {
     let routes = routes.into_iter().flatten();
-    let mut matching = routes.filter(|route| route.path.matches(path));
+    let mut matching = routes.filter(|route| {
+        let authority = route.authority.as_ref();
+        authority.is_none_or(|regex| regex.is_match(host)) && route.path.matches(path)
+    });
     let found = matching.next();
     found.map_or(&Answer::Status(404), |route| &route.answer)
 }
@@ -164,7 +175,7 @@ fn ingress(
     }
     for routes in hosts.values_mut() {
         // Where several VirtualServices make one host, what matches everything comes last.
-        routes.sort_by_key(|route| route.path.is_catch_all());
+        routes.sort_by_key(Route::is_catch_all);
     }
     hosts
 }
@@ -185,6 +196,7 @@ fn within(
             let routes = match own {
                 Some(own) => routes(&own.http, clusters, reader),
                 None => vec![Route {
+                    authority: None,
                     path: Path::All,
                     answer: Rc::new(clusters.all_of(host, port.number)),
                 }],
@@ -240,13 +252,12 @@ fn routes(http: &[HttpRoute], clusters: &Clusters<'_>, reader: Reader) -> Vec<Ro
             &route.matches
         };
         for request in matches {
-            let path = Path::of(request, reader);
-            let is_last = path.is_catch_all();
             routes.push(Route {
-                path,
+                authority: authority(request, reader),
+                path: Path::of(request, reader),
                 answer: answer.clone(),
             });
-            if is_last {
+            if routes.last().is_some_and(Route::is_catch_all) {
                 return routes;
             }
         }

@@ -302,6 +302,19 @@ impl Foundation {
         route.destinations.iter().map(member).collect()
     }
 
+    /// Whether Istio can be told where requests for a host go: it takes the name, or that of a wildcard above it.
+    pub fn is_told(&self, host: &str) -> bool {
+        let (name, _) = host.split_once(':').unwrap_or((host, ""));
+        let name = name.to_lowercase();
+        let is_taken = |name: &str| !name.contains('_') && !name.starts_with('-');
+        let covers = |route: &Route| {
+            let wildcard = route.host.as_str().strip_prefix('*');
+            let suffix = wildcard.filter(|suffix| !route.internal && is_taken(suffix));
+            suffix.is_some_and(|suffix| name.ends_with(suffix))
+        };
+        (is_taken(&name) && !name.contains(".-")) || self.routes.values().any(covers)
+    }
+
     /// A request that has something to do with the routes.
     pub fn request(&self, (host, path, of_host, of_path): &Draw) -> (String, String) {
         let hosts: Vec<&str> = self

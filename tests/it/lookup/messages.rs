@@ -80,6 +80,8 @@ pub struct HttpRoute {
 pub struct HttpMatchRequest {
     #[prost(message, optional, tag = "1")]
     pub uri: Option<StringMatch>,
+    #[prost(message, optional, tag = "4")]
+    pub authority: Option<StringMatch>,
     #[prost(bool, tag = "10")]
     pub ignore_uri_case: bool,
 }

@@ -1,4 +1,4 @@
-//! The paths that a route matches.
+//! What of a request a route matches: its path, and its Host header.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -62,7 +62,19 @@ impl Path {
     }
 }
 
-/// Envoy matches whole paths.
+/// The Host headers that a match is for, if not for all. To Envoy it is a header like others: in its case, with its port.
+pub fn authority(request: &HttpMatchRequest, reader: Reader) -> Option<Rc<Regex>> {
+    let text = request.authority.as_ref()?.match_type.as_ref().unwrap();
+    let MatchType::Regex(regex) = text else {
+        panic!("{text:?} for one spelling of a hostname")
+    };
+    // Which Pilots up to 1.5 take for everything, whatever the host.
+    let all = Some(MatchType::Prefix("/".to_owned()));
+    assert!(request.uri.as_ref().is_none_or(|uri| uri.match_type != all));
+    Some(compiled(regex, reader))
+}
+
+/// Envoy matches whole paths, and whole headers.
 fn full(regex: &str) -> String {
     format!("^(?:{regex})$")
 }

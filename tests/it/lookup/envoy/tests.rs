@@ -59,7 +59,7 @@ fn route(uri: impl Into<Option<MatchType>>, host: &str) -> HttpRoute {
         uri: Some(StringMatch {
             match_type: Some(match_type),
         }),
-        ignore_uri_case: false,
+        ..HttpMatchRequest::default()
     });
     HttpRoute {
         matches: request.into_iter().collect(),

@@ -3,8 +3,8 @@
 use copilot::model::{HeaderName, LoadBalancing, Protocol, Refusal};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-/// Exact names, wildcards over one another, a bare domain, a name that Istio refuses, and an internal one.
-const HOSTS: [&str; 13] = [
+/// Exact names, wildcards over one another, a bare domain, names that Istio refuses, and an internal one.
+const HOSTS: [&str; 16] = [
     "*.example.com",
     "*.apps.example.com",
     "*.deep.apps.example.com",
@@ -15,13 +15,13 @@ const HOSTS: [&str; 13] = [
     "x-1.apps.example.com",
     "x-1.example.com",
     "other.example.com",
-    REFUSED,
+    "under_score.apps.example.com",
+    "*.My_team.apps.example.com",
+    "shop.my_team.apps.example.com",
+    "-deep.deep.apps.example.com",
     LONG,
     "shop.apps.internal",
 ];
-/// Cloud Controller allows it, and no Istio does: nobody can be told where its requests go.
-pub const REFUSED: &str = "under_score.apps.example.com";
-
 /// Near what a domain name can have.
 const LONG: &str = "a-name-as-long-as-a-label-of-a-domain-name-can-be-if-it-has-to.\
     a-name-as-long-as-a-label-of-a-domain-name-can-be-if-it-has-to.another-one.apps.example.com";

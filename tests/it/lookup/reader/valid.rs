@@ -8,8 +8,8 @@ use std::{
 
 use super::Reader;
 use crate::lookup::messages::{
-    Abort, DestinationRule, HttpMatchRequest, HttpRoute, HttpRouteDestination, MatchType, Port,
-    ServiceEntry, TrafficPolicy, VirtualService, WorkloadEntry,
+    Abort, DestinationRule, HttpRoute, HttpRouteDestination, MatchType, Port, ServiceEntry,
+    StringMatch, TrafficPolicy, VirtualService, WorkloadEntry,
 };
 
 /// Or why not.
@@ -91,7 +91,8 @@ fn http_route(route: &HttpRoute, reader: Reader) -> Valid {
     route
         .matches
         .iter()
-        .try_for_each(|request| uri(request, reader))?;
+        .flat_map(|request| [&request.uri, &request.authority])
+        .try_for_each(|text| pattern(text.as_ref(), reader))?;
     let weights: Vec<_> = route.route.iter().map(|to| to.weight).collect();
     let sum: i32 = weights.iter().sum();
     let valid = match reader {
@@ -116,9 +117,8 @@ fn abort_valid(abort: Abort) -> Valid {
     })
 }
 
-fn uri(request: &HttpMatchRequest, reader: Reader) -> Valid {
-    let uri = request.uri.as_ref().and_then(|uri| uri.match_type.as_ref());
-    let Some(MatchType::Regex(regex)) = uri else {
+fn pattern(text: Option<&StringMatch>, reader: Reader) -> Valid {
+    let Some(MatchType::Regex(regex)) = text.and_then(|text| text.match_type.as_ref()) else {
         return Ok(());
     };
     // Only istiod looks; to a Pilot's proxy it is one error for all routes, so it has to be right all the more.

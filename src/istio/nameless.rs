@@ -1,0 +1,79 @@
+//! What the VirtualService of a wildcard says of the hostnames below it that cannot have one of their own.
+
+use super::{
+    Era, MAX_NAMED,
+    matches::{for_host, for_nameless, has_case},
+    refused,
+    validate::Invalid,
+    virtual_service::http_route,
+};
+use crate::{
+    model::Hostname,
+    proto::istio::networking::v1alpha3::HttpRoute,
+    table::{HostView, Pool},
+};
+
+/// Proxies hold each request below the wildcard against all of these, one after the other.
+const MAX_PLACES: usize = 1000;
+
+/// As the gorouter answers where nobody can be asked.
+const UNAVAILABLE: u16 = 503;
+
+/// Hostnames that are no domain names.
+pub(super) struct Nameless<'a> {
+    served: Vec<(&'a Hostname, Pool<'a>)>,
+    left_out: Vec<&'a Hostname>,
+}
+
+impl<'a> Nameless<'a> {
+    /// Those of a wildcard.
+    pub(super) fn of(wildcard: HostView<'a>) -> Self {
+        let (mut served, mut left_out) = (Vec::new(), Vec::new());
+        for host in wildcard.behind() {
+            // What they go on to follows as the wildcard's own.
+            let pools = host.lookup().into_iter();
+            let own = pools.take_while(|pool| pool.host().name == host.name);
+            let own: Vec<_> = own.map(|pool| (host.name, pool)).collect();
+            if served.len() + own.len() <= MAX_PLACES {
+                served.extend(own);
+            } else {
+                left_out.push(host.name);
+            }
+        }
+        Self { served, left_out }
+    }
+
+    /// Whether it matters in which case a path is matched.
+    pub(super) fn has_case(&self) -> bool {
+        self.served.iter().any(|(_, pool)| has_case(&pool.key()))
+    }
+
+    /// What comes before the wildcard's own routes. Where there are too many, no such hostname is for the wildcard.
+    pub(super) fn http_routes(&self, era: Era) -> Vec<HttpRoute> {
+        let routes = self.served.iter().map(|(host, pool)| {
+            let route = http_route(pool, era);
+            HttpRoute {
+                r#match: for_host(host, route.r#match),
+                ..route
+            }
+        });
+        let rest = (!self.left_out.is_empty())
+            .then(|| refused::answer(for_nameless(Vec::new()), UNAVAILABLE));
+        routes.chain(rest).collect()
+    }
+
+    /// Which are left out.
+    pub(super) fn left_out(&self) -> Option<Invalid> {
+        let named = self.left_out.iter().take(MAX_NAMED);
+        let named: Vec<_> = named.map(|host| host.as_str()).collect();
+        let count = self.left_out.len();
+        (count > 0).then(|| Invalid {
+            rule: "host",
+            detail: format!(
+                "{count} hostnames that Istio refuses have no room among the first {MAX_PLACES} \
+                 routes of such: they and what is like them get {UNAVAILABLE}: {}",
+                named.join(", ")
+            ),
+        })
+    }
+}
