@@ -30,6 +30,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Which rows were seen: by the server's clock, never by ours.
 #[derive(Debug, Default)]
 struct Window {
+    /// When it was opened: what is older was there before anything was read.
+    opened: Option<Timestamp>,
     latest: Option<Timestamp>,
     seen: BTreeSet<(Timestamp, String)>,
 }
@@ -124,6 +126,7 @@ impl Tail {
             })?;
             window.latest = Some(row.time);
         }
+        window.opened = Some(client.clock());
         window.keep_to(client.clock());
         self.window = Some(window);
         Ok(())
@@ -147,9 +150,11 @@ impl Tail {
         // Only now: rows of a read that failed half-way have to be seen again.
         let window = self.window.get_or_insert_default();
         let mut findings = Findings::default();
+        rows.sort_by_key(Row::order);
         for row in rows {
             if window.admit(row.time, &row.guid) {
-                row.subject.add_to(&mut findings);
+                let is_old = Some(row.time) < window.opened;
+                row.subject.add_to(&mut findings, is_old);
             }
         }
         window.keep_to(client.clock());

@@ -59,8 +59,18 @@ pub(super) enum Subject {
     Nothing,
 }
 
+impl Row {
+    /// Of what happened in one second, which a list has in any order, the end of a binding comes last: if it was made anew
+    /// after that, a read will tell.
+    pub(super) fn order(&self) -> (Timestamp, bool) {
+        let is_end = matches!(self.subject, Subject::Binding(_, Binding::Deleted));
+        (self.time, is_end)
+    }
+}
+
 impl Subject {
-    pub(super) fn add_to(self, findings: &mut Findings) {
+    /// `is_old`: from before the first read, which knew it; but it may have been committed later.
+    pub(super) fn add_to(self, findings: &mut Findings, is_old: bool) {
         match self {
             Self::Changed(route) => {
                 findings.changed.routes.insert(route);
@@ -78,7 +88,10 @@ impl Subject {
                     Binding::Deleted => &mut findings.announced,
                 };
                 batch.routes.insert(route.clone());
-                findings.bindings.push((route, binding));
+                // That it was made is to be read first: it may have failed, or be gone.
+                if !is_old || binding == Binding::Deleted {
+                    findings.bindings.push((route, binding));
+                }
             }
             Self::Binding(None, _) => findings.has_nameless_binding = true,
             Self::Nothing => {}

@@ -147,6 +147,42 @@ async fn a2_an_event_that_comes_before_its_commit_is_followed_by_other_looks() {
 }
 
 #[tokio::test]
+async fn a_route_that_is_bound_and_unbound_in_one_second_stays_open_in_whatever_order_that_is_listed()
+ {
+    let foundation = Foundation::new().await;
+    let route = foundation.load(1).remove(0);
+    let mut polling = Polling::start(tailing(&foundation));
+    polling.holds(|held| held.is_open(&route)).await;
+    let data = json!({"request": {"route_guid": route.to_string()}});
+    {
+        let mut state = foundation.capi.state();
+        state.advance(1);
+        state.emit("audit.service_route_binding.delete", "b", &data);
+        state.emit("audit.service_route_binding.create", "b", &data);
+    }
+    let (current, _) = polling.changed().await;
+    assert_eq!(current.values().next().unwrap().refused, None);
+}
+
+#[tokio::test]
+async fn a_binding_from_before_the_first_read_that_failed_withholds_nothing() {
+    let foundation = Foundation::new().await;
+    let route = foundation.load(1).remove(0);
+    {
+        let mut state = foundation.capi.state();
+        state.bind_silently(&route, Operation("create", "failed"));
+        let data = json!({"request": {"route_guid": route.to_string()}});
+        state.emit("audit.service_route_binding.start_create", "b", &data);
+        state.advance(10);
+    }
+    let mut polling = Polling::start(tailing(&foundation));
+    polling.holds(|held| held.is_open(&route)).await;
+    // The event is looked at, and what it is about is read.
+    let (current, _) = polling.changed().await;
+    assert_eq!(current.values().next().unwrap().refused, None);
+}
+
+#[tokio::test]
 async fn an_event_that_does_not_say_which_route_was_bound_has_all_bindings_read() {
     let foundation = Foundation::new().await;
     let route = foundation.load(1).remove(0);
