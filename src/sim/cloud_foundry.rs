@@ -329,7 +329,13 @@ impl CloudFoundry {
         apps
     }
 
-    fn load_domain(&mut self, domain: &DomainGuid, routes: usize, instances: usize) -> Vec<App> {
+    /// The same in a domain that the caller has added.
+    pub fn load_domain(
+        &mut self,
+        domain: &DomainGuid,
+        routes: usize,
+        instances: usize,
+    ) -> Vec<App> {
         let guids: Vec<_> = {
             let mut state = self.capi.state();
             (0..routes).map(|_| state.new_guid()).collect()

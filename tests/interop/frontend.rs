@@ -17,22 +17,29 @@ use crate::{peers::daemon::PROGRAM, stage::DOMAIN};
 /// The host with a certificate of its own; the other hosts of the domain share a wildcard.
 pub const OWN: &str = "own-certificate";
 
+/// What a router has that serves most hosts by a wildcard, and one by a certificate of its own, which is the first.
+pub const TWO: &[&[&str]] = &[&[OWN], &["*", ""]];
+/// What most routers have: one for all hosts.
+pub const ONE: &[&[&str]] = &[&["*", ""]];
+
 /// The certificates that are served.
 pub struct Frontend {
     pki: Pki,
     config: PathBuf,
     root: PathBuf,
+    names: &'static [&'static [&'static str]],
     pairs: Vec<(String, String)>,
 }
 
 impl Frontend {
-    /// Issues them and has the librarian write them.
-    pub fn start(folder: &Path) -> Result<Self> {
+    /// Issues them, one for each of these groups of names in [`DOMAIN`], and has the librarian write them.
+    pub fn start(folder: &Path, names: &'static [&'static [&'static str]]) -> Result<Self> {
         let pki = Pki::new(folder, "frontend")?;
         let mut frontend = Self {
             pki,
             config: folder.join("librarian.json"),
             root: folder.join("certificates"),
+            names,
             pairs: Vec::new(),
         };
         frontend.rotate()?;
@@ -41,9 +48,8 @@ impl Frontend {
 
     /// Issues them anew, for the same names, and has the librarian write them.
     pub fn rotate(&mut self) -> Result<()> {
-        let own = format!("{OWN}.{DOMAIN}");
-        let wildcard = format!("*.{DOMAIN}");
-        self.pairs = vec![self.issue(&[&own])?, self.issue(&[&wildcard, DOMAIN])?];
+        let pairs = self.names.iter().map(|names| self.issue(names));
+        self.pairs = pairs.collect::<Result<_>>()?;
         let config = json!({ "IstioCertRootPath": self.root, "TLSPems": self.pems() });
         fs::write(&self.config, config.to_string())?;
         let mut librarian = Command::new(PROGRAM);
@@ -54,8 +60,14 @@ impl Frontend {
         Ok(())
     }
 
-    fn issue(&self, names: &[&str]) -> Result<(String, String)> {
-        let identity = self.pki.issue("issued", names)?;
+    fn issue(&self, hosts: &[&str]) -> Result<(String, String)> {
+        let names = hosts.iter().map(|host| match *host {
+            "" => DOMAIN.to_owned(),
+            host => format!("{host}.{DOMAIN}"),
+        });
+        let names: Vec<_> = names.collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let identity = self.pki.issue("issued", &names)?;
         Ok((
             fs::read_to_string(&identity.cert)?,
             fs::read_to_string(&identity.key)?,

@@ -99,7 +99,13 @@ async fn try_all(cli: &Cli, chosen: &[Scenario]) -> Result<bool> {
     };
     let programs = Programs::in_folders(istio, envoy)?;
     peers::check_ports()?;
-    let mesh = Mesh::start(&programs, Stage::start().await?, mesh::INGRESS).await?;
+    let mesh = Mesh::start(
+        &programs,
+        Stage::start().await?,
+        mesh::INGRESS,
+        frontend::TWO,
+    )
+    .await?;
     let mut run = Run {
         mesh,
         apps: Vec::new(),

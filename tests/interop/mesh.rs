@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use copilot::sim::cloud_foundry::{DOMAIN as CROWD, INTERNAL_DOMAIN};
+use copilot::sim::cloud_foundry::INTERNAL_DOMAIN;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -69,13 +69,18 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Starts a world around a foundation, with its ingress there.
+    /// Starts a world around a foundation, with its ingress there and certificates for these hosts.
     ///
     /// # Errors
     /// A peer does not start: what to do, and the end of its log.
-    pub async fn start(programs: &Programs, stage: Stage, ingress: Ipv4Addr) -> Result<Self> {
+    pub async fn start(
+        programs: &Programs,
+        stage: Stage,
+        ingress: Ipv4Addr,
+        certificates: &'static [&'static [&'static str]],
+    ) -> Result<Self> {
         let folder = TempDir::with_prefix("copilot-interop-").context("making a folder")?;
-        let frontend = Frontend::start(folder.path())?;
+        let frontend = Frontend::start(folder.path(), certificates)?;
         let config = config(&stage, &frontend);
         let daemon = Daemon::start(&programs.copilot, folder.path(), "copilot", config).await?;
         let kubernetes = Kubernetes::start(folder.path()).await?;
@@ -218,7 +223,7 @@ fn listens_on(address: Ipv4Addr) -> Value {
 fn config(stage: &Stage, frontend: &Frontend) -> Value {
     let mut config = stage.foundation.config();
     let file = |name: &str| json!(stage.foundation.folder().join(name));
-    config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), CROWD, INTERNAL_DOMAIN]);
+    config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), INTERNAL_DOMAIN]);
     config["VIPCIDR"] = json!(VIPS);
     config["XDSServerCertPath"] = file("copilot.crt");
     config["XDSServerKeyPath"] = file("copilot.key");

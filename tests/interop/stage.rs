@@ -94,9 +94,10 @@ impl Stage {
         })
     }
 
-    /// Adds so many routes that nobody asks for, each to an app of its own with two instances, in a domain of their own.
+    /// Adds so many routes in [`DOMAIN`] that nobody asks for, each to an app of its own with two instances.
     pub fn crowd(&mut self, routes: usize) {
-        self.foundation.load(routes, 2 * routes);
+        self.foundation
+            .load_domain(&self.domain, routes, 2 * routes);
     }
 
     /// Whether the place of an instance that is gone is the next to be given, or never again.

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::{figures::Figures, peers::Peers};
 use crate::{
     client::{Ask, Client, Reply},
+    frontend,
     instances::Protocol,
     mesh::Mesh,
     peers::{Programs, process::POLL},
@@ -75,7 +76,7 @@ impl World {
         let two = stage.push("times-two", 1, WEB).await?;
         let route = stage.route(HOST, "", [Destination::web(&one.guid)]);
         let began = Instant::now();
-        let mesh = Mesh::start(programs, stage, INGRESS).await?;
+        let mesh = Mesh::start(programs, stage, INGRESS, frontend::ONE).await?;
         let client = mesh.ingress.client().keeping(1);
         let ask = Ask::get(&host(HOST), "/");
         let is_one = |reply: &Reply| by(reply) == Some(&one.name);
