@@ -152,11 +152,13 @@ RSpec.describe 'properties of the job copilot' do
     end
   end
 
-  it 'refuse to keep istiods waiting for longer than they would wait' do
-    { '10s' => true, '10001ms' => false }.each do |value, good|
-      properties = Manifests.with(Manifests.everything, 'xds.push_interval', value)
-      expect(rendered?(properties)).to be(good), "#{value}: #{@error}"
-      expect(check(properties).last.success?).to be(true) if good
+  it 'keep changes from sinks for no longer than the daemon does' do
+    { 'xds.push_interval' => %w[10s 10001ms], 'mcp.linger_interval' => %w[10m 10m1s] }.each do |name, values|
+      values.zip([true, false]).each do |value, good|
+        properties = Manifests.with(Manifests.everything, name, value)
+        expect(rendered?(properties)).to be(good), "#{name}, #{value}: #{@error}"
+        expect(check(properties).last.success?).to be(true) if good
+      end
     end
   end
 

@@ -2,6 +2,7 @@
 
 mod collections;
 mod generation;
+mod linger;
 mod metrics;
 mod state;
 
@@ -39,6 +40,9 @@ pub enum Input {
     Processes,
 }
 
+/// How long a service lingers, if nothing else is set: Pilots and istiods push at most ten seconds after a change.
+pub const LINGER: Duration = Duration::from_secs(15);
+
 /// How and when snapshots are made. By default each change is published at once, nothing is waited for, and there are no
 /// certificates, virtual addresses or policies.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +51,8 @@ pub struct Settings {
     pub quiet: Duration,
     /// How long a change waits at most, however many follow it.
     pub ceiling: Duration,
+    /// How long a service is still served that no VirtualService names any more.
+    pub linger: Duration,
     /// What to wait for before the first snapshot.
     pub required: BTreeSet<Input>,
     /// Where the router has its certificates.
@@ -145,6 +151,7 @@ impl Publisher {
                     self.publish();
                 }
                 () = wait_until(self.grace) => self.end_grace(),
+                () = wait_until(self.state.next_end().map(Instant::from_std)) => self.publish(),
                 update = self.updates.recv() => {
                     let Some(update) = update else { return };
                     self.take_in(update, &mut armed);

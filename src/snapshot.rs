@@ -42,6 +42,10 @@ pub async fn published(mut snapshots: Receiver) {
 pub struct Snapshot {
     /// When it was published.
     pub published: Instant,
+    /// Counts the states of a publisher.
+    number: u64,
+    /// The first of them whose VirtualServices name nothing that has gone since.
+    complete_since: u64,
     collections: BTreeMap<&'static str, Arc<Collection>>,
     /// Only those that differ.
     xds: BTreeMap<&'static str, Arc<Collection>>,
@@ -54,11 +58,27 @@ impl Snapshot {
     pub fn new(collections: BTreeMap<&'static str, Arc<Collection>>) -> Self {
         Self {
             published: Instant::now(),
+            number: 0,
+            complete_since: u64::MAX,
             collections,
             xds: BTreeMap::new(),
             withheld: BTreeSet::new(),
             vips: Vips::default(),
         }
+    }
+
+    /// With its number, and that of the first state from which on VirtualServices name nothing that has gone since. Without
+    /// them, what older states name may be gone.
+    #[must_use]
+    pub fn numbered(mut self, number: u64, complete_since: u64) -> Self {
+        self.number = number;
+        self.complete_since = complete_since;
+        self
+    }
+
+    /// Whether there is still all that the VirtualServices of an older state name.
+    pub fn is_complete_for(&self, older: &Self) -> bool {
+        self.complete_since <= older.number
     }
 
     /// With the collections that MCP-over-xDS serves in place of those of the same name.

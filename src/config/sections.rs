@@ -27,6 +27,9 @@ pub(super) const ADMIN_ADDRESS: SocketAddr =
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// No proxy needs longer, and all that goes is served until then.
+const LONGEST_LINGER: (Duration, &str) = (Duration::from_mins(10), "10m");
+
 /// Where routes come from: read from Cloud Controller, or pushed by it.
 pub(super) fn routes(root: &mut Section<'_>) -> Option<Routes> {
     const MAX_BYTES: &str = "MaxBulkSyncBytes";
@@ -200,6 +203,7 @@ pub(super) fn publisher(
 ) -> Option<publisher::Settings> {
     let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
     let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
+    let linger = root.duration_within("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
     let grace = root.duration("PolicyServerGrace", 30 * SECOND);
     let vip_range = root
         .parsed("VIPCIDR")
@@ -227,6 +231,7 @@ pub(super) fn publisher(
     Some(publisher::Settings {
         quiet,
         ceiling,
+        linger,
         required,
         keep_empty_service_entries,
         join,

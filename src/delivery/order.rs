@@ -161,8 +161,9 @@ impl Order {
     fn still_named(&self, next: &Snapshot) -> Vec<Arc<Snapshot>> {
         let mut states: Vec<Arc<Snapshot>> = Vec::new();
         for (name, sent) in &self.sent {
-            let is_same = version(self.find, sent, name) == version(self.find, next, name);
-            if !is_same && !states.iter().any(|state| Arc::ptr_eq(state, sent)) {
+            let needs_nothing = next.is_complete_for(sent)
+                || version(self.find, sent, name) == version(self.find, next, name);
+            if !needs_nothing && !states.iter().any(|state| Arc::ptr_eq(state, sent)) {
                 states.push(sent.clone());
             }
         }

@@ -32,6 +32,7 @@ pub struct Metrics {
     generation: Histogram,
     encoded: Counter,
     rejected: Gauge,
+    lingering: Gauge,
     resources: Family<CollectionLabel, Gauge>,
     bytes: Family<CollectionLabel, Gauge>,
     changes: Family<CollectionLabel, Counter>,
@@ -45,6 +46,7 @@ impl Metrics {
             generation: Histogram::new(SECONDS),
             encoded: Counter::default(),
             rejected: Gauge::default(),
+            lingering: Gauge::default(),
             resources: Family::default(),
             bytes: Family::default(),
             changes: Family::default(),
@@ -66,6 +68,11 @@ impl Metrics {
             "rejected_resources",
             "Resources that are withheld or incomplete, see /debug/rejected",
             metrics.rejected.clone(),
+        );
+        registry.register(
+            "lingering_services",
+            "Services that no VirtualService names any more, and that are served a little longer",
+            metrics.lingering.clone(),
         );
         registry.register(
             "collection_resources",
@@ -111,6 +118,10 @@ impl Metrics {
 
     pub(super) fn rejected(&self, count: usize) {
         self.rejected.set(gauge(count));
+    }
+
+    pub(super) fn lingering(&self, count: usize) {
+        self.lingering.set(gauge(count));
     }
 
     pub(super) fn record_collection(&self, name: &'static str, collection: &Collection) {

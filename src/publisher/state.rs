@@ -13,6 +13,7 @@ use super::{
     Input, Metrics, Settings,
     collections::Edits,
     generation::{self, Generated},
+    linger::Linger,
 };
 use crate::{
     istio::{
@@ -28,6 +29,9 @@ use crate::{
 /// Hostnames that are generated before their resources move into the collections: what is generated is there twice
 /// until then, which for a whole foundation at once would be as much memory again.
 const BATCH: usize = 1024;
+
+/// What a service is made of.
+const SERVICE_KINDS: [Kind; 2] = [Kind::ServiceEntry, Kind::DestinationRule];
 
 /// The edits of each collection.
 type AllEdits = BTreeMap<&'static str, Edits>;
@@ -46,6 +50,12 @@ pub struct State {
     collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
     /// The services of each route that has others than the one that is named after it.
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
+    /// The services that no VirtualService names any more, by the one that is named after their route.
+    linger: Linger,
+    /// The number of the next snapshot.
+    number: u64,
+    /// The first one whose VirtualServices name nothing that has gone since.
+    complete_since: u64,
     vips: Vips,
     rejected: Arc<Rejected>,
     metrics: Metrics,
@@ -88,6 +98,9 @@ impl State {
             keep_empty: settings.keep_empty_service_entries,
             collections,
             divided: HashMap::new(),
+            linger: Linger::new(settings.linger),
+            number: 0,
+            complete_since: 0,
             vips: Vips::default(),
             rejected,
             metrics,
@@ -148,8 +161,18 @@ impl State {
         self.missing.is_empty() && (self.due || !self.pending.is_empty())
     }
 
-    /// Regenerates what changed. `None` where the result is the same as before.
+    /// When the next service goes that no VirtualService names any more.
+    pub fn next_end(&self) -> Option<Instant> {
+        self.linger.next_end()
+    }
+
+    /// Regenerates what changed until now. `None` where the result is the same as before.
     pub fn publish(&mut self) -> Option<Snapshot> {
+        self.publish_at(Instant::now())
+    }
+
+    /// The same at a time that the caller names.
+    pub fn publish_at(&mut self, now: Instant) -> Option<Snapshot> {
         let started = Instant::now();
         let pending = mem::take(&mut self.pending);
         let due = mem::take(&mut self.due);
@@ -159,10 +182,11 @@ impl State {
         for hosts in hosts.chunks(BATCH) {
             let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
-                self.take_in(host, touched, generated, &mut edits);
+                self.take_in(host, touched, generated, now, &mut edits);
             }
             self.edit_all(&mut edits);
         }
+        self.end_lingering(now, &mut edits);
         for app in pending.sources() {
             let edits = edits.entry(SIDECARS).or_default();
             self.regenerate_sidecar(app, edits);
@@ -172,10 +196,13 @@ impl State {
         let changed = self.move_vips(&pending) || edited || due;
         self.metrics.generated(started.elapsed());
         self.metrics.rejected(self.rejected.len());
+        self.metrics.lingering(self.linger.len());
         changed.then(|| self.snapshot())
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&mut self) -> Snapshot {
+        let number = self.number;
+        self.number += 1;
         let collections = self.collections.iter();
         let classic = collections.map(|(name, eras)| (*name, eras.of(Era::Classic).clone()));
         let collections = self.collections.iter();
@@ -184,6 +211,7 @@ impl State {
             Eras::Each { xds, .. } => Some((*name, xds.clone())),
         });
         let snapshot = Snapshot::new(classic.collect())
+            .numbered(number, self.complete_since)
             .with_xds(differing.collect())
             .with_vips(self.vips.clone());
         if self.awaits_policies {
@@ -228,6 +256,7 @@ impl State {
         host: &Hostname,
         touched: &Touched,
         generated: Generated,
+        now: Instant,
         edits: &mut AllEdits,
     ) {
         let other_sort = match generated {
@@ -239,7 +268,7 @@ impl State {
                     self.take_made(host.as_str(), made, edits);
                 }
                 for (key, services) in routes {
-                    self.take_route(host, &key, services, edits);
+                    self.take_route(host, &key, services, now, edits);
                 }
                 true
             }
@@ -248,16 +277,16 @@ impl State {
                     self.take_made(host.as_str(), made, edits);
                 }
                 for key in touched.services() {
-                    self.retire(host, key, Vec::new(), edits);
+                    self.retire(host, key, Vec::new(), Some(now), edits);
                 }
                 false
             }
             Generated::Gone => {
                 for key in touched.services() {
-                    self.take_route(host, key, None, edits);
+                    self.take_route(host, key, None, now, edits);
                 }
                 for kind in Kind::ALL {
-                    edits_of(kind, edits).remove(kind.name(host, false));
+                    self.remove(kind, kind.name(host, false).into(), edits);
                     reject(
                         &mut self.rejected,
                         kind.collection(),
@@ -271,7 +300,7 @@ impl State {
         if touched.routes() {
             // Its domain may have been of the other sort before.
             for kind in Kind::ALL {
-                edits_of(kind, edits).remove(kind.name(host, other_sort));
+                self.remove(kind, kind.name(host, other_sort).into(), edits);
             }
         }
     }
@@ -282,41 +311,59 @@ impl State {
         host: &Hostname,
         key: &Arc<str>,
         services: Option<Services>,
+        now: Instant,
         edits: &mut AllEdits,
     ) {
         let url = format!("{host}{key}");
+        let is_refused = matches!(services, Some(Services::Refused));
         let mut current = Vec::new();
-        match services {
-            Some(Services::Open { entries, rules }) => {
-                current.extend(entries.resources.iter().map(|(name, _)| name.clone()));
-                for made in [Some(entries), rules].into_iter().flatten() {
-                    self.take_made(&url, made, edits);
-                }
+        if let Some(Services::Open { entries, rules }) = services {
+            current.extend(entries.resources.iter().map(|(name, _)| name.clone()));
+            for made in [Some(entries), rules].into_iter().flatten() {
+                self.take_made(&url, made, edits);
             }
-            Some(Services::Refused) | None => {
-                for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
-                    reject(&mut self.rejected, kind.collection(), &url, Vec::new());
-                }
+        } else {
+            for kind in SERVICE_KINDS {
+                reject(&mut self.rejected, kind.collection(), &url, Vec::new());
             }
         }
-        self.retire(host, key, current, edits);
+        let linger = (!is_refused).then_some(now);
+        self.retire(host, key, current, linger, edits);
     }
 
-    /// Removes those services of a route that are not among its current ones any more.
+    /// Lets those services of a route go that are not among its current ones any more: after a while from `linger` on, or at
+    /// once.
     fn retire(
         &mut self,
         host: &Hostname,
         key: &Arc<str>,
         mut current: Vec<Arc<str>>,
+        linger: Option<Instant>,
         edits: &mut AllEdits,
     ) {
-        let place = (host.clone(), key.clone());
         let whole: Arc<str> = istio::service(host, key).into();
+        for name in &current {
+            self.linger.forget(&(whole.clone(), name.clone()));
+        }
+        let place = (host.clone(), key.clone());
         let before = self.divided.remove(&place).unwrap_or_default();
-        for name in before.iter().chain([&whole]) {
-            if !current.contains(name) {
-                for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
-                    edits_of(kind, edits).remove(name.clone());
+        let mut gone: Vec<_> = before.into_iter().chain([whole.clone()]).collect();
+        gone.retain(|name| !current.contains(name));
+        if linger.is_none() {
+            // Access fails closed: what still lingers of the route goes, too.
+            gone.extend(self.linger.of(&whole).map(|(_, name)| name.clone()));
+        }
+        for name in gone {
+            let member = (whole.clone(), name);
+            match linger {
+                Some(now) if self.is_served(Kind::ServiceEntry, &member.1) => {
+                    self.linger.leave(member, self.number, now);
+                }
+                _ => {
+                    self.linger.forget(&member);
+                    for kind in SERVICE_KINDS {
+                        self.remove(kind, member.1.clone(), edits);
+                    }
                 }
             }
         }
@@ -324,6 +371,29 @@ impl State {
         if !current.is_empty() {
             self.divided.insert(place, current);
         }
+    }
+
+    /// Removes the services that have lingered long enough.
+    fn end_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
+        while let Some((member, left)) = self.linger.pop_ended(now) {
+            self.complete_since = self.complete_since.max(left.since);
+            for kind in SERVICE_KINDS {
+                edits_of(kind, edits).remove(member.1.clone());
+            }
+        }
+    }
+
+    /// Removes a resource at once, though older VirtualServices may name it.
+    fn remove(&mut self, kind: Kind, name: Arc<str>, edits: &mut AllEdits) {
+        if self.is_served(kind, &name) {
+            self.complete_since = self.number;
+        }
+        edits_of(kind, edits).remove(name);
+    }
+
+    fn is_served(&self, kind: Kind, name: &str) -> bool {
+        let mut eras = self.collections[kind.collection()].iter();
+        eras.any(|collection| collection.get(name).is_some())
     }
 
     fn take_made(&mut self, subject: &str, made: Made, edits: &mut AllEdits) {

@@ -91,6 +91,7 @@ impl Files {
                 ("/LogTimestamp", json!("unix-epoch")),
                 ("/MCPQuietInterval", json!("11ms")),
                 ("/MCPConvergeInterval", json!("101ms")),
+                ("/MCPLingerInterval", json!("16s")),
                 ("/VIPCIDR", json!("127.129.0.0/16")),
                 ("/AllowedSinkNames", json!(["pilot", "galley"])),
                 ("/MaxSinkStreams", json!(12)),
@@ -184,6 +185,7 @@ impl Files {
             publisher: publisher::Settings {
                 quiet: Duration::from_millis(10),
                 ceiling: Duration::from_millis(100),
+                linger: 15 * SECOND,
                 required: [Input::Routes, Input::Instances, Input::Processes].into(),
                 certificate_root: CertificateRoot::default(),
                 certificates: Vec::new(),
@@ -316,6 +318,7 @@ impl Files {
             publisher: publisher::Settings {
                 quiet: Duration::from_millis(11),
                 ceiling: Duration::from_millis(101),
+                linger: 16 * SECOND,
                 certificate_root: "/var/istio".parse().unwrap(),
                 certificates: vec![FrontendCertificate {
                     names: vec!["*.apps.example.com".to_owned(), "example.com".to_owned()],
@@ -418,22 +421,25 @@ fn plaintext_for_istiods_is_for_loopback_unless_it_is_allowed() {
 }
 
 #[test]
-fn an_istiod_is_not_kept_waiting_for_longer_than_it_would_wait_itself() {
+fn what_keeps_changes_from_sinks_has_bounds_of_its_own() {
     let files = Files::new();
-    let every = |interval: &str| {
-        let Value::Object(config) = with(files.minimal(), &[("/XDSPushInterval", json!(interval))])
-        else {
-            panic!("an object")
+    for (key, longest, longer) in [
+        ("XDSPushInterval", "10s", "10001ms"),
+        ("MCPLingerInterval", "10m", "10m1s"),
+    ] {
+        let set = |interval: &str| {
+            let keys = [(&*format!("/{key}"), json!(interval))];
+            let Value::Object(config) = with(files.minimal(), &keys) else {
+                panic!("an object")
+            };
+            Config::parse(config)
         };
-        Config::parse(config)
-    };
-    assert!(every("10s").is_ok());
-    let problems = every("10001ms").unwrap_err();
-    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        problems,
-        ["XDSPushInterval: must be at least 1ms and at most 10s"]
-    );
+        assert!(set(longest).is_ok());
+        let problems = set(longer).unwrap_err();
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let expected = format!("{key}: must be at least 1ms and at most {longest}");
+        assert_eq!(problems, [expected]);
+    }
 }
 
 #[test]

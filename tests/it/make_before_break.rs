@@ -7,6 +7,7 @@
 
 mod peers;
 mod sink;
+mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,7 @@ use copilot::{
     },
     snapshot::{Collection, Encoded, Snapshot},
 };
-use proptest::{collection::vec, prelude::*, sample::subsequence};
+use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use prost::Name;
 
 use self::{
@@ -111,7 +112,6 @@ fn collection<M: prost::Message + Name>(
 
 #[derive(Debug, Clone)]
 enum Step {
-    Publish(Published),
     Ask(&'static str),
     Send,
     Read { rejects: bool },
@@ -132,17 +132,28 @@ fn published() -> impl Strategy<Value = Published> {
     })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let waits = vec![0, 1, 100, 200, 1000, 31_000];
-    let step = prop_oneof![
-        4 => published().prop_map(Step::Publish),
+impl Step {
+    fn happen(self, sink: &mut Sink, now: &mut Instant) {
+        match self {
+            Self::Ask(kind) => sink.ask(kind, *now),
+            Self::Send => drop(sink.send(*now)),
+            Self::Read { rejects } => drop(sink.read(rejects)),
+            Self::Answer(index) => sink.answer(index, *now),
+            Self::Wait(time) => *now += time,
+        }
+    }
+}
+
+/// What may happen on a stream.
+fn step() -> impl Strategy<Value = Step> {
+    let waits = vec![0, 1, 100, 200, 1000, 16_000, 31_000];
+    prop_oneof![
         1 => prop::sample::select(KINDS.as_slice()).prop_map(Step::Ask),
         6 => Just(Step::Send),
         6 => prop::bool::weighted(0.1).prop_map(|rejects| Step::Read { rejects }),
         6 => any::<usize>().prop_map(Step::Answer),
         2 => prop::sample::select(waits).prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
-    ];
-    vec(step, 0..100)
+    ]
 }
 
 /// One route to one service, with a DestinationRule.
@@ -287,22 +298,18 @@ proptest! {
     fn any_conversation_makes_before_it_breaks_and_ends_with_the_newest_state(
         protocol in prop::sample::select(Protocol::ALL.as_slice()),
         asked in subsequence(KINDS.as_slice(), 0..=KINDS.len()).prop_shuffle(),
-        steps in steps(),
+        story in vec((option::weighted(0.2, published()), step()), 0..100),
     ) {
         let mut now = Instant::now();
         let mut sink = Sink::new(protocol);
         for kind in asked {
             sink.ask(kind, now);
         }
-        for step in steps {
-            match step {
-                Step::Publish(published) => sink.publish(&published.snapshot()),
-                Step::Ask(kind) => sink.ask(kind, now),
-                Step::Send => { sink.send(now); }
-                Step::Read { rejects } => { sink.read(rejects); }
-                Step::Answer(index) => sink.answer(index, now),
-                Step::Wait(time) => now += time,
+        for (published, step) in story {
+            if let Some(published) = published {
+                sink.publish(&published.snapshot());
             }
+            step.happen(&mut sink, &mut now);
         }
         sink.settle(&mut now);
         // A state that nobody has refused yet.

@@ -81,11 +81,11 @@ impl Sink {
     pub fn publish(&mut self, snapshot: &Arc<Snapshot>) {
         let collection = |kind| of(snapshot, self.protocol, kind);
         let named = named_by(collection(ROUTES));
-        let services = &hosts(collection(SERVICES), |entry: ServiceEntry| entry.hosts);
+        let services = services_of(collection(SERVICES));
         let rules = hosts(collection(RULES), |rule: DestinationRule| vec![rule.host]);
         let there = Needs {
-            services: &named & services,
-            rules: &(&named & services) & &rules,
+            services: &named & &services,
+            rules: &(&named & &services) & &rules,
         };
         let version = collection(ROUTES).version().to_string();
         let needs = self.needs.entry(version).or_insert(there.clone());
@@ -302,6 +302,11 @@ fn hosts<M: prost::Message + Default + Name>(
     resources
         .flat_map(|resource| hosts(body(&resource.decode())))
         .collect()
+}
+
+/// The services that there are.
+pub fn services_of(collection: &Collection) -> BTreeSet<String> {
+    hosts(collection, |entry: ServiceEntry| entry.hosts)
 }
 
 /// The hosts that requests are sent on to.
