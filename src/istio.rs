@@ -19,11 +19,11 @@ mod sidecar;
 pub mod validate;
 mod virtual_service;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::SocketAddrV4, sync::Arc};
 
 use crate::{
     model::Hostname,
-    snapshot::Encoded,
+    snapshot::{Encoded, Resource},
     table::{HostView, Pool},
 };
 
@@ -34,7 +34,7 @@ pub use self::{
     },
     era::{Era, Eras},
     gateway::{Served, gateway},
-    service::{is_of, service},
+    service::{is_of, may_lead_to, service},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 
@@ -168,6 +168,19 @@ pub fn services(pool: &Pool<'_>, rules: bool, keep_empty: bool) -> Services {
         rules.remark(destination_rule::overruled(pool));
     }
     Services::Open { entries, rules }
+}
+
+/// Takes endpoints from a service that no route has any more: all but those that are still reached. `None` if it has no
+/// others.
+pub fn reduced(
+    served: Resource<'_>,
+    reached: &BTreeSet<SocketAddrV4>,
+    keep_empty: bool,
+) -> Option<Made> {
+    let (created_at, entry) = service_entry::reduced(served, reached, keep_empty)?;
+    let mut made = Made::new(Kind::ServiceEntry);
+    made.add(served.name, created_at, entry);
+    Some(made)
 }
 
 /// Generates the service of an internal hostname.

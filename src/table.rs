@@ -53,8 +53,8 @@ use self::{
 use crate::{
     guids::{GuidMap, GuidSet},
     model::{
-        AppGuid, AppPort, CapiProcessGuid, Hostname, Instance, Policy, Route, Transport, Update,
-        Workload,
+        AppGuid, AppPort, CapiProcessGuid, Destination, Hostname, Instance, Policy, Route,
+        Transport, Update, Workload,
     },
 };
 
@@ -145,6 +145,7 @@ impl RouteTable {
 
     fn touch_endpoints(&mut self, workloads: GuidSet<Workload>, changes: &mut Changes) {
         for workload in workloads {
+            changes.touch_workload(&workload);
             for route in self.routes.of_workload(&workload) {
                 changes.touch_service(&route.host, &shared_key(route));
             }
@@ -278,6 +279,18 @@ impl RouteTable {
             name,
             routes,
             table: self,
+        })
+    }
+
+    /// Where the instances of an external route's destination are reached, whether or not the route is still there.
+    pub fn reached(&self, to: &Destination) -> impl Iterator<Item = SocketAddrV4> {
+        let instances = self.instances.of_workload(&to.workload);
+        instances.filter_map(|instance| {
+            let address = reach::address(instance, false)?;
+            Some(SocketAddrV4::new(
+                address,
+                reach::port(instance, to.port, false)?,
+            ))
         })
     }
 

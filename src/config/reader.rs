@@ -237,8 +237,19 @@ impl<'p> Section<'p> {
         self.duration_within(key, LONGEST, default)
     }
 
-    /// A duration of at most `longest`, which is there as Go writes it, too.
+    /// A duration of at most `longest`, which is there as Go writes it, too. Zero is how Go writes one that is not set.
     pub(super) fn duration_within(
+        &mut self,
+        key: &str,
+        longest: (Duration, &str),
+        default: Duration,
+    ) -> Duration {
+        let read = self.duration_up_to(key, longest, default);
+        if read.is_zero() { default } else { read }
+    }
+
+    /// The same, of a key that no Go program knows: zero is meant.
+    pub(super) fn duration_up_to(
         &mut self,
         key: &str,
         (longest, written): (Duration, &str),
@@ -246,8 +257,8 @@ impl<'p> Section<'p> {
     ) -> Duration {
         let read = self.string(key).map(|text| go_duration::parse(&text));
         match read {
-            // Zero is how Go writes a duration that is not set.
-            None | Some(Ok(Duration::ZERO)) => default,
+            None => default,
+            Some(Ok(Duration::ZERO)) => Duration::ZERO,
             Some(Ok(duration)) if (SHORTEST..=longest).contains(&duration) => duration,
             Some(Ok(_)) => {
                 self.problem(

@@ -203,7 +203,7 @@ pub(super) fn publisher(
 ) -> Option<publisher::Settings> {
     let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
     let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
-    let linger = root.duration_within("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
+    let linger = root.duration_up_to("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
     let grace = root.duration("PolicyServerGrace", 30 * SECOND);
     let vip_range = root
         .parsed("VIPCIDR")

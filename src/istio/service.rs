@@ -14,7 +14,7 @@ use ring::digest::{Context, SHA256};
 
 use super::validate::is_dns_label;
 use crate::{
-    model::{AppPort, Hostname, Protocol},
+    model::{AppPort, Destination, Hostname, Protocol},
     table::{Target, Which},
 };
 
@@ -49,10 +49,22 @@ pub(super) fn of_part(service: &str, which: &Which) -> String {
     }
 }
 
+/// Whether a route's service, for all of its requests or a part of them, may have had the instances of a destination.
+pub fn may_lead_to(name: &str, service: &str, to: &Destination) -> bool {
+    let is_for = |which| name == of_part(service, &which);
+    match to.protocol {
+        _ if is_for(Which::Whole) => true,
+        Protocol::Http2 if is_for(Which::Http2) => true,
+        Protocol::Http1 | Protocol::Http2 => is_for(Which::To(Target::of(to))),
+    }
+}
+
 /// Whether a service is a route's, for all of its requests or a part of them.
 pub fn is_of(name: &str, service: &str) -> bool {
-    name.strip_suffix(service)
-        .is_some_and(|part| part.is_empty() || part == HTTP2 || part.starts_with(TO))
+    let is_one_label = |part: &str| part.find('.') == Some(part.len() - 1);
+    name.strip_suffix(service).is_some_and(|part| {
+        part.is_empty() || part == HTTP2 || (part.starts_with(TO) && is_one_label(part))
+    })
 }
 
 /// The hostname, if that is a part of a domain name: of a wildcard, with our label for its star.
@@ -207,7 +219,13 @@ mod tests {
         assert!(names.contains("cf--h2.a.b.routes.cloudfoundry"));
         let is_own = |name: &String| is_of(name, "a.b.routes.cloudfoundry");
         assert!(names.iter().all(is_own));
-        for other in ["c.a.b", "cf--any.a.b", "c.cf--path.a.b", "b"] {
+        for other in [
+            "c.a.b",
+            "cf--any.a.b",
+            "c.cf--path.a.b",
+            "cf--to-0.c.cf--path.a.b",
+            "b",
+        ] {
             assert!(!is_own(&format!("{other}.routes.cloudfoundry")), "{other}");
         }
     }

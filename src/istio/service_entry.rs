@@ -1,6 +1,11 @@
 //! ServiceEntries of routes.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+use prost::Message as _;
 
 use super::{Eras, PORT, validate::Invalid};
 use crate::{
@@ -9,6 +14,7 @@ use crate::{
         ServiceEntry, ServicePort, WorkloadEntry,
         service_entry::{Location, Resolution},
     },
+    snapshot::Resource,
     table::{Part, Pool},
 };
 
@@ -42,6 +48,31 @@ pub(super) fn service_entry(
         endpoints: endpoints.collect(),
     };
     for_eras(entry, keep_empty)
+}
+
+/// A ServiceEntry as it is served, with those of its endpoints only that are among these; `None` if all are.
+pub(super) fn reduced(
+    served: Resource<'_>,
+    to: &BTreeSet<SocketAddrV4>,
+    keep_empty: bool,
+) -> Option<(i64, Eras<Option<ServiceEntry>>)> {
+    let message = served.decode();
+    let mut entry = ServiceEntry::decode(&*message.body?.value).ok()?;
+    let before = entry.endpoints.len();
+    entry
+        .endpoints
+        .retain(|endpoint| place(endpoint).is_some_and(|place| to.contains(&place)));
+    if entry.endpoints.len() == before {
+        return None;
+    }
+    let created_at = message.metadata?.create_time?.seconds;
+    Some((created_at, for_eras(entry, keep_empty)))
+}
+
+fn place(endpoint: &WorkloadEntry) -> Option<SocketAddrV4> {
+    let address: Ipv4Addr = endpoint.address.parse().ok()?;
+    let port = *endpoint.ports.get(PORT_NAME)?;
+    Some(SocketAddrV4::new(address, port.try_into().ok()?))
 }
 
 /// Pilots up to 1.4 discard a static ServiceEntry without endpoints. With `keep_empty` it stays for istiods, to which the

@@ -13,7 +13,7 @@ use super::{
     Input, Metrics, Settings,
     collections::Edits,
     generation::{self, Generated},
-    linger::Linger,
+    linger::{Linger, Member},
 };
 use crate::{
     istio::{
@@ -21,7 +21,7 @@ use crate::{
         Services,
         validate::{Invalid, Rejected},
     },
-    model::{AppGuid, CapiProcessGuid, Hostname, Update},
+    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Update},
     snapshot::{Collection, Snapshot, Vips},
     table::{Changes, RouteTable, Touched},
 };
@@ -35,6 +35,14 @@ const SERVICE_KINDS: [Kind; 2] = [Kind::ServiceEntry, Kind::DestinationRule];
 
 /// The edits of each collection.
 type AllEdits = BTreeMap<&'static str, Edits>;
+
+/// Services that nothing names any more.
+#[derive(Debug, Clone, Copy)]
+struct Leaving<'a> {
+    now: Instant,
+    /// What says where they led to.
+    pending: &'a Changes,
+}
 
 /// Takes in updates and makes collections of them.
 #[derive(Debug)]
@@ -122,7 +130,9 @@ impl State {
             | Update::Associations { .. }
             | Update::AllPolicies(_) => None,
         };
-        self.pending.merge(self.table.apply(update));
+        let mut changes = self.table.apply(update);
+        self.linger.touch(&changes.take_workloads());
+        self.pending.merge(changes);
         self.missing.retain(|input| Some(*input) != complete);
         // Known once the instances are, and every process of theirs was described or looked up in vain.
         if !self.missing.contains(&Input::Instances) && self.table.is_answered() {
@@ -158,7 +168,8 @@ impl State {
 
     /// Whether there is something to publish, and everything required is there.
     pub fn is_due(&self) -> bool {
-        self.missing.is_empty() && (self.due || !self.pending.is_empty())
+        let is_different = self.due || !self.pending.is_empty() || self.linger.is_touched();
+        self.missing.is_empty() && is_different
     }
 
     /// When the next service goes that no VirtualService names any more.
@@ -177,16 +188,21 @@ impl State {
         let pending = mem::take(&mut self.pending);
         let due = mem::take(&mut self.due);
         let before = self.collections.clone();
+        let leaving = Leaving {
+            now,
+            pending: &pending,
+        };
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
             let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
-                self.take_in(host, touched, generated, now, &mut edits);
+                self.take_in(host, touched, generated, leaving, &mut edits);
             }
             self.edit_all(&mut edits);
         }
         self.end_lingering(now, &mut edits);
+        self.reduce_lingering(&mut edits);
         for app in pending.sources() {
             let edits = edits.entry(SIDECARS).or_default();
             self.regenerate_sidecar(app, edits);
@@ -256,7 +272,7 @@ impl State {
         host: &Hostname,
         touched: &Touched,
         generated: Generated,
-        now: Instant,
+        leaving: Leaving<'_>,
         edits: &mut AllEdits,
     ) {
         let other_sort = match generated {
@@ -268,7 +284,7 @@ impl State {
                     self.take_made(host.as_str(), made, edits);
                 }
                 for (key, services) in routes {
-                    self.take_route(host, &key, services, now, edits);
+                    self.take_route(host, &key, services, leaving, edits);
                 }
                 true
             }
@@ -277,31 +293,36 @@ impl State {
                     self.take_made(host.as_str(), made, edits);
                 }
                 for key in touched.services() {
-                    self.retire(host, key, Vec::new(), Some(now), edits);
+                    let pool = self.table.host(host).and_then(|host| host.pool(key));
+                    let is_refused = pool.is_some_and(|pool| pool.refused().is_some());
+                    let leaving = (!is_refused).then_some(leaving);
+                    self.retire(host, key, Vec::new(), leaving, edits);
                 }
                 false
             }
             Generated::Gone => {
                 for key in touched.services() {
-                    self.take_route(host, key, None, now, edits);
+                    self.take_route(host, key, None, leaving, edits);
                 }
+                self.remove_all_of(host, false, edits);
                 for kind in Kind::ALL {
-                    self.remove(kind, kind.name(host, false).into(), edits);
-                    reject(
-                        &mut self.rejected,
-                        kind.collection(),
-                        host.as_str(),
-                        Vec::new(),
-                    );
+                    let collection = kind.collection();
+                    reject(&mut self.rejected, collection, host.as_str(), Vec::new());
                 }
                 true
             }
         };
         if touched.routes() {
             // Its domain may have been of the other sort before.
-            for kind in Kind::ALL {
-                self.remove(kind, kind.name(host, other_sort).into(), edits);
-            }
+            self.remove_all_of(host, other_sort, edits);
+        }
+    }
+
+    /// Removes at once what there is of a hostname; not the services of an external one's routes, which go one by one.
+    fn remove_all_of(&mut self, host: &Hostname, internal: bool, edits: &mut AllEdits) {
+        let is_of_host = |kind: &Kind| internal || !SERVICE_KINDS.contains(kind);
+        for kind in Kind::ALL.into_iter().filter(is_of_host) {
+            self.remove(kind, kind.name(host, internal).into(), edits);
         }
     }
 
@@ -311,7 +332,7 @@ impl State {
         host: &Hostname,
         key: &Arc<str>,
         services: Option<Services>,
-        now: Instant,
+        leaving: Leaving<'_>,
         edits: &mut AllEdits,
     ) {
         let url = format!("{host}{key}");
@@ -327,18 +348,18 @@ impl State {
                 reject(&mut self.rejected, kind.collection(), &url, Vec::new());
             }
         }
-        let linger = (!is_refused).then_some(now);
-        self.retire(host, key, current, linger, edits);
+        let leaving = (!is_refused).then_some(leaving);
+        self.retire(host, key, current, leaving, edits);
     }
 
-    /// Lets those services of a route go that are not among its current ones any more: after a while from `linger` on, or at
-    /// once.
+    /// Lets those services of a route go that are not among its current ones any more: after a while, or at once if they are
+    /// not `leaving`.
     fn retire(
         &mut self,
         host: &Hostname,
         key: &Arc<str>,
         mut current: Vec<Arc<str>>,
-        linger: Option<Instant>,
+        leaving: Option<Leaving<'_>>,
         edits: &mut AllEdits,
     ) {
         let whole: Arc<str> = istio::service(host, key).into();
@@ -349,15 +370,18 @@ impl State {
         let before = self.divided.remove(&place).unwrap_or_default();
         let mut gone: Vec<_> = before.into_iter().chain([whole.clone()]).collect();
         gone.retain(|name| !current.contains(name));
-        if linger.is_none() {
+        if leaving.is_none() {
             // Access fails closed: what still lingers of the route goes, too.
             gone.extend(self.linger.of(&whole).map(|(_, name)| name.clone()));
         }
         for name in gone {
             let member = (whole.clone(), name);
-            match linger {
-                Some(now) if self.is_served(Kind::ServiceEntry, &member.1) => {
-                    self.linger.leave(member, self.number, now);
+            match leaving {
+                Some(_) if self.linger.has(&member) => {}
+                Some(leaving) if self.is_served(Kind::ServiceEntry, &member.1) => {
+                    let led_to = self.led_to(&place, &member, leaving.pending);
+                    let Leaving { now, .. } = leaving;
+                    self.linger.leave(&member, self.number, now, led_to);
                 }
                 _ => {
                     self.linger.forget(&member);
@@ -375,17 +399,53 @@ impl State {
 
     /// Removes the services that have lingered long enough.
     fn end_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
-        while let Some((member, left)) = self.linger.pop_ended(now) {
-            self.complete_since = self.complete_since.max(left.since);
+        while let Some(((_, name), since)) = self.linger.pop_ended(now) {
+            self.complete_since = self.complete_since.max(since);
             for kind in SERVICE_KINDS {
-                edits_of(kind, edits).remove(member.1.clone());
+                edits_of(kind, edits).remove(name.clone());
+            }
+        }
+    }
+
+    /// The destinations that a service of a route may have had, as it was published last.
+    fn led_to(
+        &self,
+        (host, key): &(Hostname, Arc<str>),
+        (whole, name): &Member,
+        pending: &Changes,
+    ) -> Vec<Destination> {
+        let current = self.table.host(host).map_or(&[][..], |host| host.routes);
+        let routes = pending.left(host).iter().chain(current);
+        let routes = routes.filter(|route| route.key() == **key);
+        let destinations = routes.flat_map(|route| &route.destinations);
+        let mut destinations: Vec<_> = destinations
+            .filter(|to| istio::may_lead_to(name, whole, to))
+            .cloned()
+            .collect();
+        destinations.sort_unstable();
+        destinations.dedup();
+        destinations
+    }
+
+    /// Takes from the services that linger what is not reached there any more: the place may be somebody else's now.
+    fn reduce_lingering(&mut self, edits: &mut AllEdits) {
+        while let Some(((_, name), led_to)) = self.linger.pop_touched() {
+            let entries = &self.collections[Kind::ServiceEntry.collection()];
+            let Some(served) = entries.of(Era::Classic).get(&name) else {
+                continue;
+            };
+            let reached = led_to.iter().flat_map(|to| self.table.reached(to));
+            let reduced = istio::reduced(served, &reached.collect(), self.keep_empty);
+            for (name, encoded) in reduced.into_iter().flat_map(|made| made.resources) {
+                self.metrics.encoded(&encoded);
+                edits_of(Kind::ServiceEntry, edits).set(name, encoded);
             }
         }
     }
 
     /// Removes a resource at once, though older VirtualServices may name it.
     fn remove(&mut self, kind: Kind, name: Arc<str>, edits: &mut AllEdits) {
-        if self.is_served(kind, &name) {
+        if SERVICE_KINDS.contains(&kind) && self.is_served(kind, &name) {
             self.complete_since = self.number;
         }
         edits_of(kind, edits).remove(name);
@@ -397,10 +457,15 @@ impl State {
     }
 
     fn take_made(&mut self, subject: &str, made: Made, edits: &mut AllEdits) {
-        let edits = edits_of(made.kind, edits);
         for (name, encoded) in made.resources {
+            let is_rule = made.kind == Kind::DestinationRule;
+            if is_rule && matches!(encoded, Eras::Same(None)) {
+                // Older VirtualServices may name its subsets.
+                self.remove(made.kind, name, edits);
+                continue;
+            }
             self.metrics.encoded(&encoded);
-            edits.set(name, encoded);
+            edits_of(made.kind, edits).set(name, encoded);
         }
         let collection = made.kind.collection();
         reject(&mut self.rejected, collection, subject, made.reasons);

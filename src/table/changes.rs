@@ -1,13 +1,17 @@
 //! What an update made different.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
     sync::Arc,
 };
 
 use smallvec::SmallVec;
 
-use crate::model::{AppGuid, Hostname};
+use crate::{
+    guids::GuidSet,
+    model::{AppGuid, Hostname, Route, Workload},
+};
 
 /// What of a hostname may be different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +61,10 @@ impl Touched {
 pub struct Changes {
     hosts: BTreeMap<Hostname, Touched>,
     sources: BTreeSet<AppGuid>,
+    /// External routes as they were until then, by hostname: those that are gone, or say something else now.
+    left: HashMap<Hostname, Vec<Arc<Route>>>,
+    /// Whose instances are different, whether or not a route leads to them.
+    workloads: GuidSet<Workload>,
 }
 
 impl Changes {
@@ -82,19 +90,35 @@ impl Changes {
         }
     }
 
+    pub(super) fn leave(&mut self, route: &Arc<Route>) {
+        if !route.internal {
+            let left = self.left.entry(route.host.clone()).or_default();
+            left.push(route.clone());
+        }
+    }
+
+    pub(super) fn touch_workload(&mut self, workload: &Workload) {
+        self.workloads.insert(workload.clone());
+    }
+
     /// Adds the changes of a later update.
-    pub fn merge(&mut self, later: Self) {
+    pub fn merge(&mut self, mut later: Self) {
         if self.is_empty() {
+            later.workloads.extend(mem::take(&mut self.workloads));
             *self = later;
             return;
         }
+        for (host, mut left) in later.left {
+            self.left.entry(host).or_default().append(&mut left);
+        }
+        self.workloads.extend(later.workloads);
         for (host, touched) in &later.hosts {
             self.of(host).merge(touched);
         }
         self.sources.extend(later.sources);
     }
 
-    /// Whether nothing is different.
+    /// Whether nothing is different of what routes lead to.
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.sources.is_empty()
     }
@@ -106,6 +130,16 @@ impl Changes {
 
     pub(super) fn hosts_mut(&mut self) -> impl Iterator<Item = (&Hostname, &mut Touched)> {
         self.hosts.iter_mut()
+    }
+
+    /// The external routes of a hostname as they were, if they are gone or say something else now.
+    pub fn left(&self, host: &Hostname) -> &[Arc<Route>] {
+        self.left.get(host).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes out the workloads whose instances are different, whether or not a route leads to them.
+    pub(crate) fn take_workloads(&mut self) -> GuidSet<Workload> {
+        mem::take(&mut self.workloads)
     }
 
     /// The apps, in their order, that may by their policies reach other internal hostnames now.

@@ -261,7 +261,8 @@ impl Default for Part<'_> {
 }
 
 impl Target {
-    fn of(to: &Destination) -> Self {
+    /// That of a destination.
+    pub fn of(to: &Destination) -> Self {
         Self {
             workload: to.workload.clone(),
             port: to.port,

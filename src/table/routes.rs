@@ -63,7 +63,7 @@ impl Routes {
         }
         let is_in_place = known.is_some_and(|known| has_same_place(known, &route));
         if is_in_place {
-            self.unlink(&route.guid);
+            self.unlink(&route.guid, changes);
         } else {
             self.remove(&route.guid, changes);
         }
@@ -91,13 +91,14 @@ impl Routes {
     }
 
     pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {
-        if let Some(route) = self.unlink(guid) {
+        if let Some(route) = self.unlink(guid, changes) {
             touch(&route, true, changes);
         }
     }
 
-    fn unlink(&mut self, guid: &RouteGuid) -> Option<Arc<Route>> {
+    fn unlink(&mut self, guid: &RouteGuid, changes: &mut Changes) -> Option<Arc<Route>> {
         let route = self.guids.remove(guid)?;
+        changes.leave(&route);
         self.internal.remove(&route);
         forget(&mut self.hosts, &route.host, guid);
         for workload in workloads(&route) {

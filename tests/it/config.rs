@@ -435,6 +435,8 @@ fn what_keeps_changes_from_sinks_has_bounds_of_its_own() {
             Config::parse(config)
         };
         assert!(set(longest).is_ok());
+        let off = set("0").unwrap().publisher.linger;
+        assert_eq!(off.is_zero(), key == "MCPLingerInterval", "{key}");
         let problems = set(longer).unwrap_err();
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         let expected = format!("{key}: must be at least 1ms and at most {longest}");

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test expects to be there")]
 
+mod daemon;
 mod peers;
 mod sink;
 mod whole;

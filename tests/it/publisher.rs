@@ -3,6 +3,7 @@
 mod arbitrary;
 mod counts;
 mod eras;
+mod linger;
 mod pushed;
 mod refused;
 mod sidecars;

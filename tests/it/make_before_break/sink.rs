@@ -95,6 +95,18 @@ impl Sink {
         self.server.publish(snapshot.clone());
     }
 
+    /// These have no instances any more: those of them that its kind is not told of now are missed by nobody.
+    pub fn excuse(&mut self, services: &BTreeSet<String>) {
+        let newest = self.newest.as_ref().unwrap();
+        let there = services_of(of(newest, self.protocol, SERVICES));
+        for needs in self.needs.values_mut() {
+            let is_needed =
+                |service: &String| !services.contains(service) || there.contains(service);
+            needs.services.retain(is_needed);
+            needs.rules.retain(is_needed);
+        }
+    }
+
     /// The next response is sent, if one is due.
     pub fn send(&mut self, now: Instant) -> bool {
         self.watch_the_clock(now);
@@ -211,8 +223,13 @@ impl Sink {
 
     /// That it holds what was published last of all that it has asked for.
     pub fn assert_newest(&self) {
+        self.assert_newest_of(&KINDS);
+    }
+
+    /// The same of some kinds.
+    pub fn assert_newest_of(&self, kinds: &[&str]) {
         let newest = self.newest.as_ref().unwrap();
-        for kind in &self.asked {
+        for kind in self.asked.iter().filter(|kind| kinds.contains(kind)) {
             let form = if self.protocol.is_xds() {
                 Form::Ads
             } else {
@@ -307,6 +324,19 @@ fn hosts<M: prost::Message + Default + Name>(
 /// The services that there are.
 pub fn services_of(collection: &Collection) -> BTreeSet<String> {
     hosts(collection, |entry: ServiceEntry| entry.hosts)
+}
+
+/// Where each service's instances are.
+pub fn endpoints_of(collection: &Collection) -> BTreeMap<String, BTreeSet<String>> {
+    let services = collection.iter().map(|resource| {
+        let entry: ServiceEntry = body(&resource.decode());
+        let endpoints = entry.endpoints.into_iter().map(|endpoint| {
+            let port = endpoint.ports.into_values().next().unwrap();
+            format!("{}:{port}", endpoint.address)
+        });
+        (entry.hosts[0].clone(), endpoints.collect())
+    });
+    services.collect()
 }
 
 /// The hosts that requests are sent on to.

@@ -3,8 +3,8 @@
 use copilot::{
     istio::{self, Kind},
     model::{
-        AppPort, Destination, Hostname, Instance, Protocol as Spoken, Refusal, Route, Update,
-        Weight,
+        AppGuid, AppPort, Destination, Hostname, Instance, Protocol as Spoken, Refusal, Route,
+        Update, Weight,
     },
     publisher::{Metrics, Settings, State},
     sim::foundation,
@@ -12,7 +12,7 @@ use copilot::{
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::make_before_break::sink::{named_by, services_of};
+use crate::make_before_break::sink::{endpoints_of, named_by, services_of};
 
 const LINGER: Duration = Duration::from_secs(15);
 /// What a refused route's VirtualService names: nothing.
@@ -68,39 +68,65 @@ fn any_foundation() -> impl Strategy<Value = Foundation> {
         let by_guid = routes.into_iter().map(|route| (route.guid.clone(), route));
         by_guid.collect::<BTreeMap<_, _>>().into_values().collect()
     });
-    let instances = vec((0usize..3, 0usize..2), 0..5).prop_map(|instances| {
-        let once: BTreeSet<_> = instances.into_iter().collect();
-        let once = once.into_iter();
-        once.map(|(app, index)| {
-            let port = 61_000 + u16::try_from(10 * app + index).unwrap();
-            foundation::instance(app, index, port)
-        })
-        .collect()
+    // A place that one app leaves may be given to another.
+    let instances = vec((0u16..4, (0usize..3, 0usize..2)), 0..5).prop_map(|instances| {
+        let by_place: BTreeMap<_, _> = instances.into_iter().collect();
+        let swapped = by_place.into_iter().map(|(place, which)| (which, place));
+        let by_guid: BTreeMap<_, _> = swapped.collect();
+        let instances = by_guid.into_iter();
+        instances
+            .map(|((app, index), place)| foundation::instance(app, index, 61_000 + place))
+            .collect()
     });
     (routes, instances).prop_map(|(routes, instances)| Foundation { routes, instances })
+}
+
+impl Foundation {
+    /// Whose instance is where.
+    fn places(&self) -> BTreeMap<String, AppGuid> {
+        let instances = self.instances.iter().map(|instance| {
+            let place = format!("{}:{}", instance.host_address, instance.ports[0].host);
+            (place, instance.workload.clone().unwrap().app)
+        });
+        instances.collect()
+    }
 }
 
 /// A publisher without its task, and what it has to keep to.
 struct Publisher {
     state: State,
+    linger: Duration,
+    /// Whether services without instances are served.
+    keep_empty: bool,
     foundation: Foundation,
+    /// Where the instances of each service were, and whose they were.
+    led_to: BTreeMap<String, BTreeMap<String, AppGuid>>,
+    /// The apps to which each external route has ever led.
+    apps: BTreeMap<String, BTreeSet<AppGuid>>,
     /// Until when each service has to stay that was named.
     stays: BTreeMap<String, Instant>,
+    /// The services that may have lost their last instance with what was published last.
+    emptied: BTreeSet<String>,
     named: BTreeSet<String>,
 }
 
 impl Publisher {
-    fn new(linger: Duration) -> Self {
+    fn new(linger: Duration, keep_empty: bool) -> Self {
         let settings = Settings {
             linger,
-            keep_empty_service_entries: true,
+            keep_empty_service_entries: keep_empty,
             ..Settings::default()
         };
         let metrics = Metrics::new(&mut Registry::default());
         Self {
             state: State::new(&settings, metrics).unwrap(),
+            linger,
+            keep_empty,
             foundation: Foundation::default(),
+            led_to: BTreeMap::new(),
+            apps: BTreeMap::new(),
             stays: BTreeMap::new(),
+            emptied: BTreeSet::new(),
             named: BTreeSet::new(),
         }
     }
@@ -110,6 +136,12 @@ impl Publisher {
             .apply(Update::AllRoutes(foundation.routes.clone()));
         self.state
             .apply(Update::AllInstances(foundation.instances.clone()));
+        for route in foundation.routes.iter().filter(|route| !route.internal) {
+            let apps = self.apps.entry(istio::service(&route.host, &route.path));
+            let destinations = route.destinations.iter();
+            let to = destinations.map(|to| to.workload.app.clone());
+            apps.or_default().extend(to);
+        }
         self.foundation = foundation;
     }
 
@@ -129,7 +161,11 @@ impl Publisher {
         let mut named = named_by(of(Kind::VirtualService));
         named.remove(NOWHERE);
         let there = services_of(of(Kind::ServiceEntry));
-        assert!(named.is_subset(&there), "{named:?} of {there:?}");
+        let is_exempt = !self.keep_empty;
+        assert!(
+            is_exempt || named.is_subset(&there),
+            "{named:?} of {there:?}"
+        );
         let of_refused = |service: &String| {
             let routes = self.foundation.routes.iter();
             let mut refused = routes.filter(|route| route.refused.is_some() && !route.internal);
@@ -137,7 +173,7 @@ impl Publisher {
         };
         assert!(!there.iter().any(of_refused), "refused, and there");
         for service in self.named.difference(&named) {
-            self.stays.insert(service.clone(), now + LINGER);
+            self.stays.insert(service.clone(), now + self.linger);
         }
         let refused: Vec<_> = self
             .stays
@@ -152,9 +188,81 @@ impl Publisher {
         for service in self.stays.keys() {
             // Internal hostnames are services themselves, of which no VirtualService has to know.
             let is_internal = service.ends_with(".internal");
-            assert!(is_internal || there.contains(service), "{service} has gone");
+            let is_exempt = is_internal || (!self.keep_empty && self.is_emptied(service));
+            assert!(is_exempt || there.contains(service), "{service} has gone");
         }
+        let known = self
+            .led_to
+            .keys()
+            .filter(|service| self.is_emptied(service));
+        self.emptied = known.cloned().collect();
+        self.check_endpoints(snapshot);
         self.named = named;
+    }
+
+    /// Whether a service may have no instances any more: none runs, or its route, which is there, leads to others.
+    fn is_emptied(&self, service: &str) -> bool {
+        self.running(service).is_empty() || self.is_of_a_route(service)
+    }
+
+    fn is_of_a_route(&self, service: &str) -> bool {
+        let mut routes = self.foundation.routes.iter();
+        service.ends_with(".internal")
+            || routes.any(|route| {
+                let whole = istio::service(&route.host, &route.path);
+                // A part for one destination has its app in its name.
+                istio::is_of(service, &whole) && !service.starts_with("cf--to-")
+            })
+    }
+
+    /// Of the instances that a service had when it was published last, those that still run.
+    fn running(&self, service: &str) -> BTreeSet<String> {
+        let places = self.foundation.places();
+        let until_now = self.led_to.get(service).into_iter().flatten();
+        let still = until_now.filter(|(place, app)| places.get(*place) == Some(*app));
+        still.map(|(place, _)| place.clone()).collect()
+    }
+
+    /// What lingers keeps its instances while they run, gets no others, and leads to nobody's who was never asked for.
+    fn check_endpoints(&mut self, snapshot: &Snapshot) {
+        let places = self.foundation.places();
+        let of = |collection: Option<&Arc<Collection>>| endpoints_of(collection.unwrap());
+        let led_to = of(snapshot.xds(Kind::ServiceEntry.collection()));
+        for (service, endpoints) in &led_to {
+            let Some(until_now) = self.led_to.get(service) else {
+                continue;
+            };
+            // A route that others stand in for has its service still, with the instances that it leads to.
+            if self.is_of_a_route(service) || !self.stays.contains_key(service) {
+                continue;
+            }
+            for place in self.running(service) {
+                assert!(endpoints.contains(&place), "{place} of {service} has gone");
+            }
+            let mut of_route = self
+                .apps
+                .iter()
+                .filter(|(one, _)| istio::is_of(service, one));
+            let (_, apps) = of_route.next().unwrap();
+            for place in endpoints {
+                assert!(until_now.contains_key(place), "{place} of {service} is new");
+                let owner = places.get(place);
+                assert!(
+                    owner.is_some_and(|owner| apps.contains(owner)),
+                    "{service} leads to {place} of {owner:?}"
+                );
+            }
+        }
+        let owned = |endpoints: BTreeSet<String>| {
+            let owned = endpoints.into_iter();
+            let owned =
+                owned.filter_map(|place| Some((place.clone(), places.get(&place)?.clone())));
+            owned.collect()
+        };
+        let led_to = led_to.into_iter();
+        self.led_to = led_to
+            .map(|(service, endpoints)| (service, owned(endpoints)))
+            .collect();
     }
 }
 
@@ -162,63 +270,220 @@ impl Publisher {
 enum Happens {
     Change(Foundation),
     Publish,
-    To(Step),
+    /// Something on one of the streams.
+    To(usize, Step),
 }
 
 fn story() -> impl Strategy<Value = Vec<Happens>> {
     let happens = prop_oneof![
         2 => any_foundation().prop_map(Happens::Change),
         3 => Just(Happens::Publish),
-        10 => step().prop_map(Happens::To),
+        20 => (any::<usize>(), step()).prop_map(|(index, step)| Happens::To(index, step)),
     ];
-    vec(happens, 0..120)
+    vec(happens, 0..200)
+}
+
+/// What all streams of a daemon are told.
+struct Mesh {
+    publisher: Publisher,
+    sinks: Vec<Sink>,
+}
+
+impl Mesh {
+    fn new(asked: &[&'static str], keep_empty: bool, now: Instant) -> Self {
+        let mut sinks: Vec<_> = Protocol::ALL.into_iter().map(Sink::new).collect();
+        for sink in &mut sinks {
+            for kind in asked {
+                sink.ask(kind, now);
+            }
+        }
+        Self {
+            publisher: Publisher::new(LINGER, keep_empty),
+            sinks,
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        if let Some(snapshot) = self.publisher.publish(now) {
+            for sink in &mut self.sinks {
+                sink.publish(&snapshot);
+                sink.excuse(&self.publisher.emptied);
+            }
+        }
+    }
+
+    fn happen(&mut self, happens: Happens, now: &mut Instant) {
+        match happens {
+            Happens::Change(foundation) => self.publisher.change(foundation),
+            Happens::Publish => self.publish(*now),
+            Happens::To(index, step) => {
+                let count = self.sinks.len();
+                step.happen(&mut self.sinks[index % count], now);
+            }
+        }
+    }
+
+    fn settle(&mut self, now: &mut Instant) {
+        for sink in &mut self.sinks {
+            sink.settle(now);
+        }
+    }
+}
+
+/// The versions of all collections of both eras.
+fn versions(snapshot: &Snapshot) -> BTreeMap<&'static str, [String; 2]> {
+    let collections = snapshot.iter().map(|(name, classic)| {
+        let xds = snapshot.xds(name).unwrap();
+        (name, [classic, xds].map(|one| one.version().to_string()))
+    });
+    collections.collect()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn whatever_the_foundation_does_no_route_leads_to_a_service_that_is_not_there(
-        protocol in prop::sample::select(Protocol::ALL.as_slice()),
         asked in subsequence(KINDS.as_slice(), 0..=KINDS.len()).prop_shuffle(),
+        keep_empty in any::<bool>(),
         story in story(),
     ) {
         let mut now = Instant::now();
-        let mut publisher = Publisher::new(LINGER);
-        let mut sink = Sink::new(protocol);
-        for kind in asked {
-            sink.ask(kind, now);
-        }
+        let mut mesh = Mesh::new(&asked, keep_empty, now);
         for happens in story {
-            match happens {
-                Happens::Change(foundation) => publisher.change(foundation),
-                Happens::Publish => {
-                    if let Some(snapshot) = publisher.publish(now) {
-                        sink.publish(&snapshot);
-                    }
-                }
-                Happens::To(step) => step.happen(&mut sink, &mut now),
-            }
+            mesh.happen(happens, &mut now);
         }
-        sink.settle(&mut now);
-        // Nothing that has been refused, and nothing that lingers.
+        mesh.settle(&mut now);
+        // Services and routes that no sink has refused yet, and then nothing that lingers.
         let last = Foundation {
             routes: vec![foundation::route(9)],
             instances: vec![foundation::instance(9, 0, 61_000)],
         };
-        publisher.change(last.clone());
-        sink.publish(&publisher.publish(now).unwrap());
-        sink.settle(&mut now);
+        mesh.publisher.change(last);
+        mesh.publish(now);
+        mesh.settle(&mut now);
         now += LINGER;
-        if let Some(snapshot) = publisher.publish(now) {
-            sink.publish(&snapshot);
+        mesh.publish(now);
+        mesh.settle(&mut now);
+        for sink in &mesh.sinks {
+            sink.assert_newest_of(&[SERVICES, ROUTES]);
         }
-        sink.settle(&mut now);
-        sink.assert_newest();
-        // A replica that has not seen any of it.
-        let mut other = Publisher::new(LINGER);
-        other.change(last);
-        sink.publish(&other.publish(now).unwrap());
-        prop_assert!(!sink.send(now), "replicas differ");
     }
+
+    #[test]
+    fn when_nothing_lingers_any_more_all_is_as_after_a_fresh_start(
+        keep_empty in any::<bool>(),
+        linger in prop::sample::select(vec![Duration::ZERO, LINGER]),
+        story in vec((any_foundation(), any::<bool>(), 0u64..20), 1..12),
+    ) {
+        let mut now = Instant::now();
+        let mut old = Publisher::new(linger, keep_empty);
+        let mut newest = None;
+        for (foundation, is_published, seconds) in story {
+            old.change(foundation);
+            if is_published {
+                newest = old.publish(now).or(newest);
+            }
+            now += Duration::from_secs(seconds);
+        }
+        newest = old.publish(now).or(newest);
+        while let Some(end) = old.state.next_end() {
+            prop_assert!(end > now || linger.is_zero());
+            now = end;
+            newest = old.publish(now).or(newest);
+        }
+        let mut fresh = Publisher::new(linger, keep_empty);
+        fresh.change(old.foundation.clone());
+        let fresh = fresh.publish(now).unwrap();
+        prop_assert_eq!(versions(&newest.unwrap()), versions(&fresh));
+    }
+}
+
+/// A route to the first app, which is published, and then another state.
+fn afterwards(linger: Duration, then: Foundation) -> (Publisher, Instant, Arc<Snapshot>) {
+    let now = Instant::now();
+    let mut publisher = Publisher::new(linger, true);
+    publisher.change(Foundation {
+        routes: vec![foundation::route(0)],
+        instances: vec![
+            foundation::instance(0, 0, 61_000),
+            foundation::instance(0, 1, 61_001),
+        ],
+    });
+    publisher.publish(now).unwrap();
+    publisher.change(then);
+    let snapshot = publisher.publish(now).unwrap();
+    (publisher, now, snapshot)
+}
+
+/// How many endpoints the first route's service has, if it is there.
+fn endpoints(snapshot: &Snapshot) -> Option<usize> {
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let service = istio::service(&foundation::route(0).host, "");
+    endpoints_of(entries).get(&service).map(BTreeSet::len)
+}
+
+#[test]
+fn a_deleted_routes_service_stays_with_the_instances_that_run_for_its_time() {
+    let app = vec![
+        foundation::instance(0, 0, 61_000),
+        foundation::instance(0, 1, 61_001),
+    ];
+    let deleted = Foundation {
+        instances: app,
+        ..Foundation::default()
+    };
+    let (mut publisher, now, snapshot) = afterwards(LINGER, deleted);
+    assert_eq!(endpoints(&snapshot), Some(2));
+    // One ends, and its place is another tenant's.
+    publisher.change(Foundation {
+        routes: Vec::new(),
+        instances: vec![
+            foundation::instance(0, 0, 61_000),
+            foundation::instance(1, 0, 61_001),
+        ],
+    });
+    let snapshot = publisher.publish(now).unwrap();
+    assert_eq!(endpoints(&snapshot), Some(1));
+    let just_before = now + LINGER - Duration::from_millis(1);
+    assert!(publisher.publish(just_before).is_none());
+    let snapshot = publisher.publish(now + LINGER).unwrap();
+    assert_eq!(endpoints(&snapshot), None);
+    assert_eq!(publisher.state.next_end(), None);
+}
+
+#[test]
+fn a_refused_routes_service_does_not_stay_nor_one_that_already_lingers() {
+    let refused = Route {
+        refused: Some(Refusal::RouteService),
+        ..foundation::route(0)
+    };
+    let instances = vec![foundation::instance(0, 0, 61_000)];
+    let refused = Foundation {
+        routes: vec![refused],
+        instances: instances.clone(),
+    };
+    let (publisher, _, snapshot) = afterwards(LINGER, refused.clone());
+    assert_eq!(endpoints(&snapshot), None);
+    assert_eq!(publisher.state.next_end(), None);
+    let deleted = Foundation {
+        instances,
+        ..Foundation::default()
+    };
+    let (mut publisher, now, snapshot) = afterwards(LINGER, deleted);
+    assert_eq!(endpoints(&snapshot), Some(1));
+    publisher.change(refused);
+    let snapshot = publisher.publish(now).unwrap();
+    assert_eq!(endpoints(&snapshot), None);
+}
+
+#[test]
+fn nothing_stays_where_that_is_turned_off() {
+    let deleted = Foundation {
+        instances: vec![foundation::instance(0, 0, 61_000)],
+        ..Foundation::default()
+    };
+    let (publisher, _, snapshot) = afterwards(Duration::ZERO, deleted);
+    assert_eq!(endpoints(&snapshot), None);
+    assert_eq!(publisher.state.next_end(), None);
 }
