@@ -22,7 +22,7 @@ use crate::{
         validate::{Invalid, Rejected},
     },
     model::{AppGuid, CapiProcessGuid, Destination, Hostname, Update},
-    snapshot::{Collection, Snapshot, Vips},
+    snapshot::{Collection, Encoded, Snapshot, Vips},
     table::{Changes, RouteTable, Touched},
 };
 
@@ -445,24 +445,29 @@ impl State {
 
     /// Removes a resource at once, though older VirtualServices may name it.
     fn remove(&mut self, kind: Kind, name: Arc<str>, edits: &mut AllEdits) {
-        if SERVICE_KINDS.contains(&kind) && self.is_served(kind, &name) {
+        if SERVICE_KINDS.contains(&kind) && self.is_lost(kind, &name, &Eras::Same(None)) {
             self.complete_since = self.number;
         }
         edits_of(kind, edits).remove(name);
     }
 
     fn is_served(&self, kind: Kind, name: &str) -> bool {
-        let mut eras = self.collections[kind.collection()].iter();
-        eras.any(|collection| collection.get(name).is_some())
+        self.is_lost(kind, name, &Eras::Same(None))
+    }
+
+    /// Whether there is a resource for an era to which it is not served any more.
+    fn is_lost(&self, kind: Kind, name: &str, now: &Eras<Option<Encoded>>) -> bool {
+        let collections = &self.collections[kind.collection()];
+        [Era::Classic, Era::Xds]
+            .into_iter()
+            .any(|era| now.of(era).is_none() && collections.of(era).get(name).is_some())
     }
 
     fn take_made(&mut self, subject: &str, made: Made, edits: &mut AllEdits) {
         for (name, encoded) in made.resources {
-            let is_rule = made.kind == Kind::DestinationRule;
-            if is_rule && matches!(encoded, Eras::Same(None)) {
+            if made.kind == Kind::DestinationRule && self.is_lost(made.kind, &name, &encoded) {
                 // Older VirtualServices may name its subsets.
-                self.remove(made.kind, name, edits);
-                continue;
+                self.complete_since = self.number;
             }
             self.metrics.encoded(&encoded);
             edits_of(made.kind, edits).set(name, encoded);
