@@ -445,8 +445,8 @@ fn a_deleted_routes_service_stays_with_the_instances_that_run_for_its_time() {
     });
     let snapshot = publisher.publish(now).unwrap();
     assert_eq!(endpoints(&snapshot), Some(1));
-    let just_before = now + LINGER - Duration::from_millis(1);
-    assert!(publisher.publish(just_before).is_none());
+    let just_before = LINGER.checked_sub(Duration::from_millis(1)).unwrap();
+    assert!(publisher.publish(now + just_before).is_none());
     let snapshot = publisher.publish(now + LINGER).unwrap();
     assert_eq!(endpoints(&snapshot), None);
     assert_eq!(publisher.state.next_end(), None);

@@ -47,11 +47,12 @@ async fn the_publisher_wakes_for_each_service_whose_time_is_over_and_for_nothing
     for (n, after) in [(0, LINGER), (1, LINGER + Duration::from_secs(5))] {
         let snapshot = running.next().await;
         assert!(!has_service(&snapshot, n));
-        let late = begin.elapsed() - after;
-        assert!(late < Duration::from_millis(200), "{late:?} too late");
+        let took = begin.elapsed();
+        let latest = after + Duration::from_millis(200);
+        assert!((after..latest).contains(&took), "after {took:?}");
     }
     assert_eq!(running.metric("copilot_lingering_services"), 0);
-    tokio::time::sleep(Duration::from_mins(60)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let runs = running.metric("copilot_generation_seconds_count") - published;
     assert_eq!(runs, 2, "one for each");
 }
