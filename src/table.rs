@@ -20,6 +20,7 @@ mod fall_backs;
 mod instances;
 mod internal;
 mod order;
+mod places;
 mod policies;
 mod pool;
 mod reach;
@@ -27,17 +28,15 @@ mod routes;
 mod shapes;
 mod vips;
 
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddrV4},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 
 pub use self::{
     changes::{Changes, Touched},
+    places::Standing,
     pool::{Part, Pool, Target, Which},
+    reach::{Door, Tls, Unreachable},
 };
 use self::{
     fall_backs::FallBacks,
@@ -77,6 +76,7 @@ pub struct RouteTable {
     vips: Vips,
     shapes: Shapes,
     fall_backs: FallBacks,
+    tls: Tls,
 }
 
 impl RouteTable {
@@ -87,6 +87,11 @@ impl RouteTable {
             vips: Vips::new(vip_range),
             ..Self::default()
         }
+    }
+
+    /// The same, with instances that are reached over TLS.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
     }
 
     /// Takes in an update; the answer names what is different now.
@@ -301,6 +306,7 @@ impl RouteTable {
             routes: self.routes.len(),
             hosts: self.routes.host_count(),
             instances: self.instances.len(),
+            displaced: self.instances.displaced(),
             policies: self.policies.len(),
         }
     }
@@ -323,6 +329,8 @@ pub struct Sizes {
     pub hosts: usize,
     /// Running instances, routed or not.
     pub instances: usize,
+    /// Instances whose address another one has, whose row is later.
+    pub displaced: usize,
     /// Network policies.
     pub policies: usize,
 }
@@ -376,19 +384,67 @@ impl<'a> HostView<'a> {
         !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
     }
 
-    /// Where a container port of an instance is reached.
-    pub fn reach(&self, instance: &Instance, port: AppPort) -> Option<SocketAddrV4> {
-        let internal = self.is_internal();
-        let address = reach::address(instance, internal)?;
-        Some(SocketAddrV4::new(
-            address,
-            reach::port(instance, port, internal)?,
-        ))
+    /// The door to a container port of an instance; of an internal hostname the plain one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn reach(&self, instance: &Instance, port: AppPort) -> Result<Door, Unreachable> {
+        let standing = self.standing(instance);
+        if self.is_internal() {
+            reach::inside(instance, standing, port, false)
+        } else {
+            reach::outside(instance, standing, port, self.table.tls.external)
+        }
     }
 
-    /// The running instances of a workload, in the order of their guids.
+    /// The same of an internal hostname for TLS, if it has that.
+    ///
+    /// # Errors
+    /// There is no door.
+    pub fn reach_inside(
+        &self,
+        instance: &Instance,
+        port: AppPort,
+        tls: bool,
+    ) -> Result<Door, Unreachable> {
+        reach::inside(instance, self.standing(instance), port, tls)
+    }
+
+    /// Whether an internal hostname is reached over TLS: by one name, apps speak either to all of its instances.
+    pub fn has_internal_tls(&self) -> bool {
+        self.table.tls.internal && self.without_internal_tls().next().is_none()
+    }
+
+    /// The instances because of which an internal hostname is not reached over TLS.
+    pub fn without_internal_tls(&self) -> impl Iterator<Item = &'a Instance> + use<'a> {
+        let host = *self;
+        let is_wanted = host.table.tls.internal;
+        let reachable = host.pools().flat_map(|pool| pool.reachable());
+        let without = reachable.filter(move |(to, instance)| {
+            let door = host.reach_inside(instance, to.port, true);
+            is_wanted && door.is_ok_and(|door| !door.is_tls)
+        });
+        without.map(|(_, instance)| instance)
+    }
+
+    /// Whether the next instance of a hostname that has none is expected to be reached over TLS.
+    fn expects_tls(&self) -> bool {
+        self.table.tls.external && !self.is_internal()
+    }
+
+    /// The routable instances of a workload, in the order of their guids.
     pub fn instances(&self, workload: &Workload) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.table.instances.of_workload(workload)
+    }
+
+    /// Which of its addresses an instance has for itself. Nobody may be sent to the others.
+    pub fn standing(&self, instance: &Instance) -> Standing {
+        self.table.instances.standing(instance)
+    }
+
+    /// Who has the address that an instance does not have for itself.
+    pub fn successor(&self, of: &Instance) -> Option<&'a Instance> {
+        self.table.instances.successor(of)
     }
 
     /// Whether it should have a virtual address and has none: all of the range are taken.

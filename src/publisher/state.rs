@@ -42,9 +42,9 @@ pub struct State {
     pending: Changes,
     /// Whether the Sidecars are kept back until policies are known.
     awaits_policies: bool,
-    keep_empty: bool,
+    options: istio::Options,
     collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
-    /// The services of each route that has others than the one that is named after it.
+    /// The services of each route that has others than it has undivided.
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     vips: Vips,
     rejected: Arc<Rejected>,
@@ -79,13 +79,19 @@ impl State {
         for (name, collection) in &collections {
             metrics.record_collection(name, collection.of(Era::Classic));
         }
+        let options = istio::Options {
+            keep_empty: settings.keep_empty_service_entries,
+            backend_tls: settings.backend_tls.clone(),
+            internal_tls: settings.internal_tls.clone(),
+        };
+        let table = RouteTable::new(settings.join, settings.vip_range);
         Ok(Self {
-            table: RouteTable::new(settings.join, settings.vip_range),
+            table: table.with_tls(options.tls()),
             missing: settings.required.clone(),
             due: true,
             pending: Changes::default(),
             awaits_policies: settings.policies.is_some(),
-            keep_empty: settings.keep_empty_service_entries,
+            options,
             collections,
             divided: HashMap::new(),
             vips: Vips::default(),
@@ -157,7 +163,7 @@ impl State {
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
-            let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
+            let generated = generation::generate_all(&self.table, hosts, &self.options);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
                 self.take_in(host, touched, generated, &mut edits);
             }
@@ -311,16 +317,16 @@ impl State {
         edits: &mut AllEdits,
     ) {
         let place = (host.clone(), key.clone());
-        let whole: Arc<str> = istio::service(host, key).into();
+        let undivided = istio::undivided(host, key).map(Arc::<str>::from);
         let before = self.divided.remove(&place).unwrap_or_default();
-        for name in before.iter().chain([&whole]) {
+        for name in before.iter().chain(&undivided) {
             if !current.contains(name) {
                 for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
                     edits_of(kind, edits).remove(name.clone());
                 }
             }
         }
-        current.retain(|name| *name != whole);
+        current.retain(|name| !undivided.contains(name));
         if !current.is_empty() {
             self.divided.insert(place, current);
         }

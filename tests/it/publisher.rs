@@ -3,9 +3,11 @@
 mod arbitrary;
 mod counts;
 mod eras;
+mod places;
 mod pushed;
 mod refused;
 mod sidecars;
+mod tls;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

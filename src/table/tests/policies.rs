@@ -196,7 +196,7 @@ fn running(ports: &[u16]) -> Update {
         let mut instance = Instance::clone(&instance(&format!("i{n}"), None));
         instance.process = "c".into();
         instance.ports = [2222, *port]
-            .map(|container| PortMapping { container, host: 1 })
+            .map(|container| PortMapping::plain(container, 1))
             .into_iter()
             .collect();
         Arc::new(instance)
@@ -344,13 +344,13 @@ proptest! {
                 let after = reachable(&table, app);
                 let is_touched = touched.iter().any(|touched| touched == app);
                 prop_assert!(before == after || is_touched, "{} not reported", app);
-                let opens = |to: &Destination, instances: &[Instance]| {
+                let opens = |to: &Destination, instances: &[(Instance, Standing)]| {
                     let mut own = policies.iter().filter(|policy| {
                         policy.source == AppGuid::from(*app) && policy.destination == to.workload.app
                     });
                     let ports: Vec<_> = match instances {
                         [] => vec![1, 8080, 9090],
-                        some => some.iter().map(|one| one.ports[0].container).collect(),
+                        some => some.iter().map(|(one, _)| one.ports[0].container).collect(),
                     };
                     own.any(|policy| policy.admits(&ports))
                 };

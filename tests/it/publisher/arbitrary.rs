@@ -107,11 +107,14 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
                     app: foundation::app(app),
                     process_type: process_type.as_str().into(),
                 }),
+                routable: true,
+                since: 0,
+                prefers_container: false,
                 host_address: host,
                 container_address: container,
                 ports: ports
                     .into_iter()
-                    .map(|(container, host)| PortMapping { container, host })
+                    .map(|(container, host)| PortMapping::plain(container, host))
                     .collect(),
             })
         })
@@ -220,7 +223,7 @@ proptest! {
                 let taken = reasons(Kind::VirtualService).iter().any(|reason| reason.rule == "shadowed");
                 let reasons = reasons(kind);
                 // Hidden by another route of the same hostname and path; served in part; answered in the app's place.
-                let served = ["shadowed", "share", "route-policies", "route-service", "unreachable"];
+                let served = ["shadowed", "share", "route-policies", "route-service", "unreachable", "taken"];
                 let partly = |reason: &Invalid| served.contains(&reason.rule);
                 assert!(
                     if published { reasons.iter().all(partly) } else { taken || !reasons.is_empty() },
