@@ -218,6 +218,10 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
+    /// Where a container's proxy takes TLS from other apps (executor, `C2CTLSPort`), if the app listens at
+    /// [`AppPort::DEFAULT`]. No port of the cell leads there.
+    pub const INTERNAL_TLS: u16 = 61_443;
+
     /// A container port without a proxy in front of it.
     pub fn plain(container: u16, host: u16) -> Self {
         Self {

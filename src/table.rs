@@ -26,9 +26,14 @@ mod pool;
 mod reach;
 mod routes;
 mod shapes;
+mod sources;
 mod vips;
 
-use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+    sync::Arc,
+};
 
 use ipnet::Ipv4Net;
 
@@ -40,19 +45,17 @@ pub use self::{
 };
 use self::{
     fall_backs::FallBacks,
-    instances::{Instances, MainPorts},
+    instances::Instances,
     internal::Reached,
     policies::Policies,
     routes::{Routes, shared_key},
     shapes::{Change, Shape, Shapes},
+    sources::Dialled,
     vips::{Claim, Vips},
 };
 use crate::{
-    guids::{GuidMap, GuidSet},
-    model::{
-        AppGuid, AppPort, CapiProcessGuid, Hostname, Instance, Policy, Route, Transport, Update,
-        Workload,
-    },
+    guids::GuidSet,
+    model::{AppGuid, AppPort, CapiProcessGuid, Hostname, Instance, Route, Update, Workload},
 };
 
 /// How it is known what an instance is an instance of.
@@ -71,8 +74,8 @@ pub struct RouteTable {
     routes: Routes,
     instances: Instances,
     policies: Policies,
-    /// Of workloads that internal hostnames lead to without naming a port, as they were when policies were last applied.
-    main_ports: GuidMap<Workload, MainPorts>,
+    /// The ports at which apps are dialled where that follows from their instances, as policies were last applied to them.
+    dialled: HashMap<(AppGuid, Reached), Dialled>,
     vips: Vips,
     shapes: Shapes,
     fall_backs: FallBacks,
@@ -90,6 +93,7 @@ impl RouteTable {
     }
 
     /// The same, with instances that are reached over TLS.
+    #[must_use]
     pub fn with_tls(self, tls: Tls) -> Self {
         Self { tls, ..self }
     }
@@ -145,12 +149,11 @@ impl RouteTable {
         changes
     }
 
-    fn touch_endpoints(&mut self, workloads: GuidSet<Workload>, changes: &mut Changes) {
+    fn touch_endpoints(&self, workloads: GuidSet<Workload>, changes: &mut Changes) {
         for workload in workloads {
             for route in self.routes.of_workload(&workload) {
                 changes.touch_service(&route.host, &shared_key(route));
             }
-            self.follow_main_ports(workload, changes);
         }
     }
 
@@ -193,64 +196,6 @@ impl RouteTable {
         is_seen
     }
 
-    /// The sources whose policies are about other ports than those at which the workload's instances are reached now, or
-    /// were so until now.
-    fn follow_main_ports(&mut self, workload: Workload, changes: &mut Changes) {
-        if !self.routes.internal.lead_to_main(&workload) {
-            self.main_ports.remove(&workload);
-            return;
-        }
-        let now = self.instances.main_ports(&workload);
-        let before = self.main_ports.get(&workload);
-        if let Some(before) = before.filter(|before| **before != now) {
-            for (source, policies) in self.policies.by_source(&workload.app) {
-                if open_main(policies, before) != open_main(policies, &now) {
-                    changes.touch_source(source);
-                }
-            }
-        }
-        self.main_ports.insert(workload, now);
-    }
-
-    fn replace_policies(&mut self, policies: Vec<Policy>, changes: &mut Changes) {
-        for policy in self.policies.replace(policies) {
-            let mut reached = self.routes.internal.of_app(&policy.destination);
-            if reached.any(|reached| self.opens(&policy, reached)) {
-                changes.touch_source(&policy.source);
-            }
-        }
-    }
-
-    /// The apps with policies to those that are reached elsewhere now.
-    fn touch_sources(&mut self, changes: &mut Changes) {
-        for (app, reached) in self.routes.internal.take_different() {
-            let opens = |policy: &Policy| match reached.port {
-                AppPort::Number(port) => policy.admits(&[port]),
-                // Whatever its instances were reached at until now.
-                AppPort::Main => policy.transport == Transport::Tcp,
-            };
-            for (source, policies) in self.policies.by_source(&app) {
-                if policies.iter().any(opens) {
-                    changes.touch_source(source);
-                }
-            }
-            if reached.port == AppPort::Main {
-                self.follow_main_ports(reached.workload(&app), changes);
-            }
-        }
-    }
-
-    /// Whether a policy lets requests pass to where its destination is reached.
-    fn opens(&self, policy: &Policy, reached: &Reached) -> bool {
-        match reached.port {
-            AppPort::Number(port) => policy.admits(&[port]),
-            AppPort::Main => {
-                let workload = reached.workload(&policy.destination);
-                open_main([policy], &self.instances.main_ports(&workload))
-            }
-        }
-    }
-
     fn assign_vips(&mut self, changes: &mut Changes) {
         let hosts: Vec<_> = changes.routed().cloned().collect();
         let claims = hosts.into_iter().map(|host| {
@@ -277,19 +222,6 @@ impl RouteTable {
         })
     }
 
-    /// The internal hostnames that an app may connect to by its policies: those with a destination that listens at a port
-    /// of one of them.
-    pub fn reachable_from(&self, source: &AppGuid) -> BTreeSet<&Hostname> {
-        let policies = self.policies.of_source(source).iter();
-        policies
-            .flat_map(|policy| {
-                let reached = self.routes.internal.of_app(&policy.destination);
-                reached.filter(|reached| self.opens(policy, reached))
-            })
-            .map(|reached| &reached.host)
-            .collect()
-    }
-
     /// The processes of running instances that neither the BBS nor Cloud Controller has described.
     pub fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
         self.instances.undescribed()
@@ -310,14 +242,6 @@ impl RouteTable {
             policies: self.policies.len(),
         }
     }
-}
-
-/// Whether policies let requests pass to what is reached at these ports. While no instance runs, nobody knows at which it
-/// will be, and nothing is reached anyway: any will do, so that an app that stops and starts touches no Sidecar.
-fn open_main<'a>(policies: impl IntoIterator<Item = &'a Policy>, ports: &[u16]) -> bool {
-    policies.into_iter().any(|policy| {
-        policy.admits(ports) || (ports.is_empty() && policy.transport == Transport::Tcp)
-    })
 }
 
 /// How much the table holds.

@@ -4,9 +4,6 @@ use smallvec::SmallVec;
 
 use crate::{model::PortMapping, proto::bbs};
 
-/// Where a container's proxy takes TLS from other apps (executor, `C2CTLSPort`). No port of the cell leads there.
-const INTERNAL_TLS: u16 = 61_443;
-
 /// Cloud Controller allows an app ten ports.
 const MAX_PORTS: usize = 64;
 
@@ -41,8 +38,16 @@ fn read(sent: &bbs::PortMapping) -> Result<PortMapping, Unusable> {
         container,
         host: port(sent.host_port)?,
         host_tls: port(sent.host_tls_proxy_port)?,
-        container_tls: if tls == INTERNAL_TLS { 0 } else { tls },
-        internal_tls: if tls == INTERNAL_TLS { tls } else { 0 },
+        container_tls: if tls == PortMapping::INTERNAL_TLS {
+            0
+        } else {
+            tls
+        },
+        internal_tls: if tls == PortMapping::INTERNAL_TLS {
+            tls
+        } else {
+            0
+        },
     };
     if container == 0 {
         return Err(contradiction("there is no container port"));

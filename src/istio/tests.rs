@@ -108,7 +108,16 @@ fn table<const R: usize, const I: usize>(
     routes: [Route; R],
     instances: [Instance; I],
 ) -> RouteTable {
-    let mut table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
+    table_with(Tls::default(), routes, instances)
+}
+
+fn table_with<const R: usize, const I: usize>(
+    tls: Tls,
+    routes: [Route; R],
+    instances: [Instance; I],
+) -> RouteTable {
+    let table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
+    let mut table = table.with_tls(tls);
     table.apply(Update::AllRoutes(routes.into()));
     table.apply(Update::AllInstances(
         instances.into_iter().map(Into::into).collect(),
@@ -132,13 +141,11 @@ fn make_with<const R: usize, const I: usize>(
     routes: [Route; R],
     instances: [Instance; I],
 ) -> Made {
-    let table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
-    let mut table = table.with_tls(options.tls());
-    table.apply(Update::AllRoutes(routes.to_vec()));
-    table.apply(Update::AllInstances(
-        instances.into_iter().map(Into::into).collect(),
-    ));
-    make_from(options, &routes, &table)
+    make_from(
+        options,
+        &routes.clone(),
+        &table_with(options.tls(), routes, instances),
+    )
 }
 
 fn make_of(routes: &[Route], table: &RouteTable) -> Made {

@@ -12,14 +12,11 @@ use super::{
 };
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{AppPort, Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
+    model::{Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
 };
 
 /// What an instance is one of: a workload mostly, none or several sometimes. Sorted.
 pub(super) type Workloads = SmallVec<[Workload; 1]>;
-
-/// Container ports: sorted, each once. An app whose instances differ in it is a rare one.
-pub(super) type MainPorts = SmallVec<[u16; 1]>;
 
 /// Instances that are of other workloads now.
 #[derive(Debug)]
@@ -73,16 +70,6 @@ impl Instances {
             .into_iter()
             .flatten()
             .map(Arc::as_ref)
-    }
-
-    /// At which container ports the instances of a workload are reached where none is named: sorted, each once.
-    pub(super) fn main_ports(&self, workload: &Workload) -> MainPorts {
-        let mappings = self.of_workload(workload);
-        let mappings = mappings.filter_map(|instance| instance.mapping(AppPort::Main));
-        let mut ports: MainPorts = mappings.map(|mapping| mapping.container).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        ports
     }
 
     pub(super) fn standing(&self, instance: &Instance) -> Standing {

@@ -16,20 +16,20 @@ use prost::Message;
 
 use super::*;
 
-fn backend(verify: Verify) -> Option<BackendTls> {
-    Some(BackendTls {
+pub fn backend(verify: Verify) -> BackendTls {
+    BackendTls {
         identity: Some(ProxyIdentity {
             chain: "/certs/client.crt".parse().unwrap(),
             key: "/certs/client.key".parse().unwrap(),
         }),
         ca: "/certs/instances.crt".parse().unwrap(),
         verify,
-    })
+    }
 }
 
 fn with_tls(verify: Verify) -> Settings {
     Settings {
-        backend_tls: backend(verify),
+        backend_tls: Some(backend(verify)),
         ..settings([Input::Routes, Input::Instances])
     }
 }

@@ -166,7 +166,7 @@ async fn a_mapping_that_cannot_be_is_named_and_the_instance_keeps_the_others() {
     let items = page["items"].as_array().unwrap().iter();
     let mut named: Vec<_> = items
         .map(|item| {
-            let name = item["name"].as_str().unwrap();
+            let name = item["item"].as_str().unwrap();
             let (_, place) = name.split_once("by hand ").unwrap();
             (
                 place.to_owned(),
