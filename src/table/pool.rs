@@ -173,9 +173,18 @@ impl<'a> Pool<'a> {
         let destinations = part.destinations.iter();
         let reached = destinations.flat_map(|to| self.reached(to));
         let reached = reached.filter(|(door, _)| door.is_tls == part.is_tls);
-        reached
+        let mut endpoints: BTreeMap<_, _> = reached
             .map(|(door, instance)| (door.at, instance))
-            .collect()
+            .collect();
+        if part.which == Which::Http2 {
+            // Of an app that is mapped in both protocols, by two spellings of one URL, each instance is still one.
+            let beside = self.destinations();
+            let beside = beside.filter(|to| to.protocol == Protocol::Http1);
+            for (door, _) in beside.flat_map(|to| self.reached(to)) {
+                endpoints.remove(&door.at);
+            }
+        }
+        endpoints
     }
 
     /// The parts that it has to be served in, never none: by destination if weights were asked for, else by protocol; and
