@@ -16,8 +16,8 @@ use std::{
 
 use copilot::{
     proto::istio::networking::v1alpha3::{
-        Destination, DestinationRule, Gateway, HttpRoute, HttpRouteDestination, ServiceEntry,
-        VirtualService,
+        ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRoute, HttpRouteDestination,
+        ServiceEntry, TrafficPolicy, VirtualService,
     },
     snapshot::{Collection, Encoded, Snapshot},
 };
@@ -38,6 +38,8 @@ struct Published {
     services: BTreeMap<u8, u8>,
     /// The services with a DestinationRule.
     rules: BTreeSet<u8>,
+    /// What may answer at a service's endpoints, by its rule.
+    names: BTreeMap<u8, BTreeSet<u8>>,
     gateway: u8,
 }
 
@@ -56,8 +58,20 @@ impl Published {
             (service.to_string(), entry)
         });
         let rules = self.rules.intersection(&all).map(|service| {
+            let answering = self.names.get(service).into_iter().flatten();
+            let answering: Vec<_> = answering
+                .map(|content| format!("10.0.0.{content}"))
+                .collect();
+            let tls = (!answering.is_empty()).then(|| ClientTlsSettings {
+                subject_alt_names: answering,
+                ..ClientTlsSettings::default()
+            });
             let rule = DestinationRule {
                 host: host(*service),
+                traffic_policy: tls.map(|tls| TrafficPolicy {
+                    tls: Some(tls),
+                    ..TrafficPolicy::default()
+                }),
                 ..DestinationRule::default()
             };
             (service.to_string(), rule)
@@ -129,6 +143,7 @@ fn published() -> impl Strategy<Value = Published> {
         services,
         rules,
         gateway,
+        ..Published::default()
     })
 }
 
@@ -153,6 +168,7 @@ fn only(service: u8, content: u8) -> Arc<Snapshot> {
         services: [(service, content)].into(),
         rules: services,
         gateway: content,
+        ..Published::default()
     };
     published.snapshot()
 }
@@ -280,8 +296,56 @@ fn who_refuses_or_does_not_ask_is_not_waited_for() {
     }
 }
 
+fn converse(sink: &mut Sink, steps: Vec<Step>, now: &mut Instant) {
+    for step in steps {
+        match step {
+            Step::Publish(published) => sink.publish(&published.snapshot()),
+            Step::Ask(kind) => sink.ask(kind, *now),
+            Step::Send => {
+                sink.send(*now);
+            }
+            Step::Read { rejects } => {
+                sink.read(rejects);
+            }
+            Step::Answer(index) => sink.answer(index, *now),
+            Step::Wait(time) => *now += time,
+        }
+    }
+}
+
+/// Every service stays, and has a rule with the names of all that was ever there: services and names linger.
+fn with_names(steps: &mut [Step]) {
+    let mut names: BTreeMap<u8, BTreeSet<u8>> = BTreeMap::new();
+    for step in steps {
+        let Step::Publish(published) = step else {
+            continue;
+        };
+        for service in 0..6 {
+            let content = *published.services.entry(service).or_default();
+            names.entry(service).or_default().insert(content);
+        }
+        published.rules = (0..6).collect();
+        published.names.clone_from(&names);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn any_conversation_names_who_may_answer_before_it_leads_there(
+        protocol in prop::sample::select(Protocol::ALL.as_slice()),
+        mut steps in steps(),
+    ) {
+        let mut now = Instant::now();
+        let mut sink = Sink::new(protocol);
+        for kind in KINDS {
+            sink.ask(kind, now);
+        }
+        with_names(&mut steps);
+        converse(&mut sink, steps, &mut now);
+        sink.settle(&mut now);
+    }
 
     #[test]
     fn any_conversation_makes_before_it_breaks_and_ends_with_the_newest_state(
@@ -294,16 +358,7 @@ proptest! {
         for kind in asked {
             sink.ask(kind, now);
         }
-        for step in steps {
-            match step {
-                Step::Publish(published) => sink.publish(&published.snapshot()),
-                Step::Ask(kind) => sink.ask(kind, now),
-                Step::Send => { sink.send(now); }
-                Step::Read { rejects } => { sink.read(rejects); }
-                Step::Answer(index) => sink.answer(index, now),
-                Step::Wait(time) => now += time,
-            }
-        }
+        converse(&mut sink, steps, &mut now);
         sink.settle(&mut now);
         // A state that nobody has refused yet.
         let services = BTreeSet::from([9]);
