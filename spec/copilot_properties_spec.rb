@@ -42,6 +42,7 @@ RSpec.describe 'properties of the job copilot' do
     'address' => ['localhost', '127.0.0.1/8', '127.0.0.1:80', '', 1, []],
     'texts' => ['a.example.com', [1], [''], { 'a' => 1 }],
     'text' => [1, true, [], {}, ''],
+    'proxy path' => ['etc/x', '/', '/etc/', '/a~b', "/a\n", '', 1, []],
   }.freeze
   # Of a name of 253 characters, all but the last 61.
   DOTTED = "#{'a' * 63}." * 3
@@ -64,6 +65,7 @@ RSpec.describe 'properties of the job copilot' do
     'https' => names.grep(/\A(capi|uaa|bbs|policy_server)\.address\z/),
     'address' => %w[admin.listen_address xds.listen_address],
     'texts' => %w[allowed_pilot_names allowed_cloud_controller_names],
+    'proxy path' => names.grep(/_tls\..*_path\z/),
     'text' => %w[uaa.client_name uaa.client_secret dns_address_for_mcp],
   }.freeze
   OTHERS = {
@@ -76,6 +78,8 @@ RSpec.describe 'properties of the job copilot' do
     'log_level' => ['warn', 'INFO', '', 1],
     'logging.format.timestamp' => ['iso', '', 1],
     'routes_source' => ['both', '', 1],
+    'backend_tls.mode' => ['tls', 'MUTUAL', '', 1],
+    'backend_tls.verify' => ['none', '', 1],
     'post_start.wait_for' => ['healthy', '', 1],
     'limits.memory' => ['2', '2X', 'lots', '', 2, '0G', '-1G'],
     'experimental_vip_cidr' => ['127.0.0.1', '::/8', 'fd00::1', '127.0.0.0/33', 'all', '', 9],
@@ -223,7 +227,10 @@ RSpec.describe 'properties of the job copilot' do
       'mcp_conn' => %w[dns_address_for_mcp listen_port_for_mcp],
       'cloud_controller_to_copilot_conn' => %w[listen_port_for_cloud_controller],
       'vip_resolver_conn' => %w[listen_port_for_vip_resolver],
-      'frontend_tls_keypairs' => %w[frontend_tls_keypairs istio_cert_root_path],
+      'frontend_tls_keypairs' => %w[
+        frontend_tls_keypairs istio_cert_root_path
+        backend_tls.mode backend_tls.client_cert_path backend_tls.client_key_path backend_tls.ca_cert_path
+      ],
     )
     expect(names).to include(*provided.values.flatten)
   end

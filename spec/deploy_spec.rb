@@ -11,7 +11,9 @@ module Deploy
   OPERATIONS = File.join(ROOT, 'deploy', 'operations')
   FIXTURES = File.join(ROOT, 'spec', 'fixtures')
   CF = File.join(FIXTURES, 'cf-deployment.yml')
-  ISTIO_RELEASE = File.join(FIXTURES, 'add-istio-release.yml')
+  # Not ours: what others add to cf-deployment.
+  FOREIGN = { 'istio-release' => 'add-istio-release', 'isolated-cells' => 'add-isolated-cells', 'windows-cells' => 'add-windows-cells' }
+            .transform_values { |name| File.join(FIXTURES, "#{name}.yml") }.freeze
 
   COMBINATIONS = [
     %w[add-copilot],
@@ -20,6 +22,10 @@ module Deploy
     %w[add-copilot routes-from-push],
     %w[add-copilot add-router-certificates enable-xds],
     %w[add-copilot add-router-certificates enable-xds routes-from-push],
+    %w[add-copilot add-router-certificates prepare-backend-tls],
+    %w[add-copilot add-router-certificates prepare-backend-tls enable-backend-tls enable-xds],
+    %w[isolated-cells windows-cells add-copilot add-router-certificates prepare-backend-tls
+       prepare-backend-tls-isolated-cells prepare-backend-tls-windows-cells enable-backend-tls],
     %w[istio-release beside-istio-release],
     %w[istio-release beside-istio-release move-pilot]
   ].freeze
@@ -45,7 +51,7 @@ module Deploy
   module_function
 
   def paths(names)
-    names.map { |name| name == 'istio-release' ? ISTIO_RELEASE : File.join(OPERATIONS, "#{name}.yml") }
+    names.map { |name| FOREIGN.fetch(name) { File.join(OPERATIONS, "#{name}.yml") } }
   end
 
   def base
@@ -167,7 +173,7 @@ RSpec.describe 'deploy/operations' do
 
   it 'has a test for each file' do
     files = Dir[File.join(Deploy::OPERATIONS, '*.yml')].map { |path| File.basename(path, '.yml') }
-    tested = Deploy::COMBINATIONS.flatten.uniq - ['istio-release'] + ['add-bpm-job']
+    tested = Deploy::COMBINATIONS.flatten.uniq - Deploy::FOREIGN.keys + ['add-bpm-job']
     expect(tested).to match_array(files)
   end
 
@@ -201,7 +207,7 @@ RSpec.describe 'deploy/operations' do
   Deploy::COMBINATIONS.each do |names|
     context "with #{names.join(', ')}" do
       let(:manifest) { Deploy.apply(names) }
-      let(:before) { names.first == 'istio-release' ? Deploy.apply(%w[istio-release]) : Deploy.base }
+      let(:before) { Deploy.apply(names & Deploy::FOREIGN.keys) }
       let(:variables) { manifest['variables'].to_h { |variable| [variable['name'], variable] } }
       let(:added) { variables.keys - before['variables'].map { |variable| variable['name'] } }
 
@@ -406,6 +412,58 @@ RSpec.describe 'deploy/operations' do
       pairs = copilots.first.dig('properties', 'frontend_tls_keypairs')
       expect(pairs).to eq(manifest['instance_groups'].find { |one| one['name'] == 'router' }
                                   .dig('jobs', 0, 'properties', 'router', 'tls_pem'))
+    end
+  end
+
+  context 'with TLS to instances' do
+    names = Deploy::COMBINATIONS.find { |one| one.include?('prepare-backend-tls-windows-cells') }
+    let(:manifest) { Deploy.apply(names) }
+    let(:before) { Deploy.apply(names & Deploy::FOREIGN.keys) }
+    let(:client) do
+      variable = manifest['variables'].find { |one| one['name'] == 'copilot_backend_client' }
+      variable.dig('options', 'alternative_names')
+    end
+    let(:librarian) { ours.map(&:last).find { |job| job['name'] == 'librarian' } }
+
+    def proxies(manifest)
+      cells = manifest['instance_groups'].flat_map do |group|
+        group['jobs'].select { |job| %w[rep rep_windows].include?(job['name']) }.map { |job| [group['name'], job] }
+      end
+      cells.to_h { |name, job| [name, job.dig('properties', 'containers', 'proxy') || {}] }
+    end
+
+    it 'has every cell trust what the proxies present, and everyone that it trusted' do
+      expect(proxies(manifest).keys).to contain_exactly('diego-cell', 'isolated-diego-cell', 'windows2019-cell')
+      proxies(manifest).each do |name, proxy|
+        known = proxies(before)[name]
+        cas, sans = proxy.values_at('trusted_ca_certificates', 'verify_subject_alt_name')
+        expect(cas).to include('((copilot_backend_client.ca))', '((gorouter_backend_tls.ca))', *known['trusted_ca_certificates']), name
+        expect(sans).to include('gorouter.service.cf.internal', *client, *known['verify_subject_alt_name']), name
+        expect(proxy.except('trusted_ca_certificates', 'verify_subject_alt_name'))
+          .to eq(known.except('trusted_ca_certificates', 'verify_subject_alt_name')), name
+      end
+    end
+
+    it 'has the proxies present it, and trust whom the gorouter trusts' do
+      backend = librarian.dig('properties', 'backend_tls')
+      expect(backend).to include('client_cert' => '((copilot_backend_client.certificate))')
+      gorouter = manifest['instance_groups'].find { |group| group['name'] == 'router' }['jobs'].first
+      expect(gorouter.dig('properties', 'router', 'ca_certs')).to include(backend['ca_cert'])
+    end
+
+    it 'changes nothing for copilot before it is enabled, and its mode alone then' do
+      copilot = ->(names) { Deploy.apply(names)['instance_groups'].find { |one| one['name'] == 'istio-control' }['jobs'].first }
+      prepared = copilot.call(names - ['enable-backend-tls'])
+      expect(prepared).to eq(copilot.call(%w[add-copilot add-router-certificates]))
+      enabled = copilot.call(names)
+      expect(enabled['properties'].except('backend_tls')).to eq(prepared['properties'])
+      expect(enabled.dig('properties', 'backend_tls')).to eq('mode' => 'mutual')
+    end
+
+    it 'updates copilot last, when cells and routers are prepared' do
+      order = manifest['instance_groups'].map { |group| group['name'] }
+      expect(order.last).to eq('istio-control')
+      expect(manifest['instance_groups'].last['update']).to include('serial' => true)
     end
   end
 

@@ -93,7 +93,7 @@ RSpec.describe 'scripts/' do
   end
 
   describe 'property-table' do
-    it 'shows that the job can set every key that the daemon knows, and no other' do
+    it 'shows that the jobs can set every key that the daemon knows, and no other' do
       keys, status = Open3.capture2(COPILOT, 'keys')
       expect(status).to be_success
       known = keys.split

@@ -10,6 +10,7 @@
 //! subscription and then a list, in that order.
 
 mod client;
+mod doors;
 mod events;
 mod fields;
 mod merge;

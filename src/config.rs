@@ -1,6 +1,7 @@
 //! The config file: JSON with the original's keys and new ones beside them, into validated settings of every module.
 
 mod go_duration;
+mod instance_tls;
 mod librarian;
 mod listeners;
 mod reader;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 use tracing::info;
 
 pub use self::{
+    instance_tls::BackendPems,
     librarian::{Keypair, Librarian},
     reader::{Ignored, Problem},
 };
@@ -165,7 +167,13 @@ impl Config {
     pub fn keys() -> BTreeSet<String> {
         let mut findings = Findings::default();
         // Which keys are looked at depends on where routes come from, and on what is there at all.
-        let polled = json!({ "CAPI": {}, "BBS": {}, "TLSPems": [{}] });
+        let polled = json!({
+            "CAPI": {},
+            "BBS": {},
+            "TLSPems": [{}],
+            "BackendTLS": { "ClientCert": "-" },
+            "InternalTLS": {},
+        });
         let pushed = json!({
             "ListenAddressForCloudController": "127.0.0.1:0",
             "ListenAddressForXDS": "127.0.0.1:0",

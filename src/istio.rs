@@ -8,6 +8,7 @@ mod certificate;
 mod destination_rule;
 mod era;
 mod gateway;
+mod instance_tls;
 mod internal;
 mod matches;
 mod nameless;
@@ -24,7 +25,7 @@ use std::{collections::BTreeSet, net::SocketAddrV4, sync::Arc};
 use crate::{
     model::Hostname,
     snapshot::{Encoded, Resource},
-    table::{HostView, Pool},
+    table::{HostView, Pool, Tls},
 };
 
 use self::validate::{Invalid, Validate};
@@ -34,7 +35,10 @@ pub use self::{
     },
     era::{Era, Eras},
     gateway::{Served, gateway},
-    service::{is_of, may_lead_to, service},
+    instance_tls::{
+        BackendTls, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
+    },
+    service::{is_of, may_lead_to, service, undivided},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 
@@ -97,6 +101,33 @@ impl Kind {
     }
 }
 
+/// What decides, beside the table, how resources are made.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether istiods are served services without endpoints, which Pilots discard.
+    pub keep_empty: bool,
+    /// How instances of external routes are reached that the table has a door of TLS for.
+    pub backend_tls: Option<BackendTls>,
+    /// The same of internal ones.
+    pub internal_tls: Option<InternalTls>,
+}
+
+impl Options {
+    /// Whether the rules of services name their instances.
+    pub fn names_instances(&self) -> bool {
+        let backend = self.backend_tls.as_ref();
+        backend.is_some_and(|tls| tls.verify == Verify::Instance)
+    }
+
+    /// Which doors of TLS are used.
+    pub fn tls(&self) -> Tls {
+        Tls {
+            external: self.backend_tls.is_some(),
+            internal: self.internal_tls.is_some(),
+        }
+    }
+}
+
 /// The resources of one kind that are made of a hostname or of one of its routes.
 #[derive(Debug)]
 pub struct Made {
@@ -134,14 +165,14 @@ pub fn virtual_service(host: HostView<'_>) -> Made {
     made
 }
 
-/// Generates the services of an external route, and with `rules` how they are reached, which no instance changes.
-///
-/// With `keep_empty`, istiods are served services without endpoints too.
-pub fn services(pool: &Pool<'_>, rules: bool, keep_empty: bool) -> Services {
+/// Generates the services of an external route. The rules on how they are reached follow from its instances only where
+/// they name them; where `rules` says that nothing else is different either, they are as they were.
+pub fn services(pool: &Pool<'_>, options: &Options, rules: bool) -> Services {
     if pool.refused().is_some() {
         return Services::Refused;
     }
     let mut entries = Made::new(Kind::ServiceEntry);
+    let rules = rules || options.names_instances();
     let mut rules = rules.then(|| Made::new(Kind::DestinationRule));
     let host = pool.host().name;
     if pool.host().front().is_none()
@@ -155,15 +186,16 @@ pub fn services(pool: &Pool<'_>, rules: bool, keep_empty: bool) -> Services {
     }
     let whole = service(host, &pool.key());
     for part in pool.parts() {
-        let name = service::of_part(&whole, &part.which);
-        let entry = service_entry::service_entry(&name, pool, &part, keep_empty);
+        let name = service::of_part(&whole, &part.which, part.is_tls);
+        let entry = service_entry::service_entry(&name, pool, &part, options.keep_empty);
         entries.add(&name, pool.created_at(), entry);
         if let Some(rules) = &mut rules {
-            let rule = destination_rule::destination_rule(&name, pool);
+            let backend = options.backend_tls.as_ref();
+            let rule = destination_rule::destination_rule(&name, pool, &part, backend);
             rules.add(&name, pool.created_at(), rule);
         }
     }
-    entries.remark(service_entry::unreachable(pool.unreachable()));
+    entries.remark(service_entry::unreachable([*pool]));
     if let Some(rules) = &mut rules {
         rules.remark(destination_rule::overruled(pool));
     }
@@ -184,24 +216,25 @@ pub fn reduced(
 }
 
 /// Generates the service of an internal hostname.
-pub fn internal_service(host: HostView<'_>, keep_empty: bool) -> Made {
+pub fn internal_service(host: HostView<'_>, options: &Options) -> Made {
     let mut made = Made::new(Kind::ServiceEntry);
     let name = made.kind.name(host.name, true);
-    let body = internal::service_entry(host, keep_empty);
+    let body = internal::service_entry(host, options.keep_empty);
     made.add(&name, host.created_at(), body);
-    made.remark(internal::remark(host));
+    made.remark(internal::remarks(host));
     made
 }
 
 /// Generates what says how the requests for an internal hostname are shared, and how its service is reached.
-pub fn internal_lookup(host: HostView<'_>) -> [Made; 2] {
+pub fn internal_lookup(host: HostView<'_>, options: &Options) -> [Made; 2] {
     let mut service = Made::new(Kind::VirtualService);
     let name = service.kind.name(host.name, true);
     service.add(&name, host.created_at(), internal::virtual_service(host));
     service.remark(virtual_service::remarks(host));
     let mut rule = Made::new(Kind::DestinationRule);
     let name = rule.kind.name(host.name, true);
-    rule.add(&name, host.created_at(), internal::destination_rule(host));
+    let body = internal::destination_rule(host, options.internal_tls.as_ref());
+    rule.add(&name, host.created_at(), body);
     [service, rule]
 }
 

@@ -202,16 +202,37 @@ pub struct Association {
     pub diego_processes: SmallVec<[DiegoProcessGuid; 1]>,
 }
 
-/// Where a container port of an instance is reached from other machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A container port of an instance, and the doors to it: the ports that lead there, 0 for each that there is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PortMapping {
-    /// The port inside the container.
+    /// The port inside the container, where the app listens.
     pub container: u16,
-    /// The port on the cell; 0 where the cell does not lead there, and only the container's own address does.
+    /// The port on the cell that leads to it.
     pub host: u16,
+    /// The container's port where its proxy takes TLS for the app, with the instance's own certificate.
+    pub container_tls: u16,
+    /// The port on the cell that leads to that of the proxy.
+    pub host_tls: u16,
+    /// The container's port where its proxy takes TLS from other apps, with a certificate for the internal hostnames.
+    pub internal_tls: u16,
 }
 
-/// A running, routable instance.
+impl PortMapping {
+    /// Where a container's proxy takes TLS from other apps (executor, `C2CTLSPort`), if the app listens at
+    /// [`AppPort::DEFAULT`]. No port of the cell leads there.
+    pub const INTERNAL_TLS: u16 = 61_443;
+
+    /// A container port without a proxy in front of it.
+    pub fn plain(container: u16, host: u16) -> Self {
+        Self {
+            container,
+            host,
+            ..Self::default()
+        }
+    }
+}
+
+/// A running instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// The instance's guid.
@@ -220,10 +241,16 @@ pub struct Instance {
     pub process: DiegoProcessGuid,
     /// What it is an instance of, where the BBS says so.
     pub workload: Option<Workload>,
+    /// Whether requests may be sent to it. One to which none may has its addresses all the same.
+    pub routable: bool,
+    /// When the BBS last changed its row other than in its presence, in nanoseconds since the Unix epoch.
+    pub since: i64,
     /// The cell's address, where the host ports are.
     pub host_address: IpAddr,
     /// The container's overlay address, where the container ports are.
     pub container_address: Option<IpAddr>,
+    /// Whether the cell wants everyone to use the container's address.
+    pub prefers_container: bool,
     /// One for each container port, in the order of the container ports.
     pub ports: SmallVec<[PortMapping; 2]>,
 }

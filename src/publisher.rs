@@ -20,7 +20,7 @@ use tracing::{info, warn};
 pub use self::{metrics::Metrics, state::State};
 use crate::{
     istio::{
-        CertificateRoot, FrontendCertificate,
+        BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
     model::{CapiProcessGuid, Update},
@@ -61,6 +61,10 @@ pub struct Settings {
     pub certificates: Vec<FrontendCertificate>,
     /// Those that cannot be used, by their keys, and why.
     pub left_out: Vec<(String, Invalid)>,
+    /// How proxies reach instances that are reached over TLS; where there is nothing, nobody does.
+    pub backend_tls: Option<BackendTls>,
+    /// How apps' proxies reach other apps' instances over TLS; where there is nothing, in plaintext.
+    pub internal_tls: Option<InternalTls>,
     /// Where internal hostnames get their virtual addresses from, if they come without.
     pub vip_range: Option<Ipv4Net>,
     /// Whether istiods are served the ServiceEntries of hostnames without endpoints, which Pilots discard.

@@ -8,6 +8,7 @@ pub mod cloud_controller;
 pub mod cloud_foundry;
 pub mod foundation;
 mod https;
+pub mod instance_identity;
 pub mod istiod;
 pub mod load;
 pub mod operator;

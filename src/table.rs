@@ -21,15 +21,17 @@ mod instances;
 mod internal;
 mod nameless;
 mod order;
+mod places;
 mod policies;
 mod pool;
 mod reach;
 mod routes;
 mod shapes;
+mod sources;
 mod vips;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     net::{Ipv4Addr, SocketAddrV4},
     sync::Arc,
 };
@@ -38,23 +40,25 @@ use ipnet::Ipv4Net;
 
 pub use self::{
     changes::{Changes, Touched},
+    places::Standing,
     pool::{Part, Pool, Target, Which},
+    reach::{Door, Tls, Unreachable},
 };
 use self::{
     fall_backs::FallBacks,
-    instances::{Instances, MainPorts},
+    instances::Instances,
     internal::Reached,
     nameless::Nameless,
     policies::Policies,
     routes::{Routes, shared_key},
     shapes::{Change, Shape, Shapes},
+    sources::Dialled,
     vips::{Claim, Vips},
 };
 use crate::{
-    guids::{GuidMap, GuidSet},
+    guids::GuidSet,
     model::{
-        AppGuid, AppPort, CapiProcessGuid, Destination, Hostname, Instance, Policy, Route,
-        Transport, Update, Workload,
+        AppGuid, AppPort, CapiProcessGuid, Destination, Hostname, Instance, Route, Update, Workload,
     },
 };
 
@@ -74,12 +78,13 @@ pub struct RouteTable {
     routes: Routes,
     instances: Instances,
     policies: Policies,
-    /// Of workloads that internal hostnames lead to without naming a port, as they were when policies were last applied.
-    main_ports: GuidMap<Workload, MainPorts>,
+    /// The ports at which apps are dialled where that follows from their instances, as policies were last applied to them.
+    dialled: HashMap<(AppGuid, Reached), Dialled>,
     vips: Vips,
     shapes: Shapes,
     fall_backs: FallBacks,
     nameless: Nameless,
+    tls: Tls,
 }
 
 impl RouteTable {
@@ -90,6 +95,12 @@ impl RouteTable {
             vips: Vips::new(vip_range),
             ..Self::default()
         }
+    }
+
+    /// The same, with instances that are reached over TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
     }
 
     /// Takes in an update; the answer names what is different now.
@@ -143,13 +154,12 @@ impl RouteTable {
         changes
     }
 
-    fn touch_endpoints(&mut self, workloads: GuidSet<Workload>, changes: &mut Changes) {
+    fn touch_endpoints(&self, workloads: GuidSet<Workload>, changes: &mut Changes) {
         for workload in workloads {
             changes.touch_workload(&workload);
             for route in self.routes.of_workload(&workload) {
                 changes.touch_service(&route.host, &shared_key(route));
             }
-            self.follow_main_ports(workload, changes);
         }
     }
 
@@ -198,64 +208,6 @@ impl RouteTable {
         is_seen
     }
 
-    /// The sources whose policies are about other ports than those at which the workload's instances are reached now, or
-    /// were so until now.
-    fn follow_main_ports(&mut self, workload: Workload, changes: &mut Changes) {
-        if !self.routes.internal.lead_to_main(&workload) {
-            self.main_ports.remove(&workload);
-            return;
-        }
-        let now = self.instances.main_ports(&workload);
-        let before = self.main_ports.get(&workload);
-        if let Some(before) = before.filter(|before| **before != now) {
-            for (source, policies) in self.policies.by_source(&workload.app) {
-                if open_main(policies, before) != open_main(policies, &now) {
-                    changes.touch_source(source);
-                }
-            }
-        }
-        self.main_ports.insert(workload, now);
-    }
-
-    fn replace_policies(&mut self, policies: Vec<Policy>, changes: &mut Changes) {
-        for policy in self.policies.replace(policies) {
-            let mut reached = self.routes.internal.of_app(&policy.destination);
-            if reached.any(|reached| self.opens(&policy, reached)) {
-                changes.touch_source(&policy.source);
-            }
-        }
-    }
-
-    /// The apps with policies to those that are reached elsewhere now.
-    fn touch_sources(&mut self, changes: &mut Changes) {
-        for (app, reached) in self.routes.internal.take_different() {
-            let opens = |policy: &Policy| match reached.port {
-                AppPort::Number(port) => policy.admits(&[port]),
-                // Whatever its instances were reached at until now.
-                AppPort::Main => policy.transport == Transport::Tcp,
-            };
-            for (source, policies) in self.policies.by_source(&app) {
-                if policies.iter().any(opens) {
-                    changes.touch_source(source);
-                }
-            }
-            if reached.port == AppPort::Main {
-                self.follow_main_ports(reached.workload(&app), changes);
-            }
-        }
-    }
-
-    /// Whether a policy lets requests pass to where its destination is reached.
-    fn opens(&self, policy: &Policy, reached: &Reached) -> bool {
-        match reached.port {
-            AppPort::Number(port) => policy.admits(&[port]),
-            AppPort::Main => {
-                let workload = reached.workload(&policy.destination);
-                open_main([policy], &self.instances.main_ports(&workload))
-            }
-        }
-    }
-
     fn assign_vips(&mut self, changes: &mut Changes) {
         let hosts: Vec<_> = changes.routed().cloned().collect();
         let claims = hosts.into_iter().map(|host| {
@@ -286,25 +238,10 @@ impl RouteTable {
     pub fn reached(&self, to: &Destination) -> impl Iterator<Item = SocketAddrV4> {
         let instances = self.instances.of_workload(&to.workload);
         instances.filter_map(|instance| {
-            let address = reach::address(instance, false)?;
-            Some(SocketAddrV4::new(
-                address,
-                reach::port(instance, to.port, false)?,
-            ))
+            let standing = self.instances.standing(instance);
+            let door = reach::outside(instance, standing, to.port, self.tls.external);
+            Some(door.ok()?.at)
         })
-    }
-
-    /// The internal hostnames that an app may connect to by its policies: those with a destination that listens at a port
-    /// of one of them.
-    pub fn reachable_from(&self, source: &AppGuid) -> BTreeSet<&Hostname> {
-        let policies = self.policies.of_source(source).iter();
-        policies
-            .flat_map(|policy| {
-                let reached = self.routes.internal.of_app(&policy.destination);
-                reached.filter(|reached| self.opens(policy, reached))
-            })
-            .map(|reached| &reached.host)
-            .collect()
     }
 
     /// The processes of running instances that neither the BBS nor Cloud Controller has described.
@@ -323,17 +260,10 @@ impl RouteTable {
             routes: self.routes.len(),
             hosts: self.routes.host_count(),
             instances: self.instances.len(),
+            displaced: self.instances.displaced(),
             policies: self.policies.len(),
         }
     }
-}
-
-/// Whether policies let requests pass to what is reached at these ports. While no instance runs, nobody knows at which it
-/// will be, and nothing is reached anyway: any will do, so that an app that stops and starts touches no Sidecar.
-fn open_main<'a>(policies: impl IntoIterator<Item = &'a Policy>, ports: &[u16]) -> bool {
-    policies.into_iter().any(|policy| {
-        policy.admits(ports) || (ports.is_empty() && policy.transport == Transport::Tcp)
-    })
 }
 
 /// How much the table holds.
@@ -345,6 +275,8 @@ pub struct Sizes {
     pub hosts: usize,
     /// Running instances, routed or not.
     pub instances: usize,
+    /// Instances whose address another one has, whose row is later.
+    pub displaced: usize,
     /// Network policies.
     pub policies: usize,
 }
@@ -398,19 +330,67 @@ impl<'a> HostView<'a> {
         !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
     }
 
-    /// Where a container port of an instance is reached.
-    pub fn reach(&self, instance: &Instance, port: AppPort) -> Option<SocketAddrV4> {
-        let internal = self.is_internal();
-        let address = reach::address(instance, internal)?;
-        Some(SocketAddrV4::new(
-            address,
-            reach::port(instance, port, internal)?,
-        ))
+    /// The door to a container port of an instance; of an internal hostname the plain one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn reach(&self, instance: &Instance, port: AppPort) -> Result<Door, Unreachable> {
+        let standing = self.standing(instance);
+        if self.is_internal() {
+            reach::inside(instance, standing, port, false)
+        } else {
+            reach::outside(instance, standing, port, self.table.tls.external)
+        }
     }
 
-    /// The running instances of a workload, in the order of their guids.
+    /// The same of an internal hostname for TLS, if it has that.
+    ///
+    /// # Errors
+    /// There is no door.
+    pub fn reach_inside(
+        &self,
+        instance: &Instance,
+        port: AppPort,
+        tls: bool,
+    ) -> Result<Door, Unreachable> {
+        reach::inside(instance, self.standing(instance), port, tls)
+    }
+
+    /// Whether an internal hostname is reached over TLS: by one name, apps speak either to all of its instances.
+    pub fn has_internal_tls(&self) -> bool {
+        self.table.tls.internal && self.without_internal_tls().next().is_none()
+    }
+
+    /// The instances because of which an internal hostname is not reached over TLS.
+    pub fn without_internal_tls(&self) -> impl Iterator<Item = &'a Instance> + use<'a> {
+        let host = *self;
+        let is_wanted = host.table.tls.internal;
+        let reachable = host.pools().flat_map(|pool| pool.reachable());
+        let without = reachable.filter(move |(to, instance)| {
+            let door = host.reach_inside(instance, to.port, true);
+            is_wanted && door.is_ok_and(|door| !door.is_tls)
+        });
+        without.map(|(_, instance)| instance)
+    }
+
+    /// Whether the next instance of a hostname that has none is expected to be reached over TLS.
+    fn expects_tls(&self) -> bool {
+        self.table.tls.external && !self.is_internal()
+    }
+
+    /// The routable instances of a workload, in the order of their guids.
     pub fn instances(&self, workload: &Workload) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.table.instances.of_workload(workload)
+    }
+
+    /// Which of its addresses an instance has for itself. Nobody may be sent to the others.
+    pub fn standing(&self, instance: &Instance) -> Standing {
+        self.table.instances.standing(instance)
+    }
+
+    /// Who has the address that an instance does not have for itself.
+    pub fn successor(&self, of: &Instance) -> Option<&'a Instance> {
+        self.table.instances.successor(of)
     }
 
     /// Whether it should have a virtual address and has none: all of the range are taken.

@@ -139,6 +139,36 @@ pub fn check_ca(path: &Path) -> Result<(), Error> {
     Pem::read(path)?.roots().map(drop)
 }
 
+/// Whether a text holds certificates of authorities.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_ca_pem(text: &[u8]) -> Result<(), CaError> {
+    let certificates = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| CaError::Pem(error.into()))?;
+    let (roots, unusable) = files::roots(certificates);
+    match unusable.into_iter().next() {
+        _ if !roots.is_empty() => Ok(()),
+        Some(error) => Err(CaError::Unusable(error)),
+        None => Err(CaError::Empty),
+    }
+}
+
+/// Why a text holds no certificate of an authority.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// It is not PEM.
+    #[error("reading the CA's certificates")]
+    Pem(#[source] PemError),
+    /// There is none in it.
+    #[error("no certificate in it")]
+    Empty,
+    /// None of them can be a CA's.
+    #[error("no certificate in it can be a CA")]
+    Unusable(#[source] rustls::Error),
+}
+
 /// Whether a file holds a certificate chain.
 ///
 /// # Errors

@@ -33,6 +33,15 @@ module Manifests
     # The same, with a Cloud Controller that pushes.
     def push = merge(everything, { 'routes_source' => 'push', 'mesh_domains' => [] })
 
+    # Every property of the job librarian.
+    def librarian
+      certificate, key = Pki.pair('backend-client.example.com')
+      texts = { 'client_cert' => certificate, 'client_key' => key, 'ca_cert' => Pki.ca('instances') }
+      everything.slice('frontend_tls_keypairs', 'istio_cert_root_path').merge(
+        'proxy_group' => 'vcap', 'backend_tls' => everything['backend_tls'].except('verify').merge(texts)
+      )
+    end
+
     def keypair(name)
       certificate, key = Pki.pair(name)
       { 'cert_chain' => certificate, 'private_key' => key }
@@ -64,7 +73,8 @@ module Manifests
     OTHERS = {
       'log_level' => 'fatal', 'logging.format.timestamp' => 'rfc3339', 'post_start.wait_for' => 'live',
       'experimental_vip_cidr' => '10.200.0.0/16', 'limits.memory' => '3G', 'istio_cert_root_path' => '/srv/certificates',
-      'xds.listen_address' => '127.0.0.3', 'admin.listen_address' => '127.0.0.3'
+      'xds.listen_address' => '127.0.0.3', 'admin.listen_address' => '127.0.0.3',
+      'backend_tls.mode' => 'simple', 'backend_tls.verify' => 'instance'
     }.freeze
 
     def other(name, value)

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     feed::Dropped,
-    proto::bbs::{self, ActualLrPsRequest, DesiredLrPsRequest, DesiredLrp, EventsByCellId},
+    proto::bbs::{
+        self, ActualLrPsRequest, ActualLrp, DesiredLrPsRequest, DesiredLrp, EventsByCellId,
+    },
     tls,
 };
 
@@ -59,7 +61,10 @@ pub(super) struct Read {
     pub(super) list: List,
     /// The events that had been merged when it was requested.
     pub(super) mark: Mark,
+    /// Rows that cannot be read.
     pub(super) dropped: Vec<Dropped>,
+    /// What is left out alone of rows that can.
+    pub(super) parts: Vec<Dropped>,
     pub(super) took: Duration,
 }
 
@@ -104,12 +109,13 @@ impl Client {
     pub(super) async fn read(&self, mark: Mark) -> Result<Read, Error> {
         let started = tokio::time::Instant::now();
         let mut list = List::default();
-        let mut dropped = Vec::new();
+        let (mut dropped, mut parts) = (Vec::new(), Vec::new());
         let request = ActualLrPsRequest {
             domain: DOMAIN.to_owned(),
         };
         self.list(ACTUAL_LRPS, &request, |row| {
-            take(row, observe::actual, &mut list.instances, &mut dropped);
+            let parse = |lrp: ActualLrp| observe::actual(lrp, &mut parts);
+            take(row, parse, &mut list.instances, &mut dropped);
         })
         .await?;
         self.read_desired(&mut list, &mut dropped).await?;
@@ -121,6 +127,7 @@ impl Client {
             list,
             mark,
             dropped,
+            parts,
             took: started.elapsed(),
         })
     }
@@ -210,7 +217,7 @@ impl Stream {
 /// Decodes and parses one row. A bad one is dropped by itself.
 fn take<M: Message + Default, T>(
     row: Bytes,
-    parse: impl Fn(M) -> Result<Option<T>, Dropped>,
+    parse: impl FnOnce(M) -> Result<Option<T>, Dropped>,
     rows: &mut Vec<T>,
     dropped: &mut Vec<Dropped>,
 ) {

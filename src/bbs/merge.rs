@@ -1,4 +1,4 @@
-//! Merges lists and events, in any order, into the set of routable instances: pure, the caller brings the time.
+//! Merges lists and events, in any order, into the set of running instances: pure, the caller brings the time.
 //!
 //! Events overtake each other and lists: the BBS emits them from unordered tasks after the commit, and a list may
 //! have been read before an event that arrived earlier. Each row therefore carries a modification tag, which decides
@@ -88,7 +88,7 @@ impl Merge {
         self.events
     }
 
-    /// All that is routable.
+    /// All that runs.
     pub(super) fn all(&self) -> Vec<Arc<Instance>> {
         self.instances
             .values()
@@ -105,7 +105,7 @@ impl Merge {
     pub(super) fn held(&self) -> usize {
         self.instances
             .values()
-            .filter(|known| known.served.is_some() && known.missing_since.is_some())
+            .filter(|known| known.is_routed() && known.missing_since.is_some())
             .count()
     }
 
@@ -195,8 +195,8 @@ impl Merge {
                 self.processes.remove(known.process());
             }
         }
+        self.served -= usize::from(known.is_routed());
         if known.served.is_some() {
-            self.served -= 1;
             changes.gone.push(guid.clone());
         }
     }
@@ -209,11 +209,7 @@ impl Merge {
         now: Instant,
         changes: &mut Changes,
     ) {
-        let is_served = |guid| {
-            self.instances
-                .get(guid)
-                .is_some_and(|known: &Known| known.served.is_some())
-        };
+        let is_served = |guid| self.instances.get(guid).is_some_and(Known::is_routed);
         let lost = missing.iter().filter(|guid| is_served(guid)).count();
         #[expect(
             clippy::cast_precision_loss,
@@ -306,10 +302,10 @@ impl Merge {
         if is_same {
             return;
         }
-        self.served -= usize::from(known.served.is_some());
+        self.served -= usize::from(known.is_routed());
         known.served = serves;
+        self.served += usize::from(known.is_routed());
         if let Some(instance) = &known.served {
-            self.served += 1;
             changes.current.push(Arc::clone(instance));
         } else {
             changes.gone.push(guid.clone());

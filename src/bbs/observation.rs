@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
-
-use crate::model::{AppGuid, DiegoProcessGuid, InstanceGuid, PortMapping, Workload};
+use super::doors::Ports;
+use crate::model::{AppGuid, DiegoProcessGuid, InstanceGuid, Workload};
 
 /// Which state of a row was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,12 +14,13 @@ pub(super) struct Tag {
     pub(super) index: u32,
 }
 
-/// Where a routable instance is reached.
+/// Where an instance runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) host_address: IpAddr,
     pub(super) container_address: Option<IpAddr>,
-    pub(super) ports: SmallVec<[PortMapping; 2]>,
+    pub(super) prefers_container: bool,
+    pub(super) ports: Ports,
 }
 
 /// What a list or an event says of an instance.
@@ -35,8 +35,10 @@ pub(super) struct Observation {
     pub(super) since: i64,
     /// Absent from changed events.
     pub(super) workload: Option<Workload>,
-    /// Present where the instance may be routed to.
+    /// Present where the instance runs.
     pub(super) endpoint: Option<Endpoint>,
+    /// Whether it may be routed to there.
+    pub(super) routable: bool,
 }
 
 /// What a list or an event says of a process.

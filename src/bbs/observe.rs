@@ -2,30 +2,34 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    DOMAIN, events,
+    DOMAIN,
+    doors::{self, Unusable},
+    events,
     observation::{Desired, Endpoint, Event, Observation, Tag},
 };
 use crate::{
     feed::Dropped,
-    model::{AppGuid, PortMapping, ProcessType, Workload},
+    model::{AppGuid, ProcessType, Workload},
     proto::bbs::{
         ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpNetInfo, DesiredLrp,
-        DesiredLrpSchedulingInfo, ModificationTag, Presence,
+        DesiredLrpSchedulingInfo, ModificationTag, Presence, actual_lrp_net_info::PreferredAddress,
     },
 };
 
-/// What an event says.
-pub(super) fn event(event: events::Event) -> Result<Option<Event>, Dropped> {
+/// What an event says. What is left out of it alone goes to `parts`.
+pub(super) fn event(
+    event: events::Event,
+    parts: &mut Vec<Dropped>,
+) -> Result<Option<Event>, Dropped> {
     Ok(match event {
-        events::Event::Created(lrp) => actual(lrp)?.map(Event::Observed),
+        events::Event::Created(lrp) => actual(lrp, parts)?.map(Event::Observed),
         events::Event::Changed(event) => changed(event)
-            .map_or(Ok(None), actual)?
+            .map_or(Ok(None), |lrp| actual(lrp, parts))?
             .map(Event::Observed),
-        events::Event::Removed(lrp) => actual(bygone(lrp))?.map(Event::Removed),
+        events::Event::Removed(lrp) => actual(bygone(lrp), parts)?.map(Event::Removed),
         events::Event::Desired(lrp) => desired(&lrp)?.map(Event::Desired),
         events::Event::DesiredRemoved(lrp) => desired(&lrp)?.map(Event::DesiredRemoved),
     })
@@ -56,8 +60,12 @@ pub(super) fn changed(event: ActualLrpInstanceChangedEvent) -> Option<ActualLrp>
     })
 }
 
-/// What a row says of an instance; `None` for rows that nothing was started for yet, and for other domains.
-pub(super) fn actual(lrp: ActualLrp) -> Result<Option<Observation>, Dropped> {
+/// What a row says of an instance; `None` for rows that nothing was started for yet, and for other domains. Mappings
+/// that are left out alone go to `parts`.
+pub(super) fn actual(
+    lrp: ActualLrp,
+    parts: &mut Vec<Dropped>,
+) -> Result<Option<Observation>, Dropped> {
     let key = lrp.actual_lrp_key.unwrap_or_default();
     let guid = lrp
         .actual_lrp_instance_key
@@ -67,23 +75,33 @@ pub(super) fn actual(lrp: ActualLrp) -> Result<Option<Observation>, Dropped> {
     if key.domain != DOMAIN || (guid.is_empty() && !running) {
         return Ok(None);
     }
-    let invalid = |reason, detail: String| Dropped {
+    let invalid = |(reason, detail): Unusable| Dropped {
         name: format!("{}/{} {guid}", key.process_guid, key.index),
         reason,
         detail,
     };
     if guid.is_empty() || key.process_guid.is_empty() {
-        return Err(invalid("guid", "the guid is empty".to_owned()));
+        return Err(invalid(("guid", "the guid is empty".to_owned())));
     }
-    let index = u32::try_from(key.index).map_err(|_| invalid("index", key.index.to_string()))?;
+    let index = u32::try_from(key.index).map_err(|_| invalid(("index", key.index.to_string())))?;
     // A BBS older than the field does not send `routable`; it routes to all that runs. Every presence that is known
     // serves: a suspect cell may only be out of touch, and an evacuating one serves until its replacement runs.
     let routable =
         running && lrp.routable != Some(false) && Presence::try_from(lrp.presence).is_ok();
-    let endpoint = routable
-        .then(|| endpoint(&lrp.actual_lrp_net_info.unwrap_or_default()))
-        .transpose()
-        .map_err(|(reason, detail)| invalid(reason, detail))?;
+    let endpoint = running.then(|| {
+        endpoint(&lrp.actual_lrp_net_info.unwrap_or_default(), |at, why| {
+            let row = invalid(why);
+            parts.push(Dropped {
+                name: format!("{} mapping {at}", row.name),
+                ..row
+            });
+        })
+    });
+    let endpoint = match endpoint {
+        Some(Err(why)) if routable => return Err(invalid(why)),
+        // Where nobody is sent to does not matter.
+        endpoint => endpoint.and_then(Result::ok),
+    };
     Ok(Some(Observation {
         guid: guid.as_str().into(),
         process: key.process_guid.as_str().into(),
@@ -91,11 +109,15 @@ pub(super) fn actual(lrp: ActualLrp) -> Result<Option<Observation>, Dropped> {
         tag: tag(lrp.modification_tag),
         since: lrp.since,
         workload: workload(|name| lrp.metric_tags.get(name).map(String::as_str)),
+        routable: routable && endpoint.is_some(),
         endpoint,
     }))
 }
 
-fn endpoint(net: &ActualLrpNetInfo) -> Result<Endpoint, (&'static str, String)> {
+fn endpoint(
+    net: &ActualLrpNetInfo,
+    leave_out: impl FnMut(usize, Unusable),
+) -> Result<Endpoint, Unusable> {
     let address = |text: &str| {
         text.parse::<IpAddr>()
             .map_err(|_| ("address", format!("{text:?} is no IP address")))
@@ -107,29 +129,9 @@ fn endpoint(net: &ActualLrpNetInfo) -> Result<Endpoint, (&'static str, String)> 
     Ok(Endpoint {
         host_address: address(&net.address)?,
         container_address,
-        ports: ports(net)?,
+        prefers_container: net.preferred_address() == PreferredAddress::Instance,
+        ports: doors::ports(&net.ports, leave_out),
     })
-}
-
-/// One mapping for each container port. A cell with a proxy reports an app's port twice: for the proxy that other
-/// cells reach, and for the one that only containers reach, whose entry may have no host port.
-fn ports(net: &ActualLrpNetInfo) -> Result<SmallVec<[PortMapping; 2]>, (&'static str, String)> {
-    let port =
-        |number: u32| u16::try_from(number).map_err(|_| ("port", format!("{number} is no port")));
-    let mut ports = SmallVec::<[PortMapping; 2]>::new();
-    for mapping in &net.ports {
-        let (container, host) = (port(mapping.container_port)?, port(mapping.host_port)?);
-        if container == 0 {
-            continue;
-        }
-        match ports.iter_mut().find(|known| known.container == container) {
-            None => ports.push(PortMapping { container, host }),
-            Some(known) if known.host == 0 => known.host = host,
-            Some(_) => {}
-        }
-    }
-    ports.sort_unstable_by_key(|mapping| mapping.container);
-    Ok(ports)
 }
 
 /// What is to run of a process; `None` for other domains.
@@ -204,7 +206,10 @@ fn tag(tag: Option<ModificationTag>) -> Tag {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::bbs::{self, ActualLrpInstanceKey, ActualLrpKey};
+    use crate::{
+        model::PortMapping,
+        proto::bbs::{self, ActualLrpInstanceKey, ActualLrpKey},
+    };
 
     fn row() -> ActualLrp {
         ActualLrp {
@@ -219,8 +224,8 @@ mod tests {
             }),
             actual_lrp_net_info: Some(ActualLrpNetInfo {
                 address: "10.0.16.5".to_owned(),
-                ports: Vec::new(),
                 instance_address: "10.255.1.2".to_owned(),
+                ..ActualLrpNetInfo::default()
             }),
             state: "RUNNING".to_owned(),
             ..ActualLrp::default()
@@ -235,16 +240,19 @@ mod tests {
         }
     }
 
-    fn endpoint_of(lrp: ActualLrp) -> Option<Endpoint> {
-        actual(lrp).unwrap().unwrap().endpoint
+    fn observed(lrp: ActualLrp) -> Observation {
+        let mut parts = Vec::new();
+        let observed = actual(lrp, &mut parts).unwrap().unwrap();
+        assert_eq!(parts, []);
+        observed
     }
 
     #[test]
-    fn only_what_runs_and_is_not_withheld_has_an_endpoint() {
+    fn only_what_runs_and_is_not_withheld_is_routable() {
         let with = |change: fn(&mut ActualLrp)| {
             let mut lrp = row();
             change(&mut lrp);
-            endpoint_of(lrp).is_some()
+            observed(lrp).routable
         };
         assert!(with(|_| {}), "routable is absent in older BBSs");
         assert!(with(|lrp| lrp.routable = Some(true)));
@@ -256,39 +264,66 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_other_domains_and_without_an_instance_are_not_for_us() {
-        let mut other = row();
-        other.actual_lrp_key.as_mut().unwrap().domain = "tasks".to_owned();
-        assert_eq!(actual(other), Ok(None));
-        let mut unclaimed = row();
-        unclaimed.actual_lrp_instance_key = None;
-        unclaimed.state = "UNCLAIMED".to_owned();
-        assert_eq!(actual(unclaimed), Ok(None));
+    fn what_runs_has_its_place_whether_it_is_routable_or_not() {
+        let with = |change: fn(&mut ActualLrp)| {
+            let mut lrp = row();
+            lrp.routable = Some(false);
+            change(&mut lrp);
+            observed(lrp).endpoint.is_some()
+        };
+        assert!(with(|_| {}));
+        assert!(!with(|lrp| lrp.state = "CRASHED".to_owned()));
+        assert!(!with(|lrp| lrp.actual_lrp_net_info = None));
     }
 
     #[test]
-    fn ports_are_sorted_and_unique_and_prefer_a_host_port() {
+    fn a_row_prefers_its_containers_address_only_where_it_says_so() {
+        let with = |number: i32| {
+            let mut lrp = row();
+            let net = lrp.actual_lrp_net_info.get_or_insert_default();
+            net.preferred_address = number;
+            observed(lrp).endpoint.unwrap().prefers_container
+        };
+        assert_eq!([0, 1, 2, 7].map(with), [false, true, false, false]);
+    }
+
+    #[test]
+    fn rows_of_other_domains_and_without_an_instance_are_not_for_us() {
+        let mut other = row();
+        other.actual_lrp_key.as_mut().unwrap().domain = "tasks".to_owned();
+        assert_eq!(actual(other, &mut Vec::new()), Ok(None));
+        let mut unclaimed = row();
+        unclaimed.actual_lrp_instance_key = None;
+        unclaimed.state = "UNCLAIMED".to_owned();
+        assert_eq!(actual(unclaimed, &mut Vec::new()), Ok(None));
+    }
+
+    #[test]
+    fn a_mapping_that_is_left_out_is_named_with_its_place_in_the_row() {
         let mut lrp = row();
-        lrp.actual_lrp_net_info.as_mut().unwrap().ports = vec![
-            mapping(9090, 0),
-            mapping(8080, 0),
-            mapping(8080, 61_000),
-            mapping(8080, 61_002),
-            mapping(2222, 61_001),
-        ];
-        let ports = endpoint_of(lrp).unwrap().ports;
-        let ports: Vec<_> = ports
-            .iter()
-            .map(|port| (port.container, port.host))
-            .collect();
-        assert_eq!(ports, [(2222, 61_001), (8080, 61_000), (9090, 0)]);
+        let net = lrp.actual_lrp_net_info.get_or_insert_default();
+        net.ports = vec![mapping(8080, 61_000), mapping(9090, 70_000)];
+        let mut parts = Vec::new();
+        let observed = actual(lrp, &mut parts).unwrap().unwrap();
+        assert_eq!(
+            observed.endpoint.unwrap().ports.as_slice(),
+            [PortMapping::plain(8080, 61_000)]
+        );
+        assert_eq!(
+            parts,
+            [Dropped {
+                name: "process/0 instance mapping 1".to_owned(),
+                reason: "port",
+                detail: "70000 is no port".to_owned(),
+            }]
+        );
     }
 
     #[test]
     fn a_removal_counts_even_where_the_row_was_invalid() {
         let mut lrp = row();
         lrp.actual_lrp_net_info = None;
-        let removed = event(events::Event::Removed(lrp));
+        let removed = event(events::Event::Removed(lrp), &mut Vec::new());
         assert!(
             matches!(removed, Ok(Some(Event::Removed(_)))),
             "{removed:?}"
@@ -300,9 +335,8 @@ mod tests {
         let reason = |change: fn(&mut ActualLrp)| {
             let mut lrp = row();
             change(&mut lrp);
-            actual(lrp).unwrap_err().reason
+            actual(lrp, &mut Vec::new()).unwrap_err().reason
         };
-        let net = |lrp: &mut ActualLrp| lrp.actual_lrp_net_info.clone().unwrap();
         assert_eq!(reason(|lrp| lrp.actual_lrp_net_info = None), "address");
         assert_eq!(reason(|lrp| lrp.actual_lrp_instance_key = None), "guid");
         assert_eq!(
@@ -314,18 +348,15 @@ mod tests {
             "index"
         );
         let mut lrp = row();
-        lrp.actual_lrp_net_info = Some(ActualLrpNetInfo {
-            ports: vec![mapping(8080, 70_000)],
-            ..net(&mut lrp)
-        });
-        let dropped = actual(lrp).unwrap_err();
+        lrp.actual_lrp_net_info.get_or_insert_default().address = "cell".to_owned();
+        let dropped = actual(lrp, &mut Vec::new()).unwrap_err();
         assert_eq!(
             (
                 dropped.name.as_str(),
                 dropped.reason,
                 dropped.detail.as_str()
             ),
-            ("process/0 instance", "port", "70000 is no port")
+            ("process/0 instance", "address", "\"cell\" is no IP address")
         );
     }
 }

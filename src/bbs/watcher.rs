@@ -120,7 +120,12 @@ impl Watcher {
     }
 
     async fn on_event(&mut self, event: events::Event) -> Result<(), Closed> {
-        let event = match observe::event(event) {
+        let mut parts = Vec::new();
+        let event = observe::event(event, &mut parts);
+        for item in parts {
+            self.feed.dropped(item);
+        }
+        let event = match event {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(()),
             Err(item) => {
@@ -149,7 +154,8 @@ impl Watcher {
             }
         };
         self.backoff.reset();
-        self.feed.dropped_in_read(read.dropped);
+        let dropped = read.dropped.into_iter().chain(read.parts);
+        self.feed.dropped_in_read(dropped.collect());
         let fresh = read.list.fresh;
         let changes = self
             .merge

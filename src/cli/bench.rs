@@ -40,6 +40,9 @@ pub(super) struct Options {
     /// How they are served.
     #[arg(long, value_enum, default_value = "full")]
     mode: ServedBy,
+    /// How instances are reached, and what is verified of them.
+    #[arg(long, value_enum, default_value = "none")]
+    backend_tls: BackendTls,
     /// Changes, one after the other, each timed until every sink holds it.
     #[arg(long, default_value_t = 20)]
     changes: usize,
@@ -73,6 +76,16 @@ pub(super) struct Options {
     /// Its private key.
     #[arg(long)]
     key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BackendTls {
+    /// In plaintext.
+    None,
+    /// Over TLS; the CA is enough.
+    Ca,
+    /// Over TLS; each is named.
+    Instance,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

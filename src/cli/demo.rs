@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     istiod::Beside,
-    scene::{HOSTS, REACHED, Scene},
+    scene::{HOSTS, REACHED, RULES, Scene},
 };
 use crate::{
     app,
@@ -168,11 +168,14 @@ fn print_addresses(foundation: &CloudFoundry, addresses: &app::Addresses) {
 
 impl Demo {
     async fn show(&mut self, options: &Options) -> anyhow::Result<ExitCode> {
-        let served = HOSTS + options.routes;
-        let reached = REACHED + options.routes.min(options.instances);
+        let expected = [
+            HOSTS + options.routes,
+            RULES + options.routes,
+            REACHED + options.routes.min(options.instances),
+        ];
         let complete = self
             .sink
-            .wait_for(|state| table::is_complete(state, served, reached));
+            .wait_for(|state| table::is_complete(state, expected));
         let Ok(arrived) = tokio::time::timeout(CONVERGENCE, complete).await else {
             println!("The complete state did not reach the client within {CONVERGENCE:?}.");
             self.print_table().await?;

@@ -9,7 +9,9 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Routes, librarian::Keypair, listeners, reader::Section, vip_range::VipRange};
+use super::{
+    Routes, instance_tls, librarian::Keypair, listeners, reader::Section, vip_range::VipRange,
+};
 use crate::{
     bbs,
     capi::{self, DomainPattern, MAX_PAGE_SIZE, Secret},
@@ -210,6 +212,9 @@ pub(super) fn publisher(
         .map(|VipRange(range): VipRange| range);
     let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", true);
     let certificate_root = certificate_root(root);
+    root.string(CERTIFICATE_GROUP);
+    let backend_tls = instance_tls::backend(root).map(|(tls, _)| tls);
+    let internal_tls = instance_tls::internal(root);
     let (keypairs, left_out) = keypairs(root);
     let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();
     if let Err(error) = istio::gateway(&certificate_root, &certificates) {
@@ -239,9 +244,14 @@ pub(super) fn publisher(
         certificate_root,
         certificates,
         left_out,
+        backend_tls,
+        internal_tls,
         vip_range,
     })
 }
+
+/// Who may read what the librarian writes; of no use to the daemon, whose file may be the librarian's.
+pub(super) const CERTIFICATE_GROUP: &str = "IstioCertGroup";
 
 /// Where the router has its certificates.
 pub(super) fn certificate_root(root: &mut Section<'_>) -> CertificateRoot {
@@ -273,10 +283,7 @@ fn keypair(pair: &mut Section<'_>) -> Result<Keypair, (&'static str, String)> {
         .map(|key| pair.string(key).ok_or((key, "is required".to_owned())));
     let (chain, key) = (chain?, Secret::from(key?));
     let names = tls::dns_names(chain.as_bytes(), key.expose().as_bytes()).map_err(|error| {
-        let key = match error {
-            PairError::Chain(_) | PairError::Empty | PairError::Names(_) => "CertChain",
-            PairError::Key(_) | PairError::Mismatch(_) => "PrivateKey",
-        };
+        let key = at_fault(&error, ("CertChain", "PrivateKey"));
         (key, feed::chain(&error))
     })?;
     if names.is_empty() {
@@ -288,6 +295,14 @@ fn keypair(pair: &mut Section<'_>) -> Result<Keypair, (&'static str, String)> {
         chain,
         key,
     })
+}
+
+/// Which key of a pair's two an error is about.
+pub(super) fn at_fault<'k>(error: &PairError, (chain, key): (&'k str, &'k str)) -> &'k str {
+    match error {
+        PairError::Chain(_) | PairError::Empty | PairError::Names(_) => chain,
+        PairError::Key(_) | PairError::Mismatch(_) => key,
+    }
 }
 
 pub(super) fn ca(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {

@@ -118,3 +118,112 @@ fn keys_match_without_regard_to_case() {
         "{said:?}"
     );
 }
+
+/// What is wrong with a section of a file that has nothing else.
+fn problems_of(section: &str, value: &serde_json::Value) -> Vec<String> {
+    let said = problems(json!({ section: value })).into_iter();
+    said.filter(|line| line.starts_with(section)).collect()
+}
+
+#[test]
+fn tls_to_instances_is_told_what_is_wrong_in_one_line_each() {
+    let good = json!({
+        "Mode": "mutual",
+        "ClientCertPath": "/certs/client.crt",
+        "ClientKeyPath": "/certs/client.key",
+        "CACertPath": "/certs/ca.crt",
+        "Verify": "instance",
+    });
+    let with = |key: &str, value: serde_json::Value| {
+        let mut config = good.clone();
+        config[key] = value;
+        problems_of("BackendTLS", &config)
+    };
+    let null = serde_json::Value::Null;
+    assert_eq!(problems_of("BackendTLS", &good), [""; 0]);
+    for path in ["ClientCertPath", "ClientKeyPath", "CACertPath"] {
+        assert_eq!(
+            with(path, null.clone()),
+            [format!("BackendTLS.{path}: is required")]
+        );
+        for (bad, why) in [
+            ("certs/x", "expected the absolute path of a file"),
+            ("/certs/", "expected the path of a file, not of a folder"),
+            ("/a~b", "a path with '~' cannot be told to proxies"),
+        ] {
+            assert_eq!(
+                with(path, json!(bad)),
+                [format!("BackendTLS.{path}: {bad:?}: {why}")]
+            );
+        }
+    }
+    for (key, bad, why) in [
+        ("Mode", json!("tls"), "\"tls\": expected mutual or simple"),
+        ("Mode", null.clone(), "is required"),
+        ("Mode", json!(1), "expected a string, found a number"),
+        ("Verify", json!("none"), "\"none\": expected instance or ca"),
+        ("Names", json!([]), "unknown key"),
+    ] {
+        assert_eq!(with(key, bad), [format!("BackendTLS.{key}: {why}")]);
+    }
+}
+
+#[test]
+fn without_a_client_certificate_there_is_no_place_for_one_and_always_one_for_the_ca() {
+    let only = |config: serde_json::Value| problems_of("BackendTLS", &config);
+    let simple = json!({ "Mode": "simple", "CACertPath": "/certs/ca.crt" });
+    assert_eq!(only(simple.clone()), [""; 0]);
+    let mut with_key = simple;
+    with_key["ClientKeyPath"] = json!("/certs/client.key");
+    assert_eq!(
+        only(with_key),
+        [
+            "BackendTLS.ClientKeyPath: is for Mode mutual: with simple, proxies present no certificate"
+        ]
+    );
+    for verify in ["instance", "ca"] {
+        assert_eq!(
+            only(json!({ "Mode": "simple", "Verify": verify })),
+            ["BackendTLS.CACertPath: is required"]
+        );
+    }
+    assert_eq!(
+        problems_of("InternalTLS", &json!({})),
+        ["InternalTLS.CACertPath: is required"]
+    );
+}
+
+#[test]
+fn what_the_librarian_is_to_write_is_whole_and_well_formed() {
+    let paths = json!({
+        "Mode": "mutual",
+        "ClientCertPath": "/certs/client.crt",
+        "ClientKeyPath": "/certs/client.key",
+        "CACertPath": "/certs/ca.crt",
+    });
+    let with = |texts: &[(&str, &str)]| {
+        let mut config = paths.clone();
+        for (key, text) in texts {
+            config[*key] = json!(text);
+        }
+        problems_of("BackendTLS", &config)
+    };
+    assert_eq!(
+        with(&[("CACert", "no PEM")]),
+        [
+            "BackendTLS.CACert: no certificate in it",
+            "BackendTLS.ClientCert: is required",
+            "BackendTLS.ClientKey: is required",
+        ]
+    );
+    let said = with(&[
+        ("CACert", "no PEM"),
+        ("ClientCert", "neither"),
+        ("ClientKey", "hush-hush"),
+    ]);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(
+        said[1],
+        "BackendTLS.ClientCert: no certificate in the chain"
+    );
+}

@@ -282,13 +282,13 @@ impl Connection {
     }
 
     fn next_in_turn(&mut self, now: Instant) -> Option<Response> {
-        let may_name = self.order.may_name(&self.subscriptions, now);
+        let may = self.order.may(&self.subscriptions, now);
         let last = self.last_sent.clone();
         let (before, after) = ((Unbounded, Included(&*last)), (Excluded(&*last), Unbounded));
         for range in [after, before] {
             for (name, subscription) in self.subscriptions.range_mut::<str, _>(range) {
                 let role = subscription.role;
-                let Some(target) = self.order.target(name, role, may_name) else {
+                let Some(target) = self.order.target(name, role, may) else {
                     continue;
                 };
                 let (current, published) = (&target.collection, target.published);

@@ -1,7 +1,7 @@
 //! Make before break: what names a resource is sent after it, and the resource goes after what names it.
 //!
-//! Of each published state a stream is told in a *round*: ServiceEntries and DestinationRules that are due first, then the
-//! VirtualServices that name them. They have to be sent, not acknowledged, since a stream keeps its order. What is gone
+//! Of each published state a stream is told in a *round*: DestinationRules that are due first, since they have the names of
+//! who may answer at the endpoints, then ServiceEntries, then the VirtualServices that name them. They have to be sent, not acknowledged, since a stream keeps its order. What is gone
 //! from them stays in the round if the VirtualServices that were sent last may still name it, and goes with the next one.
 //!
 //! Nobody is waited for who refuses a response, leaves one unanswered for long, or never asked.
@@ -20,8 +20,10 @@ type Find = for<'a> fn(&'a Snapshot, &str) -> Found<'a>;
 /// What a collection is to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
+    /// Its resources are named by others, and say how the next are reached.
+    Rules,
     /// Its resources are named by others.
-    Named,
+    Services,
     /// Its resources name those.
     Naming,
     /// Neither.
@@ -32,12 +34,23 @@ impl Role {
     /// Of the collection with that metric label.
     pub(super) fn of(label: &str) -> Self {
         match label {
-            "istio/networking/v1alpha3/destinationrules"
-            | "istio/networking/v1alpha3/serviceentries" => Self::Named,
+            "istio/networking/v1alpha3/destinationrules" => Self::Rules,
+            "istio/networking/v1alpha3/serviceentries" => Self::Services,
             "istio/networking/v1alpha3/virtualservices" => Self::Naming,
             _ => Self::Apart,
         }
     }
+
+    fn is_named(self) -> bool {
+        matches!(self, Self::Rules | Self::Services)
+    }
+}
+
+/// Which collections may be sent, of those that come after others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct May {
+    serve: bool,
+    name: bool,
 }
 
 /// What a stream is told of next.
@@ -141,7 +154,7 @@ impl Order {
     /// long.
     fn note_sent(&mut self, subscriptions: &Subscriptions, now: Instant) {
         let round = self.round.as_ref().map(|round| &round.state);
-        for (name, subscription) in with_role(subscriptions, Role::Naming) {
+        for (name, subscription) in with_role(subscriptions, |role| role == Role::Naming) {
             if subscription.is_late(now) {
                 self.sent.remove(name);
                 continue;
@@ -172,19 +185,19 @@ impl Order {
 
     /// Whether a response may be due.
     pub(super) fn is_due(&mut self, subscriptions: &Subscriptions, now: Instant) -> bool {
-        let may_name = self.may_name(subscriptions, now);
-        self.is_any_due(subscriptions, may_name, |_| true)
+        let may = self.may(subscriptions, now);
+        self.is_any_due(subscriptions, may, |_| true)
     }
 
     fn is_any_due(
         &mut self,
         subscriptions: &Subscriptions,
-        may_name: bool,
+        may: May,
         of: impl Fn(Role) -> bool,
     ) -> bool {
         subscriptions.iter().any(|(name, subscription)| {
             let role = subscription.role;
-            let target = of(role).then(|| self.target(name, role, may_name));
+            let target = of(role).then(|| self.target(name, role, may));
             let target = target.flatten();
             target.is_some_and(|target| subscription.is_due(&target.collection))
         })
@@ -199,7 +212,7 @@ impl Order {
         now: Instant,
     ) -> bool {
         let (mut are_free, mut are_sent) = (true, true);
-        for (name, subscription) in with_role(subscriptions, Role::Named) {
+        for (name, subscription) in with_role(subscriptions, Role::is_named) {
             if let Some(target) = next.named(self.find, name) {
                 are_free &= subscription.is_free_for(&target) || subscription.is_late(now);
                 are_sent &= subscription.was_sent(&target);
@@ -213,17 +226,29 @@ impl Order {
         if !self.round.as_ref().is_some_and(|round| round.is_begun) {
             return false;
         }
-        let may_name = self.may_name(subscriptions, now);
-        self.is_any_due(subscriptions, may_name, |role| role != Role::Apart)
+        let may = self.may(subscriptions, now);
+        self.is_any_due(subscriptions, may, |role| role != Role::Apart)
     }
 
-    /// Whether all that the round's VirtualServices name was sent.
-    pub(super) fn may_name(&mut self, subscriptions: &Subscriptions, now: Instant) -> bool {
+    /// What may be sent of the round: ServiceEntries after the DestinationRules, VirtualServices after both.
+    pub(super) fn may(&mut self, subscriptions: &Subscriptions, now: Instant) -> May {
+        May {
+            serve: self.were_sent(subscriptions, now, |role| role == Role::Rules),
+            name: self.were_sent(subscriptions, now, Role::is_named),
+        }
+    }
+
+    fn were_sent(
+        &mut self,
+        subscriptions: &Subscriptions,
+        now: Instant,
+        of: impl Fn(Role) -> bool,
+    ) -> bool {
         let find = self.find;
         let Some(round) = &mut self.round else {
             return false;
         };
-        with_role(subscriptions, Role::Named).all(|(name, subscription)| {
+        with_role(subscriptions, of).all(|(name, subscription)| {
             subscription.is_late(now)
                 || round
                     .named(find, name)
@@ -232,12 +257,13 @@ impl Order {
     }
 
     /// What a sink is to hold of a collection now; `None` where there is nothing to be sent yet.
-    pub(super) fn target(&mut self, name: &Arc<str>, role: Role, may_name: bool) -> Option<Target> {
+    pub(super) fn target(&mut self, name: &Arc<str>, role: Role, may: May) -> Option<Target> {
         let find = self.find;
         let round = match role {
             Role::Apart => None,
-            Role::Naming if !may_name => return None,
-            Role::Named | Role::Naming => self.round.as_mut(),
+            Role::Naming if !may.name => return None,
+            Role::Services if !may.serve => return None,
+            Role::Rules | Role::Services | Role::Naming => self.round.as_mut(),
         };
         let state = match &round {
             Some(round) => &round.state,
@@ -249,7 +275,7 @@ impl Order {
             Found::Nothing => (self.empty.clone(), true),
             Found::Silence => return None,
         };
-        let kept = round.filter(|_| role == Role::Named);
+        let kept = round.filter(|_| role.is_named());
         let kept = kept.and_then(|round| round.named(find, name));
         Some(Target {
             collection: kept.unwrap_or(collection),
@@ -285,11 +311,11 @@ impl Round {
 
 fn with_role(
     subscriptions: &Subscriptions,
-    role: Role,
+    of: impl Fn(Role) -> bool,
 ) -> impl Iterator<Item = (&Arc<str>, &Subscription)> {
     subscriptions
         .iter()
-        .filter(move |(_, subscription)| subscription.role == role)
+        .filter(move |(_, subscription)| of(subscription.role))
 }
 
 fn published<'a>(find: Find, state: &'a Snapshot, name: &str) -> Option<&'a Arc<Collection>> {

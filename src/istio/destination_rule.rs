@@ -1,36 +1,98 @@
 //! DestinationRules: how the instances of a service are reached.
 
-use super::{Era, Eras, validate::Invalid};
+use super::{BackendTls, Era, Eras, InternalTls, Verify, validate::Invalid};
 use crate::{
-    model::LoadBalancing,
+    model::{Hostname, LoadBalancing},
     proto::istio::networking::v1alpha3::{
-        DestinationRule, LoadBalancerSettings, TrafficPolicy,
+        ClientTlsSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
+        client_tls_settings::TlSmode,
         load_balancer_settings::{
             ConsistentHashLb, LbPolicy, SimpleLb, consistent_hash_lb::HashKey,
         },
     },
-    table::Pool,
+    table::{Part, Pool},
 };
 
-/// The rule of a route's service, where something has to be said of it.
-pub(super) fn destination_rule(service: &str, pool: &Pool<'_>) -> Eras<Option<DestinationRule>> {
+/// The rule of a route's service, where something has to be said of it: which instance is picked, and of a part that is
+/// reached over TLS, how that is verified.
+pub(super) fn destination_rule(
+    service: &str,
+    pool: &Pool<'_>,
+    part: &Part<'_>,
+    backend: Option<&BackendTls>,
+) -> Eras<Option<DestinationRule>> {
+    let choice = pool.load_balancing();
+    let tls = backend.filter(|_| part.is_tls);
+    let tls = tls.map(|tls| to_instances(service, pool, part, tls));
     let rule = |era| {
-        traffic_policy(pool, era).map(|traffic_policy| DestinationRule {
+        let policy = TrafficPolicy {
+            load_balancer: choice.map(|(_, choice)| load_balancer(choice, era)),
+            tls: tls.clone(),
+        };
+        (policy != TrafficPolicy::default()).then(|| DestinationRule {
             host: service.to_owned(),
-            traffic_policy: Some(traffic_policy),
+            traffic_policy: Some(policy),
             subsets: Vec::new(),
         })
     };
-    Eras::new(rule(Era::Classic), rule(Era::Xds))
+    if choice.is_some() {
+        Eras::new(rule(Era::Classic), rule(Era::Xds))
+    } else {
+        Eras::Same(rule(Era::Classic))
+    }
 }
 
-/// How the instances of a route are reached, where it is not the usual way.
-fn traffic_policy(pool: &Pool<'_>, era: Era) -> Option<TrafficPolicy> {
-    let (_, choice) = pool.load_balancing()?;
-    Some(TrafficPolicy {
-        load_balancer: Some(load_balancer(choice, era)),
-        tls: None,
-    })
+/// TLS to the proxies in containers, whose certificates have the guids of their instances.
+///
+/// The server name is there for Envoy: without it, and without names, it would verify the service's hostname. Containers
+/// do not look at it.
+fn to_instances(
+    service: &str,
+    pool: &Pool<'_>,
+    part: &Part<'_>,
+    tls: &BackendTls,
+) -> ClientTlsSettings {
+    let identity = tls.identity.as_ref();
+    let path = |path: Option<String>| path.unwrap_or_default();
+    ClientTlsSettings {
+        mode: match identity {
+            Some(_) => TlSmode::Mutual.into(),
+            None => TlSmode::Simple.into(),
+        },
+        client_certificate: path(identity.map(|pair| pair.chain.to_string())),
+        private_key: path(identity.map(|pair| pair.key.to_string())),
+        ca_certificates: tls.ca.to_string(),
+        subject_alt_names: match tls.verify {
+            Verify::Instance => names(service, pool, part),
+            Verify::Ca => Vec::new(),
+        },
+        sni: service.to_owned(),
+    }
+}
+
+/// The guids of a part's instances. Without any it is the service's own name, which no certificate has: no names at all
+/// would let in whoever comes first.
+fn names(service: &str, pool: &Pool<'_>, part: &Part<'_>) -> Vec<String> {
+    let instances = pool.endpoints(part).into_values();
+    let mut names: Vec<_> = instances
+        .map(|instance| instance.guid.to_string())
+        .collect();
+    names.sort_unstable();
+    if names.is_empty() {
+        names.push(service.to_owned());
+    }
+    names
+}
+
+/// TLS from apps to other apps, whose proxies have certificates with the internal hostnames that lead to them.
+pub(super) fn to_apps(host: &Hostname, tls: &InternalTls) -> ClientTlsSettings {
+    ClientTlsSettings {
+        mode: TlSmode::Simple.into(),
+        ca_certificates: tls.ca.to_string(),
+        subject_alt_names: vec![host.to_string()],
+        sni: host.to_string(),
+        ..ClientTlsSettings::default()
+    }
 }
 
 /// How an instance is picked, as an era says it.

@@ -12,24 +12,24 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub(super) use self::subsets::{APP, web_name};
 use self::{ports::Ports, subsets::Subsets};
 use super::{
-    Era, Eras,
-    destination_rule::load_balancer,
+    Era, Eras, InternalTls,
+    destination_rule::{load_balancer, to_apps},
     matches::{has_case, matches},
     refused,
-    service_entry::for_eras,
+    service_entry::{for_eras, unreachable},
     shares::percentages,
     validate::Invalid,
     virtual_service::to,
 };
 use crate::{
-    model::{Destination, Instance, Workload},
+    model::{AppPort, Destination, Workload},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, DestinationRule, HttpRoute, ServiceEntry, TrafficPolicy, VirtualService,
         WorkloadEntry,
         client_tls_settings::TlSmode,
         service_entry::{Location, Resolution},
     },
-    table::{HostView, Pool, Which},
+    table::{Door, HostView, Pool, Which},
 };
 
 /// The destinations of the routes that are served: of no other is there a subset or an endpoint.
@@ -95,9 +95,12 @@ fn http_route(
 
 /// The subsets that the VirtualService names, and how an instance is picked.
 ///
-/// An istiod is also told that nothing is encrypted: by default it makes the proxies wait for certificates of workloads,
-/// as long as a service of the mesh has no word on that.
-pub(super) fn destination_rule(host: HostView<'_>) -> Eras<Option<DestinationRule>> {
+/// Where nothing is encrypted an istiod is told so: by default it makes the proxies wait for certificates of workloads, as
+/// long as a service of the mesh has no word on that.
+pub(super) fn destination_rule(
+    host: HostView<'_>,
+    tls: Option<&InternalTls>,
+) -> Eras<Option<DestinationRule>> {
     if destinations(host).next().is_none() {
         return Eras::Same(None);
     }
@@ -107,12 +110,12 @@ pub(super) fn destination_rule(host: HostView<'_>) -> Eras<Option<DestinationRul
         Vec::new()
     };
     let choice = host.pools().find_map(|pool| pool.load_balancing());
+    let tls = tls.filter(|_| host.has_internal_tls());
+    let tls = tls.map(|tls| to_apps(host.name, tls));
     let rule = |era| {
         let policy = TrafficPolicy {
             load_balancer: choice.map(|(_, choice)| load_balancer(choice, era)),
-            tls: (era == Era::Xds).then(|| ClientTlsSettings {
-                mode: TlSmode::Disable.into(),
-            }),
+            tls: tls.clone().or_else(|| (era == Era::Xds).then(disable)),
         };
         let policy = Some(policy).filter(|policy| *policy != TrafficPolicy::default());
         (policy.is_some() || !subsets.is_empty()).then(|| DestinationRule {
@@ -124,17 +127,28 @@ pub(super) fn destination_rule(host: HostView<'_>) -> Eras<Option<DestinationRul
     Eras::new(rule(Era::Classic), rule(Era::Xds))
 }
 
+fn disable() -> ClientTlsSettings {
+    ClientTlsSettings {
+        mode: TlSmode::Disable.into(),
+        ..ClientTlsSettings::default()
+    }
+}
+
 /// The virtual address, the ports and the endpoints. `None` where nobody can be reached, but for `keep_empty`.
 pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option<ServiceEntry>> {
     let (ports, subsets) = (Ports::of(host), Subsets::of(host));
     if ports.is_empty() {
         return Eras::Same(None);
     }
+    let is_tls = host.has_internal_tls();
     let workloads: BTreeSet<_> = destinations(host).map(|to| &to.workload).collect();
     let endpoints = workloads.into_iter().flat_map(|workload| {
         let (ports, subsets) = (&ports, &subsets);
         let instances = host.instances(workload);
-        instances.filter_map(move |instance| endpoint(host, ports, subsets, workload, instance))
+        instances.filter_map(move |instance| {
+            let door = |port| host.reach_inside(instance, port, is_tls).ok();
+            endpoint(host, ports, subsets, workload, door)
+        })
     });
     let mut endpoints: Vec<_> = endpoints.collect();
     if !host.is_divided() {
@@ -159,14 +173,14 @@ fn endpoint(
     ports: &Ports,
     subsets: &Subsets<'_>,
     workload: &Workload,
-    instance: &Instance,
+    door: impl Fn(AppPort) -> Option<Door>,
 ) -> Option<WorkloadEntry> {
     let own = destinations(host).filter(|to| to.workload == *workload);
     let mut address = None;
     let mut serving = BTreeMap::new();
     let mut reached = BTreeSet::new();
     for to in own {
-        if let Some(at) = host.reach(instance, to.port) {
+        if let Some(Door { at, .. }) = door(to.port) {
             address = Some(at.ip().to_string());
             serving.insert(ports.name(to.port, to.protocol), at.port().into());
             reached.insert(to.port);
@@ -180,14 +194,23 @@ fn endpoint(
 }
 
 /// What is wrong with the hostname although it is served.
-pub(super) fn remark(host: HostView<'_>) -> Option<Invalid> {
+pub(super) fn remarks(host: HostView<'_>) -> Vec<Invalid> {
     if host.lacks_vip() {
         let detail = "no virtual address is left in VIPCIDR".to_owned();
-        return Some(Invalid {
+        return vec![Invalid {
             rule: "vip",
             detail,
-        });
+        }];
     }
-    let unreachable = host.pools().map(|pool| pool.unreachable());
-    super::service_entry::unreachable(unreachable.sum())
+    let in_plaintext = host.without_internal_tls().count();
+    let in_plaintext = (in_plaintext > 0).then(|| Invalid {
+        rule: "plaintext",
+        detail: format!(
+            "{in_plaintext} instances have no port for TLS from other apps, so that all are reached in plaintext"
+        ),
+    });
+    unreachable(host.pools())
+        .into_iter()
+        .chain(in_plaintext)
+        .collect()
 }

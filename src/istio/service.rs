@@ -25,9 +25,10 @@ const OURS: &str = "cf--";
 /// The labels of parts.
 const HTTP2: &str = "cf--h2.";
 const TO: &str = "cf--to-";
+const TLS: &str = "cf--tls.";
 
 /// Envoys of Istio 1.1 refuse clusters with names over 189 bytes, and Pilot makes `outbound|80||` and the name of it. A
-/// label for a part of the route may come in front.
+/// label for a part of the route may come in front, and one for TLS before that.
 const MAX: usize = 140;
 
 /// The service of a hostname and the key of a path.
@@ -41,17 +42,25 @@ pub fn service(host: &Hostname, key: &str) -> String {
 }
 
 /// The service of a part of a route's requests.
-pub(super) fn of_part(service: &str, which: &Which) -> String {
+///
+/// Whether its instances take TLS is in the name, and so never changes for a service: the endpoints and the rule that
+/// says how they are reached would not arrive at the same moment.
+pub(super) fn of_part(service: &str, which: &Which, is_tls: bool) -> String {
+    let tls = if is_tls { TLS } else { "" };
     match which {
-        Which::Whole => service.to_owned(),
-        Which::Http2 => format!("{HTTP2}{service}"),
-        Which::To(target) => format!("{TO}{}.{service}", hash_target(target)),
+        Which::Whole => format!("{tls}{service}"),
+        Which::Http2 => format!("{tls}{HTTP2}{service}"),
+        Which::To(target) => format!("{tls}{TO}{}.{service}", hash_target(target)),
     }
 }
 
 /// Whether a route's service, for all of its requests or a part of them, may have had the instances of a destination.
 pub fn may_lead_to(name: &str, service: &str, to: &Destination) -> bool {
-    let is_for = |which| name == of_part(service, &which);
+    let is_for = |which| {
+        [false, true]
+            .iter()
+            .any(|tls| name == of_part(service, &which, *tls))
+    };
     match to.protocol {
         _ if is_for(Which::Whole) => true,
         Protocol::Http2 if is_for(Which::Http2) => true,
@@ -63,8 +72,15 @@ pub fn may_lead_to(name: &str, service: &str, to: &Destination) -> bool {
 pub fn is_of(name: &str, service: &str) -> bool {
     let is_one_label = |part: &str| part.find('.') == Some(part.len() - 1);
     name.strip_suffix(service).is_some_and(|part| {
+        let part = part.strip_prefix(TLS).unwrap_or(part);
         part.is_empty() || part == HTTP2 || (part.starts_with(TO) && is_one_label(part))
     })
+}
+
+/// The services that a route can have while nothing divides its requests: in plaintext, and over TLS.
+pub fn undivided(host: &Hostname, key: &str) -> [String; 2] {
+    let service = service(host, key);
+    [false, true].map(|is_tls| of_part(&service, &Which::Whole, is_tls))
 }
 
 /// The hostname, if that is a part of a domain name: of a wildcard, with our label for its star.
@@ -211,12 +227,14 @@ mod tests {
             target("a\nb", AppPort::Number(8080), Protocol::Http1),
             target("worker", AppPort::Number(8081), Protocol::Http1),
         ];
-        let names = parts
-            .iter()
-            .map(|which| of_part("a.b.routes.cloudfoundry", which));
+        let names = parts.iter().flat_map(|which| {
+            [false, true].map(|is_tls| of_part("a.b.routes.cloudfoundry", which, is_tls))
+        });
         let names: std::collections::BTreeSet<_> = names.collect();
-        assert_eq!(names.len(), parts.len());
-        assert!(names.contains("cf--h2.a.b.routes.cloudfoundry"));
+        assert_eq!(names.len(), 2 * parts.len());
+        for part in ["cf--h2.", "cf--tls.", "cf--tls.cf--h2."] {
+            assert!(names.contains(&format!("{part}a.b.routes.cloudfoundry")));
+        }
         let is_own = |name: &String| is_of(name, "a.b.routes.cloudfoundry");
         assert!(names.iter().all(is_own));
         for other in [
@@ -231,8 +249,7 @@ mod tests {
     }
 
     fn any_host() -> impl Strategy<Value = Hostname> {
-        let label =
-            "[a-c_-]{1,3}|cf--(any|path|h2|to-0)|xn--a|wildcard|routes|cloudfoundry|[a-z]{60,64}";
+        let label = "[a-c_-]{1,3}|cf--(any|path|h2|tls|to-0)|xn--a|wildcard|routes|cloudfoundry|[a-z]{60,64}";
         let name = (any::<bool>(), vec(label, 1..6)).prop_map(|(wildcard, labels)| {
             let star = if wildcard { "*." } else { "" };
             format!("{star}{}", labels.join("."))
@@ -258,12 +275,13 @@ mod tests {
             for (host, key) in urls {
                 let whole = service(&host, &key);
                 let to = target("web", AppPort::Main, Protocol::Http1);
-                for which in [Which::Whole, Which::Http2, to] {
-                    let name = of_part(&whole, &which);
+                let parts = [Which::Whole, Which::Http2, to].into_iter();
+                for (which, is_tls) in parts.flat_map(|which| [(which.clone(), false), (which, true)]) {
+                    let name = of_part(&whole, &which, is_tls);
                     prop_assert!(name.len() <= 189 - "outbound|80||".len(), "{}", name);
                     prop_assert!(name.split('.').all(is_dns_label), "{}", name);
                     prop_assert!(name.ends_with(".routes.cloudfoundry"));
-                    let place = (host.clone(), key.clone(), which);
+                    let place = (host.clone(), key.clone(), which, is_tls);
                     let other = names.insert(name.clone(), place.clone());
                     prop_assert!(other.is_none() || other == Some(place), "{} of {:?}", name, other);
                 }

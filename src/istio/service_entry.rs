@@ -15,7 +15,7 @@ use crate::{
         service_entry::{Location, Resolution},
     },
     snapshot::Resource,
-    table::{Part, Pool},
+    table::{Part, Pool, Unreachable},
 };
 
 /// The name of the one port of a service.
@@ -98,12 +98,41 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// What is wrong with the route although its service is served.
-pub(super) fn unreachable(count: usize) -> Option<Invalid> {
-    (count > 0).then(|| Invalid {
-        rule: "unreachable",
-        detail: format!(
-            "{count} instances without an IPv4 address or without a mapping of the destination's port"
-        ),
-    })
+/// What is wrong with the pools although their services are served.
+pub(super) fn unreachable<'a>(pools: impl IntoIterator<Item = Pool<'a>>) -> Vec<Invalid> {
+    let mut kinds: BTreeMap<_, (usize, _)> = BTreeMap::new();
+    for pool in pools {
+        for (why, instance) in pool.unreachable() {
+            let first = (0, (pool.host(), instance));
+            kinds.entry(why).or_insert(first).0 += 1;
+        }
+    }
+    let kinds = kinds.into_iter();
+    kinds
+        .map(|(why, (count, (host, instance)))| match why {
+            Unreachable::Taken => {
+                let owner = host.successor(instance);
+                let owner = owner.map_or("a cell".to_owned(), |owner| owner.guid.to_string());
+                Invalid {
+                    rule: "taken",
+                    detail: format!(
+                        "{count} instances with an address that is not theirs any more: that of {} is now of {owner}",
+                        instance.guid
+                    ),
+                }
+            }
+            Unreachable::TlsAlone => Invalid {
+                rule: "tls",
+                detail: format!(
+                    "{count} instances that are reached over TLS alone: BackendTLS says how proxies do that"
+                ),
+            },
+            Unreachable::NoDoor => Invalid {
+                rule: "unreachable",
+                detail: format!(
+                    "{count} instances without an IPv4 address or without a mapping of the destination's port"
+                ),
+            },
+        })
+        .collect()
 }

@@ -6,6 +6,7 @@ mod lookup;
 mod nameless;
 mod pushed;
 mod refused;
+mod tls;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -75,11 +76,14 @@ fn instance(n: u8, app: &str, ports: &[(u16, u16)]) -> Instance {
         guid: format!("instance-{n}").as_str().into(),
         process: "process".into(),
         workload: Some(to(app, 0).workload),
+        routable: true,
+        since: 0,
+        prefers_container: false,
         host_address: IpAddr::from([10, 0, 0, n]),
         container_address: Some(IpAddr::from([10, 255, 0, n])),
         ports: ports
             .iter()
-            .map(|&(container, host)| PortMapping { container, host })
+            .map(|&(container, host)| PortMapping::plain(container, host))
             .collect(),
     }
 }
@@ -105,7 +109,16 @@ fn table<const R: usize, const I: usize>(
     routes: [Route; R],
     instances: [Instance; I],
 ) -> RouteTable {
-    let mut table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
+    table_with(Tls::default(), routes, instances)
+}
+
+fn table_with<const R: usize, const I: usize>(
+    tls: Tls,
+    routes: [Route; R],
+    instances: [Instance; I],
+) -> RouteTable {
+    let table = RouteTable::new(Join::Described, Some("127.128.0.0/9".parse().unwrap()));
+    let mut table = table.with_tls(tls);
     table.apply(Update::AllRoutes(routes.into()));
     table.apply(Update::AllInstances(
         instances.into_iter().map(Into::into).collect(),
@@ -114,17 +127,40 @@ fn table<const R: usize, const I: usize>(
 }
 
 fn make<const R: usize, const I: usize>(routes: [Route; R], instances: [Instance; I]) -> Made {
-    make_of(&routes.clone(), &table(routes, instances))
+    make_with(&keep_empty(), routes, instances)
+}
+
+fn keep_empty() -> Options {
+    Options {
+        keep_empty: true,
+        ..Options::default()
+    }
+}
+
+fn make_with<const R: usize, const I: usize>(
+    options: &Options,
+    routes: [Route; R],
+    instances: [Instance; I],
+) -> Made {
+    make_from(
+        options,
+        &routes.clone(),
+        &table_with(options.tls(), routes, instances),
+    )
 }
 
 fn make_of(routes: &[Route], table: &RouteTable) -> Made {
+    make_from(&keep_empty(), routes, table)
+}
+
+fn make_from(options: &Options, routes: &[Route], table: &RouteTable) -> Made {
     let mut made = Made::default();
     let first = table.host(&routes[0].host).unwrap();
     if first.is_internal() {
-        let [service, rule] = internal_lookup(first);
+        let [service, rule] = internal_lookup(first, options);
         made.take(service);
         made.take(rule);
-        made.take(internal_service(first, true));
+        made.take(internal_service(first, options));
         return made;
     }
     made.take(virtual_service(first));
@@ -133,7 +169,7 @@ fn make_of(routes: &[Route], table: &RouteTable) -> Made {
         .into_iter()
         .flat_map(|host| table.host(host).unwrap().pools())
     {
-        if let Services::Open { entries, rules } = services(&pool, true, true) {
+        if let Services::Open { entries, rules } = services(&pool, options, true) {
             made.take(entries);
             made.take(rules.unwrap());
         }

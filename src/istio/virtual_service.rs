@@ -57,7 +57,7 @@ fn destinations(pool: &Pool<'_>) -> Vec<HttpRouteDestination> {
         .filter(|(_, percentage)| *percentage > 0)
         .map(|(part, percentage)| {
             to(
-                of_part(&service, &part.which),
+                of_part(&service, &part.which, part.is_tls),
                 String::new(),
                 PORT,
                 percentage,

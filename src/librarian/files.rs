@@ -1,28 +1,24 @@
 //! Folders and files that are either as they should be or made so at once; links are never followed.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use super::Error;
-
-/// Proxies run in the folder's group.
-const FOLDER_MODE: u32 = 0o750;
-/// There is a private key in it.
-const FILE_MODE: u32 = 0o600;
+use super::{Access, Error};
 
 /// Makes the folder that holds all others, and those above it, unless it is there. One that is may be a link: an operator's own choice.
-pub(super) fn make_root(path: &Path) -> Result<(), Error> {
+pub(super) fn make_root(path: &Path, access: Access) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
-        make_root(parent)?;
+        make_root(parent, access)?;
     }
-    match make(path) {
+    match make(path, access) {
         // Another run was faster.
         Err(_) if path.is_dir() => Ok(()),
         made => made,
@@ -40,27 +36,28 @@ pub(super) fn lock(root: &Path) -> Result<File, Error> {
 }
 
 /// Makes a folder with its mode; the process's mask has no say in it.
-fn make(path: &Path) -> Result<(), Error> {
+fn make(path: &Path, access: Access) -> Result<(), Error> {
     DirBuilder::new()
-        .mode(FOLDER_MODE)
+        .mode(Access::folder_mode())
         .create(path)
         .map_err(|source| failed("making", path, source))?;
-    set_mode(path)
+    give(path, access)
 }
 
-fn set_mode(path: &Path) -> Result<(), Error> {
-    fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE))
-        .map_err(|source| failed("setting the mode of", path, source))
+fn give(path: &Path, access: Access) -> Result<(), Error> {
+    access
+        .give_folder(path)
+        .map_err(|source| failed("setting group and mode of", path, source))
 }
 
 /// Makes a folder, or gives it its mode. Whether it was another before.
-pub(super) fn make_folder(path: &Path) -> Result<bool, Error> {
+pub(super) fn make_folder(path: &Path, access: Access) -> Result<bool, Error> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_dir() => return Err(Error::InTheWay(path.to_owned())),
-        Ok(found) if mode(&found) == FOLDER_MODE => return Ok(false),
-        Ok(_) => set_mode(path)?,
+        Ok(found) if access.is_given(&found, Access::folder_mode()) => return Ok(false),
+        Ok(_) => give(path, access)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            make_root(path)?;
+            make_root(path, access)?;
         }
         Err(source) => return Err(failed("looking at", path, source)),
     }
@@ -68,32 +65,36 @@ pub(super) fn make_folder(path: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Has these files say these texts, one after the other. Whether any of them said something else before.
-pub(super) fn replace(folder: &Path, texts: &[(&str, &str)]) -> Result<bool, Error> {
+/// Has these files say these texts, one after the other, once all of them are on the disk. Whether any of them said
+/// something else before.
+pub(super) fn replace(files: &[(PathBuf, &str)], access: Access) -> Result<bool, Error> {
     let mut staged = Vec::new();
-    for (name, text) in texts {
-        if !is_current(&folder.join(name), text)? {
-            staged.push(Staged::write(folder, name, text)?);
+    for (path, text) in files {
+        if !is_current(path, text, access)? {
+            staged.push(Staged::write(path, text, access)?);
         }
     }
     for file in &staged {
         file.take_its_place()?;
     }
-    if staged.is_empty() {
-        return Ok(false);
-    }
-    sync(folder)?;
-    Ok(true)
+    let folders: BTreeSet<_> = staged
+        .iter()
+        .filter_map(|file| file.path.parent())
+        .collect();
+    folders.into_iter().try_for_each(sync)?;
+    Ok(!staged.is_empty())
 }
 
-fn is_current(path: &Path, text: &str) -> Result<bool, Error> {
+fn is_current(path: &Path, text: &str, access: Access) -> Result<bool, Error> {
     let reading = |source| failed("reading", path, source);
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(source) => return Err(reading(source)),
     };
-    let may_be = found.is_file() && mode(&found) == FILE_MODE && found.len() == text.len() as u64;
+    let may_be = found.is_file()
+        && access.is_given(&found, access.file_mode())
+        && found.len() == text.len() as u64;
     Ok(may_be && fs::read(path).map_err(reading)? == text.as_bytes())
 }
 
@@ -105,10 +106,11 @@ struct Staged {
 
 impl Staged {
     /// Writes it down to the disk.
-    fn write(folder: &Path, name: &str, text: &str) -> Result<Self, Error> {
+    fn write(target: &Path, text: &str, access: Access) -> Result<Self, Error> {
+        let name = target.file_name().unwrap_or_default().display();
         let staged = Self {
-            path: folder.join(format!(".{name}.new")),
-            target: folder.join(name),
+            path: target.with_file_name(format!(".{name}.new")),
+            target: target.to_owned(),
         };
         // Left behind by a run that was killed.
         match fs::remove_file(&staged.path) {
@@ -122,9 +124,9 @@ impl Staged {
             let mut file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
-                .mode(FILE_MODE)
+                .mode(0o600)
                 .open(&staged.path)?;
-            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            access.give_file(&file)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()
         };
@@ -151,10 +153,6 @@ fn sync(folder: &Path) -> Result<(), Error> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|source| failed("syncing", folder, source))
-}
-
-fn mode(found: &Metadata) -> u32 {
-    found.permissions().mode() & 0o7777
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {

@@ -9,7 +9,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    istio::{self, Made, Services},
+    istio::{self, Made, Options, Services},
     model::Hostname,
     table::{HostView, RouteTable, Touched},
 };
@@ -35,11 +35,11 @@ pub(super) enum Generated {
 pub(super) fn generate_all(
     table: &RouteTable,
     hosts: &[(&Hostname, &Touched)],
-    keep_empty: bool,
+    options: &Options,
 ) -> Vec<Generated> {
     let one_after_the_other = |hosts: &[(&Hostname, &Touched)]| {
         let generated = hosts.iter();
-        let generated = generated.map(|(host, touched)| generate(table, host, touched, keep_empty));
+        let generated = generated.map(|(host, touched)| generate(table, host, touched, options));
         generated.collect::<Vec<_>>()
     };
     if hosts.len() <= WORTH_A_THREAD {
@@ -70,18 +70,25 @@ pub(super) fn generate_all(
     })
 }
 
-fn generate(table: &RouteTable, name: &Hostname, touched: &Touched, keep_empty: bool) -> Generated {
+fn generate(
+    table: &RouteTable,
+    name: &Hostname,
+    touched: &Touched,
+    options: &Options,
+) -> Generated {
     match table.host(name) {
         None => Generated::Gone,
-        Some(host) if host.is_internal() => internal(host, touched, keep_empty),
-        Some(host) => external(host, touched, keep_empty),
+        Some(host) if host.is_internal() => internal(host, touched, options),
+        Some(host) => external(host, touched, options),
     }
 }
 
-fn external(host: HostView<'_>, touched: &Touched, keep_empty: bool) -> Generated {
+fn external(host: HostView<'_>, touched: &Touched, options: &Options) -> Generated {
+    // A service that comes or goes is seen by the lookup.
+    let rules = touched.routes() || touched.lookup();
     let services = |key: &Arc<str>| {
         let pool = host.pool(key);
-        let services = pool.map(|pool| istio::services(&pool, touched.routes(), keep_empty));
+        let services = pool.map(|pool| istio::services(&pool, options, rules));
         (key.clone(), services)
     };
     Generated::External {
@@ -90,13 +97,13 @@ fn external(host: HostView<'_>, touched: &Touched, keep_empty: bool) -> Generate
     }
 }
 
-fn internal(host: HostView<'_>, touched: &Touched, keep_empty: bool) -> Generated {
+fn internal(host: HostView<'_>, touched: &Touched, options: &Options) -> Generated {
     let mut made = SmallVec::new();
     if touched.lookup() {
-        made.extend(istio::internal_lookup(host));
+        made.extend(istio::internal_lookup(host, options));
     }
     if !touched.services().is_empty() {
-        made.push(istio::internal_service(host, keep_empty));
+        made.push(istio::internal_service(host, options));
     }
     Generated::Internal(made)
 }

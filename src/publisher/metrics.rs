@@ -99,6 +99,7 @@ impl Metrics {
             ("routes", sizes.routes),
             ("hosts", sizes.hosts),
             ("instances", sizes.instances),
+            ("displaced_instances", sizes.displaced),
             ("policies", sizes.policies),
         ] {
             self.sizes

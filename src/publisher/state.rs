@@ -54,9 +54,9 @@ pub struct State {
     pending: Changes,
     /// Whether the Sidecars are kept back until policies are known.
     awaits_policies: bool,
-    keep_empty: bool,
+    options: istio::Options,
     collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
-    /// The services of each route that has others than the one that is named after it.
+    /// The services of each route that has others than it has undivided.
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     /// The services that no VirtualService names any more, by the one that is named after their route.
     linger: Linger,
@@ -97,13 +97,19 @@ impl State {
         for (name, collection) in &collections {
             metrics.record_collection(name, collection.of(Era::Classic));
         }
+        let options = istio::Options {
+            keep_empty: settings.keep_empty_service_entries,
+            backend_tls: settings.backend_tls.clone(),
+            internal_tls: settings.internal_tls.clone(),
+        };
+        let table = RouteTable::new(settings.join, settings.vip_range);
         Ok(Self {
-            table: RouteTable::new(settings.join, settings.vip_range),
+            table: table.with_tls(options.tls()),
             missing: settings.required.clone(),
             due: true,
             pending: Changes::default(),
             awaits_policies: settings.policies.is_some(),
-            keep_empty: settings.keep_empty_service_entries,
+            options,
             collections,
             divided: HashMap::new(),
             linger: Linger::new(settings.linger),
@@ -195,7 +201,7 @@ impl State {
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
-            let generated = generation::generate_all(&self.table, hosts, self.keep_empty);
+            let generated = generation::generate_all(&self.table, hosts, &self.options);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
                 self.take_in(host, touched, generated, leaving, &mut edits);
             }
@@ -367,8 +373,9 @@ impl State {
             self.linger.forget(&(whole.clone(), name.clone()));
         }
         let place = (host.clone(), key.clone());
+        let undivided = istio::undivided(host, key).map(Arc::<str>::from);
         let before = self.divided.remove(&place).unwrap_or_default();
-        let mut gone: Vec<_> = before.into_iter().chain([whole.clone()]).collect();
+        let mut gone: Vec<_> = before.into_iter().chain(undivided.clone()).collect();
         gone.retain(|name| !current.contains(name));
         if leaving.is_none() {
             // Access fails closed: what still lingers of the route goes, too.
@@ -391,7 +398,7 @@ impl State {
                 }
             }
         }
-        current.retain(|name| *name != whole);
+        current.retain(|name| !undivided.contains(name));
         if !current.is_empty() {
             self.divided.insert(place, current);
         }
@@ -435,7 +442,7 @@ impl State {
                 continue;
             };
             let reached = led_to.iter().flat_map(|to| self.table.reached(to));
-            let reduced = istio::reduced(served, &reached.collect(), self.keep_empty);
+            let reduced = istio::reduced(served, &reached.collect(), self.options.keep_empty);
             for (name, encoded) in reduced.into_iter().flat_map(|made| made.resources) {
                 self.metrics.encoded(&encoded);
                 edits_of(Kind::ServiceEntry, edits).set(name, encoded);

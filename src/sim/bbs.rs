@@ -42,6 +42,18 @@ pub struct ProcessSpec {
     pub metric_tags: bool,
 }
 
+/// How a cell lets requests in to its containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Doors {
+    /// By the container's proxy alone, at the port that was asked for: cells of today.
+    #[default]
+    Tls,
+    /// At that port in plaintext, and 500 above it by the container's proxy.
+    Both,
+    /// In plaintext alone: there is no proxy.
+    Plain,
+}
+
 /// Where an instance runs.
 #[derive(Debug, Clone)]
 pub struct InstanceSpec {
@@ -51,6 +63,23 @@ pub struct InstanceSpec {
     pub container: IpAddr,
     /// Container ports and the host ports that lead to them.
     pub ports: Vec<(u16, u16)>,
+    /// What is behind the host ports.
+    pub doors: Doors,
+    /// Whether the cell asks everyone to use the container's address.
+    pub prefers_container: bool,
+}
+
+impl InstanceSpec {
+    /// On a cell as most of them are.
+    pub fn new(cell: IpAddr, container: IpAddr, ports: Vec<(u16, u16)>) -> Self {
+        Self {
+            cell,
+            container,
+            ports,
+            doors: Doors::default(),
+            prefers_container: false,
+        }
+    }
 }
 
 /// What the lists answer.
@@ -185,6 +214,11 @@ impl Bbs {
     /// An instance that was claimed runs there.
     pub fn run_instance(&self, instance: &InstanceGuid, spec: &InstanceSpec) {
         self.foundation().run_instance(&instance.to_string(), spec);
+    }
+
+    /// Its place among its process's instances, while there is one.
+    pub fn index_of(&self, instance: &InstanceGuid) -> Option<u32> {
+        self.foundation().index_of(&instance.to_string())
     }
 
     /// An instance's container has stopped.

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    bbs::{self, Bbs, InstanceSpec, ProcessSpec},
+    bbs::{self, Bbs, Doors, InstanceSpec, ProcessSpec},
     capi::{self, CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, RouteSpec},
+    instance_identity::InstanceIdentities,
     pki::{self, Pki},
     policy::{self, PolicyServer},
     sink::{self, Answer, Options, Sink},
@@ -25,6 +26,9 @@ use crate::{
 pub const DOMAIN: &str = "apps.example.com";
 /// The domain of internal routes.
 pub const INTERNAL_DOMAIN: &str = "apps.internal";
+
+/// The name in the ingress's certificate, which cells admit.
+pub const INGRESS_NAME: &str = "mesh-ingress.service.cf.internal";
 
 /// How many policies an app has that has any.
 const POLICIES_PER_APP: usize = 10;
@@ -86,8 +90,16 @@ pub struct CloudFoundry {
     pub bbs: Bbs,
     /// Its policy server.
     pub policies: PolicyServer,
-    /// Who signs every certificate.
+    /// Who signs every certificate but those of instances and of the ingress.
     pub pki: Pki,
+    /// Who signs those of instances.
+    pub identities: InstanceIdentities,
+    /// Who signs those that the ingress presents to instances.
+    pub ingress: Pki,
+    /// How the cells that the next instances run on let requests in.
+    pub doors: Doors,
+    /// Whether they ask everyone to use the container's address.
+    pub prefers_container: bool,
     domain: DomainGuid,
     internal_domain: DomainGuid,
     started: u32,
@@ -106,6 +118,9 @@ impl CloudFoundry {
         let policies = PolicyServer::start_on_loopback(&identity, pki.ca()).await?;
         pki.issue("copilot", &["localhost", "127.0.0.1"])?;
         pki.issue("pilot", &["pilot"])?;
+        let identities = InstanceIdentities::new(folder.path())?;
+        let ingress = Pki::new(folder.path(), "ingress")?;
+        ingress.issue("ingress", &[INGRESS_NAME])?;
         let (domain, internal_domain) = {
             let mut state = capi.state();
             let domain = state.add_domain(DOMAIN, DomainKind::Http);
@@ -119,6 +134,10 @@ impl CloudFoundry {
             bbs,
             policies,
             pki,
+            identities,
+            ingress,
+            doors: Doors::default(),
+            prefers_container: false,
             domain,
             internal_domain,
             started: 0,
@@ -153,6 +172,12 @@ impl CloudFoundry {
                 "ServerCACertPath": self.pki.ca(),
                 "ClientCertPath": file("copilot.crt"),
                 "ClientKeyPath": file("copilot.key"),
+            },
+            "BackendTLS": {
+                "Mode": "mutual",
+                "ClientCertPath": file("ingress.crt"),
+                "ClientKeyPath": file("ingress.key"),
+                "CACertPath": self.identities.trusted(),
             },
             "PolicyServerAddress": self.policies.url().as_str(),
             "PolicyServerCAPath": self.pki.ca(),
@@ -225,9 +250,13 @@ impl CloudFoundry {
         let offset = |first: u32, n: u32| IpAddr::from((first + n).to_be_bytes());
         let port = u16::try_from(61_000 + n % 250 * 2).expect("a port");
         InstanceSpec {
-            cell: offset(0x0a00_1001, n / 250),
-            container: offset(0x0aff_0001, n),
-            ports: vec![(8080, port), (2222, port + 1)],
+            doors: self.doors,
+            prefers_container: self.prefers_container,
+            ..InstanceSpec::new(
+                offset(0x0a00_1001, n / 250),
+                offset(0x0aff_0001, n),
+                vec![(8080, port), (2222, port + 1)],
+            )
         }
     }
 
@@ -264,6 +293,17 @@ impl CloudFoundry {
             inside: (spec.container, inside),
             outside: (spec.cell, outside),
         })
+    }
+
+    /// The first instance of an app is placed anew, and leaves its cell when the other runs: as when a cell is evacuated.
+    pub fn move_first(&mut self, app: &mut App) {
+        let leaving = app.instances.remove(0);
+        self.bbs.evacuate(&leaving);
+        let spec = self.next_instance();
+        let index = self.bbs.index_of(&leaving).unwrap_or_default();
+        let instance = self.bbs.start_instance(&app.process, index, &spec);
+        self.bbs.stop_instance(&leaving);
+        app.instances.push(instance);
     }
 
     /// Creates an external route.

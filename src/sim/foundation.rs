@@ -71,26 +71,20 @@ pub fn policies(apps: usize) -> Vec<Policy> {
     (0..apps).flat_map(of_app).collect()
 }
 
-/// No two instances have one.
-fn container(n: usize, index: usize) -> IpAddr {
-    let address = 0x0aff_0000 + (index << 20) + n;
-    IpAddr::from(u32::try_from(address).expect("few instances").to_be_bytes())
-}
-
-/// The `index`th instance of the `n`th route's app; `port` is its port on the cell.
+/// The `index`th instance, of eight at most, of the `n`th route's app, on a cell of its own; `port` is its port there.
 pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
-    let cell = u32::try_from(n / 200).expect("few cells");
+    let place = u32::try_from(8 * n + index).expect("few instances");
     Arc::new(Instance {
         guid: InstanceGuid::from(
             guid(3 + u16::try_from(index).expect("few instances"), n).as_str(),
         ),
         process: format!("{}-{}", guid(1, n), guid(2, n)).as_str().into(),
         workload: Some(workload(n)),
-        host_address: IpAddr::from((0x0a00_0001 + cell).to_be_bytes()),
-        container_address: Some(container(n, index)),
-        ports: smallvec![PortMapping {
-            container: 8080,
-            host: port
-        }],
+        routable: true,
+        since: 0,
+        host_address: IpAddr::from((0x0a00_0001 + place).to_be_bytes()),
+        container_address: Some(IpAddr::from((0x0a80_0001 + place).to_be_bytes())),
+        prefers_container: false,
+        ports: smallvec![PortMapping::plain(8080, port)],
     })
 }

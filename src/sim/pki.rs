@@ -7,7 +7,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 use crate::tls::Identity;
@@ -25,6 +25,14 @@ pub enum Error {
     /// The parameters make no certificate.
     #[error("issuing a certificate")]
     Issue(#[from] rcgen::Error),
+    /// A file cannot be read.
+    #[error("reading {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("writing {}", .path.display())]
     Write {
@@ -62,12 +70,23 @@ impl Pki {
     /// Issues a certificate for servers and clients with the given subject alternative names (DNS names and IP
     /// addresses): `NAME.crt` and `NAME.key`.
     pub fn issue(&self, name: &str, subject_alt_names: &[&str]) -> Result<Identity, Error> {
-        let names = subject_alt_names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>();
-        let mut params = CertificateParams::new(names)?;
-        params.distinguished_name.push(DnType::CommonName, name);
+        self.sign(name, params(name, subject_alt_names)?)
+    }
+
+    /// The same, of a time that is over.
+    pub fn issue_ended(&self, name: &str, subject_alt_names: &[&str]) -> Result<Identity, Error> {
+        let mut params = params(name, subject_alt_names)?;
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        self.sign(name, params)
+    }
+
+    /// Signs what a certificate is to say: `FILE.crt` and `FILE.key`.
+    pub(super) fn sign(
+        &self,
+        file: &str,
+        mut params: CertificateParams,
+    ) -> Result<Identity, Error> {
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -75,8 +94,8 @@ impl Pki {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let identity = Identity {
-            cert: self.folder.join(format!("{name}.crt")),
-            key: self.folder.join(format!("{name}.key")),
+            cert: self.folder.join(format!("{file}.crt")),
+            key: self.folder.join(format!("{file}.key")),
         };
         write(&identity.cert, &certificate.pem())?;
         write(&identity.key, &key.serialize_pem())?;
@@ -84,7 +103,14 @@ impl Pki {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+fn params(name: &str, subject_alt_names: &[&str]) -> Result<CertificateParams, Error> {
+    let names = subject_alt_names.iter().map(|name| (*name).to_owned());
+    let mut params = CertificateParams::new(names.collect::<Vec<_>>())?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
+}
+
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(|source| Error::Write {
         path: path.to_owned(),
         source,

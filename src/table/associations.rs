@@ -35,6 +35,11 @@ impl Associations {
             .entry(instance.process.clone())
             .or_default()
             .insert(instance.guid.clone());
+        self.of(instance)
+    }
+
+    /// What an instance is one of.
+    pub(super) fn of(&self, instance: &Instance) -> Workloads {
         self.workloads(&instance.process)
     }
 
@@ -46,7 +51,7 @@ impl Associations {
                 self.instances.remove(&instance.process);
             }
         }
-        self.workloads(&instance.process)
+        self.of(instance)
     }
 
     /// These are all the associations.

@@ -46,6 +46,14 @@ impl Descriptions {
         })
     }
 
+    /// What an instance that is known is one of.
+    pub(super) fn of<'a>(&'a self, instance: &'a Instance) -> Option<&'a Workload> {
+        instance.workload.as_ref().or_else(|| {
+            let process = self.by_process.get(instance.process.capi_process())?;
+            process.workload.as_ref()
+        })
+    }
+
     /// Forgets an instance; answers with what it was one of.
     pub(super) fn remove(&mut self, instance: &Instance) -> Option<Workload> {
         instance

@@ -4,17 +4,19 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use smallvec::SmallVec;
 
-use super::{Join, associations::Associations, descriptions::Descriptions};
+use super::{
+    Join,
+    associations::Associations,
+    descriptions::Descriptions,
+    places::{Places, Standing},
+};
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{AppPort, Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
+    model::{Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
 };
 
 /// What an instance is one of: a workload mostly, none or several sometimes. Sorted.
 pub(super) type Workloads = SmallVec<[Workload; 1]>;
-
-/// Container ports: sorted, each once. An app whose instances differ in it is a rare one.
-pub(super) type MainPorts = SmallVec<[u16; 1]>;
 
 /// Instances that are of other workloads now.
 #[derive(Debug)]
@@ -24,11 +26,13 @@ pub(super) struct Moved {
     pub(super) to: Workloads,
 }
 
+/// What is running. Of workloads only what is routable.
 #[derive(Debug, Default)]
 pub(super) struct Instances {
     by_guid: GuidMap<InstanceGuid, Arc<Instance>>,
     /// Each in the order of their guids.
     by_workload: GuidMap<Workload, SmallVec<[Arc<Instance>; 2]>>,
+    places: Places,
     descriptions: Descriptions,
     /// Where routes are pushed; then they count, and not the descriptions.
     associations: Option<Associations>,
@@ -68,14 +72,18 @@ impl Instances {
             .map(Arc::as_ref)
     }
 
-    /// At which container ports the instances of a workload are reached where none is named: sorted, each once.
-    pub(super) fn main_ports(&self, workload: &Workload) -> MainPorts {
-        let mappings = self.of_workload(workload);
-        let mappings = mappings.filter_map(|instance| instance.mapping(AppPort::Main));
-        let mut ports: MainPorts = mappings.map(|mapping| mapping.container).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        ports
+    pub(super) fn standing(&self, instance: &Instance) -> Standing {
+        self.places.standing(instance)
+    }
+
+    /// Who has the place that an instance has lost.
+    pub(super) fn successor(&self, of: &Instance) -> Option<&Instance> {
+        self.places.successor(of).map(Arc::as_ref)
+    }
+
+    /// How many instances have lost theirs.
+    pub(super) fn displaced(&self) -> usize {
+        self.places.displaced()
     }
 
     /// Each of the following answers with the workloads whose instances are different now.
@@ -96,20 +104,26 @@ impl Instances {
     pub(super) fn upsert(&mut self, instances: Vec<Arc<Instance>>) -> GuidSet<Workload> {
         let mut touched = GuidSet::default();
         for instance in instances {
-            if self.by_guid.get(&instance.guid) == Some(&instance) {
-                continue;
+            match self.by_guid.get(&instance.guid) {
+                Some(known) if *known == instance => {}
+                Some(known) if is_same_but_for_since(known, &instance) => {
+                    self.renew(&instance, &mut touched);
+                }
+                _ => {
+                    self.remove_one(&instance.guid, &mut touched);
+                    self.insert(instance, &mut touched);
+                }
             }
-            touched.extend(self.remove_one(&instance.guid));
-            touched.extend(self.insert(instance));
         }
         touched
     }
 
     pub(super) fn remove(&mut self, guids: &[InstanceGuid]) -> GuidSet<Workload> {
-        guids
-            .iter()
-            .flat_map(|guid| self.remove_one(guid))
-            .collect()
+        let mut touched = GuidSet::default();
+        for guid in guids {
+            self.remove_one(guid, &mut touched);
+        }
+        touched
     }
 
     pub(super) fn describe(
@@ -137,30 +151,78 @@ impl Instances {
         self.relocate(moved.unwrap_or_default())
     }
 
-    fn insert(&mut self, instance: Arc<Instance>) -> Workloads {
+    fn insert(&mut self, instance: Arc<Instance>, touched: &mut GuidSet<Workload>) {
+        self.settle(&instance, touched);
         let workloads = match &mut self.associations {
+            _ if !instance.routable => Workloads::new(),
             Some(associations) => associations.add(&instance),
             None => self.descriptions.add(&instance).into_iter().collect(),
         };
         for workload in &workloads {
             self.place(workload, instance.clone());
         }
+        touched.extend(workloads);
         self.by_guid.insert(instance.guid.clone(), instance);
-        workloads
     }
 
-    fn remove_one(&mut self, guid: &InstanceGuid) -> Workloads {
+    fn remove_one(&mut self, guid: &InstanceGuid, touched: &mut GuidSet<Workload>) {
         let Some(instance) = self.by_guid.remove(guid) else {
-            return Workloads::new();
+            return;
         };
+        self.unsettle(&instance, touched);
         let workloads = match &mut self.associations {
+            _ if !instance.routable => Workloads::new(),
             Some(associations) => associations.remove(&instance),
             None => self.descriptions.remove(&instance).into_iter().collect(),
         };
         for workload in &workloads {
             self.displace(workload, guid);
         }
-        workloads
+        touched.extend(workloads);
+    }
+
+    /// Nothing of an instance is different but the time of its row, and perhaps who has its addresses.
+    fn renew(&mut self, instance: &Arc<Instance>, touched: &mut GuidSet<Workload>) {
+        let Some(known) = self.by_guid.insert(instance.guid.clone(), instance.clone()) else {
+            return;
+        };
+        let before = self.places.standing(&known);
+        self.unsettle(&known, touched);
+        self.settle(instance, touched);
+        let workloads = self.workloads(instance);
+        for workload in &workloads {
+            self.place(workload, instance.clone());
+        }
+        if self.places.standing(instance) != before {
+            touched.extend(workloads);
+        }
+    }
+
+    /// Takes in where an instance is. Others may have been there.
+    fn settle(&mut self, instance: &Arc<Instance>, touched: &mut GuidSet<Workload>) {
+        for other in self.places.add(instance) {
+            touched.extend(self.workloads(&other));
+        }
+    }
+
+    fn unsettle(&mut self, instance: &Instance, touched: &mut GuidSet<Workload>) {
+        for other in self.places.remove(instance) {
+            touched.extend(self.workloads(&other));
+        }
+    }
+
+    /// What an instance that is known is one of.
+    fn workloads(&self, instance: &Instance) -> Workloads {
+        match &self.associations {
+            _ if !instance.routable => Workloads::new(),
+            Some(associations) => associations.of(instance),
+            None => self
+                .descriptions
+                .of(instance)
+                .cloned()
+                .into_iter()
+                .collect(),
+        }
     }
 
     fn relocate(&mut self, moved: Vec<Moved>) -> GuidSet<Workload> {
@@ -205,6 +267,14 @@ impl Instances {
             }
         }
     }
+}
+
+fn is_same_but_for_since(known: &Instance, instance: &Instance) -> bool {
+    let with_its_since = Instance {
+        since: instance.since,
+        ..known.clone()
+    };
+    with_its_since == *instance
 }
 
 /// Where an instance is among others in the order of their guids, or belongs.

@@ -39,13 +39,6 @@ impl InternalHosts {
         self.by_app.get(app).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// Whether a hostname leads to the workload without naming a port.
-    pub(super) fn lead_to_main(&self, workload: &Workload) -> bool {
-        self.of_app(&workload.app).any(|reached| {
-            reached.port == AppPort::Main && reached.process_type == workload.process_type
-        })
-    }
-
     /// Where apps are reached now and were not at the last call, or the other way round.
     pub(super) fn take_different(&mut self) -> HashSet<(AppGuid, Reached)> {
         mem::take(&mut self.different)
@@ -92,7 +85,7 @@ impl InternalHosts {
 
 /// Where an internal route reaches apps, each once; nowhere where it is refused. Destinations are sorted, so equal ones
 /// are neighbours.
-fn reached(route: &Route) -> impl Iterator<Item = (&AppGuid, Reached)> {
+pub(super) fn reached(route: &Route) -> impl Iterator<Item = (&AppGuid, Reached)> {
     let leads = route.internal && route.refused.is_none();
     let destinations = leads.then_some(&route.destinations);
     let same = |a: &Destination, b: &Destination| (&a.workload, a.port) == (&b.workload, b.port);

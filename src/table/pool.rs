@@ -1,8 +1,13 @@
 //! A route as the gorouter keeps it: one pool of the instances of all its destinations.
 
-use std::{borrow::Cow, collections::BTreeMap, net::SocketAddrV4, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddrV4,
+    sync::Arc,
+};
 
-use super::{HostView, routes::by_key};
+use super::{Door, HostView, Unreachable, routes::by_key};
 use crate::model::{
     AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, Weight, Workload,
 };
@@ -15,6 +20,9 @@ pub struct Pool<'a> {
     /// Those that are spelled alike are neighbours, the one that counts before the others. Never empty.
     routes: &'a [Arc<Route>],
 }
+
+/// Into how many parts a weight can be divided.
+const FRACTION: u64 = 1 << 20;
 
 /// What a part of a pool's requests is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +53,8 @@ pub struct Part<'a> {
     pub which: Which,
     /// What its instances speak.
     pub protocol: Protocol,
+    /// Whether they are reached over TLS.
+    pub is_tls: bool,
     /// Its share of the requests, in proportion to the other parts'.
     pub share: u64,
     destinations: Vec<&'a Destination>,
@@ -131,31 +141,54 @@ impl<'a> Pool<'a> {
     }
 
     /// The instances of a destination that can be sent to, and where.
-    fn reached(
-        &self,
-        to: &'a Destination,
-    ) -> impl Iterator<Item = (SocketAddrV4, &'a Instance)> + use<'a> {
+    fn reached(&self, to: &'a Destination) -> impl Iterator<Item = (Door, &'a Instance)> + use<'a> {
         let host = self.host;
         let instances = host.instances(&to.workload);
-        instances.filter_map(move |instance| Some((host.reach(instance, to.port)?, instance)))
+        instances.filter_map(move |instance| Some((host.reach(instance, to.port).ok()?, instance)))
     }
 
-    /// How many instances of its destinations run and cannot be sent to.
-    pub fn unreachable(&self) -> usize {
-        let of = |to: &'a Destination| {
-            let running = self.host.instances(&to.workload).count();
-            running - self.reached(to).count()
-        };
-        self.destinations().map(of).sum()
+    /// Each destination with the instances that can be sent to.
+    pub(super) fn reachable(
+        &self,
+    ) -> impl Iterator<Item = (&'a Destination, &'a Instance)> + use<'a> {
+        let pool = *self;
+        self.destinations()
+            .flat_map(move |to| pool.reached(to).map(move |(_, instance)| (to, instance)))
+    }
+
+    /// The instances of its destinations that run and cannot be sent to, and why.
+    pub fn unreachable(&self) -> impl Iterator<Item = (Unreachable, &'a Instance)> + use<'a> {
+        let host = self.host;
+        self.destinations().flat_map(move |to| {
+            let instances = host.instances(&to.workload);
+            instances.filter_map(move |instance| {
+                let why = host.reach(instance, to.port).err()?;
+                Some((why, instance))
+            })
+        })
     }
 
     /// The instances of a part, by where they are reached; none twice.
     pub fn endpoints(&self, part: &Part<'a>) -> BTreeMap<SocketAddrV4, &'a Instance> {
         let destinations = part.destinations.iter();
-        destinations.flat_map(|to| self.reached(to)).collect()
+        let reached = destinations.flat_map(|to| self.reached(to));
+        let reached = reached.filter(|(door, _)| door.is_tls == part.is_tls);
+        let mut endpoints: BTreeMap<_, _> = reached
+            .map(|(door, instance)| (door.at, instance))
+            .collect();
+        if part.which == Which::Http2 {
+            // Of an app that is mapped in both protocols, by two spellings of one URL, each instance is still one.
+            let beside = self.destinations();
+            let beside = beside.filter(|to| to.protocol == Protocol::Http1);
+            for (door, _) in beside.flat_map(|to| self.reached(to)) {
+                endpoints.remove(&door.at);
+            }
+        }
+        endpoints
     }
 
-    /// The parts that it has to be served in, never none: by destination if weights were asked for, else by protocol.
+    /// The parts that it has to be served in, never none: by destination if weights were asked for, else by protocol; and
+    /// each of those by door, while instances are behind either.
     pub fn parts(&self) -> Vec<Part<'a>> {
         let mut parts = if self.has_weights() {
             self.by_target()
@@ -165,10 +198,19 @@ impl<'a> Pool<'a> {
                 Protocol::Http2 => Which::Http2,
             })
         };
-        if let [only] = &mut parts[..] {
-            only.which = Which::Whole;
-        } else if parts.is_empty() {
-            parts.push(Part::default());
+        if parts.windows(2).all(|pair| pair[0].which == pair[1].which) {
+            for part in &mut parts {
+                part.which = Which::Whole;
+            }
+        }
+        if parts.is_empty() {
+            parts.push(Part {
+                which: Which::Whole,
+                protocol: Protocol::default(),
+                is_tls: self.host.expects_tls(),
+                share: 1,
+                destinations: Vec::new(),
+            });
         }
         parts
     }
@@ -196,31 +238,44 @@ impl<'a> Pool<'a> {
         for to in self.destinations() {
             groups.entry(which(to)).or_default().push(to);
         }
-        let parts = groups.into_iter().map(|(which, destinations)| Part {
-            which,
-            protocol: destinations[0].protocol,
-            share: 1,
-            destinations,
-        });
-        let mut parts: Vec<_> = parts.collect();
+        let groups = groups.into_iter();
+        let mut parts: Vec<_> = groups
+            .flat_map(|(which, destinations)| self.by_door(&which, &destinations))
+            .collect();
         if parts.len() > 1 {
             self.share_out(&mut parts);
         }
         parts
     }
 
+    /// A part for each sort of door that leads to instances of the destinations; for the usual sort where there are none.
+    fn by_door(&self, which: &Which, destinations: &[&'a Destination]) -> Vec<Part<'a>> {
+        let reached = destinations.iter().flat_map(|to| self.reached(to));
+        let mut doors: BTreeSet<_> = reached.map(|(door, _)| door.is_tls).collect();
+        if doors.is_empty() {
+            doors.insert(self.host.expects_tls());
+        }
+        let parts = doors.into_iter().map(|is_tls| Part {
+            which: which.clone(),
+            protocol: destinations[0].protocol,
+            is_tls,
+            share: 1,
+            destinations: destinations.to_vec(),
+        });
+        parts.collect()
+    }
+
     /// What a part would get that is stopped goes to the others in proportion.
     fn share_out(&self, parts: &mut [Part<'a>]) {
         let running = parts.iter().map(|part| self.endpoints(part).len() as u64);
         let running: Vec<_> = running.collect();
-        let has_weights = self.has_weights();
-        let wanted = |(part, running): (&Part<'_>, &u64)| match running {
-            0 => 0,
-            _ if has_weights => part.weight(*running),
-            instances => *instances,
+        let wanted = if self.has_weights() {
+            weights(parts, &running)
+        } else {
+            running.clone()
         };
         let shares = [
-            std::iter::zip(&*parts, &running).map(wanted).collect(),
+            wanted,
             // Only those run that were given nothing.
             running,
             // None runs: where the first that does is expected.
@@ -248,16 +303,18 @@ impl Part<'_> {
     }
 }
 
-impl Default for Part<'_> {
-    /// That of a pool that leads nowhere.
-    fn default() -> Self {
-        Self {
-            which: Which::Whole,
-            protocol: Protocol::default(),
-            share: 1,
-            destinations: Vec::new(),
-        }
-    }
+/// What was asked for the destinations, in proportion to the instances where these are behind doors of both sorts.
+fn weights(parts: &[Part<'_>], running: &[u64]) -> Vec<u64> {
+    let is_split = parts.windows(2).any(|pair| pair[0].which == pair[1].which);
+    let scale = if is_split { FRACTION } else { 1 };
+    let of = |(part, own): (&Part<'_>, &u64)| {
+        let beside = std::iter::zip(parts, running).filter(|(other, _)| other.which == part.which);
+        let all: u64 = beside.map(|(_, running)| running).sum();
+        let weight = u128::from(part.weight(all)) * u128::from(scale * own);
+        let weight = weight.checked_div(all.into()).unwrap_or_default();
+        u64::try_from(weight).expect("no more than a sum of weights, scaled")
+    };
+    std::iter::zip(parts, running).map(of).collect()
 }
 
 impl Target {

@@ -10,8 +10,10 @@ use crate::model::{Hostname, Refusal};
 pub(super) struct Shape {
     refused: Option<Refusal>,
     is_empty: bool,
-    /// With their shares, if it is divided.
-    parts: Vec<(Which, u64)>,
+    /// Whether its instances are reached in another way than is usual, all of them.
+    is_unusual: bool,
+    /// With their doors and shares, if it is divided.
+    parts: Vec<(Which, bool, u64)>,
 }
 
 impl Shape {
@@ -22,16 +24,30 @@ impl Shape {
             (true, false) => Vec::new(),
             (false, _) => pool.parts(),
         };
+        let is_unusual = if host.is_internal() {
+            host.table.tls.internal && !host.has_internal_tls()
+        } else {
+            parts.len() == 1 && parts[0].is_tls != host.expects_tls()
+        };
         let parts = if parts.len() > 1 { parts } else { Vec::new() };
         Self {
+            is_unusual,
             refused: pool.refused(),
             // An internal hostname has nothing to go on to.
             is_empty: !host.is_internal() && pool.is_empty(),
             parts: parts
                 .into_iter()
-                .map(|part| (part.which, part.share))
+                .map(|part| (part.which, part.is_tls, part.share))
                 .collect(),
         }
+    }
+}
+
+impl Shape {
+    /// Whether they are the same, but perhaps for an instance.
+    fn is_like(&self, other: &Self) -> bool {
+        let seen = |shape: &Self| (shape.refused, shape.is_unusual);
+        seen(self) == seen(other) && self.parts == other.parts
     }
 }
 
@@ -58,7 +74,7 @@ impl Shapes {
         let before = self.0.get(&place).unwrap_or(&usual);
         let change = if *before == shape {
             return Change::Nothing;
-        } else if (before.refused, &before.parts) == (shape.refused, &shape.parts) {
+        } else if before.is_like(&shape) {
             Change::Emptiness
         } else {
             Change::Division

@@ -1,6 +1,7 @@
 //! The table by example, and for any order of updates against one that read their final state at once.
 
 mod addresses;
+mod places;
 mod policies;
 mod pushed;
 
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use smallvec::smallvec;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 use crate::model::{
@@ -44,17 +46,19 @@ fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
     }
 }
 
+/// On a cell of its own.
 fn instance(guid: &str, app: Option<&str>) -> Arc<Instance> {
+    let [a, b, ..] = xxh3_64(guid.as_bytes()).to_be_bytes();
     Arc::new(Instance {
         guid: InstanceGuid::from(guid),
         process: DiegoProcessGuid::from(format!("process-of-{guid}").as_str()),
         workload: app.map(workload),
-        host_address: IpAddr::from([10, 0, 0, 1]),
+        routable: true,
+        since: 0,
+        host_address: IpAddr::from([10, 0, a, b]),
         container_address: None,
-        ports: smallvec![PortMapping {
-            container: 8080,
-            host: 61000
-        }],
+        prefers_container: false,
+        ports: smallvec![PortMapping::plain(8080, 61000)],
     })
 }
 
@@ -207,7 +211,7 @@ fn an_instance_that_moves_replaces_itself_and_one_that_stops_leaves_the_others()
     let [one, two] = ["i1", "i2"].map(|guid| instance(guid, Some("app")));
     table.apply(Update::AllInstances(vec![one.clone(), two.clone()]));
     let mut moved = Instance::clone(&one);
-    moved.host_address = IpAddr::from([10, 0, 0, 2]);
+    moved.host_address = IpAddr::from([10, 1, 0, 2]);
     table.apply(Update::Instances {
         current: vec![moved.clone().into()],
         gone: vec![],
@@ -296,8 +300,11 @@ fn any_route() -> impl Strategy<Value = Route> {
 }
 
 fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
-    (0..INSTANCES.len(), proptest::option::of(0..APPS.len()))
-        .prop_map(|(n, app)| instance(INSTANCES[n], app.map(|app| APPS[app])))
+    let app = proptest::option::of(0..APPS.len());
+    (0..INSTANCES.len(), app, places::any_place()).prop_map(|(n, app, place)| {
+        let instance = instance(INSTANCES[n], app.map(|app| APPS[app]));
+        place.given_to(&instance)
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -348,22 +355,28 @@ impl Step {
     }
 }
 
-/// Everything that generation can see of a host.
+/// Everything that generation can see of a host. When a row was changed only decides who has its addresses.
 type Seen = (
     Option<Ipv4Addr>,
-    Vec<(Route, Vec<Vec<Instance>>)>,
+    Vec<(Route, Vec<Vec<(Instance, Standing)>>)>,
     Vec<SeenPool>,
 );
 
 /// A pool that requests may go to, with its parts and their shares.
-type SeenPool = (String, String, Vec<(Which, u64)>);
+type SeenPool = (String, String, Vec<(Which, bool, u64)>);
 
+/// What a VirtualService, and an internal hostname's rule, say of a hostname.
 fn seen_lookup(host: HostView<'_>) -> Vec<SeenPool> {
+    if host.is_internal() {
+        let is_tls = host.has_internal_tls();
+        let of_all = vec![(Which::Whole, is_tls, 0)];
+        return vec![(host.name.to_string(), String::new(), of_all)];
+    }
     let pools = host.lookup().into_iter().map(|pool| {
         let parts = pool
             .parts()
             .into_iter()
-            .map(|part| (part.which, part.share));
+            .map(|part| (part.which, part.is_tls, part.share));
         (
             pool.host().name.to_string(),
             pool.key().into_owned(),
@@ -383,21 +396,21 @@ fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
         .filter_map(|host| table.host(host))
         .map(|view| {
             let routes = view.routes.iter().map(|route| {
+                let seen = |instance: &Instance| {
+                    let timeless = Instance {
+                        since: 0,
+                        ..instance.clone()
+                    };
+                    (timeless, view.standing(instance))
+                };
                 let instances = route
                     .destinations
                     .iter()
-                    .map(|to| view.instances(&to.workload).cloned().collect());
+                    .map(|to| view.instances(&to.workload).map(seen).collect());
                 (Route::clone(route), instances.collect())
             });
-            let lookup = if view.is_internal() {
-                Vec::new()
-            } else {
-                seen_lookup(view)
-            };
-            (
-                view.name.to_string(),
-                (view.vip(), routes.collect(), lookup),
-            )
+            let seen = (view.vip(), routes.collect(), seen_lookup(view));
+            (view.name.to_string(), seen)
         })
         .collect()
 }
@@ -406,16 +419,25 @@ proptest! {
     #[test]
     fn any_updates_end_in_the_table_of_their_final_state_and_report_every_host_that_differs(
         steps in vec(any_step(), 1..20),
+        external: bool,
+        internal: bool,
     ) {
-        let empty = || RouteTable::new(Join::Described, Some("127.128.0.0/30".parse().unwrap()));
+        let empty = || {
+            let table = RouteTable::new(Join::Described, Some("127.128.0.0/30".parse().unwrap()));
+            table.with_tls(Tls { external, internal })
+        };
         let mut table = empty();
         for step in &steps {
             let before = seen(&table);
             let changes = table.apply(step.update());
             let after = seen(&table);
             for host in before.keys().chain(after.keys()) {
-                if before.get(host) != after.get(host) {
-                    prop_assert!(changes.hosts().any(|(touched, _)| touched.as_str() == host), "{} not reported", host);
+                let (before, after) = (before.get(host), after.get(host));
+                if before != after {
+                    let touched = changes.hosts().find(|(touched, _)| touched.as_str() == host);
+                    prop_assert!(touched.is_some(), "{} not reported", host);
+                    let looks_up = before.zip(after).is_some_and(|(before, after)| before.2 != after.2);
+                    prop_assert!(!looks_up || touched.unwrap().1.lookup(), "the lookup of {}", host);
                 }
             }
         }

@@ -79,11 +79,7 @@ impl Pem {
     ///
     /// Those that cannot be one are passed over, as Go does: the others are still trusted.
     pub(super) fn roots(&self) -> Result<RootCertStore, Error> {
-        let mut roots = RootCertStore::empty();
-        let certificates = self.certificates()?.into_iter();
-        let unusable: Vec<_> = certificates
-            .filter_map(|certificate| roots.add(certificate).err())
-            .collect();
+        let (roots, unusable) = roots(self.certificates()?);
         let count = unusable.len();
         match unusable.into_iter().next() {
             Some(source) if roots.is_empty() => {
@@ -107,6 +103,17 @@ impl Pem {
             source: source.into(),
         }
     }
+}
+
+/// Those of the certificates that can be an authority's, and what is wrong with the others.
+pub(super) fn roots(
+    certificates: Vec<CertificateDer<'static>>,
+) -> (RootCertStore, Vec<rustls::Error>) {
+    let mut roots = RootCertStore::empty();
+    let certificates = certificates.into_iter();
+    let unusable = certificates.filter_map(|certificate| roots.add(certificate).err());
+    let unusable = unusable.collect();
+    (roots, unusable)
 }
 
 /// The files of a server, as they were at one moment. Equal ones make equal servers.

@@ -2,10 +2,7 @@
 //! fails the run.
 
 /// The name of a scenario, and why it does not hold yet.
-const KNOWN: &[(&str, &str)] = &[(
-    "addresses that other apps get at once",
-    "an address and port is no proof of who answers there; issue 15 asks for one by TLS",
-)];
+const KNOWN: &[(&str, &str)] = &[];
 
 /// Why a scenario is known to fail.
 pub fn reason(name: &str) -> Option<&'static str> {

@@ -1,12 +1,10 @@
 //! The simulated foundation with instances that answer, changed as Cloud Controller and Diego change a real one.
 
-mod identities;
 mod places;
 mod truth;
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,18 +13,17 @@ use anyhow::{Context as _, Result};
 use copilot::{
     model::{AppGuid, DomainGuid, InstanceGuid, RouteGuid},
     sim::{
-        bbs::{InstanceSpec, ProcessSpec},
+        bbs::{Doors, InstanceSpec, ProcessSpec},
         capi::{Destination, DomainKind, RouteSpec},
-        cloud_foundry::CloudFoundry,
+        cloud_foundry::{CloudFoundry, INGRESS_NAME},
     },
-    tls::Identity,
 };
 use tokio::task::JoinSet;
 
 pub use self::places::Place;
-use self::{identities::Identities, places::Places, truth::Truth};
+use self::{places::Places, truth::Truth};
 use crate::{
-    instances::{Instance, Protocol, Record, Spec},
+    instances::{Credentials, Instance, Protocol, Record, Spec},
     oracle::Oracle,
 };
 
@@ -69,8 +66,9 @@ pub struct Stage {
     pub foundation: CloudFoundry,
     /// Who may answer, as far as the verbs here have changed it.
     pub oracle: Arc<Oracle>,
+    /// Whether instances are placed on cells with plain ports alone. Those of today take TLS alone.
+    pub plain_cells: bool,
     domain: DomainGuid,
-    identities: Identities,
     truth: Truth,
     places: Places,
     records: Vec<Arc<Record>>,
@@ -85,8 +83,8 @@ impl Stage {
         Ok(Self {
             foundation,
             oracle: Arc::new(Oracle::new(GRACE)),
+            plain_cells: false,
             domain,
-            identities: Identities::new()?,
             truth: Truth::default(),
             places: Places::default(),
             records: Vec::new(),
@@ -177,18 +175,21 @@ impl Stage {
         let bbs = &self.foundation.bbs;
         let guid = bbs.claim_instance(&app.process, index, place.cell);
         let name = guid.to_string();
-        let credentials = self.identities.issue(&name, place.container)?;
-        let doors = place.doors(&app.ports, &credentials);
+        let (doors, tls) = if self.plain_cells {
+            (Doors::Plain, None)
+        } else {
+            (Doors::Tls, Some(self.credentials(app, &guid, &place)?))
+        };
         let spec = Spec {
             app: app.name.clone(),
             guid: name,
         };
-        let server = Instance::start(spec, &doors).await?;
+        let server = Instance::start(spec, &place.doors(&app.ports, tls.as_ref())).await?;
         self.records.push(server.record());
+        let mappings = place.mappings(&app.ports);
         let spec = InstanceSpec {
-            cell: place.cell,
-            container: place.container,
-            ports: place.mappings(&app.ports),
+            doors,
+            ..InstanceSpec::new(place.cell, place.container, mappings)
         };
         self.foundation.bbs.run_instance(&guid, &spec);
         self.truth.start(&app.guid, &app.name);
@@ -282,27 +283,35 @@ impl Stage {
         });
     }
 
+    /// What the proxy of an instance presents and asks for, made anew.
+    fn credentials(
+        &self,
+        app: &App,
+        instance: &InstanceGuid,
+        place: &Place,
+    ) -> Result<Credentials> {
+        let CloudFoundry {
+            identities,
+            ingress,
+            ..
+        } = &self.foundation;
+        Ok(Credentials {
+            identity: identities.issue(instance, place.container, &app.guid)?,
+            client_ca: ingress.ca().to_owned(),
+            client_names: vec![INGRESS_NAME.to_owned()],
+        })
+    }
+
     /// An app's instances get new certificates, as they do every day.
     ///
     /// # Errors
     /// They cannot be used.
     pub fn rotate_identities(&self, app: &App) -> Result<()> {
         for running in &app.instances {
-            let guid = running.guid.to_string();
-            let credentials = self.identities.issue(&guid, running.place.container)?;
+            let credentials = self.credentials(app, &running.guid, &running.place)?;
             running.server.rotate(&credentials)?;
         }
         Ok(())
-    }
-
-    /// The CA of instances' certificates.
-    pub fn identity_ca(&self) -> &Path {
-        self.identities.ca()
-    }
-
-    /// The certificate that instances ask of a router.
-    pub fn router(&self) -> &Identity {
-        self.identities.router()
     }
 
     /// Resolves once every instance that was told to stop is gone.

@@ -242,6 +242,8 @@ proptest! {
         let (envoy, left_out) = gateway(&root, &certificates);
         let settings = Librarian {
             root,
+            group: None,
+            backend: None,
             keypairs: keypairs(&certificates),
             problems: Vec::new(),
         };

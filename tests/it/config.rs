@@ -6,7 +6,10 @@ use copilot::{
     bbs, capi, cloud_controller,
     config::{Config, Ignored, Listener, Routes, Xds},
     grpc::{self, Security},
-    istio::{CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS},
+    istio::{
+        BackendTls, CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS, InternalTls,
+        ProxyIdentity, Verify,
+    },
     mcp, policy,
     publisher::{self, Input},
     sim::pki::Pki,
@@ -125,6 +128,9 @@ impl Files {
                 ("/PolicyServerGrace", json!("27s")),
                 ("/BBS/Disable", json!(false)),
                 ("/IstioCertRootPath", json!("/var/istio")),
+                ("/IstioCertGroup", json!("vcap")),
+                ("/BackendTLS", self.backend_tls()),
+                ("/InternalTLS", json!({ "CACertPath": "/apps/ca.crt" })),
                 (
                     "/MeshDomains",
                     json!(["apps.example.com", "*.apps.internal"]),
@@ -143,6 +149,21 @@ impl Files {
                 ("/BBS/MaxRemovedPercent", json!(25)),
             ],
         )
+    }
+
+    /// With what the librarian writes: the daemon's file may be its own.
+    fn backend_tls(&self) -> Value {
+        let text = |path| fs::read_to_string(path).unwrap();
+        json!({
+            "Mode": "mutual",
+            "ClientCertPath": "/var/istio/client.crt",
+            "ClientKeyPath": "/var/istio/client.key",
+            "CACertPath": "/var/istio/ca.crt",
+            "Verify": "ca",
+            "ClientCert": text(&self.client.cert),
+            "ClientKey": text(&self.client.key),
+            "CACert": text(&self.bbs_ca),
+        })
     }
 
     fn load(&self, config: &Value) -> Config {
@@ -191,6 +212,8 @@ impl Files {
                 certificates: Vec::new(),
                 left_out: Vec::new(),
                 keep_empty_service_entries: true,
+                backend_tls: None,
+                internal_tls: None,
                 vip_range: None,
                 join: Join::Described,
                 policies: None,
@@ -323,6 +346,17 @@ impl Files {
                 certificates: vec![FrontendCertificate {
                     names: vec!["*.apps.example.com".to_owned(), "example.com".to_owned()],
                 }],
+                backend_tls: Some(BackendTls {
+                    identity: Some(ProxyIdentity {
+                        chain: "/var/istio/client.crt".parse().unwrap(),
+                        key: "/var/istio/client.key".parse().unwrap(),
+                    }),
+                    ca: "/var/istio/ca.crt".parse().unwrap(),
+                    verify: Verify::Ca,
+                }),
+                internal_tls: Some(InternalTls {
+                    ca: "/apps/ca.crt".parse().unwrap(),
+                }),
                 vip_range: Some("127.129.0.0/16".parse().unwrap()),
                 policies: Some(27 * SECOND),
                 keep_empty_service_entries: false,
@@ -558,7 +592,7 @@ fn every_key_is_listed_for_those_who_write_files() {
         .chain(pushed)
         .chain(pairs)
         .chain(others)
-        .chain(["/BBS", "/CAPI"].map(str::to_owned))
+        .chain(["/BBS", "/CAPI", "/BackendTLS", "/InternalTLS"].map(str::to_owned))
         .collect();
     let pointer = |key: String| format!("/{}", key.replace('.', "/"));
     let listed: BTreeSet<_> = Config::keys().into_iter().map(pointer).collect();

@@ -91,7 +91,7 @@ async fn the_admin_surface_shows_what_is_served_to_whom_and_what_is_not() {
         .await
         .unwrap();
     assert_eq!(names.as_object().unwrap().len(), 2);
-    let name = "shop.apps.example.com.routes.cloudfoundry";
+    let name = "cf--tls.shop.apps.example.com.routes.cloudfoundry";
     let entry = mesh
         .daemon
         .operator

@@ -1,5 +1,7 @@
 //! `copilot librarian` as the router's VM runs it, with real certificates.
 
+mod backend;
+
 use std::{
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},

@@ -33,6 +33,7 @@ mod publisher;
 mod push;
 mod sidecars;
 mod sizes;
+mod tls;
 mod vip;
 mod wire;
 mod xds;

@@ -18,8 +18,8 @@ use std::{
 
 use copilot::{
     proto::istio::networking::v1alpha3::{
-        Destination, DestinationRule, Gateway, HttpRoute, HttpRouteDestination, ServiceEntry,
-        VirtualService,
+        ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRoute, HttpRouteDestination,
+        ServiceEntry, TrafficPolicy, VirtualService,
     },
     snapshot::{Collection, Encoded, Snapshot},
 };
@@ -40,6 +40,8 @@ struct Published {
     services: BTreeMap<u8, u8>,
     /// The services with a DestinationRule.
     rules: BTreeSet<u8>,
+    /// What may answer at a service's endpoints, by its rule.
+    names: BTreeMap<u8, BTreeSet<u8>>,
     gateway: u8,
 }
 
@@ -58,8 +60,20 @@ impl Published {
             (service.to_string(), entry)
         });
         let rules = self.rules.intersection(&all).map(|service| {
+            let answering = self.names.get(service).into_iter().flatten();
+            let answering: Vec<_> = answering
+                .map(|content| format!("10.0.0.{content}"))
+                .collect();
+            let tls = (!answering.is_empty()).then(|| ClientTlsSettings {
+                subject_alt_names: answering,
+                ..ClientTlsSettings::default()
+            });
             let rule = DestinationRule {
                 host: host(*service),
+                traffic_policy: tls.map(|tls| TrafficPolicy {
+                    tls: Some(tls),
+                    ..TrafficPolicy::default()
+                }),
                 ..DestinationRule::default()
             };
             (service.to_string(), rule)
@@ -130,6 +144,7 @@ fn published() -> impl Strategy<Value = Published> {
         services,
         rules,
         gateway,
+        ..Published::default()
     })
 }
 
@@ -165,6 +180,7 @@ fn only(service: u8, content: u8) -> Arc<Snapshot> {
         services: [(service, content)].into(),
         rules: services,
         gateway: content,
+        ..Published::default()
     };
     published.snapshot()
 }
@@ -292,26 +308,68 @@ fn who_refuses_or_does_not_ask_is_not_waited_for() {
     }
 }
 
+/// What is published and what happens after it, if anything is.
+type Story = Vec<(Option<Published>, Step)>;
+
+fn story() -> impl Strategy<Value = Story> {
+    vec((option::weighted(0.2, published()), step()), 0..100)
+}
+
+fn converse(sink: &mut Sink, story: Story, now: &mut Instant) {
+    for (published, step) in story {
+        if let Some(published) = published {
+            sink.publish(&published.snapshot());
+        }
+        step.happen(sink, now);
+    }
+}
+
+/// Every service stays, and has a rule with the names of all that was ever there: services and names linger.
+fn with_names(story: &mut Story) {
+    let mut names: BTreeMap<u8, BTreeSet<u8>> = BTreeMap::new();
+    for published in story
+        .iter_mut()
+        .filter_map(|(published, _)| published.as_mut())
+    {
+        for service in 0..6 {
+            let content = *published.services.entry(service).or_default();
+            names.entry(service).or_default().insert(content);
+        }
+        published.rules = (0..6).collect();
+        published.names.clone_from(&names);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn any_conversation_names_who_may_answer_before_it_leads_there(
+        protocol in prop::sample::select(Protocol::ALL.as_slice()),
+        mut story in story(),
+    ) {
+        let mut now = Instant::now();
+        let mut sink = Sink::new(protocol);
+        for kind in KINDS {
+            sink.ask(kind, now);
+        }
+        with_names(&mut story);
+        converse(&mut sink, story, &mut now);
+        sink.settle(&mut now);
+    }
 
     #[test]
     fn any_conversation_makes_before_it_breaks_and_ends_with_the_newest_state(
         protocol in prop::sample::select(Protocol::ALL.as_slice()),
         asked in subsequence(KINDS.as_slice(), 0..=KINDS.len()).prop_shuffle(),
-        story in vec((option::weighted(0.2, published()), step()), 0..100),
+        story in story(),
     ) {
         let mut now = Instant::now();
         let mut sink = Sink::new(protocol);
         for kind in asked {
             sink.ask(kind, now);
         }
-        for (published, step) in story {
-            if let Some(published) = published {
-                sink.publish(&published.snapshot());
-            }
-            step.happen(&mut sink, &mut now);
-        }
+        converse(&mut sink, story, &mut now);
         sink.settle(&mut now);
         // A state that nobody has refused yet.
         let services = BTreeSet::from([9]);

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use copilot::{
     app,
     config::Config,
-    istio::{GATEWAYS, Kind},
+    istio::{GATEWAYS, Kind, undivided},
+    model::Hostname,
+    proto::istio::networking::v1alpha3::ServiceEntry,
     shutdown,
     sim::{
+        bbs::Doors,
         cloud_foundry::{App, CloudFoundry, DOMAIN},
         operator::Operator,
         sink::{Replica, Sink, State},
@@ -29,7 +32,13 @@ pub fn collections() -> Vec<String> {
 
 /// A foundation with one app of two instances behind one route.
 pub async fn foundation() -> (CloudFoundry, App) {
+    foundation_of(Doors::default()).await
+}
+
+/// The same on other cells than those of today.
+pub async fn foundation_of(doors: Doors) -> (CloudFoundry, App) {
     let mut foundation = CloudFoundry::start().await.unwrap();
+    foundation.doors = doors;
     let app = foundation.push(2);
     let route = foundation.create_route("shop", "");
     foundation.map(&route, &app, None);
@@ -231,21 +240,17 @@ pub async fn holds(pilot: &Sink, expected: impl Fn(&State) -> bool) -> State {
 
 /// The endpoints of an external host as the Pilot holds them.
 pub fn endpoints(state: &State, host: &str) -> Vec<String> {
-    let host = copilot::model::Hostname::parse(&format!("{host}.{DOMAIN}")).unwrap();
-    let kind = Kind::ServiceEntry;
-    let resource = state
-        .collections
-        .get(kind.collection())
-        .and_then(|held| held.resources.get(&kind.name(&host, false)));
-    let Some(body) = resource.and_then(|resource| resource.body.as_ref()) else {
-        return Vec::new();
-    };
-    let entry =
-        copilot::proto::istio::networking::v1alpha3::ServiceEntry::decode(body.value.as_slice())
-            .unwrap();
-    entry
-        .endpoints
-        .iter()
+    let host = Hostname::parse(&format!("{host}.{DOMAIN}")).unwrap();
+    let held = state.collections.get(Kind::ServiceEntry.collection());
+    let services = undivided(&host, "");
+    let held = services.iter().filter_map(|name| held?.resources.get(name));
+    let endpoints = held.flat_map(|resource| {
+        let body = resource.body.as_ref().unwrap();
+        ServiceEntry::decode(body.value.as_slice())
+            .unwrap()
+            .endpoints
+    });
+    endpoints
         .map(|endpoint| format!("{}:{:?}", endpoint.address, endpoint.ports))
         .collect()
 }

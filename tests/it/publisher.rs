@@ -4,9 +4,11 @@ mod arbitrary;
 mod counts;
 mod eras;
 mod linger;
+mod places;
 mod pushed;
 mod refused;
 mod sidecars;
+mod tls;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -17,6 +17,7 @@ use copilot::{
         },
     },
     sim::{
+        bbs::Doors,
         cloud_controller::CloudController,
         cloud_foundry::{App, CloudFoundry},
         sink::{self, Sink, State},
@@ -26,7 +27,7 @@ use copilot::{
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::mesh::{Daemon, collections, holds};
+use crate::mesh::{Daemon, collections, foundation_of, holds};
 
 /// A config in the original's form, every key of it, on free ports.
 pub fn original_config(foundation: &CloudFoundry) -> Value {
@@ -75,6 +76,11 @@ pub fn config(foundation: &CloudFoundry) -> Value {
     config["AdminListenAddress"] = json!("127.0.0.1:0");
     config["PolicyServerPollInterval"] = json!("50ms");
     config
+}
+
+/// A foundation of its time, with one app of two instances behind one route: its cells have plain ports.
+async fn foundation() -> (CloudFoundry, App) {
+    foundation_of(Doors::Plain).await
 }
 
 /// A foundation whose Cloud Controller pushes, the daemon, and a Pilot.

@@ -59,11 +59,9 @@ async fn a_policy_for_udp_or_for_other_ports_opens_nothing_and_a_range_with_the_
 
 /// Starts an instance of the app that listens at one port, and has Diego's SSH daemon beside it.
 fn start_instance(foundation: &CloudFoundry, app: &App, index: u8, port: u16) {
-    let spec = InstanceSpec {
-        cell: [10, 0, 16, 9].into(),
-        container: [10, 255, 9, index].into(),
-        ports: vec![(2222, 61_500), (port, 61_501 + u16::from(index))],
-    };
+    let ssh = 61_500 + 2 * u16::from(index);
+    let ports = vec![(2222, ssh), (port, ssh + 1)];
+    let spec = InstanceSpec::new([10, 0, 16, 9].into(), [10, 255, 9, index].into(), ports);
     let index = u32::from(index);
     foundation.bbs.start_instance(&app.process, index, &spec);
 }

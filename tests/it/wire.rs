@@ -81,11 +81,14 @@ fn instance(
         guid: guid.into(),
         process: format!("{app}-process").as_str().into(),
         workload: Some(workload(app, process_type)),
+        routable: true,
+        since: 0,
+        prefers_container: false,
         host_address: IpAddr::from([10, 0, 16, last]),
         container_address: Some(IpAddr::from([10, 255, 0, last])),
         ports: ports
             .iter()
-            .map(|&(container, host)| PortMapping { container, host })
+            .map(|&(container, host)| PortMapping::plain(container, host))
             .collect(),
     })
 }

@@ -13,7 +13,6 @@ use crate::{
 pub(super) struct Known {
     index: u32,
     tag: Tag,
-    since: i64,
     seen: Seen,
     /// Whether the workload is what was said of the instance itself, and not of its process.
     is_described: bool,
@@ -28,16 +27,17 @@ pub(super) struct Known {
 /// As what an instance was seen last.
 #[derive(Debug)]
 enum Seen {
-    /// It may be routed to.
-    Routable(Arc<Instance>),
-    /// It may not.
-    Withheld(Box<Withheld>),
+    /// It runs, routable or not.
+    Running(Arc<Instance>),
+    /// It does not.
+    Stopped(Box<Stopped>),
 }
 
 #[derive(Debug)]
-struct Withheld {
+struct Stopped {
     process: DiegoProcessGuid,
     workload: Option<Workload>,
+    since: i64,
 }
 
 /// How much of a process is to run.
@@ -56,7 +56,6 @@ impl Known {
         Self {
             index: observation.index,
             tag: observation.tag,
-            since: observation.since,
             is_described: observation.workload.is_some(),
             seen: Seen::new(observation),
             heard,
@@ -68,16 +67,29 @@ impl Known {
     /// Whose instance it is.
     pub(super) fn process(&self) -> &DiegoProcessGuid {
         match &self.seen {
-            Seen::Routable(instance) => &instance.process,
-            Seen::Withheld(withheld) => &withheld.process,
+            Seen::Running(instance) => &instance.process,
+            Seen::Stopped(stopped) => &stopped.process,
         }
     }
 
     fn workload(&self) -> Option<&Workload> {
         match &self.seen {
-            Seen::Routable(instance) => instance.workload.as_ref(),
-            Seen::Withheld(withheld) => withheld.workload.as_ref(),
+            Seen::Running(instance) => instance.workload.as_ref(),
+            Seen::Stopped(stopped) => stopped.workload.as_ref(),
         }
+    }
+
+    fn since(&self) -> i64 {
+        match &self.seen {
+            Seen::Running(instance) => instance.since,
+            Seen::Stopped(stopped) => stopped.since,
+        }
+    }
+
+    /// Whether requests are sent to it.
+    pub(super) fn is_routed(&self) -> bool {
+        let served = self.served.as_ref();
+        served.is_some_and(|instance| instance.routable)
     }
 
     /// Takes what was observed, unless something newer is known.
@@ -88,7 +100,6 @@ impl Known {
             return;
         }
         self.tag = observation.tag;
-        self.since = observation.since;
         self.is_described |= observation.workload.is_some();
         if observation.workload.is_none() {
             observation.workload = self.workload().cloned();
@@ -97,7 +108,7 @@ impl Known {
         observation.process = self.process().clone();
         let seen = Seen::new(observation);
         match (&self.seen, &seen) {
-            (Seen::Routable(before), Seen::Routable(now)) if before == now => {}
+            (Seen::Running(before), Seen::Running(now)) if before == now => {}
             _ => self.seen = seen,
         }
     }
@@ -108,18 +119,15 @@ impl Known {
         if self.tag.epoch == later.tag.epoch {
             later.tag.index >= self.tag.index
         } else {
-            later.since >= self.since
+            later.since >= self.since()
         }
     }
 
-    /// What is to be served of it.
+    /// What is to be told of it. One that is to stop has its addresses until it has.
     pub(super) fn instance(&mut self, limit: Option<&Limit>) -> Option<Arc<Instance>> {
-        let Seen::Routable(instance) = &mut self.seen else {
+        let Seen::Running(instance) = &mut self.seen else {
             return None;
         };
-        if limit.is_some_and(|limit| self.index >= limit.instances) {
-            return None;
-        }
         if !self.is_described {
             let workload = limit.and_then(|limit| limit.workload.as_ref());
             if instance.workload.as_ref() != workload {
@@ -129,7 +137,15 @@ impl Known {
                 });
             }
         }
-        Some(instance.clone())
+        let is_to_stop = limit.is_some_and(|limit| self.index >= limit.instances);
+        Some(if is_to_stop && instance.routable {
+            Arc::new(Instance {
+                routable: false,
+                ..Instance::clone(instance)
+            })
+        } else {
+            instance.clone()
+        })
     }
 }
 
@@ -139,19 +155,28 @@ impl Seen {
             guid,
             process,
             workload,
+            since,
             endpoint,
+            routable,
             ..
         } = observation;
         match endpoint {
-            Some(endpoint) => Self::Routable(Arc::new(Instance {
+            Some(endpoint) => Self::Running(Arc::new(Instance {
                 guid,
                 process,
                 workload,
+                routable,
+                since,
                 host_address: endpoint.host_address,
                 container_address: endpoint.container_address,
+                prefers_container: endpoint.prefers_container,
                 ports: endpoint.ports,
             })),
-            None => Self::Withheld(Box::new(Withheld { process, workload })),
+            None => Self::Stopped(Box::new(Stopped {
+                process,
+                workload,
+                since,
+            })),
         }
     }
 }

@@ -1,9 +1,6 @@
 //! The rules of the merge one by one, and then all at once against simulated histories.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::Ipv4Addr,
-};
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use proptest::prelude::*;
 
@@ -24,6 +21,7 @@ fn endpoint(number: u8) -> Endpoint {
     Endpoint {
         host_address: Ipv4Addr::new(10, 0, 0, number).into(),
         container_address: None,
+        prefers_container: false,
         ports: SmallVec::new(),
     }
 }
@@ -38,6 +36,7 @@ fn running(guid: &str) -> Observation {
         since: 100,
         workload: None,
         endpoint: Some(endpoint(1)),
+        routable: true,
     }
 }
 
@@ -51,8 +50,15 @@ fn at(epoch: u64, index: u32, since: i64) -> Observation {
 
 fn withheld(observation: Observation) -> Observation {
     Observation {
-        endpoint: None,
+        routable: false,
         ..observation
+    }
+}
+
+fn stopped(observation: Observation) -> Observation {
+    Observation {
+        endpoint: None,
+        ..withheld(observation)
     }
 }
 
@@ -188,9 +194,27 @@ fn what_a_list_lacks_goes_unless_it_was_heard_of_since_the_request() {
 #[test]
 fn changes_that_do_not_show_are_not_reported() {
     let mut bench = Bench::serving(at(1, 5, 100));
-    assert!(bench.observe(at(1, 6, 110)).is_empty());
-    assert!(bench.list(listed(vec![at(1, 6, 110)])).is_empty());
+    assert!(bench.observe(at(1, 6, 100)).is_empty());
+    assert!(bench.list(listed(vec![at(1, 6, 100)])).is_empty());
     assert!(bench.event(Event::Desired(wanted(1, 1, 0))).is_empty());
+}
+
+#[test]
+fn what_runs_has_its_place_until_it_has_stopped() {
+    let mut bench = Bench::serving(at(1, 5, 100));
+    let places = |merge: &Merge| -> Vec<_> {
+        let all = merge.all();
+        all.iter().map(|one| (one.routable, one.since)).collect()
+    };
+    bench.event(Event::Desired(wanted(0, 1, 2)));
+    assert_eq!(places(&bench.merge), [(false, 100)], "it is to stop");
+    bench.event(Event::Desired(wanted(1, 1, 3)));
+    let changes = bench.observe(withheld(at(1, 6, 110)));
+    assert_eq!(changes.gone, []);
+    assert_eq!(places(&bench.merge), [(false, 110)]);
+    let changes = bench.observe(stopped(at(1, 7, 120)));
+    assert_eq!(changes.gone, ["a".into()]);
+    assert_eq!(places(&bench.merge), []);
 }
 
 #[test]
@@ -207,7 +231,7 @@ fn a_description_that_comes_later_is_reported_and_stays() {
     let mut described = at(1, 5, 100);
     described.workload = Some(workload());
     bench.list(listed(vec![described]));
-    assert!(bench.observe(at(1, 6, 110)).is_empty());
+    assert!(bench.observe(at(1, 6, 100)).is_empty());
 }
 
 #[test]
@@ -347,7 +371,7 @@ impl Database {
         match act {
             Act::Start(index) => self.start(*index),
             Act::Routable(index, routable) => self.change(*index, |row, clock| {
-                row.endpoint = routable.then(|| endpoint(1));
+                row.routable = *routable;
                 row.tag.index += 1;
                 row.since = clock;
             }),
@@ -389,7 +413,7 @@ impl Database {
             ..running("")
         };
         self.rows.insert(index, row.clone());
-        vec![Event::Observed(withheld(row.clone())), Event::Observed(row)]
+        vec![Event::Observed(stopped(row.clone())), Event::Observed(row)]
     }
 
     fn change(&mut self, index: u8, change: impl FnOnce(&mut Observation, i64)) -> Vec<Event> {
@@ -428,17 +452,22 @@ impl Database {
 }
 
 fn served(merge: &Merge) -> Vec<InstanceGuid> {
-    let mut guids: Vec<_> = merge.all().iter().map(|one| one.guid.clone()).collect();
+    let mut served = merge.all();
+    served.retain(|one| one.routable);
+    let mut guids: Vec<_> = served.iter().map(|one| one.guid.clone()).collect();
     guids.sort();
     guids
 }
 
 /// What those who follow the changes hold.
-fn apply(followed: &mut HashSet<InstanceGuid>, changes: Changes) {
+type Followed = HashMap<InstanceGuid, Arc<Instance>>;
+
+fn apply(followed: &mut Followed, changes: Changes) {
     for guid in changes.gone {
-        assert!(followed.remove(&guid));
+        assert!(followed.remove(&guid).is_some());
     }
-    followed.extend(changes.current.into_iter().map(|one| one.guid.clone()));
+    let current = changes.current.into_iter();
+    followed.extend(current.map(|one| (one.guid.clone(), one)));
 }
 
 proptest! {
@@ -452,7 +481,7 @@ proptest! {
         let now = Instant::now();
         let mut database = Database::default();
         let mut merge = Merge::new(1.0);
-        let mut followed = HashSet::new();
+        let mut followed = Followed::new();
         let mut late: Vec<(usize, Event)> = Vec::new();
         let mut reading: Option<(List, Mark)> = None;
         for (act, delay, list) in history {
@@ -490,9 +519,8 @@ proptest! {
             Vec::new()
         };
         prop_assert_eq!(served(&merge), expected);
-        let mut followed: Vec<_> = followed.into_iter().collect();
-        followed.sort();
-        prop_assert_eq!(followed, served(&merge));
-        prop_assert_eq!(merge.served(), merge.all().len());
+        let all = merge.all().into_iter();
+        prop_assert_eq!(followed, all.map(|one| (one.guid.clone(), one)).collect());
+        prop_assert_eq!(merge.served(), served(&merge).len());
     }
 }

@@ -3,19 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
-    Change, Options,
+    BackendTls, Change, Options,
     daemon::{Counts, Daemon},
     report::{Phase, Report, ms},
     sinks::Sinks,
 };
 use crate::{
-    istio::Kind,
+    istio::{self, Kind},
     model::Hostname,
     sim::{
+        bbs::Doors,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN, loaded_host},
         load::Sight,
     },
@@ -33,6 +34,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What runs.
 pub(super) struct Run {
     foundation: CloudFoundry,
+    /// Whether external routes lead to instances over TLS.
+    is_tls: bool,
     apps: Vec<App>,
     internal_apps: Vec<App>,
     daemon: Daemon,
@@ -101,6 +104,9 @@ impl Run {
     /// Loads the foundation, starts the daemon, and waits until one sink holds everything, then all.
     pub(super) async fn start(options: &Options, report: &mut Report) -> anyhow::Result<Self> {
         let mut foundation = CloudFoundry::start().await?;
+        if options.backend_tls == BackendTls::None {
+            foundation.doors = Doors::Plain;
+        }
         let apps = match options.routes {
             0 => Vec::new(),
             routes => foundation.load(routes, options.instances),
@@ -139,6 +145,7 @@ impl Run {
         phase.number("received_mb", sinks.megabytes(), "MB");
         Ok(Self {
             foundation,
+            is_tls: options.backend_tls != BackendTls::None,
             apps,
             internal_apps,
             daemon,
@@ -238,7 +245,7 @@ impl Run {
                 let app = self.apps.get(n).context("not as many routes as changes")?;
                 let host = format!("new-{n:06}");
                 let kinds = [Kind::VirtualService, Kind::ServiceEntry];
-                let names = kinds.map(|kind| name(kind, &host, false)).to_vec();
+                let names = kinds.map(|kind| self.name(kind, &host, false)).to_vec();
                 self.sinks.expect(&names, Sight::Present);
                 let route = self.foundation.create_route(&host, "");
                 self.foundation.map(&route, app, None);
@@ -250,7 +257,7 @@ impl Run {
                 let app = app.context("not as many internal routes as changes")?;
                 let moved = self.foundation.crash(app);
                 let (container, port) = moved.context("an app without an instance")?.inside;
-                let names = [name(Kind::ServiceEntry, &loaded_host(n), true)];
+                let names = [self.name(Kind::ServiceEntry, &loaded_host(n), true)];
                 self.sinks.expect(&names, Sight::Endpoint(container, port));
                 1
             }
@@ -281,7 +288,7 @@ impl Run {
         let moved = self.foundation.crash(app);
         let (cell, port) = moved.context("an app without an instance")?.outside;
         // In time: a response takes longer than this.
-        let names = [name(Kind::ServiceEntry, &loaded_host(n), false)];
+        let names = [self.name(Kind::ServiceEntry, &loaded_host(n), false)];
         self.sinks.expect(&names, Sight::Endpoint(cell, port));
         Ok(1)
     }
@@ -319,6 +326,18 @@ impl Run {
         window.close(self, 1, &mut phase).await
     }
 
+    /// The name of what a sink is to hold.
+    fn name(&self, kind: Kind, host: &str, internal: bool) -> String {
+        let domain = if internal { INTERNAL_DOMAIN } else { DOMAIN };
+        let host = Hostname::parse(&format!("{host}.{domain}")).expect("a valid hostname");
+        let [_, over_tls] = istio::undivided(&host, "");
+        if self.is_tls && !internal && kind == Kind::ServiceEntry {
+            over_tls
+        } else {
+            kind.name(&host, internal)
+        }
+    }
+
     /// Ends the daemon in order.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         drop(self.sinks);
@@ -328,20 +347,19 @@ impl Run {
 }
 
 /// The defaults of the daemon, but for what one address would not be allowed.
-fn config(foundation: &CloudFoundry, options: &Options) -> serde_json::Value {
+fn config(foundation: &CloudFoundry, options: &Options) -> Value {
     let mut config = foundation.config();
     if let Some(config) = config.as_object_mut() {
         config.remove("PolicyServerPollInterval");
+    }
+    match options.backend_tls {
+        BackendTls::None => config["BackendTLS"] = Value::Null,
+        BackendTls::Ca => config["BackendTLS"]["Verify"] = json!("ca"),
+        BackendTls::Instance => {}
     }
     config["MaxSinkStreamsPerPeer"] = json!(options.sinks.max(1));
     if options.mode.is_xds() {
         config["ListenAddressForXDS"] = json!("127.0.0.1:0");
     }
     config
-}
-
-fn name(kind: Kind, host: &str, internal: bool) -> String {
-    let domain = if internal { INTERNAL_DOMAIN } else { DOMAIN };
-    let host = Hostname::parse(&format!("{host}.{domain}")).expect("a valid hostname");
-    kind.name(&host, internal)
 }

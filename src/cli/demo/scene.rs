@@ -4,6 +4,7 @@ use super::table;
 use crate::{
     model::{Hostname, RouteGuid},
     sim::{
+        bbs::Doors,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN},
         sink::State,
     },
@@ -43,6 +44,12 @@ impl Scene {
         let rolled = f.push(2);
         f.map(&f.create_route("rolling", ""), &rolled, None);
         let next = f.start_process(&rolled.guid, 1);
+        // Cells change over one by one: one has no proxies in its containers yet.
+        let mut moving = f.push(2);
+        f.doors = Doors::Plain;
+        f.scale(&mut moving, 3);
+        f.doors = Doors::Tls;
+        f.map(&f.create_route("moving", ""), &moving, None);
         let promotion = f.create_route("promotion", "");
         Self {
             foundation,
@@ -118,12 +125,14 @@ impl Scene {
 }
 
 /// How many hostnames have a VirtualService: the external ones of the routes below that Istio takes.
-pub(super) const HOSTS: usize = 5;
-/// How many services have instances in the beginning: each route of an app that runs is one, canary two.
-pub(super) const REACHED: usize = 6;
+pub(super) const HOSTS: usize = 6;
+/// How many services are reached over TLS, or will be: each of those routes is one, canary two.
+pub(super) const RULES: usize = 8;
+/// How many services have instances in the beginning: each route of an app that runs is one, canary and moving are two.
+pub(super) const REACHED: usize = 8;
 
 /// Every route: its hostname, its path, and what it is there for.
-pub(super) fn routes() -> [(Hostname, &'static str, &'static str); 8] {
+pub(super) fn routes() -> [(Hostname, &'static str, &'static str); 9] {
     [
         ("shop", DOMAIN, "", "two instances"),
         ("shop", DOMAIN, "/cart", "another app for a path"),
@@ -133,6 +142,12 @@ pub(super) fn routes() -> [(Hostname, &'static str, &'static str); 8] {
             DOMAIN,
             "",
             "a rolling deployment: two processes of one app",
+        ),
+        (
+            "moving",
+            DOMAIN,
+            "",
+            "its cells change over to TLS: one is left",
         ),
         ("stopped", DOMAIN, "", "the app is stopped"),
         (

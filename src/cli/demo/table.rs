@@ -14,7 +14,9 @@ use crate::{
     model::Hostname,
     proto::istio::{
         mcp::v1alpha1::Resource,
-        networking::v1alpha3::{HttpRoute, ServiceEntry, VirtualService},
+        networking::v1alpha3::{
+            DestinationRule, HttpRoute, ServiceEntry, VirtualService, client_tls_settings::TlSmode,
+        },
     },
     sim::{
         cloud_foundry::INTERNAL_DOMAIN,
@@ -71,6 +73,22 @@ impl<'a> Held<'a> {
         endpoints.collect()
     }
 
+    /// How the instances of a service are reached, and what is verified of them.
+    fn verification(self, service: &str) -> String {
+        let rule: DestinationRule = body(self.get(Kind::DestinationRule, service));
+        let Some(tls) = rule.traffic_policy.and_then(|policy| policy.tls) else {
+            return "in plaintext".to_owned();
+        };
+        // Of a service without instances it is its own name.
+        let names = tls.subject_alt_names.iter();
+        let guids = names.filter(|name| *name != service).count();
+        let presented = match tls.mode() {
+            TlSmode::Mutual => "with a certificate of the ingress",
+            TlSmode::Simple | TlSmode::Disable => "without a certificate of the ingress",
+        };
+        format!("over TLS, {presented}; verified: the CA, and the guid ({guids} allowed)")
+    }
+
     fn shared(self, route: &HttpRoute) -> Vec<Shared> {
         let shared = route.route.iter().map(|to| {
             let service = to.destination.clone().unwrap_or_default().host;
@@ -121,13 +139,11 @@ fn is_internal(host: &Hostname) -> bool {
     host.as_str().ends_with(INTERNAL_DOMAIN)
 }
 
-/// Whether the Pilot holds the gateway, so many VirtualServices, and so many services that have instances.
-pub(super) fn is_complete(state: &State, hosts: usize, services: usize) -> bool {
+/// Whether the Pilot holds the gateway, and so many resources of each kind.
+pub(super) fn is_complete(state: &State, expected: [usize; 3]) -> bool {
     let count = |collection| state.names(collection).map(|names| names.len());
-    count(GATEWAYS) == Some(1)
-        && count(Kind::VirtualService.collection()) == Some(hosts)
-        && count(Kind::DestinationRule.collection()) == Some(0)
-        && count(Kind::ServiceEntry.collection()) == Some(services)
+    let kinds = Kind::ALL.map(|kind| count(kind.collection()));
+    count(GATEWAYS) == Some(1) && kinds == expected.map(Some)
 }
 
 /// Every endpoint of a route, as the Pilot holds them.
@@ -170,6 +186,7 @@ pub(super) fn render(
             };
             writeln!(text, "  {weight:>3} %  service {service}")?;
             writeln!(text, "         {endpoints}")?;
+            writeln!(text, "         {}", held.verification(&service))?;
         }
     }
     if state.names(GATEWAYS).unwrap_or_default().contains(&GATEWAY) {

@@ -197,7 +197,11 @@ fn an_entry_without_endpoints_is_kept_for_istiods_alone_and_only_if_asked_for() 
     let table = table([route("shop.example.com", [to("app", 8080)])], []);
     let host = Hostname::parse("shop.example.com").unwrap();
     let pool = table.host(&host).unwrap().pool("").unwrap();
-    let entry = |keep_empty| match services(&pool, false, keep_empty) {
+    let options = |keep_empty| Options {
+        keep_empty,
+        ..Options::default()
+    };
+    let entry = |keep_empty| match services(&pool, &options(keep_empty), false) {
         Services::Open { entries, rules } => {
             assert!(rules.is_none());
             entries.resources[0].1.clone()

@@ -65,7 +65,7 @@ fn istiods_are_told_that_nothing_is_encrypted_and_pilots_nothing() {
     let made = make([route("shop.apps.internal", [to("app", 8080)])], []);
     assert!(made.rules[0].is_empty());
     let policy = made.rules[1][RULE].traffic_policy.clone().unwrap();
-    assert_eq!(policy.tls.unwrap().mode, 0, "DISABLE");
+    assert_eq!(policy.tls.as_ref().unwrap().mode, 0, "DISABLE");
     assert_eq!(policy.load_balancer, None);
     let encoded = TrafficPolicy {
         tls: policy.tls,

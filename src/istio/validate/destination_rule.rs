@@ -4,7 +4,8 @@ use super::{Era, Invalid, Validate, domain, is_dns_label, labels, require, uniqu
 use crate::{
     model::HeaderName,
     proto::istio::networking::v1alpha3::{
-        DestinationRule, LoadBalancerSettings, TrafficPolicy,
+        ClientTlsSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
+        client_tls_settings::TlSmode,
         load_balancer_settings::{
             ConsistentHashLb, LbPolicy, SimpleLb, consistent_hash_lb::HashKey,
         },
@@ -38,7 +39,39 @@ fn traffic_policy(policy: &TrafficPolicy, era: Era) -> Result<(), Invalid> {
         || "an empty traffic policy".to_owned(),
     )?;
     let settings = policy.load_balancer.as_ref();
-    settings.map_or(Ok(()), |settings| load_balancer(settings, era))
+    settings.map_or(Ok(()), |settings| load_balancer(settings, era))?;
+    policy.tls.as_ref().map_or(Ok(()), tls)
+}
+
+/// The rules of all eras, and ours: what would verify nothing, or what nobody has, is not told to proxies.
+fn tls(settings: &ClientTlsSettings) -> Result<(), Invalid> {
+    let is_said = |texts: [&String; 2]| texts.iter().any(|text| !text.is_empty());
+    let pair = [&settings.client_certificate, &settings.private_key];
+    let has_pair = pair.iter().all(|text| !text.is_empty());
+    let (what, is_whole) = match settings.mode() {
+        TlSmode::Disable => (
+            "no TLS with settings",
+            *settings == ClientTlsSettings::default(),
+        ),
+        TlSmode::Simple => ("a client certificate in mode SIMPLE", !is_said(pair)),
+        TlSmode::Mutual => ("no client certificate, or no key", has_pair),
+    };
+    let is_known = TlSmode::try_from(settings.mode).is_ok();
+    require(is_known && is_whole, "tls", || {
+        format!("mode {}: {what}", settings.mode)
+    })?;
+    if settings.mode() == TlSmode::Disable {
+        return Ok(());
+    }
+    require(!settings.ca_certificates.is_empty(), "tls", || {
+        "no CA, so that everyone would be trusted".to_owned()
+    })?;
+    domain(&settings.sni)?;
+    settings.subject_alt_names.iter().try_for_each(|name| {
+        require(!name.is_empty(), "tls", || {
+            "a name without a text".to_owned()
+        })
+    })
 }
 
 fn load_balancer(settings: &LoadBalancerSettings, era: Era) -> Result<(), Invalid> {
@@ -93,6 +126,54 @@ mod tests {
             subsets: Vec::new(),
         };
         rule.validate(era)
+    }
+
+    fn over_tls(change: impl Fn(&mut ClientTlsSettings)) -> Result<(), Invalid> {
+        let mut tls = ClientTlsSettings {
+            mode: TlSmode::Mutual.into(),
+            client_certificate: "/client.crt".to_owned(),
+            private_key: "/client.key".to_owned(),
+            ca_certificates: "/ca.crt".to_owned(),
+            subject_alt_names: vec!["guid".to_owned()],
+            sni: "a.example.com".to_owned(),
+        };
+        change(&mut tls);
+        let both = [Era::Classic, Era::Xds].map(|era| {
+            let policy = TrafficPolicy {
+                load_balancer: None,
+                tls: Some(tls.clone()),
+            };
+            validate(policy, era)
+        });
+        assert_eq!(both[0], both[1]);
+        let [classic, _] = both;
+        classic
+    }
+
+    #[test]
+    fn tls_that_pilots_discard_or_that_verifies_nothing_is_refused() {
+        over_tls(|_| {}).unwrap();
+        over_tls(|tls| tls.subject_alt_names.clear()).unwrap();
+        over_tls(|tls| *tls = ClientTlsSettings::default()).unwrap();
+        let simple = |tls: &mut ClientTlsSettings| {
+            tls.mode = TlSmode::Simple.into();
+            tls.client_certificate.clear();
+            tls.private_key.clear();
+        };
+        over_tls(simple).unwrap();
+        let bad: [fn(&mut ClientTlsSettings); 8] = [
+            |tls| tls.mode = 3,
+            |tls| tls.mode = TlSmode::Simple.into(),
+            |tls| tls.mode = TlSmode::Disable.into(),
+            |tls| tls.client_certificate.clear(),
+            |tls| tls.private_key.clear(),
+            |tls| tls.ca_certificates.clear(),
+            |tls| tls.sni.clear(),
+            |tls| tls.subject_alt_names.push(String::new()),
+        ];
+        for change in bad {
+            assert!(over_tls(change).is_err());
+        }
     }
 
     #[test]

@@ -10,14 +10,23 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{InstanceSpec, ListFault, ProcessSpec, Subscriber};
-use crate::proto::bbs::{
-    ActualLrp, ActualLrpInstanceCreatedEvent, ActualLrpInstanceKey, ActualLrpKey, ActualLrpNetInfo,
-    DesiredLrp, DesiredLrpChangedEvent, DesiredLrpCreatedEvent, DesiredLrpRemovedEvent,
-    MetricTagValue, ModificationTag, PortMapping, Presence,
+use super::{Doors, InstanceSpec, ListFault, ProcessSpec, Subscriber};
+use crate::{
+    model::AppPort,
+    proto::bbs::{
+        ActualLrp, ActualLrpInstanceCreatedEvent, ActualLrpInstanceKey, ActualLrpKey,
+        ActualLrpNetInfo, DesiredLrp, DesiredLrpChangedEvent, DesiredLrpCreatedEvent,
+        DesiredLrpRemovedEvent, MetricTagValue, ModificationTag, PortMapping, Presence,
+        actual_lrp_net_info::PreferredAddress,
+    },
 };
 
 const DOMAIN: &str = "cf-apps";
+
+/// Where the proxies in containers begin to listen.
+const FIRST_PROXY_PORT: u32 = 61_001;
+/// Where they listen for other apps.
+const INTERNAL_TLS_PORT: u32 = 61_443;
 
 /// What goes wrong.
 #[derive(Debug, Default)]
@@ -174,6 +183,11 @@ impl Foundation {
         if let Some(row) = self.instances.get_mut(guid) {
             row.metric_tags = tags;
         }
+    }
+
+    pub(super) fn index_of(&self, guid: &str) -> Option<u32> {
+        let key = self.instances.get(guid)?.actual_lrp_key.as_ref()?;
+        u32::try_from(key.index).ok()
     }
 
     pub(super) fn stop_instance(&mut self, guid: &str) {
@@ -361,28 +375,41 @@ fn unplaced(row: &ActualLrp) -> ActualLrp {
     }
 }
 
-/// As a cell with a proxy reports it: app ports twice, and the SSH daemon.
+/// As a cell reports it (executor, `ProxyPorts` and `portMappingFromContainerInfo`): the proxy's ports follow each other, and
+/// where apps listen by default it has a second one, for other apps.
 fn net_info(spec: &InstanceSpec) -> ActualLrpNetInfo {
     let mut ports = Vec::new();
-    for (container, host) in &spec.ports {
+    for (proxy, (container, host)) in (FIRST_PROXY_PORT..).zip(&spec.ports) {
+        let host = u32::from(*host);
+        let (host_port, host_tls) = match spec.doors {
+            Doors::Both => (host, host + 500),
+            Doors::Tls => (0, host),
+            Doors::Plain => (host, 0),
+        };
         let mapping = |container_tls_proxy_port, host_tls_proxy_port| PortMapping {
             container_port: (*container).into(),
-            host_port: (*host).into(),
+            host_port,
             container_tls_proxy_port,
             host_tls_proxy_port,
         };
-        ports.push(mapping(61_001, u32::from(*host) + 2));
-        ports.push(mapping(61_443, 0));
+        if spec.doors == Doors::Plain {
+            ports.push(mapping(0, 0));
+            continue;
+        }
+        ports.push(mapping(proxy, host_tls));
+        if *container == AppPort::DEFAULT {
+            ports.push(mapping(INTERNAL_TLS_PORT, 0));
+        }
     }
-    ports.push(PortMapping {
-        container_port: 2222,
-        host_port: 61_900,
-        container_tls_proxy_port: 61_002,
-        host_tls_proxy_port: 61_901,
-    });
+    let preferred = if spec.prefers_container {
+        PreferredAddress::Instance
+    } else {
+        PreferredAddress::Host
+    };
     ActualLrpNetInfo {
         address: spec.cell.to_string(),
         ports,
         instance_address: spec.container.to_string(),
+        preferred_address: preferred.into(),
     }
 }

@@ -1,7 +1,7 @@
 //! Policies: what an app may connect to, by example and against a model.
 
 use super::{pushed::any_pushed, *};
-use crate::model::{PortRange, Refusal, Transport};
+use crate::model::{Policy, PortRange, Refusal, Transport};
 
 fn policy(source: &str, destination: &str) -> Policy {
     policy_at(source, destination, Transport::Tcp, (8080, 8080))
@@ -196,7 +196,7 @@ fn running(ports: &[u16]) -> Update {
         let mut instance = Instance::clone(&instance(&format!("i{n}"), None));
         instance.process = "c".into();
         instance.ports = [2222, *port]
-            .map(|container| PortMapping { container, host: 1 })
+            .map(|container| PortMapping::plain(container, 1))
             .into_iter()
             .collect();
         Arc::new(instance)
@@ -255,13 +255,65 @@ fn an_instance_touches_the_sources_to_whom_its_port_makes_a_difference_and_no_re
     );
 }
 
+/// Whose instances listen at 8080 behind a proxy that takes TLS from other apps, or without one.
+fn on_cells(are_of_today: &[bool]) -> Update {
+    let instances = are_of_today.iter().enumerate().map(|(n, is_of_today)| {
+        let mut instance = Instance::clone(&instance(&format!("i{n}"), Some("d")));
+        instance.container_address = Some([10, 255, 0, u8::try_from(n).unwrap()].into());
+        if *is_of_today {
+            instance.ports[0].internal_tls = 61_443;
+        }
+        Arc::new(instance)
+    });
+    Update::AllInstances(instances.collect())
+}
+
+#[test]
+fn a_hostname_over_tls_is_open_to_policies_for_the_port_of_the_proxies() {
+    let policies = vec![
+        policy("a", "d"),
+        policy_at("b", "d", Transport::Tcp, (61_443, 61_443)),
+        policy_at("e", "d", Transport::Tcp, (8080, 61_443)),
+    ];
+    let mut table = RouteTable::default().with_tls(Tls {
+        external: false,
+        internal: true,
+    });
+    table.apply(Update::AllRoutes(vec![
+        route("r1", "d.apps.internal", "", &["d"]),
+        route("r2", "beside.apps.internal", "", &["other"]),
+    ]));
+    table.apply(Update::AllPolicies(policies));
+    let open = |table: &RouteTable| -> Vec<_> {
+        let apps = ["a", "b", "e"].into_iter();
+        apps.filter(|app| !reachable(table, app).is_empty())
+            .collect()
+    };
+    assert_eq!(open(&table), ["b", "e"], "expected of cells of today");
+    let restarted = [on_cells(&[true]), on_cells(&[]), on_cells(&[true, true])];
+    for update in restarted {
+        assert!(sources(&table.apply(update)).is_empty());
+    }
+    // One that has no such port, and all of the hostname are dialled in plaintext.
+    assert_eq!(sources(&table.apply(on_cells(&[true, false]))), ["a", "b"]);
+    assert_eq!(open(&table), ["a", "e"]);
+    assert_eq!(sources(&table.apply(on_cells(&[true, true]))), ["a", "b"]);
+    assert_eq!(open(&table), ["b", "e"]);
+}
+
 fn any_policies() -> impl Strategy<Value = Vec<Policy>> {
     policies_among(APPS)
 }
 
 fn policies_among(apps: [&'static str; 3]) -> impl Strategy<Value = Vec<Policy>> {
     let transport = prop_oneof![3 => Just(Transport::Tcp), 1 => Just(Transport::Udp)];
-    let ports = prop::sample::select(vec![(8080, 8080), (1, 8079), (8000, 9090), (9090, 9090)]);
+    let ports = prop::sample::select(vec![
+        (8080, 8080),
+        (1, 8079),
+        (8000, 9090),
+        (9090, 9090),
+        (61_443, 61_443),
+    ]);
     let policy = (0..3_usize, 0..3_usize, transport, ports)
         .prop_map(move |(a, b, transport, ports)| policy_at(apps[a], apps[b], transport, ports));
     vec(policy, 0..6)
@@ -283,8 +335,9 @@ proptest! {
             ],
             1..20,
         ),
+        internal: bool,
     ) {
-        let mut table = RouteTable::default();
+        let mut table = RouteTable::default().with_tls(Tls { external: false, internal });
         let mut policies = Vec::new();
         for change in changes {
             let before = APPS.map(|app| reachable(&table, app));
@@ -301,18 +354,26 @@ proptest! {
                 let is_touched = touched.iter().any(|touched| touched == app);
                 prop_assert!(before == after || is_touched, "{} not reported", app);
 
-                let own = policies.iter().filter(|policy| policy.source == AppGuid::from(*app));
-                let own = own.filter(|policy| policy.admits(&[8080]));
-                let destinations: BTreeSet<_> = own.map(|policy| &policy.destination).collect();
-                let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes);
-                let expected: BTreeSet<_> = routes
-                    .map(|(route, _)| route)
-                    .filter(|route| route.internal)
-                    .filter(|route| {
-                        let mut to = route.destinations.iter();
-                        to.any(|to| destinations.contains(&to.workload.app))
+                let opens = |to: &Destination, instances: &[(Instance, Standing)], is_tls: bool| {
+                    let mappings = instances.iter().filter_map(|(one, _)| one.ports.first());
+                    let dialled = |over_tls| if is_tls && over_tls { 61_443 } else { 8080 };
+                    let mut ports: Vec<_> = mappings.map(|mapping| dialled(mapping.internal_tls > 0)).collect();
+                    if ports.is_empty() {
+                        ports.push(dialled(true));
+                    }
+                    policies.iter().any(|policy| {
+                        let is_own = policy.source == AppGuid::from(*app) && policy.destination == to.workload.app;
+                        is_own && policy.admits(&ports)
                     })
-                    .map(|route| route.host.to_string())
+                };
+                let expected: BTreeSet<_> = seen(&table)
+                    .into_values()
+                    .flat_map(|(_, routes, lookup)| routes.into_iter().map(move |(route, instances)| (route, instances, lookup[0].2[0].1)))
+                    .filter(|(route, _, _)| route.internal)
+                    .filter(|(route, instances, is_tls)| {
+                        std::iter::zip(&route.destinations, instances).any(|(to, instances)| opens(to, instances, *is_tls))
+                    })
+                    .map(|(route, _, _)| route.host.to_string())
                     .collect();
                 prop_assert_eq!(after, expected.into_iter().collect::<Vec<_>>());
             }
@@ -344,13 +405,13 @@ proptest! {
                 let after = reachable(&table, app);
                 let is_touched = touched.iter().any(|touched| touched == app);
                 prop_assert!(before == after || is_touched, "{} not reported", app);
-                let opens = |to: &Destination, instances: &[Instance]| {
+                let opens = |to: &Destination, instances: &[(Instance, Standing)]| {
                     let mut own = policies.iter().filter(|policy| {
                         policy.source == AppGuid::from(*app) && policy.destination == to.workload.app
                     });
                     let ports: Vec<_> = match instances {
-                        [] => vec![1, 8080, 9090],
-                        some => some.iter().map(|one| one.ports[0].container).collect(),
+                        [] => vec![1, 8080, 9090, 61_443],
+                        some => some.iter().map(|(one, _)| one.ports[0].container).collect(),
                     };
                     own.any(|policy| policy.admits(&ports))
                 };

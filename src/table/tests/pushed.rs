@@ -218,7 +218,7 @@ fn joined(table: &RouteTable) -> BTreeMap<(RouteGuid, Workload), Vec<InstanceGui
     for (_, routes, _) in seen(table).into_values() {
         for (route, instances) in routes {
             for (to, instances) in std::iter::zip(&route.destinations, instances) {
-                let guids = instances.into_iter().map(|instance| instance.guid);
+                let guids = instances.into_iter().map(|(instance, _)| instance.guid);
                 joined.insert((route.guid.clone(), to.workload.clone()), guids.collect());
             }
         }

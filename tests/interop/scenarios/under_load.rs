@@ -1,6 +1,7 @@
 //! What changes under a constant load: never an answer of the wrong app, and no failure where the change is graceful.
 
 mod churn;
+mod doors;
 mod outages;
 mod traffic;
 
@@ -39,6 +40,21 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(GROUP, "route deleted and made anew", route_made_anew),
     scenario!(GROUP, "evacuation of a cell", evacuation),
     scenario!(GROUP, "route bound to a route service", bound),
+    scenario!(
+        GROUP,
+        "instances that take nothing but TLS",
+        doors::tls_alone
+    ),
+    scenario!(
+        GROUP,
+        "cells that go over to TLS, and back",
+        doors::change_over
+    ),
+    scenario!(
+        GROUP,
+        "client certificates that cells refuse",
+        doors::refused
+    ),
     scenario!(GROUP, "daemon killed", outages::daemon_killed),
     scenario!(GROUP, "daemon terminated", outages::daemon_terminated),
     scenario!(GROUP, "istiod restarted", outages::istiod_restarted),

@@ -14,10 +14,6 @@ use crate::instances::{Credentials, Door, Protocol};
 const FIRST_PORT: u16 = 61_000;
 /// How many a container gets.
 const PORTS: u16 = 16;
-/// From the port of an app to that of its container's proxy.
-const PROXY: u16 = 2;
-/// From one port of an app to the next.
-const STRIDE: u16 = 4;
 /// How many containers a cell has.
 const CONTAINERS: u32 = 250;
 
@@ -38,13 +34,17 @@ pub struct Place {
 impl Place {
     /// The container ports of an app, and the cell's ports that lead to them.
     pub(super) fn mappings(&self, ports: &[(u16, Protocol)]) -> Vec<(u16, u16)> {
-        let hosts = (self.port..).step_by(STRIDE.into());
-        ports.iter().map(|(port, _)| *port).zip(hosts).collect()
+        let containers = ports.iter().map(|(port, _)| *port);
+        containers.zip(self.port..).collect()
     }
 
-    /// How an app is reached here: as on most cells, by its own ports and by those of the proxy in its container; and by
-    /// other containers.
-    pub(super) fn doors(&self, ports: &[(u16, Protocol)], credentials: &Credentials) -> Vec<Door> {
+    /// How an app is reached here: from elsewhere over TLS at the proxy in its container, or where there is none in
+    /// plaintext; and by other containers.
+    pub(super) fn doors(
+        &self,
+        ports: &[(u16, Protocol)],
+        proxy: Option<&Credentials>,
+    ) -> Vec<Door> {
         let mappings = self.mappings(ports).into_iter().zip(ports);
         let doors = mappings.flat_map(|((port, host), (_, protocol))| {
             let door = |address: IpAddr, at, tls| Door {
@@ -54,8 +54,7 @@ impl Place {
                 tls,
             };
             [
-                door(self.cell, host, None),
-                door(self.cell, host + PROXY, Some(credentials.clone())),
+                door(self.cell, host, proxy.cloned()),
                 door(self.container, port, None),
             ]
         });

@@ -19,8 +19,19 @@ async fn an_instance_that_starts_is_routed_and_one_that_stops_is_not() {
     let instance = &rig.instances[&guid];
     assert_eq!(instance.host_address, place(7).cell);
     assert_eq!(instance.container_address, Some(place(7).container));
-    let ports = [(2222, 61_900), (8080, 61_007)];
-    let ports = ports.map(|(container, host)| PortMapping { container, host });
+    let ports = [
+        PortMapping {
+            container_tls: 61_002,
+            host_tls: 61_001,
+            ..PortMapping::plain(2222, 0)
+        },
+        PortMapping {
+            container_tls: 61_001,
+            host_tls: 61_000,
+            internal_tls: 61_443,
+            ..PortMapping::plain(8080, 0)
+        },
+    ];
     assert_eq!(instance.ports.as_slice(), ports);
     // Changed events carry no metric tags: the desired state says what it is an instance of.
     let workload = Workload {
@@ -51,7 +62,6 @@ async fn what_changes_nothing_for_routing_is_not_sent() {
     let (first, second) = two(&rig);
     rig.bbs.touch("p");
     rig.bbs.suspect(&first);
-    rig.bbs.set_routable(&first, true);
     rig.bbs.set_routable(&second, false);
     rig.change().await;
     assert_eq!(rig.instances.keys().collect::<Vec<_>>(), [&first]);
@@ -91,8 +101,9 @@ async fn an_evacuating_instance_serves_until_its_replacement_runs() {
     rig.bbs.evacuate(&evacuating);
     rig.more_lists(2).await;
     let replacement = rig.bbs.start_instance("p", 0, &place(9));
-    rig.change().await;
-    assert!(rig.instances.contains_key(&replacement) && rig.instances.contains_key(&evacuating));
+    rig.until(|instances| instances.contains_key(&replacement))
+        .await;
+    assert!(rig.instances.contains_key(&evacuating));
     rig.bbs.stop_instance(&evacuating);
     rig.change().await;
     assert_eq!(rig.instances.keys().collect::<Vec<_>>(), [&replacement]);

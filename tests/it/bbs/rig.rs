@@ -1,11 +1,6 @@
 //! A simulated BBS with a feed that follows it, and what came out of the feed.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use copilot::{
     bbs::{Outputs, Settings, Watcher},
@@ -36,7 +31,10 @@ pub(super) const OFTEN: Duration = Duration::from_millis(20);
 
 pub(super) struct Rig {
     pub(super) bbs: Bbs,
+    /// Those that requests may be sent to.
     pub(super) instances: BTreeMap<InstanceGuid, Arc<Instance>>,
+    /// The others that run.
+    pub(super) withheld: BTreeMap<InstanceGuid, Arc<Instance>>,
     pub(super) lists: watch::Receiver<Status>,
     pub(super) events: watch::Receiver<Status>,
     pub(super) readiness: Readiness,
@@ -107,6 +105,7 @@ impl Peers {
         Rig {
             bbs: self.bbs,
             instances: BTreeMap::new(),
+            withheld: BTreeMap::new(),
             lists: list_status,
             events: event_status,
             readiness,
@@ -136,7 +135,20 @@ impl Rig {
             Update::AllInstances(all) => all,
             other => panic!("{other:?} before the first complete read"),
         };
-        self.instances = all.into_iter().map(|one| (one.guid.clone(), one)).collect();
+        self.take(all);
+    }
+
+    fn take(&mut self, current: Vec<Arc<Instance>>) {
+        for instance in current {
+            self.instances.remove(&instance.guid);
+            self.withheld.remove(&instance.guid);
+            let kept = if instance.routable {
+                &mut self.instances
+            } else {
+                &mut self.withheld
+            };
+            kept.insert(instance.guid.clone(), instance);
+        }
     }
 
     /// Applies updates until the instances are as claimed.
@@ -155,13 +167,11 @@ impl Rig {
             Update::Instances { current, gone } => {
                 assert!(!(current.is_empty() && gone.is_empty()), "an empty update");
                 for guid in gone {
-                    assert!(
-                        self.instances.remove(&guid).is_some(),
-                        "{guid} was not there"
-                    );
+                    let routable = self.instances.remove(&guid);
+                    let was_there = routable.or_else(|| self.withheld.remove(&guid));
+                    assert!(was_there.is_some(), "{guid} was not there");
                 }
-                let current = current.into_iter().map(|one| (one.guid.clone(), one));
-                self.instances.extend(current);
+                self.take(current);
             }
             other => panic!("{other:?} after the first complete read"),
         }
@@ -250,11 +260,11 @@ pub(super) fn process(name: &str, instances: u32) -> ProcessSpec {
 }
 
 pub(super) fn place(number: u8) -> InstanceSpec {
-    InstanceSpec {
-        cell: IpAddr::V4(Ipv4Addr::new(10, 0, 1, number)),
-        container: IpAddr::V4(Ipv4Addr::new(10, 255, 1, number)),
-        ports: vec![(8080, 61_000 + u16::from(number))],
-    }
+    InstanceSpec::new(
+        Ipv4Addr::new(10, 0, 1, number).into(),
+        Ipv4Addr::new(10, 255, 1, number).into(),
+        vec![(8080, 61_000), (2222, 61_001)],
+    )
 }
 
 /// A process with as many instances as it is to have.

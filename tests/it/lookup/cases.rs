@@ -184,11 +184,8 @@ impl Stage {
         let cell = IpAddr::from([10, 1, n, 1]);
         self.cells.insert(cell, (case, name));
         for (index, host) in (0..instances).zip(61_000..) {
-            let spec = InstanceSpec {
-                cell,
-                container: [10, 255, n, u8::try_from(index).unwrap()].into(),
-                ports: vec![(8080, host)],
-            };
+            let container = [10, 255, n, u8::try_from(index).unwrap()].into();
+            let spec = InstanceSpec::new(cell, container, vec![(8080, host)]);
             self.foundation
                 .bbs
                 .start_instance(&app.process, index, &spec);

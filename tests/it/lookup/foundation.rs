@@ -142,7 +142,6 @@ impl Foundation {
         self.started += 1;
         let n = self.started;
         let (first, second) = (61_000 + 2 * n, 61_001 + 2 * n);
-        let mapping = |container, host| PortMapping { container, host };
         let workload = Workload {
             app: foundation::app(app),
             process_type: "web".into(),
@@ -154,7 +153,9 @@ impl Foundation {
         instance.workload = (!self.is_pushed).then_some(workload);
         instance.host_address = [10, 0, 0, 1].into();
         instance.container_address = Some([10, 255, 0, u8::try_from(n).unwrap()].into());
-        instance.ports = [mapping(8080, first), mapping(9090, second)].into();
+        instance.ports = [(8080, first), (9090, second)]
+            .map(|(container, host)| PortMapping::plain(container, host))
+            .into();
         self.insert(instance)
     }
 

@@ -256,8 +256,34 @@ impl Sink {
         });
     }
 
+    /// No service leads to where nobody may answer by the rule of that service.
+    fn check_names(&mut self) {
+        let is_waited_for = [SERVICES, RULES].map(|kind| !self.refusing.contains(kind));
+        if self.is_late || is_waited_for != [true, true] {
+            return;
+        }
+        let held = |kind| self.held.collections.get(&self.protocol.asks_for(kind));
+        let (Some(services), Some(rules)) = (held(SERVICES), held(RULES)) else {
+            return;
+        };
+        let names = names(rules);
+        for resource in services.resources.values() {
+            let entry: ServiceEntry = body(resource);
+            if let Some(names) = names.get(&entry.hosts[0]) {
+                self.checks += 1;
+                let address = &entry.addresses[0];
+                assert!(
+                    names.contains(address),
+                    "{address} for {names:?} over {:?}",
+                    self.protocol
+                );
+            }
+        }
+    }
+
     /// Whoever refuses, or does not answer, is not waited for.
     fn check(&mut self) {
+        self.check_names();
         if self.is_late || self.refusing.contains(ROUTES) {
             return;
         }
@@ -279,6 +305,16 @@ impl Sink {
             assert_there(&needs.rules, &there.collect(), RULES, self.protocol);
         }
     }
+}
+
+/// The names of who may answer at a service's endpoints, where its rule has any.
+fn names(rules: &Replica) -> BTreeMap<String, Vec<String>> {
+    let rules = rules.resources.values().map(body::<DestinationRule>);
+    let named = rules.filter_map(|rule| {
+        let tls = rule.traffic_policy?.tls?;
+        Some((rule.host, tls.subject_alt_names))
+    });
+    named.collect()
 }
 
 fn assert_there(

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use copilot::{
     istio::{
-        Era, SIDECARS,
+        Era, InternalTls, SIDECARS, Verify,
         validate::{Invalid, Validate},
     },
     model::{
@@ -89,8 +89,18 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
         4 => any::<Ipv4Addr>().prop_map(IpAddr::from),
         1 => any::<Ipv6Addr>().prop_map(IpAddr::from),
     ];
-    let port = prop_oneof![Just(8080), any::<u16>()];
-    let ports = vec((port, any::<u16>()), 0..4);
+    let port = || prop_oneof![Just(0), Just(8080), any::<u16>()];
+    let container = prop_oneof![Just(8080), Just(8081), 1u16..];
+    let ports = (container, port(), port(), port(), any::<bool>()).prop_map(
+        |(container, host, container_tls, host_tls, is_internal)| PortMapping {
+            container,
+            host,
+            container_tls,
+            host_tls,
+            internal_tls: if is_internal { 61_443 } else { 0 },
+        },
+    );
+    let ports = vec(ports, 0..4);
     (
         any::<u16>(),
         0usize..4,
@@ -98,23 +108,26 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
         address.clone(),
         proptest::option::of(address),
         ports,
+        any::<bool>(),
     )
-        .prop_map(|(guid, app, process_type, host, container, ports)| {
-            Arc::new(Instance {
-                guid: foundation::guid(8, guid.into()).as_str().into(),
-                process: "process".into(),
-                workload: Some(Workload {
-                    app: foundation::app(app),
-                    process_type: process_type.as_str().into(),
-                }),
-                host_address: host,
-                container_address: container,
-                ports: ports
-                    .into_iter()
-                    .map(|(container, host)| PortMapping { container, host })
-                    .collect(),
-            })
-        })
+        .prop_map(
+            |(guid, app, process_type, host, container, ports, prefers_container)| {
+                Arc::new(Instance {
+                    guid: foundation::guid(8, guid.into()).as_str().into(),
+                    process: "process".into(),
+                    workload: Some(Workload {
+                        app: foundation::app(app),
+                        process_type: process_type.as_str().into(),
+                    }),
+                    routable: true,
+                    since: 0,
+                    prefers_container,
+                    host_address: host,
+                    container_address: container,
+                    ports: ports.into(),
+                })
+            },
+        )
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
@@ -181,11 +194,15 @@ proptest! {
         instances in vec(any_instance(), 0..30),
         policies in vec(any_policy(), 0..10),
         keep_empty_service_entries: bool,
+        verify in proptest::option::of(prop_oneof![Just(Verify::Instance), Just(Verify::Ca)]),
+        internal_tls: bool,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut running = start(Settings {
                 keep_empty_service_entries,
+                backend_tls: verify.map(tls::backend),
+                internal_tls: internal_tls.then(|| InternalTls { ca: "/apps/ca.crt".parse().unwrap() }),
                 ..settings([Input::Routes, Input::Instances])
             });
             running.send(Update::AllInstances(instances)).await;
@@ -220,7 +237,7 @@ proptest! {
                 let taken = reasons(Kind::VirtualService).iter().any(|reason| reason.rule == "shadowed");
                 let reasons = reasons(kind);
                 // Hidden by another route of the same hostname and path; served in part; answered in the app's place.
-                let served = ["shadowed", "share", "route-policies", "route-service", "unreachable"];
+                let served = ["shadowed", "share", "route-policies", "route-service", "unreachable", "taken", "tls", "plaintext"];
                 let partly = |reason: &Invalid| served.contains(&reason.rule);
                 assert!(
                     if published { reasons.iter().all(partly) } else { taken || !reasons.is_empty() },

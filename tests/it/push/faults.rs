@@ -7,7 +7,7 @@ use copilot::{proto::api::HealthRequest, sim::policy};
 use tonic::Code;
 
 use super::*;
-use crate::mesh::{content, foundation, with};
+use crate::mesh::{content, with};
 
 const SHOP: &str = "shop.apps.example.com.routes.cloudfoundry";
 

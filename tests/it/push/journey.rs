@@ -4,7 +4,6 @@ use copilot::sim::cloud_foundry::App;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::mesh::foundation;
 
 /// The service of an external route without a path.
 fn service(host: &str) -> String {

@@ -5,10 +5,7 @@ use std::{fs, process::Command};
 use copilot::{proto::api::HealthRequest, sim::operator::Operator};
 
 use super::*;
-use crate::{
-    mesh::{LONG, foundation},
-    process::Process,
-};
+use crate::{mesh::LONG, process::Process};
 
 /// Each listener answers a peer of its own kind.
 async fn answers(process: &Process, foundation: &CloudFoundry) {

@@ -210,9 +210,29 @@ async fn churn(
     Ok(late)
 }
 
+/// Instances prove who they are over TLS. In plaintext they do not, which shows that strangers would have been met.
 pub(super) async fn reused_addresses(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    let (churn, traffic) = reuse(run, "reused").await?;
+    traffic
+        .end_with_losses(tally, "of instances that had ended", u64::MAX)
+        .await?;
+    churn.end(&mut run.mesh.stage).await;
+    run.mesh.stage.plain_cells = true;
+    let plain = reuse(run, "reused-plain").await;
+    run.mesh.stage.plain_cells = false;
+    let (churn, traffic) = plain?;
+    let (wrong, requests) = traffic.end_unjudged().await;
+    churn.end(&mut run.mesh.stage).await;
+    let note = format!("at plain ports {wrong} of {requests} by the wrong app");
+    tally.notes.push(note);
+    ensure!(wrong > 0, "no stranger was met at plain ports either");
+    Ok(())
+}
+
+/// Has apps crash and others get their addresses at once, for as long as a churn takes.
+async fn reuse(run: &mut Run<'_>, name: &'static str) -> Result<(Churn, Traffic)> {
     let length = Lengths::of(run).churn;
-    let mut churn = Churn::start(&mut run.mesh.stage, "reused").await?;
+    let mut churn = Churn::start(&mut run.mesh.stage, name).await?;
     let traffic = Traffic::start(run, &churn.hosts()).await?;
     let ends = Ends {
         linger: Duration::ZERO,
@@ -223,9 +243,5 @@ pub(super) async fn reused_addresses(run: &mut Run<'_>, tally: &mut Tally) -> Re
     run.mesh.stage.settled().await;
     run.mesh.stage.reuse_places(false);
     changed?;
-    traffic
-        .end_with_losses(tally, "of instances that had ended", u64::MAX)
-        .await?;
-    churn.end(&mut run.mesh.stage).await;
-    Ok(())
+    Ok((churn, traffic))
 }

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Lengths, Traffic, WEB, app};
+use super::{Lengths, Traffic, WEB, app, doors};
 use crate::{
     balancer::Balancer,
     client::Ask,
@@ -159,8 +159,8 @@ pub(super) async fn rotation(run: &mut Run<'_>, tally: &mut Tally) -> Result<()>
     let mut app = app(run, "rotation", 2).await?;
     let traffic = Traffic::start(run, &["rotation"]).await?;
     let before = (served_by_ingress(run).await?, served_by_daemon(run).await?);
+    rotate_doors(run, &app).await?;
     run.mesh.frontend.rotate()?;
-    run.mesh.stage.rotate_identities(&app)?;
     let pki = &run.mesh.stage.foundation.pki;
     pki.issue("copilot", &["localhost", "127.0.0.1"])?;
     let rotated = async {
@@ -180,6 +180,21 @@ pub(super) async fn rotation(run: &mut Run<'_>, tally: &mut Tally) -> Result<()>
     still_works(&mut run.mesh.stage, &traffic, &mut app).await?;
     run.apps.extend([app]);
     traffic.end(tally).await
+}
+
+/// Both authorities between the ingress and instances go on to new certificates: what the ingress presents, and what it
+/// trusts before instances present it.
+async fn rotate_doors(run: &mut Run<'_>, app: &App) -> Result<()> {
+    doors::rotate_client(run).await?;
+    let before = doors::certificates(run).await?;
+    run.mesh.stage.foundation.identities.rotate()?;
+    doors::reread(run, &before).await?;
+    for app in run.apps.iter().chain([app]) {
+        run.mesh.stage.rotate_identities(app)?;
+    }
+    let before = doors::certificates(run).await?;
+    run.mesh.stage.foundation.identities.trust_present_alone()?;
+    doors::reread(run, &before).await
 }
 
 /// The certificate with which the ingress greets a host that has one of its own.

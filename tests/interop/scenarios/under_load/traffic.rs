@@ -201,6 +201,12 @@ impl Traffic {
         self.end_with_losses(tally, "nobody's", 0).await
     }
 
+    /// Ends it where wrong answers are expected: how many there were, and how many requests.
+    pub(super) async fn end_unjudged(self) -> (u64, u64) {
+        let counts = self.load.finish().await;
+        (counts.wrong, counts.requests)
+    }
+
     /// Ends it after a change that is not graceful: so many failures at most are `whose`.
     pub(super) async fn end_with_losses(
         self,

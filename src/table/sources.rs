@@ -1,0 +1,128 @@
+//! Whose policies open which internal hostnames: those for a port at which the hostname is dialled.
+
+use std::collections::BTreeSet;
+
+use smallvec::SmallVec;
+
+use super::{
+    Changes, RouteTable,
+    internal::{self, Reached},
+};
+use crate::model::{AppGuid, AppPort, Hostname, Policy, PortMapping, Transport};
+
+/// Container ports: sorted, each once. An app whose instances differ in it is a rare one.
+pub(super) type Dialled = SmallVec<[u16; 1]>;
+
+impl RouteTable {
+    /// The internal hostnames that an app may connect to by its policies: those with a destination that is dialled at a port
+    /// of one of them.
+    pub fn reachable_from(&self, source: &AppGuid) -> BTreeSet<&Hostname> {
+        let policies = self.policies.of_source(source).iter();
+        policies
+            .flat_map(|policy| {
+                let reached = self.routes.internal.of_app(&policy.destination);
+                reached.filter(|reached| self.opens(policy, reached))
+            })
+            .map(|reached| &reached.host)
+            .collect()
+    }
+
+    pub(super) fn replace_policies(&mut self, policies: Vec<Policy>, changes: &mut Changes) {
+        for policy in self.policies.replace(policies) {
+            let mut reached = self.routes.internal.of_app(&policy.destination);
+            if reached.any(|reached| self.opens(&policy, reached)) {
+                changes.touch_source(&policy.source);
+            }
+        }
+    }
+
+    /// The apps with policies to those that are reached elsewhere now.
+    pub(super) fn touch_sources(&mut self, changes: &mut Changes) {
+        for (app, reached) in self.routes.internal.take_different() {
+            let opens = |policy: &Policy| match self.fixed_port(&reached) {
+                Some(port) => policy.admits(&[port]),
+                // Whatever it was dialled at until now.
+                None => policy.transport == Transport::Tcp,
+            };
+            for (source, policies) in self.policies.by_source(&app) {
+                if policies.iter().any(opens) {
+                    changes.touch_source(source);
+                }
+            }
+            self.dialled.remove(&(app, reached));
+        }
+        let hosts = changes.hosts().map(|(host, _)| host);
+        let routes = hosts.flat_map(|host| self.routes.of_host(host.as_str()));
+        let reached = routes.flat_map(|route| internal::reached(route));
+        let followed = reached.filter(|(_, reached)| self.fixed_port(reached).is_none());
+        let followed: Vec<_> = followed
+            .map(|(app, reached)| (app.clone(), reached))
+            .collect();
+        for (app, reached) in followed {
+            self.follow(app, reached, changes);
+        }
+    }
+
+    /// The sources whose policies are about other ports than those at which an app is dialled now, or was until now.
+    fn follow(&mut self, app: AppGuid, reached: Reached, changes: &mut Changes) {
+        let now = self.dialled(&app, &reached);
+        let key = (app, reached);
+        let before = self.dialled.get(&key);
+        if let Some(before) = before.filter(|before| **before != now) {
+            for (source, policies) in self.policies.by_source(&key.0) {
+                if open(policies, before) != open(policies, &now) {
+                    changes.touch_source(source);
+                }
+            }
+        }
+        self.dialled.insert(key, now);
+    }
+
+    /// Whether a policy lets requests pass to where its destination is dialled.
+    fn opens(&self, policy: &Policy, reached: &Reached) -> bool {
+        match self.fixed_port(reached) {
+            Some(port) => policy.admits(&[port]),
+            None => open([policy], &self.dialled(&policy.destination, reached)),
+        }
+    }
+
+    /// The port at which a destination is dialled whatever its instances are.
+    fn fixed_port(&self, reached: &Reached) -> Option<u16> {
+        match reached.port {
+            AppPort::Number(port) if !self.tls.internal => Some(port),
+            _ => None,
+        }
+    }
+
+    /// The container ports at which the instances of a destination are dialled, over TLS those of the proxies. While none
+    /// runs, those that are expected of cells of today, if the port has a number.
+    fn dialled(&self, app: &AppGuid, reached: &Reached) -> Dialled {
+        let host = self.host(&reached.host);
+        let is_tls = host.is_some_and(|host| host.has_internal_tls());
+        let port = |mapping: &PortMapping| match mapping.internal_tls {
+            port if port != 0 && is_tls => port,
+            _ => mapping.container,
+        };
+        let instances = self.instances.of_workload(&reached.workload(app));
+        let mappings = instances.filter_map(|instance| instance.mapping(reached.port));
+        let mut ports: Dialled = mappings.map(port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        match reached.port {
+            AppPort::Number(AppPort::DEFAULT) if ports.is_empty() && is_tls => {
+                ports.push(PortMapping::INTERNAL_TLS);
+            }
+            AppPort::Number(number) if ports.is_empty() => ports.push(number),
+            _ => {}
+        }
+        ports
+    }
+}
+
+/// Whether policies let requests pass to what is dialled at these ports. While no instance runs, nobody may know at which
+/// it will be, and nothing is reached anyway: any will do, so that an app that stops and starts touches no Sidecar.
+fn open<'a>(policies: impl IntoIterator<Item = &'a Policy>, ports: &[u16]) -> bool {
+    policies.into_iter().any(|policy| {
+        policy.admits(ports) || (ports.is_empty() && policy.transport == Transport::Tcp)
+    })
+}

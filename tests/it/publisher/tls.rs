@@ -1,0 +1,248 @@
+//! TLS to instances: what a change costs, and that nobody is served without being named.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use copilot::{
+    istio::{BackendTls, ProxyIdentity, Verify},
+    model::{Instance, PortMapping},
+    proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry},
+    snapshot::Collection,
+};
+use proptest::{collection::vec, prelude::*};
+use prost::Message;
+
+use super::*;
+
+pub fn backend(verify: Verify) -> BackendTls {
+    BackendTls {
+        identity: Some(ProxyIdentity {
+            chain: "/certs/client.crt".parse().unwrap(),
+            key: "/certs/client.key".parse().unwrap(),
+        }),
+        ca: "/certs/instances.crt".parse().unwrap(),
+        verify,
+    }
+}
+
+fn with_tls(verify: Verify) -> Settings {
+    Settings {
+        backend_tls: Some(backend(verify)),
+        ..settings([Input::Routes, Input::Instances])
+    }
+}
+
+/// The same instance on a cell of today.
+fn tls_alone(instance: &Instance) -> Arc<Instance> {
+    let ports = instance.ports.iter().map(|mapping| PortMapping {
+        host_tls: mapping.host,
+        container_tls: 61_001,
+        internal_tls: 61_443,
+        ..PortMapping::plain(mapping.container, 0)
+    });
+    Arc::new(Instance {
+        ports: ports.collect(),
+        ..instance.clone()
+    })
+}
+
+fn decoded<M: Message + Default>(collection: &Collection) -> BTreeMap<String, M> {
+    let resources = collection.iter().map(|resource| {
+        let body = resource.decode().body.unwrap();
+        (
+            resource.name.to_owned(),
+            M::decode(body.value.as_slice()).unwrap(),
+        )
+    });
+    resources.collect()
+}
+
+/// The endpoints of every service, and the names that are verified of each service that is reached over TLS.
+type Served = (
+    BTreeMap<String, Vec<(String, u32)>>,
+    BTreeMap<String, Vec<String>>,
+);
+
+/// What both eras are served, but for services that are empty.
+fn served(snapshot: &Snapshot) -> Served {
+    let of = |kind: Kind| snapshot.get(kind.collection()).unwrap();
+    let entries = decoded::<ServiceEntry>(of(Kind::ServiceEntry)).into_iter();
+    let entries = entries.map(|(name, entry)| {
+        let places = entry.endpoints.into_iter().flat_map(|endpoint| {
+            let address = endpoint.address;
+            let ports = endpoint.ports.into_values();
+            ports.map(move |port| (address.clone(), port))
+        });
+        (name, places.collect())
+    });
+    let rules = decoded::<DestinationRule>(of(Kind::DestinationRule)).into_iter();
+    let rules = rules.filter_map(|(name, rule)| {
+        let tls = rule.traffic_policy?.tls?;
+        Some((name, tls.subject_alt_names))
+    });
+    (entries.collect(), rules.collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_changed_instance_encodes_one_resource_for_each_route_and_two_where_it_is_named() {
+    for (verify, each) in [(Verify::Ca, 1), (Verify::Instance, 2)] {
+        let mut running = start(with_tls(verify));
+        let on_three_hosts = [0, 1, 2].map(|n| Route {
+            destinations: foundation::route(0).destinations,
+            ..foundation::route(n)
+        });
+        let others = (3..40).map(foundation::route);
+        let routes = on_three_hosts.into_iter().chain(others).collect();
+        running.send(Update::AllRoutes(routes)).await;
+        let instances =
+            (0..40).flat_map(|n| [0, 1].map(|index| foundation::instance(n, index, 61_000)));
+        let instances = instances.map(|instance| tls_alone(&instance)).collect();
+        running.send(Update::AllInstances(instances)).await;
+        running.next().await;
+
+        for change in [
+            Update::Instances {
+                current: vec![tls_alone(&foundation::instance(0, 2, 61_000))],
+                gone: vec![],
+            },
+            Update::Instances {
+                current: vec![],
+                gone: vec![foundation::instance(0, 0, 61_000).guid.clone()],
+            },
+        ] {
+            let (encoded, versions) = (running.encoded(), running.versions());
+            running.send(change).await;
+            running.next().await;
+            assert_eq!(running.encoded() - encoded, 3 * each, "{verify:?}");
+            let [services, rules, entries] = running.versions();
+            assert_eq!(services, versions[0]);
+            assert_eq!(rules - versions[1], each - 1);
+            assert_eq!(entries - versions[2], 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_cells_change_over_as_many_instances_are_reached_as_before() {
+    const INSTANCES: usize = 6;
+    let mut running = start(with_tls(Verify::Instance));
+    running
+        .send(Update::AllRoutes(vec![foundation::route(0)]))
+        .await;
+    let plain = |index| foundation::instance(0, index, 61_000);
+    let all = (0..INSTANCES).map(plain).collect();
+    running.send(Update::AllInstances(all)).await;
+    let first = running.next().await;
+    let host = foundation::route(0).host;
+    let name = Kind::ServiceEntry.name(&host, false);
+    assert_eq!(served(&first).0[&name].len(), INSTANCES);
+
+    let there = (0..INSTANCES).map(|index| tls_alone(&plain(index)));
+    let back = (0..INSTANCES).map(plain);
+    for (step, changed) in there.chain(back).enumerate() {
+        running
+            .send(Update::Instances {
+                current: vec![changed],
+                gone: vec![],
+            })
+            .await;
+        let snapshot = running.next().await;
+        let over_tls = INSTANCES - (INSTANCES - 1).abs_diff(step);
+        let (entries, names) = served(&snapshot);
+        let count = |name: &str| entries.get(name).map_or(0, Vec::len);
+        let tls = format!("cf--tls.{name}");
+        assert_eq!(
+            (count(&tls), count(&name)),
+            (over_tls, INSTANCES - over_tls)
+        );
+        assert_eq!(names.get(&tls).map_or(0, Vec::len), over_tls);
+    }
+}
+
+/// One of eight instances, with one of a few addresses, by one of its doors, or by none.
+fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
+    let port = || prop_oneof![Just(0u16), 61_000u16..61_003];
+    let place = (0usize..4, 0usize..2, 1u8..4, 1u8..4, port(), port());
+    (place, 0i64..3, any::<bool>(), proptest::bool::weighted(0.8)).prop_map(
+        |((app, index, cell, container, host, host_tls), since, prefers_container, routable)| {
+            let doors = PortMapping {
+                host_tls,
+                container_tls: if host_tls == 0 { 0 } else { 61_001 },
+                ..PortMapping::plain(8080, host)
+            };
+            Arc::new(Instance {
+                since,
+                routable,
+                prefers_container,
+                host_address: IpAddr::from([10, 0, 0, cell]),
+                container_address: Some(IpAddr::from([10, 255, 0, container])),
+                ports: [doors].into_iter().collect(),
+                ..foundation::instance(app, index, 0).as_ref().clone()
+            })
+        },
+    )
+}
+
+/// Where an instance may be, over TLS or not.
+fn doors(instance: &Instance) -> BTreeSet<(String, u32)> {
+    let cell = instance.host_address.to_string();
+    let container = instance.container_address.unwrap().to_string();
+    let of = |mapping: &PortMapping| {
+        let of_cell = [mapping.host, mapping.host_tls].map(|port| (cell.clone(), port.into()));
+        let own = [mapping.container, mapping.container_tls];
+        let own = own.map(|port| (container.clone(), port.into()));
+        of_cell.into_iter().chain(own).collect::<Vec<_>>()
+    };
+    let doors = instance.ports.iter().flat_map(of);
+    doors.filter(|(_, port)| *port != 0).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn no_endpoint_over_tls_stands_without_the_guid_of_whom_it_is(
+        batches in vec(vec(any_instance(), 1..6), 1..4),
+        weights in proptest::option::of([1u32..5, 1u32..5]),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut running = start(with_tls(Verify::Instance));
+            let mut routes: Vec<_> = (0..4).map(foundation::route).collect();
+            let second = routes[1].destinations[0].clone();
+            routes[0].destinations.push(second);
+            if let Some(weights) = weights {
+                for (to, weight) in std::iter::zip(&mut routes[0].destinations, weights) {
+                    to.weight = copilot::model::Weight::Fixed(weight);
+                }
+            }
+            running.send(Update::AllRoutes(routes)).await;
+            running.send(Update::AllInstances(Vec::new())).await;
+            let mut snapshot = running.next().await;
+            let mut known = BTreeMap::new();
+            for batch in batches {
+                known.extend(batch.iter().map(|one| (one.guid.clone(), one.clone())));
+                running.send(Update::Instances { current: batch, gone: vec![] }).await;
+                // It may change nothing.
+                tokio::time::advance(Duration::from_secs(1)).await;
+                tokio::task::yield_now().await;
+                if let Some(latest) = running.outputs.snapshots.borrow_and_update().clone() {
+                    snapshot = latest;
+                }
+                let (entries, names) = served(&snapshot);
+                for (service, places) in entries {
+                    let names = names.get(&service);
+                    assert_eq!(names.is_some(), service.starts_with("cf--tls."), "{service}");
+                    for place in places {
+                        let own = known.values().filter(|one| one.routable && doors(one).contains(&place));
+                        let mut own = own.map(|one| one.guid.to_string());
+                        let Some(names) = names else { continue };
+                        assert!(own.any(|guid| names.contains(&guid)), "{place:?} of {service} for {names:?}");
+                    }
+                }
+            }
+        });
+    }
+}
