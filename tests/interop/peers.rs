@@ -1,5 +1,6 @@
 //! The programs that a mesh consists of, each as on a VM of its own.
 
+pub mod container_proxy;
 pub mod daemon;
 pub mod istiod;
 pub mod kubernetes;

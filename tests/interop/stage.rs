@@ -21,7 +21,10 @@ use copilot::{
 use tokio::task::JoinSet;
 
 pub use self::places::Place;
-use self::{places::Places, truth::Truth};
+use self::{
+    places::{FromOutside, Places},
+    truth::Truth,
+};
 use crate::{
     instances::{Credentials, Instance, Protocol, Record, Spec},
     oracle::Oracle,
@@ -68,6 +71,8 @@ pub struct Stage {
     pub oracle: Arc<Oracle>,
     /// Whether instances are placed on cells with plain ports alone. Those of today take TLS alone.
     pub plain_cells: bool,
+    /// Whether whoever places an instance also runs the proxy in its container.
+    pub own_proxies: bool,
     domain: DomainGuid,
     truth: Truth,
     places: Places,
@@ -84,6 +89,7 @@ impl Stage {
             foundation,
             oracle: Arc::new(Oracle::new(GRACE)),
             plain_cells: false,
+            own_proxies: false,
             domain,
             truth: Truth::default(),
             places: Places::default(),
@@ -175,16 +181,21 @@ impl Stage {
         let bbs = &self.foundation.bbs;
         let guid = bbs.claim_instance(&app.process, index, place.cell);
         let name = guid.to_string();
-        let (doors, tls) = if self.plain_cells {
-            (Doors::Plain, None)
+        let doors = if self.plain_cells {
+            Doors::Plain
         } else {
-            (Doors::Tls, Some(self.credentials(app, &guid, &place)?))
+            Doors::Tls
+        };
+        let from_outside = match doors {
+            _ if self.own_proxies => FromOutside::No,
+            Doors::Plain => FromOutside::Plain,
+            Doors::Tls | Doors::Both => FromOutside::Tls(self.credentials(app, &guid, &place)?),
         };
         let spec = Spec {
             app: app.name.clone(),
             guid: name,
         };
-        let server = Instance::start(spec, &place.doors(&app.ports, tls.as_ref())).await?;
+        let server = Instance::start(spec, &place.doors(&app.ports, &from_outside)).await?;
         self.records.push(server.record());
         let mappings = place.mappings(&app.ports);
         let spec = InstanceSpec {
@@ -284,7 +295,10 @@ impl Stage {
     }
 
     /// What the proxy of an instance presents and asks for, made anew.
-    fn credentials(
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn credentials(
         &self,
         app: &App,
         instance: &InstanceGuid,

@@ -19,8 +19,10 @@ use crate::{
 
 const GROUP: &str = "Under a constant load";
 
-/// What an app speaks that says nothing of it.
-const WEB: &[(u16, Protocol)] = &[(8080, Protocol::Http1)];
+/// Where an app listens that says nothing of it.
+const PORT: u16 = 8080;
+/// What it speaks.
+const WEB: &[(u16, Protocol)] = &[(PORT, Protocol::Http1)];
 
 /// How often an app is mapped and unmapped: what goes wrong in one push of many shows.
 const MAPPINGS: usize = 10;
@@ -45,6 +47,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "instances that take nothing but TLS",
         doors::tls_alone
     ),
+    scenario!(GROUP, "instances behind Envoys of their own", doors::envoys),
     scenario!(
         GROUP,
         "cells that go over to TLS, and back",

@@ -38,13 +38,8 @@ impl Place {
         containers.zip(self.port..).collect()
     }
 
-    /// How an app is reached here: from elsewhere over TLS at the proxy in its container, or where there is none in
-    /// plaintext; and by other containers.
-    pub(super) fn doors(
-        &self,
-        ports: &[(u16, Protocol)],
-        proxy: Option<&Credentials>,
-    ) -> Vec<Door> {
+    /// How an app is reached here: from elsewhere at the cell's ports, and by other containers at its own.
+    pub(super) fn doors(&self, ports: &[(u16, Protocol)], from_outside: &FromOutside) -> Vec<Door> {
         let mappings = self.mappings(ports).into_iter().zip(ports);
         let doors = mappings.flat_map(|((port, host), (_, protocol))| {
             let door = |address: IpAddr, at, tls| Door {
@@ -53,13 +48,26 @@ impl Place {
                 address: (address, at).into(),
                 tls,
             };
-            [
-                door(self.cell, host, proxy.cloned()),
-                door(self.container, port, None),
-            ]
+            let outer = match from_outside {
+                FromOutside::Plain => Some(door(self.cell, host, None)),
+                FromOutside::Tls(proxy) => Some(door(self.cell, host, Some(proxy.clone()))),
+                FromOutside::No => None,
+            };
+            outer.into_iter().chain([door(self.container, port, None)])
         });
         doors.collect()
     }
+}
+
+/// What takes requests at the ports of a cell.
+#[derive(Debug)]
+pub(super) enum FromOutside {
+    /// The app.
+    Plain,
+    /// The proxy in its container.
+    Tls(Credentials),
+    /// Nothing that is started with the instance.
+    No,
 }
 
 /// All places. Clones are handles to the same.

@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use copilot::sim::{cloud_foundry::INGRESS_NAME, pki::Pki};
 use tokio::time::{sleep, timeout};
 
-use super::{Lengths, ROUNDS, Traffic, app};
+use super::{Lengths, PORT, ROUNDS, Traffic, app};
 use crate::{
     client::{Ask, Client},
     expect::{Answerer, expect},
-    peers::process::POLL,
+    peers::{container_proxy::ContainerProxy, process::POLL},
     scenario::{Run, Tally},
     stage::{App, DOMAIN},
     surface,
@@ -35,6 +35,31 @@ pub(super) async fn tls_alone(run: &mut Run<'_>, tally: &mut Tally) -> Result<()
     }
     run.apps.extend([app]);
     traffic.end(tally).await
+}
+
+/// The proxies in the containers are Envoys, as on a cell.
+pub(super) async fn envoys(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    run.mesh.stage.own_proxies = true;
+    let started = app(run, "behind-envoys", 2).await;
+    run.mesh.stage.own_proxies = false;
+    let mut app = started?;
+    let mut proxies = Vec::new();
+    for running in &app.instances {
+        let place = &running.place;
+        let credentials = run.mesh.stage.credentials(&app, &running.guid, place)?;
+        let at = SocketAddr::from((place.cell, place.port));
+        let to = SocketAddr::from((place.container, PORT));
+        let folder = run.mesh.folder();
+        let proxy = ContainerProxy::start(folder, &run.programs, at, to, &credentials);
+        proxies.push(proxy.await?);
+    }
+    let traffic = Traffic::start(run, &["behind-envoys"]).await?;
+    traffic.reaches_all_of(&app).await?;
+    traffic.end(tally).await?;
+    let drain = Lengths::of(run).drain;
+    run.mesh.stage.stop(&mut app, drain);
+    run.mesh.stage.settled().await;
+    Ok(())
 }
 
 /// Cells go over to TLS one by one, and back; the app is on both sorts meanwhile.
