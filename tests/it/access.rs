@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use copilot::{
-    istio::Kind,
+    istio::{Kind, undivided},
     model::{AppGuid, Hostname, RouteGuid},
     proto,
     sim::{
@@ -141,9 +141,10 @@ async fn end(watches: [JoinHandle<()>; 3]) {
     }
 }
 
-/// The service of a hostname's route without a path.
-fn service(host: &str) -> String {
-    Kind::ServiceEntry.name(&Hostname::parse(host).unwrap(), false)
+/// The service of a hostname's route, with the key of its path: cells take nothing but TLS.
+fn service(host: &str, key: &str) -> String {
+    let [_, over_tls] = undivided(&Hostname::parse(host).unwrap(), key);
+    over_tls
 }
 
 /// The path that is matched, in lower case: Pilots are told it as a pattern such as `/[aA](/.*)?`.
@@ -202,13 +203,16 @@ impl Held {
     }
 
     fn get(&self, kind: Kind, host: &str) -> Option<&Value> {
-        let name = kind.name(&Hostname::parse(host).unwrap(), false);
+        let name = match kind {
+            Kind::VirtualService => kind.name(&Hostname::parse(host).unwrap(), false),
+            Kind::ServiceEntry | Kind::DestinationRule => service(host, ""),
+        };
         self.0[&kind].get(&name)
     }
 
     /// Anything by which the hostname's instances can be reached.
     fn has_service(&self, host: &str) -> bool {
-        let service = service(host);
+        let [service, _] = undivided(&Hostname::parse(host).unwrap(), "");
         // Those of its paths, and of parts of its requests, have labels in front.
         let is_of_host = |name: &String| {
             let front = name.strip_suffix(&service);
@@ -244,7 +248,7 @@ impl Held {
     }
 
     fn is_served(&self, host: &str) -> bool {
-        let to = (String::new(), service(host));
+        let to = (String::new(), service(host, ""));
         self.places(host) == [to] && self.endpoints(host) == 2
     }
 
@@ -321,7 +325,7 @@ async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_p
     let admin = scene.map("shop", "/admin");
     scene.foundation.bind(&admin, &scene.app);
     let place = |path: &str, answer: &str| (path.to_owned(), answer.to_owned());
-    let expected = [place("/admin", "502"), place("", &service(&shop))];
+    let expected = [place("/admin", "502"), place("", &service(&shop, ""))];
     scene
         .hold(|held| held.places(&shop) == expected && held.endpoints(&shop) == 2)
         .await;
@@ -331,7 +335,7 @@ async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_p
     let above = scene.map("shop", "");
     scene.map("shop", "/public");
     scene.foundation.bind(&above, &scene.app);
-    let public = format!("public.cf--path.{}", service(&shop));
+    let public = service(&shop, "/public");
     let expected = [place("/public", &public), place("", "502")];
     scene
         .hold(|held| {
@@ -380,7 +384,7 @@ async fn a2_a_bound_hostname_that_istio_refuses_is_not_the_wildcards() {
     scene.map("*", "");
     scene.hold(|held| held.is_served(&wildcard)).await;
     let to = |service: String| (String::new(), service);
-    let (open, own) = (to(service(&wildcard)), to(service(&host)));
+    let (open, own) = (to(service(&wildcard, "")), to(service(&host, "")));
 
     let route = scene.map("under_score", "");
     let served = [own, open.clone()];

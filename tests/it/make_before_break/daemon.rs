@@ -1,7 +1,7 @@
 //! A route that is deleted, from Cloud Controller to sinks of each sort, over sockets.
 
 use copilot::{
-    istio::Kind,
+    istio::{Kind, undivided},
     model::Hostname,
     sim::{
         cloud_foundry::{CloudFoundry, DOMAIN},
@@ -33,7 +33,10 @@ impl Held {
         let resource = |kind: Kind, name: &str| {
             let replica = state.collections.get(&protocol.asks_for(name))?;
             let mut resources = replica.resources.iter();
-            let name = kind.name(&host, false);
+            let name = match kind {
+                Kind::VirtualService => kind.name(&host, false),
+                Kind::ServiceEntry | Kind::DestinationRule => undivided(&host, "")[1].clone(),
+            };
             let found = resources.find(|(one, _)| one.rsplit('/').next() == Some(&name));
             found.map(|(_, resource)| resource.clone())
         };

@@ -311,8 +311,8 @@ impl Sink {
 fn names(rules: &Replica) -> BTreeMap<String, Vec<String>> {
     let rules = rules.resources.values().map(body::<DestinationRule>);
     let named = rules.filter_map(|rule| {
-        let tls = rule.traffic_policy?.tls?;
-        Some((rule.host, tls.subject_alt_names))
+        let names = rule.traffic_policy?.tls?.subject_alt_names;
+        (!names.is_empty()).then_some((rule.host, names))
     });
     named.collect()
 }
