@@ -198,6 +198,23 @@ fn weights_come_first_and_are_divided_by_the_instances_behind_each_door() {
 }
 
 #[test]
+fn no_door_loses_its_share_to_a_weight_that_is_smaller_than_the_instances() {
+    let made = make_with(
+        &backend(Verify::Instance),
+        [shop([weighted("blue", 1), weighted("green", 1)])],
+        [
+            plain(1, "blue"),
+            tls_alone(2, "blue"),
+            tls_alone(3, "blue"),
+            tls_alone(4, "green"),
+        ],
+    );
+    let mut percents: Vec<_> = made.split(0).iter().map(|(_, percent)| *percent).collect();
+    percents.sort_unstable();
+    assert_eq!(percents, [17, 33, 50]);
+}
+
+#[test]
 fn protocols_and_doors_make_those_services_that_have_instances() {
     let made = make_with(
         &backend(Verify::Instance),
