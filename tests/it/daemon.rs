@@ -282,7 +282,7 @@ async fn a_feed_whose_loop_is_stuck_makes_the_process_unhealthy() {
 }
 
 #[tokio::test]
-async fn an_instance_that_changes_sends_one_collection_and_no_other() {
+async fn an_instance_that_changes_sends_its_endpoint_and_its_name_and_nothing_else() {
     let mut mesh = Mesh::start().await;
     let before = mesh.held();
     mesh.foundation.crash(&mut mesh.app);
@@ -294,7 +294,10 @@ async fn an_instance_that_changes_sends_one_collection_and_no_other() {
     let after = after.await;
     for (name, replica) in &after.collections {
         let changed = replica.version != before[name].version;
-        assert_eq!(changed, *name == Kind::ServiceEntry.collection(), "{name}");
+        let holds_instances = [Kind::ServiceEntry, Kind::DestinationRule]
+            .iter()
+            .any(|kind| *name == kind.collection());
+        assert_eq!(changed, holds_instances, "{name}");
         assert!(
             changed || replica.applied == before[name].applied,
             "{name} was sent again"
