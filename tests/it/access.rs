@@ -7,6 +7,7 @@ use copilot::{
     model::{AppGuid, Hostname, RouteGuid},
     proto,
     sim::{
+        bbs::Doors,
         capi::{Destination, RouteSpec},
         cloud_foundry::{App, CloudFoundry, DOMAIN},
         istiod::{self, Istiod},
@@ -141,6 +142,13 @@ async fn end(watches: [JoinHandle<()>; 3]) {
     }
 }
 
+/// An empty one whose cells have plain ports: services have the names that routes give them.
+async fn foundation() -> CloudFoundry {
+    let mut foundation = CloudFoundry::start().await.unwrap();
+    foundation.doors = Doors::Plain;
+    foundation
+}
+
 /// The service of a hostname's route without a path.
 fn service(host: &str) -> String {
     Kind::ServiceEntry.name(&Hostname::parse(host).unwrap(), false)
@@ -256,7 +264,7 @@ impl Held {
 
 #[tokio::test]
 async fn a2_a_route_that_is_bound_is_withdrawn_from_every_sink_and_comes_back_when_it_is_unbound() {
-    let mut scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let mut scene = Scene::start(foundation().await).await;
     let (shop, beside) = (name("shop"), name("beside"));
     let route = scene.map("shop", "");
     scene.map("beside", "");
@@ -299,7 +307,7 @@ async fn a2_a_route_that_is_bound_is_withdrawn_from_every_sink_and_comes_back_wh
 
 #[tokio::test]
 async fn a2_a_daemon_that_starts_never_serves_what_is_bound() {
-    let mut foundation = CloudFoundry::start().await.unwrap();
+    let mut foundation = foundation().await;
     let app = foundation.push(2);
     let route = foundation.create_route("shop", "");
     foundation.map(&route, &app, None);
@@ -315,7 +323,7 @@ async fn a2_a_daemon_that_starts_never_serves_what_is_bound() {
 
 #[tokio::test]
 async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_path() {
-    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let scene = Scene::start(foundation().await).await;
     let shop = name("shop");
     scene.map("shop", "");
     let admin = scene.map("shop", "/admin");
@@ -327,7 +335,7 @@ async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_p
         .await;
 
     // The other way round: what is above it is bound.
-    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let scene = Scene::start(foundation().await).await;
     let above = scene.map("shop", "");
     scene.map("shop", "/public");
     scene.foundation.bind(&above, &scene.app);
@@ -344,7 +352,7 @@ async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_p
 
 #[tokio::test]
 async fn a1_an_enforced_hostname_under_an_open_wildcard_answers_403() {
-    let foundation = CloudFoundry::start().await.unwrap();
+    let foundation = foundation().await;
     let mut scene_config = config(&foundation);
     let secure = name("secure");
     scene_config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), "apps.internal"]);
@@ -375,7 +383,7 @@ async fn a1_an_enforced_hostname_under_an_open_wildcard_answers_403() {
 
 #[tokio::test]
 async fn a1_a_domain_that_is_made_anew_with_enforcement_is_withdrawn_without_a_full_read() {
-    let foundation = CloudFoundry::start().await.unwrap();
+    let foundation = foundation().await;
     let again = "again.example.com";
     let mut anew = config(&foundation);
     anew["MeshDomains"] = json!([DOMAIN, again]);
@@ -415,7 +423,7 @@ async fn a1_a_domain_that_is_made_anew_with_enforcement_is_withdrawn_without_a_f
 
 #[tokio::test]
 async fn bound_routes_are_served_where_the_operator_says_so() {
-    let mut foundation = CloudFoundry::start().await.unwrap();
+    let mut foundation = foundation().await;
     let app = foundation.push(2);
     let route = foundation.create_route("shop", "");
     foundation.map(&route, &app, None);
@@ -438,7 +446,7 @@ async fn bound_routes_are_served_where_the_operator_says_so() {
 
 #[tokio::test]
 async fn a3_cloud_controller_goes_down_and_what_is_withheld_stays_so() {
-    let mut scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let mut scene = Scene::start(foundation().await).await;
     let route = scene.map("shop", "");
     scene.map("beside", "");
     scene.foundation.bind(&route, &scene.app);
