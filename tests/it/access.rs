@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use copilot::{
-    istio::{Kind, undivided},
+    istio::Kind,
     model::{AppGuid, Hostname, RouteGuid},
     proto,
     sim::{
+        bbs::Doors,
         capi::{Destination, RouteSpec},
         cloud_foundry::{App, CloudFoundry, DOMAIN},
         istiod::{self, Istiod},
@@ -141,10 +142,16 @@ async fn end(watches: [JoinHandle<()>; 3]) {
     }
 }
 
-/// The service of a hostname's route, with the key of its path: cells take nothing but TLS.
-fn service(host: &str, key: &str) -> String {
-    let [_, over_tls] = undivided(&Hostname::parse(host).unwrap(), key);
-    over_tls
+/// An empty one whose cells have plain ports: services have the names that routes give them.
+async fn foundation() -> CloudFoundry {
+    let mut foundation = CloudFoundry::start().await.unwrap();
+    foundation.doors = Doors::Plain;
+    foundation
+}
+
+/// The service of a hostname's route without a path.
+fn service(host: &str) -> String {
+    Kind::ServiceEntry.name(&Hostname::parse(host).unwrap(), false)
 }
 
 /// The path that is matched, in lower case: Pilots are told it as a pattern such as `/[aA](/.*)?`.
@@ -203,16 +210,13 @@ impl Held {
     }
 
     fn get(&self, kind: Kind, host: &str) -> Option<&Value> {
-        let name = match kind {
-            Kind::VirtualService => kind.name(&Hostname::parse(host).unwrap(), false),
-            Kind::ServiceEntry | Kind::DestinationRule => service(host, ""),
-        };
+        let name = kind.name(&Hostname::parse(host).unwrap(), false);
         self.0[&kind].get(&name)
     }
 
     /// Anything by which the hostname's instances can be reached.
     fn has_service(&self, host: &str) -> bool {
-        let [service, _] = undivided(&Hostname::parse(host).unwrap(), "");
+        let service = service(host);
         // Those of its paths, and of parts of its requests, have labels in front.
         let is_of_host = |name: &String| {
             let front = name.strip_suffix(&service);
@@ -248,7 +252,7 @@ impl Held {
     }
 
     fn is_served(&self, host: &str) -> bool {
-        let to = (String::new(), service(host, ""));
+        let to = (String::new(), service(host));
         self.places(host) == [to] && self.endpoints(host) == 2
     }
 
@@ -260,7 +264,7 @@ impl Held {
 
 #[tokio::test]
 async fn a2_a_route_that_is_bound_is_withdrawn_from_every_sink_and_comes_back_when_it_is_unbound() {
-    let mut scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let mut scene = Scene::start(foundation().await).await;
     let (shop, beside) = (name("shop"), name("beside"));
     let route = scene.map("shop", "");
     scene.map("beside", "");
@@ -303,7 +307,7 @@ async fn a2_a_route_that_is_bound_is_withdrawn_from_every_sink_and_comes_back_wh
 
 #[tokio::test]
 async fn a2_a_daemon_that_starts_never_serves_what_is_bound() {
-    let mut foundation = CloudFoundry::start().await.unwrap();
+    let mut foundation = foundation().await;
     let app = foundation.push(2);
     let route = foundation.create_route("shop", "");
     foundation.map(&route, &app, None);
@@ -319,23 +323,23 @@ async fn a2_a_daemon_that_starts_never_serves_what_is_bound() {
 
 #[tokio::test]
 async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_path() {
-    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let scene = Scene::start(foundation().await).await;
     let shop = name("shop");
     scene.map("shop", "");
     let admin = scene.map("shop", "/admin");
     scene.foundation.bind(&admin, &scene.app);
     let place = |path: &str, answer: &str| (path.to_owned(), answer.to_owned());
-    let expected = [place("/admin", "502"), place("", &service(&shop, ""))];
+    let expected = [place("/admin", "502"), place("", &service(&shop))];
     scene
         .hold(|held| held.places(&shop) == expected && held.endpoints(&shop) == 2)
         .await;
 
     // The other way round: what is above it is bound.
-    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let scene = Scene::start(foundation().await).await;
     let above = scene.map("shop", "");
     scene.map("shop", "/public");
     scene.foundation.bind(&above, &scene.app);
-    let public = service(&shop, "/public");
+    let public = format!("public.cf--path.{}", service(&shop));
     let expected = [place("/public", &public), place("", "502")];
     scene
         .hold(|held| {
@@ -348,7 +352,7 @@ async fn a4_a_path_that_is_bound_goes_neither_to_the_same_app_nor_to_a_shorter_p
 
 #[tokio::test]
 async fn a1_an_enforced_hostname_under_an_open_wildcard_answers_403() {
-    let foundation = CloudFoundry::start().await.unwrap();
+    let foundation = foundation().await;
     let mut scene_config = config(&foundation);
     let secure = name("secure");
     scene_config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), "apps.internal"]);
@@ -379,12 +383,12 @@ async fn a1_an_enforced_hostname_under_an_open_wildcard_answers_403() {
 
 #[tokio::test]
 async fn a2_a_bound_hostname_that_istio_refuses_is_not_the_wildcards() {
-    let scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let scene = Scene::start(foundation().await).await;
     let (wildcard, host) = (name("*"), name("under_score"));
     scene.map("*", "");
     scene.hold(|held| held.is_served(&wildcard)).await;
     let to = |service: String| (String::new(), service);
-    let (open, own) = (to(service(&wildcard, "")), to(service(&host, "")));
+    let (open, own) = (to(service(&wildcard)), to(service(&host)));
 
     let route = scene.map("under_score", "");
     let served = [own, open.clone()];
@@ -405,7 +409,7 @@ async fn a2_a_bound_hostname_that_istio_refuses_is_not_the_wildcards() {
 
 #[tokio::test]
 async fn a1_a_domain_that_is_made_anew_with_enforcement_is_withdrawn_without_a_full_read() {
-    let foundation = CloudFoundry::start().await.unwrap();
+    let foundation = foundation().await;
     let again = "again.example.com";
     let mut anew = config(&foundation);
     anew["MeshDomains"] = json!([DOMAIN, again]);
@@ -445,7 +449,7 @@ async fn a1_a_domain_that_is_made_anew_with_enforcement_is_withdrawn_without_a_f
 
 #[tokio::test]
 async fn bound_routes_are_served_where_the_operator_says_so() {
-    let mut foundation = CloudFoundry::start().await.unwrap();
+    let mut foundation = foundation().await;
     let app = foundation.push(2);
     let route = foundation.create_route("shop", "");
     foundation.map(&route, &app, None);
@@ -468,7 +472,7 @@ async fn bound_routes_are_served_where_the_operator_says_so() {
 
 #[tokio::test]
 async fn a3_cloud_controller_goes_down_and_what_is_withheld_stays_so() {
-    let mut scene = Scene::start(CloudFoundry::start().await.unwrap()).await;
+    let mut scene = Scene::start(foundation().await).await;
     let route = scene.map("shop", "");
     scene.map("beside", "");
     scene.foundation.bind(&route, &scene.app);

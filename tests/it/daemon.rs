@@ -282,7 +282,7 @@ async fn a_feed_whose_loop_is_stuck_makes_the_process_unhealthy() {
 }
 
 #[tokio::test]
-async fn an_instance_that_changes_sends_its_endpoint_and_its_name_and_nothing_else() {
+async fn an_instance_that_changes_sends_its_service_with_its_rule_and_no_other() {
     let mut mesh = Mesh::start().await;
     let before = mesh.held();
     mesh.foundation.crash(&mut mesh.app);
@@ -292,12 +292,11 @@ async fn an_instance_that_changes_sends_its_endpoint_and_its_name_and_nothing_el
         now.len() == 2 && now != crashed
     });
     let after = after.await;
+    // Its endpoint, and its name in the rule of its service.
+    let expected = [Kind::ServiceEntry, Kind::DestinationRule].map(Kind::collection);
     for (name, replica) in &after.collections {
         let changed = replica.version != before[name].version;
-        let holds_instances = [Kind::ServiceEntry, Kind::DestinationRule]
-            .iter()
-            .any(|kind| *name == kind.collection());
-        assert_eq!(changed, holds_instances, "{name}");
+        assert_eq!(changed, expected.contains(&name.as_str()), "{name}");
         assert!(
             changed || replica.applied == before[name].applied,
             "{name} was sent again"
