@@ -1,10 +1,6 @@
 //! Requests through a real istiod and a real Envoy: `scripts/interop`.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "nothing here is for another crate, and the next scenarios use the doors with TLS"
-)]
+#![allow(unreachable_pub, reason = "nothing here is for another crate")]
 
 mod balancer;
 mod cli;
@@ -99,13 +95,8 @@ async fn try_all(cli: &Cli, chosen: &[Scenario]) -> Result<bool> {
     };
     let programs = Programs::in_folders(istio, envoy)?;
     peers::check_ports()?;
-    let mesh = Mesh::start(
-        &programs,
-        Stage::start().await?,
-        mesh::INGRESS,
-        frontend::TWO,
-    )
-    .await?;
+    let stage = Stage::start().await?;
+    let mesh = Mesh::start(&programs, stage, mesh::INGRESS, frontend::TWO, |_| ()).await?;
     let mut run = Run {
         mesh,
         apps: Vec::new(),

@@ -65,11 +65,13 @@ pub struct Mesh {
     kubernetes: Kubernetes,
     programs: Programs,
     copilot_ca: String,
+    change: fn(&mut Value),
     folder: TempDir,
 }
 
 impl Mesh {
-    /// Starts a world around a foundation, with its ingress there and certificates for these hosts.
+    /// Starts a world around a foundation, with its ingress there and certificates for these hosts. `change` is what its
+    /// daemons have otherwise in their config.
     ///
     /// # Errors
     /// A peer does not start: what to do, and the end of its log.
@@ -78,10 +80,11 @@ impl Mesh {
         stage: Stage,
         ingress: Ipv4Addr,
         certificates: &'static [&'static [&'static str]],
+        change: fn(&mut Value),
     ) -> Result<Self> {
         let folder = TempDir::with_prefix("copilot-interop-").context("making a folder")?;
         let frontend = Frontend::start(folder.path(), certificates)?;
-        let config = config(&stage, &frontend);
+        let config = config(&stage, &frontend, change);
         let daemon = Daemon::start(&programs.copilot, folder.path(), "copilot", config).await?;
         let kubernetes = Kubernetes::start(folder.path()).await?;
         let copilot_ca = fs::read_to_string(stage.foundation.pki.ca())?;
@@ -100,6 +103,7 @@ impl Mesh {
             kubernetes,
             programs: programs.clone(),
             copilot_ca,
+            change,
             folder,
         })
     }
@@ -137,7 +141,7 @@ impl Mesh {
     /// # Errors
     /// It does not start.
     pub async fn another_daemon(&self, name: &str) -> Result<Daemon> {
-        let config = config(&self.stage, &self.frontend);
+        let config = config(&self.stage, &self.frontend, self.change);
         Daemon::start(&self.programs.copilot, self.folder.path(), name, config).await
     }
 
@@ -220,7 +224,7 @@ fn listens_on(address: Ipv4Addr) -> Value {
 }
 
 /// The daemon's config: as an operator writes it, but for intervals that nobody wants to wait for.
-fn config(stage: &Stage, frontend: &Frontend) -> Value {
+fn config(stage: &Stage, frontend: &Frontend, change: fn(&mut Value)) -> Value {
     let mut config = stage.foundation.config();
     let file = |name: &str| json!(stage.foundation.folder().join(name));
     config["MeshDomains"] = json!([DOMAIN, format!("*.{DOMAIN}"), INTERNAL_DOMAIN]);
@@ -230,5 +234,6 @@ fn config(stage: &Stage, frontend: &Frontend) -> Value {
     config["CAPI"]["TailInterval"] = json!("100ms");
     config["IstioCertRootPath"] = json!(frontend.root());
     config["TLSPems"] = frontend.pems();
+    change(&mut config);
     config
 }

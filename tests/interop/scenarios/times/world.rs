@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use copilot::{model::RouteGuid, sim::capi::Destination};
+use copilot::{
+    model::RouteGuid,
+    sim::{bbs::Doors, capi::Destination},
+};
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::{figures::Figures, peers::Peers};
@@ -46,6 +50,32 @@ const CHANGES: [(Change, &str); 4] = [
     (Change::Mapping, "blue-green"),
 ];
 
+/// How instances are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// At plain ports, by a daemon that knows nothing else.
+    InPlaintext,
+    /// Over TLS: any instance of the foundation may answer.
+    OverTlsByCa,
+    /// Over TLS: an instance of the route has to answer.
+    OverTlsByInstance,
+}
+
+impl Reached {
+    /// What a daemon has for it in its config.
+    fn config(self) -> fn(&mut Value) {
+        match self {
+            Self::InPlaintext => |config| {
+                if let Some(keys) = config.as_object_mut() {
+                    keys.remove("BackendTLS");
+                }
+            },
+            Self::OverTlsByCa => |config| config["BackendTLS"]["Verify"] = json!("ca"),
+            Self::OverTlsByInstance => |config| config["BackendTLS"]["Verify"] = json!("instance"),
+        }
+    }
+}
+
 /// The running world.
 pub(super) struct World {
     mesh: Mesh,
@@ -67,16 +97,20 @@ impl World {
     pub(super) async fn start(
         programs: &Programs,
         tally: &mut Tally,
-        routes: usize,
+        (routes, reached): (usize, Reached),
         figures: &mut Figures,
     ) -> Result<Self> {
         let mut stage = Stage::start().await?;
+        stage.plain_cells = reached == Reached::InPlaintext;
+        if stage.plain_cells {
+            stage.foundation.doors = Doors::Plain;
+        }
         stage.crowd(routes);
         let one = stage.push("times-one", 1, WEB).await?;
         let two = stage.push("times-two", 1, WEB).await?;
         let route = stage.route(HOST, "", [Destination::web(&one.guid)]);
         let began = Instant::now();
-        let mesh = Mesh::start(programs, stage, INGRESS, frontend::ONE).await?;
+        let mesh = Mesh::start(programs, stage, INGRESS, frontend::ONE, reached.config()).await?;
         let client = mesh.ingress.client().keeping(1);
         let ask = Ask::get(&host(HOST), "/");
         let is_one = |reply: &Reply| by(reply) == Some(&one.name);
