@@ -407,19 +407,21 @@ fn of_many_routes_with_one_url_ten_are_named_and_the_others_counted() {
 }
 
 #[test]
-fn routes_that_differ_in_case_or_a_slash_are_one_service() {
+fn routes_that_differ_in_case_or_in_slashes_at_the_end_are_one_service() {
     let made = make(
         [
             route("shop.example.com/Cart", [to("one", 8080)]),
             route("shop.example.com/cart/", [to("two", 8080)]),
+            route("shop.example.com/cart//", [to("three", 8080)]),
         ],
         [
             instance(1, "one", &[(8080, 61_001)]),
             instance(2, "two", &[(8080, 61_002)]),
+            instance(3, "three", &[(8080, 61_003)]),
         ],
     );
     assert_eq!(made.order(), ["cart.cf--path.shop.example.com"]);
-    assert_eq!(made.endpoints("cart.cf--path.shop.example.com").len(), 2);
+    assert_eq!(made.endpoints("cart.cf--path.shop.example.com").len(), 3);
     assert!(made.remarks.is_empty());
 }
 
