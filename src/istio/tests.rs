@@ -483,8 +483,9 @@ fn what_a_stopped_destination_would_get_goes_to_the_others_in_proportion() {
             "none runs: as they were asked for"
         );
     }
-    let zero = [("a", Weight::Fixed(0), 3), ("b", Weight::Fixed(100), 0)];
-    assert_eq!(percentages_of(zero), [100], "rather than nobody");
+    let zero = |app, running| (app, Weight::Fixed(0), running);
+    let only_zeros = [zero("a", 3), zero("b", 1), ("c", Weight::Fixed(100), 0)];
+    assert_eq!(percentages_of(only_zeros), [75, 25], "rather than nobody");
 }
 
 #[test]
