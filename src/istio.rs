@@ -28,7 +28,6 @@ use crate::{
     table::{HostView, Pool, Tls},
 };
 
-use self::validate::{Invalid, Validate};
 pub use self::{
     certificate::{
         CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute, Place, places,
@@ -40,6 +39,10 @@ pub use self::{
     },
     service::{is_of, may_lead_to, service, undivided},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
+};
+use self::{
+    nameless::Nameless,
+    validate::{Invalid, Validate},
 };
 
 /// The ingress gateway, which the external hostnames' VirtualServices name.
@@ -157,11 +160,12 @@ pub enum Services {
 pub fn virtual_service(host: HostView<'_>) -> Made {
     let mut made = Made::new(Kind::VirtualService);
     let name = made.kind.name(host.name, false);
+    let nameless = Nameless::of(host);
     if host.front().is_none() {
-        let body = virtual_service::virtual_service(host);
+        let body = virtual_service::virtual_service(host, &nameless);
         made.add(&name, host.created_at(), body);
     }
-    made.remark(virtual_service::remarks(host));
+    made.remark(virtual_service::remarks(host).chain(nameless.left_out()));
     made
 }
 

@@ -443,19 +443,21 @@ fn of_many_routes_with_one_url_ten_are_named_and_the_others_counted() {
 }
 
 #[test]
-fn routes_that_differ_in_case_or_a_slash_are_one_service() {
+fn routes_that_differ_in_case_or_in_slashes_at_the_end_are_one_service() {
     let made = make(
         [
             route("shop.example.com/Cart", [to("one", 8080)]),
             route("shop.example.com/cart/", [to("two", 8080)]),
+            route("shop.example.com/cart//", [to("three", 8080)]),
         ],
         [
             instance(1, "one", &[(8080, 61_001)]),
             instance(2, "two", &[(8080, 61_002)]),
+            instance(3, "three", &[(8080, 61_003)]),
         ],
     );
     assert_eq!(made.order(), ["cart.cf--path.shop.example.com"]);
-    assert_eq!(made.endpoints("cart.cf--path.shop.example.com").len(), 2);
+    assert_eq!(made.endpoints("cart.cf--path.shop.example.com").len(), 3);
     assert!(made.remarks.is_empty());
 }
 
@@ -517,8 +519,9 @@ fn what_a_stopped_destination_would_get_goes_to_the_others_in_proportion() {
             "none runs: as they were asked for"
         );
     }
-    let zero = [("a", Weight::Fixed(0), 3), ("b", Weight::Fixed(100), 0)];
-    assert_eq!(percentages_of(zero), [100], "rather than nobody");
+    let zero = |app, running| (app, Weight::Fixed(0), running);
+    let only_zeros = [zero("a", 3), zero("b", 1), ("c", Weight::Fixed(100), 0)];
+    assert_eq!(percentages_of(only_zeros), [75, 25], "rather than nobody");
 }
 
 #[test]

@@ -17,10 +17,12 @@ use crate::{
 };
 
 /// Which path of a hostname leads to which service: its own routes, and those that the gorouter goes on to. Of a wildcard,
-/// also those of hostnames for which it has to speak.
-pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>> {
+/// also those of the nameless hostnames for which it has to speak.
+pub(super) fn virtual_service(
+    host: HostView<'_>,
+    nameless: &Nameless<'_>,
+) -> Eras<Option<VirtualService>> {
     let pools = host.lookup();
-    let nameless = Nameless::of(host);
     let of = |era| {
         let own = pools.iter().map(|pool| http_route(pool, era));
         Some(VirtualService {
@@ -78,15 +80,10 @@ pub(super) fn to(host: String, subset: String, port: u32, percentage: u32) -> Ht
     }
 }
 
-/// What is wrong with the hostname's own routes: each that is refused, and at most one thing besides; and what it cannot
-/// speak for.
-pub(super) fn remarks(host: HostView<'_>) -> Vec<Invalid> {
+/// What is wrong with the hostname's own routes: each that is refused, and at most one thing besides.
+pub(super) fn remarks(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
     let other = hidden(host).or_else(|| rounded_away(host));
-    let left_out = Nameless::of(host).left_out();
-    refused::reasons(host)
-        .chain(left_out)
-        .chain(other)
-        .collect()
+    refused::reasons(host).chain(other)
 }
 
 /// The routes whose hostname and path others have.

@@ -179,6 +179,29 @@ fn an_instance_touches_only_the_endpoints_of_its_hosts() {
 }
 
 #[test]
+fn who_went_on_to_a_wildcard_is_touched_though_a_nearer_one_keeps_all_from_the_same_update_on() {
+    let mut table = RouteTable::default();
+    table.apply(Update::AllInstances(vec![instance("i", Some("a"))]));
+    table.apply(Update::AllRoutes(vec![
+        route("wide", "*.example.com", "", &["a"]),
+        route("near", "*.near.example.com", "", &[]),
+        route("one", "one.near.example.com", "/p", &["a"]),
+    ]));
+    let changes = table.apply(Update::Routes {
+        current: vec![route("near", "*.near.example.com", "", &["a"])],
+        gone: vec!["wide".into()],
+    });
+    assert_eq!(
+        touched(&changes),
+        [
+            ("*.example.com", How::Lookup),
+            ("*.near.example.com", How::Lookup),
+            ("one.near.example.com", How::LookupAlone),
+        ]
+    );
+}
+
+#[test]
 fn routes_of_a_host_are_ordered_by_the_length_of_their_path() {
     let mut table = RouteTable::default();
     table.apply(Update::AllRoutes(vec![

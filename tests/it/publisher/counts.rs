@@ -90,6 +90,8 @@ async fn an_instance_of_an_app_with_three_routes_encodes_three_resources_of_one_
             ..renamed(n, host, path)
         });
     }
+    // What its hostnames have besides is others' business.
+    routes.push(renamed(22, app.host.as_str(), "/b"));
     let mut running = published(routes, 0..20).await;
     let entries = vec![ENTRIES.collection()];
     let moved = cost(&mut running, one_instance(7, 61_999)).await;
