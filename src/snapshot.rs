@@ -50,7 +50,7 @@ pub struct Snapshot {
     /// Only those that differ.
     xds: BTreeMap<&'static str, Arc<Collection>>,
     withheld: BTreeSet<&'static str>,
-    /// Resources that have to be gone from every sink, whatever still names them there.
+    /// Resources that no stream keeps for its sink when they are gone, whatever still names them there.
     withdrawn: Arc<BTreeSet<Arc<str>>>,
     vips: Vips,
 }
@@ -84,7 +84,7 @@ impl Snapshot {
         self.complete_since <= older.number
     }
 
-    /// With the names of resources that are gone and that no stream keeps for its sink.
+    /// With the names of resources that no stream keeps for its sink when they are gone.
     #[must_use]
     pub fn withdrawing(mut self, names: Arc<BTreeSet<Arc<str>>>) -> Self {
         self.withdrawn = names;

@@ -4,8 +4,8 @@
 //! VirtualServices that name them. They have to be sent, not acknowledged, since a stream keeps its order. What is gone
 //! from them stays in the round if the VirtualServices that were sent last may still name it, and goes with the next one.
 //!
-//! What is gone because its route is refused does not stay: access fails closed, and a request that a sink's old routes
-//! still send there finds nothing.
+//! What is gone because its route is refused does not stay, nor what led to instances that have ended: a request that a
+//! sink's old routes still send there finds nothing.
 //!
 //! Nobody is waited for who refuses a response, leaves one unanswered for long, or never asked.
 

@@ -61,7 +61,7 @@ pub struct State {
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     /// The services that no VirtualService names any more, by the one that is named after their route.
     linger: Linger,
-    /// Those that have to go at once from every sink.
+    /// Those that no stream keeps.
     withdrawn: Withdrawn,
     /// The number of the next snapshot.
     number: u64,
@@ -135,7 +135,9 @@ impl State {
             | Update::AllPolicies(_) => None,
         };
         let mut changes = self.table.apply(update);
-        self.linger.touch(&changes.take_workloads());
+        let workloads = changes.take_workloads();
+        self.linger.touch(&workloads);
+        self.withdrawn.touch(&workloads);
         self.pending.merge(changes);
         self.missing.retain(|input| Some(*input) != complete);
         // Known once the instances are, and every process of theirs was described or looked up in vain.
@@ -172,7 +174,8 @@ impl State {
 
     /// Whether there is something to publish, and everything required is there.
     pub fn is_due(&self) -> bool {
-        let is_different = self.due || !self.pending.is_empty() || self.linger.is_touched();
+        let of_services = self.linger.is_touched() || self.withdrawn.is_changed();
+        let is_different = self.due || !self.pending.is_empty() || of_services;
         self.missing.is_empty() && is_different
     }
 
@@ -207,7 +210,7 @@ impl State {
             self.edit_all(&mut edits);
         }
         self.end_lingering(now, &mut edits);
-        self.reduce_lingering(&mut edits);
+        self.reduce_lingering(now, &mut edits);
         for app in pending.sources() {
             let edits = edits.entry(SIDECARS).or_default();
             self.regenerate_sidecar(app, edits);
@@ -430,12 +433,12 @@ impl State {
 
     /// Removes the services that have lingered long enough.
     fn end_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
-        while let Some((member, since)) = self.linger.pop_ended(now) {
+        while let Some((member, since, led_to)) = self.linger.pop_ended(now) {
             self.complete_since = self.complete_since.max(since);
             for kind in SERVICE_KINDS {
                 edits_of(kind, edits).remove(member.1.clone());
             }
-            self.withdrawn.end(member, now);
+            self.withdrawn.end(&member, &led_to, now);
         }
     }
 
@@ -460,7 +463,7 @@ impl State {
     }
 
     /// Takes from the services that linger what is not reached there any more: the place may be somebody else's now.
-    fn reduce_lingering(&mut self, edits: &mut AllEdits) {
+    fn reduce_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
         while let Some(((_, name), led_to)) = self.linger.pop_touched() {
             let entries = &self.collections[Kind::ServiceEntry.collection()];
             let Some(served) = entries.of(Era::Classic).get(&name) else {
@@ -469,6 +472,8 @@ impl State {
             let reached = led_to.iter().flat_map(|to| self.table.reached(to));
             let reduced = istio::reduced(served, &reached.collect(), self.keep_empty);
             for (name, encoded) in reduced.into_iter().flat_map(|made| made.resources) {
+                // A stream would keep it as it was.
+                self.withdrawn.add(name.clone(), now);
                 self.metrics.encoded(&encoded);
                 edits_of(Kind::ServiceEntry, edits).set(name, encoded);
             }

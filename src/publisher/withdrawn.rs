@@ -1,5 +1,6 @@
-//! Services that went at once because their routes are refused. Access fails closed: no stream keeps one for its sink, be
-//! the VirtualServices that name it replaced or not.
+//! Services that no stream keeps for its sink, be the VirtualServices that name them replaced or not: those that went at
+//! once because their routes are refused, for access fails closed; and those whose instances are others than they were, for
+//! their places may be another tenant's.
 //!
 //! Pure: it is told the time.
 
@@ -11,6 +12,10 @@ use std::{
 };
 
 use super::linger::Member;
+use crate::{
+    guids::{GuidMap, GuidSet},
+    model::{Destination, Workload},
+};
 
 /// How long a name is remembered: many times as long as a stream waits for its sink, and so has anything to keep.
 const MEMORY: Duration = Duration::from_mins(10);
@@ -20,8 +25,11 @@ const MEMORY: Duration = Duration::from_mins(10);
 pub(super) struct Withdrawn {
     names: Arc<BTreeSet<Arc<str>>>,
     since: BTreeMap<Arc<str>, Instant>,
-    /// Members that have lingered for as long as they may: slow streams keep them until their group is refused.
+    /// Members that have lingered for as long as they may, since when: slow streams keep them until their group is refused
+    /// or their instances are others.
     ended: BTreeMap<Member, Instant>,
+    /// Those that led to a workload's instances.
+    by_workload: GuidMap<Workload, BTreeSet<Member>>,
     /// Whether the names are others than when that was last asked.
     is_changed: bool,
 }
@@ -41,8 +49,26 @@ impl Withdrawn {
     }
 
     /// A member of a group has lingered long enough.
-    pub(super) fn end(&mut self, member: Member, now: Instant) {
-        self.ended.insert(member, now);
+    pub(super) fn end(&mut self, member: &Member, led_to: &[Destination], now: Instant) {
+        for to in led_to {
+            let members = self.by_workload.entry(to.workload.clone()).or_default();
+            members.insert(member.clone());
+        }
+        self.ended.insert(member.clone(), now);
+    }
+
+    /// The instances of these workloads are others.
+    pub(super) fn touch(&mut self, workloads: &GuidSet<Workload>) {
+        if self.by_workload.is_empty() {
+            return;
+        }
+        for workload in workloads {
+            for member in self.by_workload.remove(workload).into_iter().flatten() {
+                if let Some(since) = self.ended.get(&member) {
+                    self.add(member.1, *since);
+                }
+            }
+        }
     }
 
     /// Nor is any member of a group to be kept that has lingered long enough.
@@ -60,6 +86,11 @@ impl Withdrawn {
     pub(super) fn age(&mut self, now: Instant) {
         let is_new = |since: &Instant| now.saturating_duration_since(*since) < MEMORY;
         self.ended.retain(|_, since| is_new(since));
+        let ended = &self.ended;
+        self.by_workload.retain(|_, members| {
+            members.retain(|member| ended.contains_key(member));
+            !members.is_empty()
+        });
         let old = self.since.iter().filter(|(_, since)| !is_new(since));
         let old: Vec<_> = old.map(|(name, _)| name.clone()).collect();
         for name in old {
@@ -68,7 +99,12 @@ impl Withdrawn {
         }
     }
 
-    /// Whether there are names that were not there, or some are gone that may be kept again, since this was last asked.
+    /// Whether there are names that were not there, or some are gone that may be kept again.
+    pub(super) fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+
+    /// The same, since this was last asked.
     pub(super) fn take_changed(&mut self) -> bool {
         mem::take(&mut self.is_changed)
     }

@@ -115,6 +115,13 @@ impl Sink {
         }
     }
 
+    /// Nobody keeps a service that is gone when its instances are others.
+    pub fn forgive_what_is_gone(&mut self) {
+        let newest = self.newest.clone().unwrap();
+        let there = services_of(of(&newest, self.protocol, SERVICES));
+        self.forgive(|service| !there.contains(service));
+    }
+
     /// The next response is sent, if one is due.
     pub fn send(&mut self, now: Instant) -> bool {
         self.watch_the_clock(now);

@@ -107,6 +107,10 @@ struct Publisher {
     stays: BTreeMap<String, Instant>,
     /// The services that may have lost their last instance with what was published last.
     emptied: BTreeSet<String>,
+    /// Whether there are other instances than when something was published last.
+    has_moved: bool,
+    /// Where they were then.
+    places: BTreeMap<String, AppGuid>,
     named: BTreeSet<String>,
 }
 
@@ -127,6 +131,8 @@ impl Publisher {
             apps: BTreeMap::new(),
             stays: BTreeMap::new(),
             emptied: BTreeSet::new(),
+            has_moved: false,
+            places: BTreeMap::new(),
             named: BTreeSet::new(),
         }
     }
@@ -152,6 +158,9 @@ impl Publisher {
         }
         let snapshot = Arc::new(self.state.publish_at(now)?);
         self.check(&snapshot, now);
+        let places = self.foundation.places();
+        self.has_moved = self.places != places;
+        self.places = places;
         Some(snapshot)
     }
 
@@ -322,6 +331,9 @@ impl Mesh {
                 sink.publish(&snapshot);
                 sink.excuse(&self.publisher.emptied);
                 sink.forgive(|service| self.publisher.is_refused(service));
+                if self.publisher.has_moved {
+                    sink.forgive_what_is_gone();
+                }
             }
         }
     }
@@ -509,6 +521,53 @@ fn holds_service(sink: &Sink, service: &str) -> bool {
         let mut names = held.into_iter().flat_map(|held| held.resources.keys());
         names.any(|name| name.rsplit('/').next() == Some(service))
     })
+}
+
+#[test]
+fn no_stream_keeps_an_instance_that_has_ended_however_slow_its_sink() {
+    let service = istio::service(&foundation::route(0).host, "");
+    let instances = |of_first: usize| {
+        vec![
+            foundation::instance(of_first, 0, 61_000),
+            foundation::instance(1, 0, 61_001),
+        ]
+    };
+    // The place is another tenant's while the service lingers, or when it has lingered for as long as it may.
+    for is_late in [false, true] {
+        let mut now = Instant::now();
+        let mut mesh = Mesh::new(&KINDS, true, now);
+        let step = |mesh: &mut Mesh, routes: &[usize], of_first, now| {
+            mesh.publisher.change(Foundation {
+                routes: routes.iter().copied().map(foundation::route).collect(),
+                instances: instances(of_first),
+            });
+            mesh.publish(now);
+        };
+        step(&mut mesh, &[0, 1], 0, now);
+        mesh.settle(&mut now);
+        now += Duration::from_secs(1);
+        step(&mut mesh, &[0], 0, now);
+        for sink in &mut mesh.sinks {
+            while sink.send(now) {
+                sink.read(false);
+                sink.answer_all_but(ROUTES, now);
+            }
+            assert!(sink.owes() == 1 && holds_service(sink, &service));
+        }
+        step(&mut mesh, &[], if is_late { 0 } else { 2 }, now);
+        now += LINGER;
+        mesh.publish(now);
+        step(&mut mesh, &[], 2, now);
+        now += Duration::from_secs(1);
+        for sink in &mut mesh.sinks {
+            while sink.send(now) {
+                sink.read(false);
+                sink.answer_all_but(ROUTES, now);
+            }
+            assert!(!holds_service(sink, &service), "over {:?}", sink.protocol);
+        }
+        mesh.settle(&mut now);
+    }
 }
 
 #[test]
