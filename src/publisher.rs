@@ -5,6 +5,7 @@ mod generation;
 mod linger;
 mod metrics;
 mod state;
+mod withdrawn;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

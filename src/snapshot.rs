@@ -50,6 +50,8 @@ pub struct Snapshot {
     /// Only those that differ.
     xds: BTreeMap<&'static str, Arc<Collection>>,
     withheld: BTreeSet<&'static str>,
+    /// Resources that no stream keeps for its sink when they are gone, whatever still names them there.
+    withdrawn: Arc<BTreeSet<Arc<str>>>,
     vips: Vips,
 }
 
@@ -63,6 +65,7 @@ impl Snapshot {
             collections,
             xds: BTreeMap::new(),
             withheld: BTreeSet::new(),
+            withdrawn: Arc::default(),
             vips: Vips::default(),
         }
     }
@@ -79,6 +82,18 @@ impl Snapshot {
     /// Whether there is still all that the VirtualServices of an older state name.
     pub fn is_complete_for(&self, older: &Self) -> bool {
         self.complete_since <= older.number
+    }
+
+    /// With the names of resources that no stream keeps for its sink when they are gone.
+    #[must_use]
+    pub fn withdrawing(mut self, names: Arc<BTreeSet<Arc<str>>>) -> Self {
+        self.withdrawn = names;
+        self
+    }
+
+    /// Whether a resource that is gone has to go from every sink, whatever still names it there.
+    pub fn withdraws(&self, name: &str) -> bool {
+        self.withdrawn.contains(name)
     }
 
     /// With the collections that MCP-over-xDS serves in place of those of the same name.

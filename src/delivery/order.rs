@@ -4,6 +4,9 @@
 //! who may answer at the endpoints, then ServiceEntries, then the VirtualServices that name them. They have to be sent, not acknowledged, since a stream keeps its order. What is gone
 //! from them stays in the round if the VirtualServices that were sent last may still name it, and goes with the next one.
 //!
+//! What is gone because its route is refused does not stay, nor what led to instances that have ended: a request that a
+//! sink's old routes still send there finds nothing.
+//!
 //! Nobody is waited for who refuses a response, leaves one unanswered for long, or never asked.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
@@ -301,7 +304,7 @@ impl Round {
         let mut made = published(find, &self.state, name)?.clone();
         for older in &self.older {
             if let Some(older) = published(find, older, name) {
-                made = made.keeping(older);
+                made = made.keeping(older, |name| !self.state.withdraws(name));
             }
         }
         self.named.insert(name.clone(), made.clone());

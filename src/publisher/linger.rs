@@ -139,15 +139,15 @@ impl Linger {
         self.ends.first().map(|(until, _)| *until)
     }
 
-    /// Takes out one whose time is over, with the first state in which nothing named it.
-    pub(super) fn pop_ended(&mut self, now: Instant) -> Option<(Member, u64)> {
+    /// Takes out one whose time is over, with the first state in which nothing named it, and what it led to.
+    pub(super) fn pop_ended(&mut self, now: Instant) -> Option<(Member, u64, Vec<Destination>)> {
         let (until, member) = self.ends.first()?;
         if *until > now {
             return None;
         }
         let member = member.clone();
         let left = self.remove(&member)?;
-        Some((member, left.since))
+        Some((member, left.since, left.destinations))
     }
 
     /// How many linger.
@@ -253,7 +253,7 @@ mod tests {
                 let ends = model.values().map(|(_, at)| *at + TIME);
                 prop_assert_eq!(linger.next_end(), ends.min());
                 let mut ended = BTreeMap::new();
-                while let Some((member, since)) = linger.pop_ended(now) {
+                while let Some((member, since, _)) = linger.pop_ended(now) {
                     prop_assert_eq!(ended.insert(member, since), None);
                 }
                 let expected = model.iter().filter(|(_, (_, at))| *at + TIME <= now);

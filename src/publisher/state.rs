@@ -14,6 +14,7 @@ use super::{
     collections::Edits,
     generation::{self, Generated},
     linger::{Linger, Member},
+    withdrawn::Withdrawn,
 };
 use crate::{
     istio::{
@@ -23,7 +24,7 @@ use crate::{
     },
     model::{AppGuid, CapiProcessGuid, Destination, Hostname, Update},
     snapshot::{Collection, Encoded, Snapshot, Vips},
-    table::{Changes, RouteTable, Touched},
+    table::{Changes, HostView, RouteTable, Touched},
 };
 
 /// Hostnames that are generated before their resources move into the collections: what is generated is there twice
@@ -60,6 +61,8 @@ pub struct State {
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     /// The services that no VirtualService names any more, by the one that is named after their route.
     linger: Linger,
+    /// Those that no stream keeps.
+    withdrawn: Withdrawn,
     /// The number of the next snapshot.
     number: u64,
     /// The first one whose VirtualServices name nothing that has gone since.
@@ -113,6 +116,7 @@ impl State {
             collections,
             divided: HashMap::new(),
             linger: Linger::new(settings.linger),
+            withdrawn: Withdrawn::default(),
             number: 0,
             complete_since: 0,
             vips: Vips::default(),
@@ -137,7 +141,9 @@ impl State {
             | Update::AllPolicies(_) => None,
         };
         let mut changes = self.table.apply(update);
-        self.linger.touch(&changes.take_workloads());
+        let workloads = changes.take_workloads();
+        self.linger.touch(&workloads);
+        self.withdrawn.touch(&workloads);
         self.pending.merge(changes);
         self.missing.retain(|input| Some(*input) != complete);
         // Known once the instances are, and every process of theirs was described or looked up in vain.
@@ -174,7 +180,8 @@ impl State {
 
     /// Whether there is something to publish, and everything required is there.
     pub fn is_due(&self) -> bool {
-        let is_different = self.due || !self.pending.is_empty() || self.linger.is_touched();
+        let of_services = self.linger.is_touched() || self.withdrawn.is_changed();
+        let is_different = self.due || !self.pending.is_empty() || of_services;
         self.missing.is_empty() && is_different
     }
 
@@ -198,6 +205,7 @@ impl State {
             now,
             pending: &pending,
         };
+        self.withdrawn.age(now);
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
@@ -208,14 +216,15 @@ impl State {
             self.edit_all(&mut edits);
         }
         self.end_lingering(now, &mut edits);
-        self.reduce_lingering(&mut edits);
+        self.reduce_lingering(now, &mut edits);
         for app in pending.sources() {
             let edits = edits.entry(SIDECARS).or_default();
             self.regenerate_sidecar(app, edits);
         }
         self.edit_all(&mut edits);
         let edited = self.record_changes(&before);
-        let changed = self.move_vips(&pending) || edited || due;
+        let withdrawn = self.withdrawn.take_changed();
+        let changed = self.move_vips(&pending) || edited || withdrawn || due;
         self.metrics.generated(started.elapsed());
         self.metrics.rejected(self.rejected.len());
         self.metrics.lingering(self.linger.len());
@@ -234,6 +243,7 @@ impl State {
         });
         let snapshot = Snapshot::new(classic.collect())
             .numbered(number, self.complete_since)
+            .withdrawing(self.withdrawn.names())
             .with_xds(differing.collect())
             .with_vips(self.vips.clone());
         if self.awaits_policies {
@@ -298,11 +308,11 @@ impl State {
                 for made in made {
                     self.take_made(host.as_str(), made, edits);
                 }
+                self.withdraw_internal(host, leaving.now);
                 for key in touched.services() {
                     let pool = self.table.host(host).and_then(|host| host.pool(key));
                     let is_refused = pool.is_some_and(|pool| pool.refused().is_some());
-                    let leaving = (!is_refused).then_some(leaving);
-                    self.retire(host, key, Vec::new(), leaving, edits);
+                    self.retire(host, key, Vec::new(), is_refused, leaving, edits);
                 }
                 false
             }
@@ -354,48 +364,49 @@ impl State {
                 reject(&mut self.rejected, kind.collection(), &url, Vec::new());
             }
         }
-        let leaving = (!is_refused).then_some(leaving);
-        self.retire(host, key, current, leaving, edits);
+        self.retire(host, key, current, is_refused, leaving, edits);
     }
 
-    /// Lets those services of a route go that are not among its current ones any more: after a while, or at once if they are
-    /// not `leaving`.
+    /// Lets those services of a route go that are not among its current ones any more: after a while, or at once if it is
+    /// refused.
     fn retire(
         &mut self,
         host: &Hostname,
         key: &Arc<str>,
         mut current: Vec<Arc<str>>,
-        leaving: Option<Leaving<'_>>,
+        is_refused: bool,
+        leaving: Leaving<'_>,
         edits: &mut AllEdits,
     ) {
         let whole: Arc<str> = istio::service(host, key).into();
         for name in &current {
             self.linger.forget(&(whole.clone(), name.clone()));
+            self.withdrawn.forget(name);
         }
         let place = (host.clone(), key.clone());
         let undivided = istio::undivided(host, key).map(Arc::<str>::from);
         let before = self.divided.remove(&place).unwrap_or_default();
         let mut gone: Vec<_> = before.into_iter().chain(undivided.clone()).collect();
         gone.retain(|name| !current.contains(name));
-        if leaving.is_none() {
-            // Access fails closed: what still lingers of the route goes, too.
+        let Leaving { now, pending } = leaving;
+        if is_refused {
+            // Access fails closed: what still lingers of the route goes, too, and no stream keeps any of it.
             gone.extend(self.linger.of(&whole).map(|(_, name)| name.clone()));
+            self.withdrawn.add_ended(&whole, now);
+            for name in &gone {
+                self.withdrawn.add(name.clone(), now);
+            }
         }
         for name in gone {
             let member = (whole.clone(), name);
-            match leaving {
-                Some(_) if self.linger.has(&member) => {}
-                Some(leaving) if self.is_served(Kind::ServiceEntry, &member.1) => {
-                    let led_to = self.led_to(&place, &member, leaving.pending);
-                    let Leaving { now, .. } = leaving;
+            match &member {
+                _ if is_refused => self.drop_service(&member, edits),
+                _ if self.linger.has(&member) => {}
+                (_, name) if self.is_served(Kind::ServiceEntry, name) => {
+                    let led_to = self.led_to(&place, &member, pending);
                     self.linger.leave(&member, self.number, now, led_to);
                 }
-                _ => {
-                    self.linger.forget(&member);
-                    for kind in SERVICE_KINDS {
-                        self.remove(kind, member.1.clone(), edits);
-                    }
-                }
+                _ => self.drop_service(&member, edits),
             }
         }
         current.retain(|name| !undivided.contains(name));
@@ -404,13 +415,37 @@ impl State {
         }
     }
 
+    /// Takes a service out at once.
+    fn drop_service(&mut self, member: &Member, edits: &mut AllEdits) {
+        self.linger.forget(member);
+        for kind in SERVICE_KINDS {
+            self.remove(kind, member.1.clone(), edits);
+        }
+    }
+
+    /// No stream keeps what there was of an internal hostname with a route that is refused.
+    fn withdraw_internal(&mut self, host: &Hostname, now: Instant) {
+        let view = self.table.host(host);
+        let mut pools = view.into_iter().flat_map(HostView::pools);
+        let is_refused = pools.any(|pool| pool.refused().is_some());
+        for kind in SERVICE_KINDS {
+            let name = kind.name(host, true).into();
+            if is_refused {
+                self.withdrawn.add(name, now);
+            } else {
+                self.withdrawn.forget(&name);
+            }
+        }
+    }
+
     /// Removes the services that have lingered long enough.
     fn end_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
-        while let Some(((_, name), since)) = self.linger.pop_ended(now) {
+        while let Some((member, since, led_to)) = self.linger.pop_ended(now) {
             self.complete_since = self.complete_since.max(since);
             for kind in SERVICE_KINDS {
-                edits_of(kind, edits).remove(name.clone());
+                edits_of(kind, edits).remove(member.1.clone());
             }
+            self.withdrawn.end(&member, &led_to, now);
         }
     }
 
@@ -435,7 +470,7 @@ impl State {
     }
 
     /// Takes from the services that linger what is not reached there any more: the place may be somebody else's now.
-    fn reduce_lingering(&mut self, edits: &mut AllEdits) {
+    fn reduce_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
         while let Some(((_, name), led_to)) = self.linger.pop_touched() {
             let entries = &self.collections[Kind::ServiceEntry.collection()];
             let Some(served) = entries.of(Era::Classic).get(&name) else {
@@ -444,6 +479,8 @@ impl State {
             let reached = led_to.iter().flat_map(|to| self.table.reached(to));
             let reduced = istio::reduced(served, &reached.collect(), self.options.keep_empty);
             for (name, encoded) in reduced.into_iter().flat_map(|made| made.resources) {
+                // A stream would keep it as it was.
+                self.withdrawn.add(name.clone(), now);
                 self.metrics.encoded(&encoded);
                 edits_of(Kind::ServiceEntry, edits).set(name, encoded);
             }

@@ -273,10 +273,16 @@ impl Collection {
         next
     }
 
-    /// The collection with those resources of another one whose names it has not; itself, if it has all of them.
+    /// The collection with those resources of another one that may be kept and whose names it has not; itself, if there
+    /// are none.
     #[must_use]
-    pub fn keeping(self: &Arc<Self>, other: &Self) -> Arc<Self> {
+    pub fn keeping(
+        self: &Arc<Self>,
+        other: &Self,
+        may_be_kept: impl Fn(&str) -> bool,
+    ) -> Arc<Self> {
         let missing = self.diff(other).removed.into_iter();
+        let missing = missing.filter(|name| may_be_kept(name));
         let missing = missing.filter_map(|name| {
             let resource = other.get(name)?;
             Some((name.into(), Some(resource.encoded())))

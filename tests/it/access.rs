@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use copilot::{
     istio::Kind,
-    model::{AppGuid, Hostname, RouteGuid},
+    model::{AppGuid, DomainGuid, Hostname, RouteGuid},
     proto,
     sim::{
         bbs::Doors,
-        capi::{Destination, RouteSpec},
+        capi::{Destination, DomainKind, RouteSpec},
         cloud_foundry::{App, CloudFoundry, DOMAIN},
         istiod::{self, Istiod},
         sink::{self, Answer, Options, Sink, State},
@@ -20,14 +20,14 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::mesh::{Daemon, LONG, collections, holds, with};
 
-/// A foundation, its daemon, and a sink of each sort: full states, deltas, xDS.
+/// A foundation, its daemon, and a sink of each sort: full states and deltas, of either protocol.
 struct Scene {
     foundation: CloudFoundry,
     app: App,
+    config: Value,
     daemon: Daemon,
-    full: Sink,
-    deltas: Sink,
-    istiod: Istiod,
+    pilots: [Sink; 2],
+    istiods: [Istiod; 2],
 }
 
 /// A route of the foundation's domain.
@@ -49,22 +49,28 @@ fn config(foundation: &CloudFoundry) -> Value {
 impl Scene {
     async fn start(mut foundation: CloudFoundry) -> Self {
         let app = foundation.push(2);
-        Self::resume(foundation, app).await
+        let config = config(&foundation);
+        Self::resume(foundation, app, config).await
     }
 
-    async fn resume(foundation: CloudFoundry, app: App) -> Self {
-        let daemon = Daemon::start(config(&foundation)).await;
+    /// With a fresh daemon and sinks that hold nothing.
+    async fn resume(foundation: CloudFoundry, app: App, config: Value) -> Self {
+        let daemon = Daemon::start(config.clone()).await;
         let full = foundation.connect_pilot(daemon.mcp, collections());
         let full = full.await.unwrap();
         let channel = istiod::connect(daemon.xds.unwrap()).await.unwrap();
-        let istiod = Istiod::open(&channel, &istiod::types("v1")).await.unwrap();
+        let types = istiod::types("v1");
+        let resume = State::default();
         Self {
-            deltas: deltas(&foundation, &daemon).await,
+            pilots: [full, deltas(&foundation, &daemon).await],
+            istiods: [
+                Istiod::open(&channel, &types).await.unwrap(),
+                Istiod::open_delta(&channel, &types, resume).await.unwrap(),
+            ],
             foundation,
             app,
+            config,
             daemon,
-            full,
-            istiod,
         }
     }
 
@@ -76,31 +82,37 @@ impl Scene {
 
     /// Waits until every sink holds what is expected.
     async fn hold(&self, expected: impl Fn(&Held) -> bool) {
-        for sink in [&self.full, &self.deltas] {
+        for sink in &self.pilots {
             holds(sink, |state| expected(&Held::of_pilot(state))).await;
         }
-        let mut state = self.istiod.state();
-        let held = state.wait_for(|state| expected(&Held::of_istiod(state)));
-        timeout(LONG, held)
-            .await
-            .expect("the istiod follows")
-            .unwrap();
+        for sink in &self.istiods {
+            let mut state = sink.state();
+            let held = state.wait_for(|state| expected(&Held::of_istiod(state)));
+            timeout(LONG, held)
+                .await
+                .expect("the istiod follows")
+                .unwrap();
+        }
     }
 
     /// Fails the test, when the watch is ended, if any sink was ever told of a service or an endpoint of the hostname.
-    fn watch(&self, host: &str) -> [JoinHandle<()>; 3] {
-        let host = name(host);
-        let pilot = |sink: &Sink| {
-            let host = host.clone();
-            tokio::spawn(never(sink.state(), move |state| {
-                Held::of_pilot(state).has_service(&host)
-            }))
-        };
-        let host = host.clone();
-        let istiod = tokio::spawn(never(self.istiod.state(), move |state| {
-            Held::of_istiod(state).has_service(&host)
-        }));
-        [pilot(&self.full), pilot(&self.deltas), istiod]
+    fn watch(&self, host: &str) -> Vec<JoinHandle<()>> {
+        self.watch_for(host, Held::has_service)
+    }
+
+    /// The same, for anything about the hostname.
+    fn watch_for(&self, host: &str, forbidden: fn(&Held, &str) -> bool) -> Vec<JoinHandle<()>> {
+        let pilots = self.pilots.iter().map(|sink| {
+            let host = host.to_owned();
+            let is_seen = move |state: &State| forbidden(&Held::of_pilot(state), &host);
+            tokio::spawn(never(sink.state(), is_seen))
+        });
+        let istiods = self.istiods.iter().map(|sink| {
+            let host = host.to_owned();
+            let is_seen = move |state: &State| forbidden(&Held::of_istiod(state), &host);
+            tokio::spawn(never(sink.state(), is_seen))
+        });
+        pilots.chain(istiods).collect()
     }
 }
 
@@ -133,7 +145,7 @@ async fn never<S: Clone>(mut states: watch::Receiver<S>, forbidden: impl Fn(&S) 
     }
 }
 
-async fn end(watches: [JoinHandle<()>; 3]) {
+async fn end(watches: Vec<JoinHandle<()>>) {
     // Each has seen what its sink was told last.
     tokio::task::yield_now().await;
     for watch in watches {
@@ -256,6 +268,12 @@ impl Held {
         self.places(host) == [to] && self.endpoints(host) == 2
     }
 
+    /// Told that it is withheld, and still able to reach it.
+    fn is_refused_and_served(&self, host: &str) -> bool {
+        let mut places = self.places(host).into_iter();
+        places.any(|(_, answer)| answer == "502" || answer == "403") && self.has_service(host)
+    }
+
     fn is_withheld(&self, host: &str, status: &str) -> bool {
         let everything = (String::new(), status.to_owned());
         self.places(host) == [everything] && !self.has_service(host)
@@ -272,10 +290,12 @@ async fn a2_a_route_that_is_bound_is_withdrawn_from_every_sink_and_comes_back_wh
         .hold(|held| held.is_served(&shop) && held.is_served(&beside))
         .await;
 
+    let watches = scene.watch_for(&shop, Held::is_refused_and_served);
     scene.foundation.bind(&route, &scene.app);
     scene
         .hold(|held| held.is_withheld(&shop, "502") && held.is_served(&beside))
         .await;
+    end(watches).await;
     let rejected = |page: &Value| {
         let resources = page["resources"].as_array().unwrap();
         resources.iter().any(|it| {
@@ -289,7 +309,7 @@ async fn a2_a_route_that_is_bound_is_withdrawn_from_every_sink_and_comes_back_wh
     scene.daemon.shows("/debug/rejected", rejected).await;
 
     // Instances come and go, and with them nothing of the route.
-    let watches = scene.watch("shop");
+    let watches = scene.watch(&name("shop"));
     scene.foundation.scale(&mut scene.app, 4);
     scene.hold(|held| held.endpoints(&beside) == 4).await;
     scene.foundation.scale(&mut scene.app, 2);
@@ -312,8 +332,9 @@ async fn a2_a_daemon_that_starts_never_serves_what_is_bound() {
     let route = foundation.create_route("shop", "");
     foundation.map(&route, &app, None);
     foundation.bind(&route, &app);
-    let scene = Scene::resume(foundation, app).await;
-    let watches = scene.watch("shop");
+    let config = config(&foundation);
+    let scene = Scene::resume(foundation, app, config).await;
+    let watches = scene.watch(&name("shop"));
     scene
         .hold(|held| held.is_withheld(&name("shop"), "502"))
         .await;
@@ -407,44 +428,112 @@ async fn a2_a_bound_hostname_that_istio_refuses_is_not_the_wildcards() {
     scene.daemon.end().await;
 }
 
+/// A domain that comes and goes, beside that of the foundation.
+const AGAIN: &str = "again.example.com";
+
+/// Adds it, with a route to the app.
+fn add_again(foundation: &CloudFoundry, app: &AppGuid, enforced: bool) -> DomainGuid {
+    let mut state = foundation.capi.state();
+    let domain = if enforced {
+        state.add_enforced_domain(AGAIN)
+    } else {
+        state.add_domain(AGAIN, DomainKind::Http)
+    };
+    state.create_route(RouteSpec::new(&domain, "shop").to(Destination::web(app)));
+    domain
+}
+
+/// Both domains are the mesh's, and every sink holds the route in the second, which is open.
+async fn open_again() -> (Scene, DomainGuid) {
+    let mut foundation = foundation().await;
+    let mut config = config(&foundation);
+    config["MeshDomains"] = json!([DOMAIN, AGAIN]);
+    let app = foundation.push(2);
+    let domain = add_again(&foundation, &app.guid, false);
+    let scene = Scene::resume(foundation, app, config).await;
+    scene.map("beside", "");
+    let shop = format!("shop.{AGAIN}");
+    scene
+        .hold(|held| held.is_served(&shop) && held.is_served(&name("beside")))
+        .await;
+    (scene, domain)
+}
+
+impl Scene {
+    /// The domain is deleted, and made anew.
+    fn make_anew(&self, domain: &DomainGuid, enforced: bool) -> DomainGuid {
+        self.foundation.capi.state().advance(1);
+        self.foundation.capi.state().delete_domain(domain);
+        add_again(&self.foundation, &self.app.guid, enforced)
+    }
+}
+
 #[tokio::test]
 async fn a1_a_domain_that_is_made_anew_with_enforcement_is_withdrawn_without_a_full_read() {
-    let foundation = foundation().await;
-    let again = "again.example.com";
-    let mut anew = config(&foundation);
-    anew["MeshDomains"] = json!([DOMAIN, again]);
-    let mut foundation = foundation;
-    let app = foundation.push(2);
-    let shop = format!("shop.{again}");
-    let add = |foundation: &CloudFoundry, app: &AppGuid, enforced: bool| {
-        let mut state = foundation.capi.state();
-        let domain = if enforced {
-            state.add_enforced_domain(again)
-        } else {
-            state.add_domain(again, copilot::sim::capi::DomainKind::Http)
-        };
-        state.create_route(RouteSpec::new(&domain, "shop").to(Destination::web(app)));
-        domain
-    };
-    let first = add(&foundation, &app.guid, false);
-    let daemon = Daemon::start(anew).await;
-    let pilot = foundation
-        .connect_pilot(daemon.mcp, collections())
-        .await
-        .unwrap();
-    holds(&pilot, |state| Held::of_pilot(state).is_served(&shop)).await;
-    foundation.capi.state().advance(1);
-    foundation.capi.state().delete_domain(&first);
-    let second = add(&foundation, &app.guid, true);
-    holds(&pilot, |state| {
-        Held::of_pilot(state).is_withheld(&shop, "403")
-    })
-    .await;
-    foundation.capi.state().advance(1);
-    foundation.capi.state().delete_domain(&second);
-    add(&foundation, &app.guid, false);
-    holds(&pilot, |state| Held::of_pilot(state).is_served(&shop)).await;
-    daemon.end().await;
+    let (mut scene, first) = open_again().await;
+    let shop = format!("shop.{AGAIN}");
+    let watches = scene.watch_for(&shop, Held::is_refused_and_served);
+    let second = scene.make_anew(&first, true);
+    scene.hold(|held| held.is_withheld(&shop, "403")).await;
+    end(watches).await;
+
+    let watches = scene.watch(&shop);
+    scene.foundation.scale(&mut scene.app, 4);
+    scene
+        .hold(|held| held.endpoints(&name("beside")) == 4)
+        .await;
+    scene.foundation.scale(&mut scene.app, 2);
+    scene.hold(|held| held.is_served(&name("beside"))).await;
+    end(watches).await;
+
+    scene.make_anew(&second, false);
+    scene.hold(|held| held.is_served(&shop)).await;
+    scene.daemon.end().await;
+}
+
+#[tokio::test]
+async fn a1_a_domain_that_was_enforced_while_cloud_controller_was_down_is_withdrawn_afterwards() {
+    let (scene, first) = open_again().await;
+    let shop = format!("shop.{AGAIN}");
+    scene.foundation.capi.stop().await;
+    scene.daemon.reports("capi_tail", "connect").await;
+    let watches = scene.watch_for(&shop, Held::is_refused_and_served);
+    scene.make_anew(&first, true);
+    scene.foundation.capi.resume().await.unwrap();
+    scene.hold(|held| held.is_withheld(&shop, "403")).await;
+    end(watches).await;
+    scene.daemon.end().await;
+}
+
+#[tokio::test]
+async fn a1_a_daemon_that_starts_never_serves_what_is_enforced_be_cloud_controller_there_or_not() {
+    let (mut scene, first) = open_again().await;
+    let shop = format!("shop.{AGAIN}");
+    scene.make_anew(&first, true);
+    for is_down in [false, true] {
+        let Scene {
+            foundation,
+            app,
+            config,
+            daemon,
+            ..
+        } = scene;
+        daemon.end().await;
+        if is_down {
+            foundation.capi.stop().await;
+        }
+        scene = Scene::resume(foundation, app, config).await;
+        let watches = scene.watch(&shop);
+        if is_down {
+            scene.daemon.reports("capi_routes", "connect").await;
+            scene.foundation.capi.resume().await.unwrap();
+        }
+        scene
+            .hold(|held| held.is_withheld(&shop, "403") && held.is_served(&name("beside")))
+            .await;
+        end(watches).await;
+    }
+    scene.daemon.end().await;
 }
 
 #[tokio::test]
@@ -480,7 +569,7 @@ async fn a3_cloud_controller_goes_down_and_what_is_withheld_stays_so() {
     scene
         .hold(|held| held.is_withheld(&shop, "502") && held.is_served(&beside))
         .await;
-    let watches = scene.watch("shop");
+    let watches = scene.watch(&name("shop"));
     scene.foundation.capi.stop().await;
     scene.daemon.reports("capi_tail", "connect").await;
     scene.foundation.scale(&mut scene.app, 3);

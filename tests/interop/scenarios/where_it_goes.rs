@@ -28,6 +28,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(GROUP, "host", hosts::host),
     scenario!(GROUP, "longest path first", hosts::longest_path),
     scenario!(GROUP, "a wildcard beside a specific host", hosts::wildcard),
+    scenario!(GROUP, "hostnames that Istio refuses", hosts::under_scores),
     scenario!(GROUP, "bare domain", hosts::bare_domain),
     scenario!(GROUP, "upper case in the host", hosts::upper_case),
     scenario!(GROUP, "upper case in the path", hosts::upper_case_path),

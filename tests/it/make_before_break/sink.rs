@@ -107,6 +107,21 @@ impl Sink {
         }
     }
 
+    /// Access fails closed: these go at once, whoever still names them.
+    pub fn forgive(&mut self, is_refused: impl Fn(&str) -> bool) {
+        for needs in self.needs.values_mut() {
+            needs.services.retain(|service| !is_refused(service));
+            needs.rules.retain(|service| !is_refused(service));
+        }
+    }
+
+    /// Nobody keeps a service that is gone when its instances are others.
+    pub fn forgive_what_is_gone(&mut self) {
+        let newest = self.newest.clone().unwrap();
+        let there = services_of(of(&newest, self.protocol, SERVICES));
+        self.forgive(|service| !there.contains(service));
+    }
+
     /// The next response is sent, if one is due.
     pub fn send(&mut self, now: Instant) -> bool {
         self.watch_the_clock(now);

@@ -107,6 +107,10 @@ struct Publisher {
     stays: BTreeMap<String, Instant>,
     /// The services that may have lost their last instance with what was published last.
     emptied: BTreeSet<String>,
+    /// Whether there are other instances than when something was published last.
+    has_moved: bool,
+    /// Where they were then.
+    places: BTreeMap<String, AppGuid>,
     named: BTreeSet<String>,
 }
 
@@ -127,6 +131,8 @@ impl Publisher {
             apps: BTreeMap::new(),
             stays: BTreeMap::new(),
             emptied: BTreeSet::new(),
+            has_moved: false,
+            places: BTreeMap::new(),
             named: BTreeSet::new(),
         }
     }
@@ -152,6 +158,9 @@ impl Publisher {
         }
         let snapshot = Arc::new(self.state.publish_at(now)?);
         self.check(&snapshot, now);
+        let places = self.foundation.places();
+        self.has_moved = self.places != places;
+        self.places = places;
         Some(snapshot)
     }
 
@@ -198,6 +207,19 @@ impl Publisher {
         self.emptied = known.cloned().collect();
         self.check_endpoints(snapshot);
         self.named = named;
+    }
+
+    /// Whether a service is that of a route, or of a hostname, that is refused.
+    fn is_refused(&self, service: &str) -> bool {
+        let routes = self.foundation.routes.iter();
+        let mut refused = routes.filter(|route| route.refused.is_some());
+        refused.any(|route| {
+            if route.internal {
+                service == route.host.as_str()
+            } else {
+                istio::is_of(service, &istio::service(&route.host, &route.path))
+            }
+        })
     }
 
     /// Whether a service may have no instances any more: none runs, or its route, which is there, leads to others.
@@ -308,6 +330,10 @@ impl Mesh {
             for sink in &mut self.sinks {
                 sink.publish(&snapshot);
                 sink.excuse(&self.publisher.emptied);
+                sink.forgive(|service| self.publisher.is_refused(service));
+                if self.publisher.has_moved {
+                    sink.forgive_what_is_gone();
+                }
             }
         }
     }
@@ -486,4 +512,116 @@ fn nothing_stays_where_that_is_turned_off() {
     let (publisher, _, snapshot) = afterwards(Duration::ZERO, deleted);
     assert_eq!(endpoints(&snapshot), None);
     assert_eq!(publisher.state.next_end(), None);
+}
+
+/// Whether a sink holds a service, or a rule for it.
+fn holds_service(sink: &Sink, service: &str) -> bool {
+    [SERVICES, RULES].into_iter().any(|kind| {
+        let held = sink.held.collections.get(&sink.protocol.asks_for(kind));
+        let mut names = held.into_iter().flat_map(|held| held.resources.keys());
+        names.any(|name| name.rsplit('/').next() == Some(service))
+    })
+}
+
+#[test]
+fn no_stream_keeps_an_instance_that_has_ended_however_slow_its_sink() {
+    let service = istio::service(&foundation::route(0).host, "");
+    let instances = |of_first: usize| {
+        vec![
+            foundation::instance(of_first, 0, 61_000),
+            foundation::instance(1, 0, 61_001),
+        ]
+    };
+    // The place is another tenant's while the service lingers, or when it has lingered for as long as it may.
+    for is_late in [false, true] {
+        let mut now = Instant::now();
+        let mut mesh = Mesh::new(&KINDS, true, now);
+        let step = |mesh: &mut Mesh, routes: &[usize], of_first, now| {
+            mesh.publisher.change(Foundation {
+                routes: routes.iter().copied().map(foundation::route).collect(),
+                instances: instances(of_first),
+            });
+            mesh.publish(now);
+        };
+        step(&mut mesh, &[0, 1], 0, now);
+        mesh.settle(&mut now);
+        now += Duration::from_secs(1);
+        step(&mut mesh, &[0], 0, now);
+        for sink in &mut mesh.sinks {
+            while sink.send(now) {
+                sink.read(false);
+                sink.answer_all_but(ROUTES, now);
+            }
+            assert!(sink.owes() == 1 && holds_service(sink, &service));
+        }
+        step(&mut mesh, &[], if is_late { 0 } else { 2 }, now);
+        now += LINGER;
+        mesh.publish(now);
+        step(&mut mesh, &[], 2, now);
+        now += Duration::from_secs(1);
+        for sink in &mut mesh.sinks {
+            while sink.send(now) {
+                sink.read(false);
+                sink.answer_all_but(ROUTES, now);
+            }
+            assert!(!holds_service(sink, &service), "over {:?}", sink.protocol);
+        }
+        mesh.settle(&mut now);
+    }
+}
+
+#[test]
+fn no_stream_keeps_the_service_of_a_route_that_is_refused_however_slow_its_sink() {
+    let instances = vec![
+        foundation::instance(0, 0, 61_000),
+        foundation::instance(1, 0, 61_001),
+    ];
+    let service = istio::service(&foundation::route(0).host, "");
+    let refused = Route {
+        refused: Some(Refusal::RouteService),
+        ..foundation::route(0)
+    };
+    let step = |routes: Vec<Route>| Foundation {
+        routes,
+        instances: instances.clone(),
+    };
+    // It is open until it is refused, or lingers then, or has lingered for as long as it may.
+    for is_gone_for in [None, Some(Duration::ZERO), Some(LINGER)] {
+        let mut now = Instant::now();
+        let mut mesh = Mesh::new(&KINDS, true, now);
+        mesh.publisher
+            .change(step(vec![foundation::route(0), foundation::route(1)]));
+        mesh.publish(now);
+        mesh.settle(&mut now);
+        now += Duration::from_secs(1);
+        // VirtualServices that nobody answers.
+        mesh.publisher.change(step(vec![foundation::route(0)]));
+        mesh.publish(now);
+        for sink in &mut mesh.sinks {
+            while sink.send(now) {
+                sink.read(false);
+                sink.answer_all_but(ROUTES, now);
+            }
+            assert!(sink.owes() == 1 && holds_service(sink, &service));
+        }
+        if let Some(time) = is_gone_for {
+            mesh.publisher.change(step(Vec::new()));
+            mesh.publish(now);
+            now += time;
+            mesh.publish(now);
+        }
+        mesh.publisher.change(step(vec![refused.clone()]));
+        mesh.publish(now);
+        now += Duration::from_secs(1);
+        for sink in &mut mesh.sinks {
+            while sink.send(now) {
+                let kind = sink.read(false);
+                sink.answer_all_but(ROUTES, now);
+                let is_kept = kind == Some(SERVICES) && holds_service(sink, &service);
+                assert!(!is_kept, "over {:?} {is_gone_for:?}", sink.protocol);
+            }
+            assert!(!holds_service(sink, &service), "over {:?}", sink.protocol);
+        }
+        mesh.settle(&mut now);
+    }
 }

@@ -102,6 +102,34 @@ pub(super) async fn port_in_host(run: &mut Run<'_>, tally: &mut Tally) -> Result
     Ok(())
 }
 
+/// Hostnames with an underscore, which Istio refuses: one that is open and one that is bound to a route service, under a
+/// wildcard that is open.
+pub(super) async fn under_scores(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    let any = push(run, "any-score", 1, WEB).await?;
+    let one = push(run, "one-score", 1, WEB).await?;
+    let stage = &run.mesh.stage;
+    let scores = domain(stage, "scores");
+    route_in(stage, &scores, "*", &any);
+    route_in(stage, &scores, "open_one", &one);
+    let bound = route_in(stage, &scores, "bound_one", &one);
+    stage.foundation.capi.state().bind(&bound);
+    let mut wanted = Vec::new();
+    for (name, by) in [
+        ("open_one", Answerer::from("one-score")),
+        ("bound_one", Answerer::ingress(502)),
+        ("other_one", "any-score".into()),
+        ("x.open_one", "any-score".into()),
+        ("plain", "any-score".into()),
+    ] {
+        let host = full(&format!("{name}.scores"));
+        for host in [format!("{host}:8080"), host.to_uppercase(), host] {
+            wanted.push((Ask::get(&host, "/any/path"), by.clone()));
+        }
+    }
+    expect(run, tally, &wanted).await;
+    Ok(())
+}
+
 /// The gorouter compares the path as it was written, and passes it on like that.
 pub(super) async fn encoded_path(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     for (name, path) in [("plain-root", ""), ("plain-path", "/p")] {

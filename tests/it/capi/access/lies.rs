@@ -19,12 +19,26 @@ fn all_refused(held: &Held, routes: &[RouteGuid]) -> bool {
         .all(|route| held.is_refused(route, RouteService))
 }
 
+/// The same, read again and again, once it is known that they are bound.
+async fn refused(bound: usize) -> (Foundation, Vec<RouteGuid>, Polling) {
+    let (foundation, routes) = foundation(bound).await;
+    let mut polling = Polling::start(eager(&foundation));
+    polling.holds(|held| all_refused(held, &routes)).await;
+    (foundation, routes, polling)
+}
+
+/// A route of a domain that enforces route policies.
+fn enforced(foundation: &Foundation) -> (DomainGuid, RouteGuid) {
+    let mut state = foundation.capi.state();
+    let domain = state.add_enforced_domain("secure.example.com");
+    let route = state.load([RouteSpec::new(&domain, "shop")]).remove(0);
+    (domain, route)
+}
+
 #[tokio::test]
 async fn p2_an_empty_list_of_bindings_once_releases_none() {
     for bound in [1, 40] {
-        let (foundation, routes) = foundation(bound).await;
-        let mut polling = Polling::start(eager(&foundation));
-        polling.holds(|held| all_refused(held, &routes)).await;
+        let (foundation, routes, mut polling) = refused(bound).await;
         foundation
             .capi
             .inject(Endpoint::Bindings, 0, 1, Fault::Empty);
@@ -42,9 +56,7 @@ async fn p2_an_empty_list_of_bindings_once_releases_none() {
 
 #[tokio::test]
 async fn p2_an_empty_list_is_believed_when_a_later_one_is_empty_too() {
-    let (foundation, routes) = foundation(40).await;
-    let mut polling = Polling::start(eager(&foundation));
-    polling.holds(|held| all_refused(held, &routes)).await;
+    let (foundation, routes, mut polling) = refused(40).await;
     for route in &routes {
         foundation.capi.state().unbind_silently(route);
     }
@@ -79,9 +91,7 @@ async fn p2_an_empty_answer_about_a_route_by_name_releases_nothing() {
 
 #[tokio::test]
 async fn p2_bindings_that_turn_unreadable_release_nothing_and_the_others_bind() {
-    let (foundation, routes) = foundation(40).await;
-    let mut polling = Polling::start(eager(&foundation));
-    polling.holds(|held| all_refused(held, &routes)).await;
+    let (foundation, routes, mut polling) = refused(40).await;
     for route in &routes[..20] {
         foundation.capi.state().spoil_binding(route);
     }
@@ -131,15 +141,7 @@ async fn a_new_route_whose_binding_cannot_be_read_is_bound_and_spoils_no_other()
 #[tokio::test]
 async fn p2_a_domain_without_its_enforcement_once_opens_nothing() {
     let foundation = Foundation::new().await;
-    let domain = foundation
-        .capi
-        .state()
-        .add_enforced_domain("secure.example.com");
-    let route = foundation
-        .capi
-        .state()
-        .load([RouteSpec::new(&domain, "shop")])
-        .remove(0);
+    let (domain, route) = enforced(&foundation);
     let settings = Settings {
         domains: vec!["secure.example.com".parse().unwrap()],
         confirm_after: Duration::from_millis(200),
@@ -176,15 +178,7 @@ async fn p2_a_domain_without_its_enforcement_once_opens_nothing() {
 async fn p2_a_list_without_the_domain_opens_nothing() {
     let foundation = Foundation::new().await;
     foundation.load(30);
-    let domain = foundation
-        .capi
-        .state()
-        .add_enforced_domain("secure.example.com");
-    let route = foundation
-        .capi
-        .state()
-        .load([RouteSpec::new(&domain, "shop")])
-        .remove(0);
+    let (_, route) = enforced(&foundation);
     let mut settings = eager(&foundation);
     settings.domains.push("secure.example.com".parse().unwrap());
     let mut polling = Polling::start(settings);
