@@ -1,8 +1,9 @@
 //! Make before break: what names a resource is sent after it, and the resource goes after what names it.
 //!
 //! Of each published state a stream is told in a *round*: DestinationRules that are due first, since they have the names of
-//! who may answer at the endpoints, then ServiceEntries, then the VirtualServices that name them. They have to be sent, not acknowledged, since a stream keeps its order. What is gone
-//! from them stays in the round if the VirtualServices that were sent last may still name it, and goes with the next one.
+//! who may answer at the endpoints, then ServiceEntries, then the VirtualServices that name them. They have to be sent, not
+//! acknowledged, since a stream keeps its order. What is gone from them stays in the round if the VirtualServices that were
+//! sent last may still name it, and goes with the next one.
 //!
 //! What is gone because its route is refused does not stay, nor what led to instances that have ended: a request that a
 //! sink's old routes still send there finds nothing.
