@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::{Lengths, PORT, ROUNDS, Traffic, app};
 use crate::{
     client::{Ask, Client},
-    expect::{Answerer, expect},
+    expect::{Answerer, SOON, expect},
     peers::{container_proxy::ContainerProxy, process::POLL},
     scenario::{Run, Tally},
     stage::{App, DOMAIN},
@@ -62,6 +62,11 @@ pub(super) async fn envoys(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// How many requests of some twelve hundred are lost at most when an app comes to the other sort of cell, and when it leaves
+/// one: istiod tells Envoy of clusters and routes in one push, and Envoy takes the routes before a cluster with TLS has its
+/// certificates, and endpoints before the routes that do without them.
+const LOST: u64 = 60;
+
 /// Cells go over to TLS one by one, and back; the app is on both sorts meanwhile.
 pub(super) async fn change_over(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     run.mesh.stage.plain_cells = true;
@@ -77,7 +82,9 @@ pub(super) async fn change_over(run: &mut Run<'_>, tally: &mut Tally) -> Result<
     }
     traffic.left_alone(run).await?;
     run.apps.extend([app]);
-    traffic.end(tally).await
+    traffic
+        .end_with_losses(tally, "Envoy's between two states", LOST)
+        .await
 }
 
 async fn replace(run: &mut Run<'_>, app: &mut App, at: usize, to_plain: bool) -> Result<()> {
@@ -115,10 +122,19 @@ async fn refuses(run: &mut Run<'_>, tally: &mut Tally, name: &str, bad: Bad) -> 
     let app = app(run, name, 1).await?;
     let wanted = [(ask(name), Answerer::ingress(503))];
     expect(&run.mesh.ingress.client(), tally, ROUNDS, &wanted).await;
-    let asked = app.instances[0].server.record().asked();
+    let record = app.instances[0].server.record();
+    // Before it tries, the ingress answers 503 for a route whose cluster it does not have yet.
+    let client = run.mesh.ingress.client();
+    let tried = async {
+        while record.asked().refused == 0 {
+            drop(client.ask(&ask(name)).await);
+            sleep(POLL).await;
+        }
+    };
+    let tried = timeout(SOON, tried).await;
     run.apps.push(app);
-    ensure!(asked.requests == 0, "{name} was let in");
-    ensure!(asked.refused > 0, "{name} did not try");
+    ensure!(tried.is_ok(), "{name} did not try");
+    ensure!(record.asked().requests == 0, "{name} was let in");
     Ok(())
 }
 

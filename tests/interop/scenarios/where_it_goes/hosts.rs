@@ -127,6 +127,8 @@ pub(super) async fn under_scores(run: &mut Run<'_>, tally: &mut Tally) -> Result
         }
     }
     expect(run, tally, &wanted).await;
+    // The last scenario holds that nothing is withheld.
+    run.mesh.stage.foundation.capi.state().unbind(&bound);
     Ok(())
 }
 
