@@ -489,7 +489,7 @@ impl State {
 
     /// Removes a resource at once, though older VirtualServices may name it.
     fn remove(&mut self, kind: Kind, name: Arc<str>, edits: &mut AllEdits) {
-        if SERVICE_KINDS.contains(&kind) && self.is_lost(kind, &name, &Eras::Same(None)) {
+        if SERVICE_KINDS.contains(&kind) && self.is_served(kind, &name) {
             self.complete_since = self.number;
         }
         edits_of(kind, edits).remove(name);

@@ -37,7 +37,11 @@ pub(super) struct Withdrawn {
 impl Withdrawn {
     /// A resource that is not to be kept.
     pub(super) fn add(&mut self, name: Arc<str>, now: Instant) {
-        self.is_changed |= Arc::make_mut(&mut self.names).insert(name.clone());
+        // Snapshots share the names, so that a change copies them all.
+        if !self.names.contains(&name) {
+            Arc::make_mut(&mut self.names).insert(name.clone());
+            self.is_changed = true;
+        }
         self.since.insert(name, now);
     }
 

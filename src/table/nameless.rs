@@ -51,10 +51,7 @@ impl RouteTable {
             if below.peek().is_none() {
                 continue;
             }
-            match self
-                .wider(wildcard)
-                .find(|wider| wider.name.is_domain_name())
-            {
+            match self.front_of(wildcard) {
                 Some(wider) => changes.touch_lookup(wider.name),
                 None => below.for_each(|host| self.touch_whole(host, changes)),
             }

@@ -210,7 +210,10 @@ impl World {
                 let (name, route) = self.new.pop().context("no new route is left")?;
                 stage.delete_route(&route);
                 let ask = Ask::get(&host(&name), "/");
-                answered(&self.client, tally, &ask, |reply| reply.answer.is_none()).await
+                answered(&self.client, tally, &ask, |reply| {
+                    reply.status.as_u16() == 404
+                })
+                .await
             }
             Change::Mapping => {
                 stage.map(&self.route, next, None);
