@@ -4,6 +4,7 @@ mod client;
 mod instances;
 mod load;
 mod oracle;
+mod ports;
 mod process;
 
 use std::net::SocketAddr;
