@@ -76,8 +76,9 @@ impl State {
     ) {
         let whole: Arc<str> = istio::service(host, key).into();
         for name in &current {
-            self.linger.forget(&(whole.clone(), name.clone()));
-            self.withdrawn.forget(name);
+            let member = (whole.clone(), name.clone());
+            self.linger.forget(&member);
+            self.withdrawn.renew(&member);
         }
         let place = (host.clone(), key.clone());
         let undivided = istio::undivided(host, key).map(Arc::<str>::from);
