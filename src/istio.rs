@@ -6,6 +6,7 @@
 
 mod certificate;
 mod destination_rule;
+mod division;
 mod era;
 mod gateway;
 mod instance_tls;
@@ -25,17 +26,18 @@ use std::{collections::BTreeSet, net::SocketAddrV4, sync::Arc};
 use crate::{
     model::Hostname,
     snapshot::{Encoded, Resource},
-    table::{HostView, Pool, Tls},
+    table::{HostView, Part, Pool, Tls},
 };
 
 pub use self::{
     certificate::{
         CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute, Place, places,
     },
+    division::{Division, Held, division, narrowed, published_division},
     era::{Era, Eras},
     gateway::{Served, gateway},
     instance_tls::{
-        BackendTls, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
+        BackendTls, Ended, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
     },
     service::{is_of, may_lead_to, service, undivided},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
@@ -156,54 +158,82 @@ pub enum Services {
     Refused,
 }
 
-/// Generates the VirtualService of an external hostname; none where a wildcard's speaks for it.
-pub fn virtual_service(host: HostView<'_>) -> Made {
+/// Generates the VirtualService of an external hostname; none where a wildcard's speaks for it. Routes that are `held` are
+/// divided as they were.
+pub fn virtual_service(host: HostView<'_>, held: &Held) -> Made {
     let mut made = Made::new(Kind::VirtualService);
     let name = made.kind.name(host.name, false);
     let nameless = Nameless::of(host);
     if host.front().is_none() {
-        let body = virtual_service::virtual_service(host, &nameless);
+        let body = virtual_service::virtual_service(host, &nameless, held);
         made.add(&name, host.created_at(), body);
     }
     made.remark(virtual_service::remarks(host).chain(nameless.left_out()));
     made
 }
 
-/// Generates the services of an external route. The rules on how they are reached follow from its instances only where
-/// they name them; where `rules` says that nothing else is different either, they are as they were.
-pub fn services(pool: &Pool<'_>, options: &Options, rules: bool) -> Services {
+/// Generates the services of an external route; the rules on how they are reached where these can be different.
+pub fn services(pool: &Pool<'_>, options: &Options, rules: bool, ended: &Ended) -> Services {
     if pool.refused().is_some() {
         return Services::Refused;
     }
     let mut entries = Made::new(Kind::ServiceEntry);
-    let rules = rules || options.names_instances();
-    let mut rules = rules.then(|| Made::new(Kind::DestinationRule));
-    let host = pool.host().name;
-    if pool.host().front().is_none()
-        && let Err(invalid) = validate::domain(host.as_str())
-    {
-        // No VirtualService says anything of it, so nobody is sent to its services.
-        for made in rules.iter_mut().chain([&mut entries]) {
-            made.reasons.push(invalid.clone());
-        }
-        return Services::Open { entries, rules };
-    }
-    let whole = service(host, &pool.key());
-    for part in pool.parts() {
-        let name = service::of_part(&whole, &part.which, part.is_tls);
+    for (name, part) in named_parts(pool, &mut entries) {
         let entry = service_entry::service_entry(&name, pool, &part, options.keep_empty);
         entries.add(&name, pool.created_at(), entry);
-        if let Some(rules) = &mut rules {
-            let backend = options.backend_tls.as_ref();
-            let rule = destination_rule::destination_rule(&name, pool, &part, backend);
-            rules.add(&name, pool.created_at(), rule);
-        }
     }
     entries.remark(service_entry::unreachable([*pool]));
-    if let Some(rules) = &mut rules {
-        rules.remark(destination_rule::overruled(pool));
-    }
+    let rules = rules.then(|| self::rules(pool, options, ended));
     Services::Open { entries, rules }
+}
+
+/// Generates the rules on how the services of an external route are reached. They have the names of instances that have
+/// `ended`, too.
+pub fn rules(pool: &Pool<'_>, options: &Options, ended: &Ended) -> Made {
+    let mut rules = Made::new(Kind::DestinationRule);
+    let backend = options.backend_tls.as_ref();
+    for (name, part) in named_parts(pool, &mut rules) {
+        let rule = destination_rule::destination_rule(&name, pool, &part, backend, ended);
+        rules.add(&name, pool.created_at(), rule);
+    }
+    rules.remark(destination_rule::overruled(pool));
+    rules
+}
+
+/// The parts of a pool by their services' names. None where no VirtualService says anything of its hostname, so that nobody
+/// is sent there.
+fn named_parts<'a>(pool: &Pool<'a>, made: &mut Made) -> Vec<(String, Part<'a>)> {
+    let host = pool.host();
+    if host.front().is_none()
+        && let Err(invalid) = validate::domain(host.name.as_str())
+    {
+        made.reasons.push(invalid);
+        return Vec::new();
+    }
+    let whole = service(host.name, &pool.key());
+    let parts = pool.parts().into_iter();
+    let named = parts.map(|part| (service::of_part(&whole, &part.which, part.is_tls), part));
+    named.collect()
+}
+
+/// The parts of an external route by the names of their services.
+pub fn parts<'a>(pool: &Pool<'a>) -> Vec<(String, Part<'a>)> {
+    named_parts(pool, &mut Made::new(Kind::ServiceEntry))
+}
+
+/// The names of the instances of a part.
+pub fn instance_names(pool: &Pool<'_>, part: &Part<'_>) -> Vec<String> {
+    destination_rule::current_names(pool, part)
+}
+
+/// The names of instances that a rule has.
+pub fn named(rule: Resource<'_>) -> Vec<String> {
+    destination_rule::named(rule)
+}
+
+/// Where a service leads.
+pub fn endpoints(served: Resource<'_>) -> BTreeSet<SocketAddrV4> {
+    service_entry::places(served)
 }
 
 /// Takes endpoints from a service that no route has any more: all but those that are still reached. `None` if it has no

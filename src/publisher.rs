@@ -2,8 +2,10 @@
 
 mod collections;
 mod generation;
+mod hold;
 mod linger;
 mod metrics;
+mod names;
 mod state;
 mod withdrawn;
 
@@ -44,6 +46,10 @@ pub enum Input {
 /// How long a service lingers, if nothing else is set: Pilots and istiods push at most ten seconds after a change.
 pub const LINGER: Duration = Duration::from_secs(15);
 
+/// The part of that for which routes wait for services that are new, and for which services that linger keep their last
+/// instances: as long as it takes to push a change and to make a cluster ready.
+const SETTLING: u32 = 3;
+
 /// How and when snapshots are made. By default each change is published at once, nothing is waited for, and there are no
 /// certificates, virtual addresses or policies.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +80,13 @@ pub struct Settings {
     pub join: Join,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
     pub policies: Option<Duration>,
+}
+
+impl Settings {
+    /// For how long a service that is published first is not sent to yet, where something else is.
+    fn settling(&self) -> Duration {
+        self.linger / SETTLING
+    }
 }
 
 /// What the publisher tells others.

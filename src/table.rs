@@ -208,6 +208,15 @@ impl RouteTable {
         is_seen
     }
 
+    /// What follows for VirtualServices from a pool whose division they are to follow now, though nothing is different here.
+    pub(crate) fn look_again(&mut self, host: &Hostname, key: &Arc<str>) -> Changes {
+        let mut changes = Changes::default();
+        changes.touch_lookup(host);
+        changes.touch_service(host, key);
+        self.touch_lookups(&mut changes);
+        changes
+    }
+
     fn assign_vips(&mut self, changes: &mut Changes) {
         let hosts: Vec<_> = changes.routed().cloned().collect();
         let claims = hosts.into_iter().map(|host| {
@@ -242,6 +251,11 @@ impl RouteTable {
             let door = reach::outside(instance, standing, to.port, self.tls.external);
             Some(door.ok()?.at)
         })
+    }
+
+    /// Whether an instance, of whichever app, has a place for itself.
+    pub fn is_taken(&self, place: SocketAddrV4) -> bool {
+        self.instances.is_taken(place)
     }
 
     /// The processes of running instances that neither the BBS nor Cloud Controller has described.

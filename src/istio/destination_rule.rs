@@ -1,6 +1,8 @@
 //! DestinationRules: how the instances of a service are reached.
 
-use super::{BackendTls, Era, Eras, InternalTls, Verify, validate::Invalid};
+use prost::Message as _;
+
+use super::{BackendTls, Ended, Era, Eras, InternalTls, Verify, validate::Invalid};
 use crate::{
     model::{Hostname, LoadBalancing},
     proto::istio::networking::v1alpha3::{
@@ -10,6 +12,7 @@ use crate::{
             ConsistentHashLb, LbPolicy, SimpleLb, consistent_hash_lb::HashKey,
         },
     },
+    snapshot::Resource,
     table::{Part, Pool},
 };
 
@@ -20,10 +23,11 @@ pub(super) fn destination_rule(
     pool: &Pool<'_>,
     part: &Part<'_>,
     backend: Option<&BackendTls>,
+    ended: &Ended,
 ) -> Eras<Option<DestinationRule>> {
     let choice = pool.load_balancing();
     let tls = backend.filter(|_| part.is_tls);
-    let tls = tls.map(|tls| to_instances(service, pool, part, tls));
+    let tls = tls.map(|tls| to_instances(service, pool, part, tls, ended));
     let rule = |era| {
         let policy = TrafficPolicy {
             load_balancer: choice.map(|(_, choice)| load_balancer(choice, era)),
@@ -51,6 +55,7 @@ fn to_instances(
     pool: &Pool<'_>,
     part: &Part<'_>,
     tls: &BackendTls,
+    ended: &Ended,
 ) -> ClientTlsSettings {
     let identity = tls.identity.as_ref();
     let path = |path: Option<String>| path.unwrap_or_default();
@@ -63,24 +68,45 @@ fn to_instances(
         private_key: path(identity.map(|pair| pair.key.to_string())),
         ca_certificates: tls.ca.to_string(),
         subject_alt_names: match tls.verify {
-            Verify::Instance => names(service, pool, part),
+            Verify::Instance => names(service, pool, part, ended),
             Verify::Ca => Vec::new(),
         },
         sni: service.to_owned(),
     }
 }
 
-/// The guids of a part's instances. Without any it is the service's own name, which no certificate has: no names at all
-/// would let in whoever comes first.
-fn names(service: &str, pool: &Pool<'_>, part: &Part<'_>) -> Vec<String> {
-    let instances = pool.endpoints(part).into_values();
-    let mut names: Vec<_> = instances
-        .map(|instance| instance.guid.to_string())
-        .collect();
+/// The guids of a part's instances, and of those that had been until a while ago. Without any it is the service's own name,
+/// which no certificate has: no names at all would let in whoever comes first.
+pub(super) fn names(service: &str, pool: &Pool<'_>, part: &Part<'_>, ended: &Ended) -> Vec<String> {
+    let mut names = current_names(pool, part);
+    let ended = ended.get(service).into_iter().flatten();
+    names.extend(ended.map(|(name, _)| name.clone()));
     names.sort_unstable();
+    names.dedup();
     if names.is_empty() {
         names.push(service.to_owned());
     }
+    names
+}
+
+/// The guids of a part's instances.
+pub(super) fn current_names(pool: &Pool<'_>, part: &Part<'_>) -> Vec<String> {
+    let instances = pool.endpoints(part).into_values();
+    let names = instances.map(|instance| instance.guid.to_string());
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+/// The names that a rule has, but for the service's own.
+pub(super) fn named(served: Resource<'_>) -> Vec<String> {
+    let body = served.decode().body.unwrap_or_default();
+    let policy = DestinationRule::decode(&*body.value)
+        .ok()
+        .and_then(|rule| rule.traffic_policy);
+    let tls = policy.and_then(|policy| policy.tls);
+    let mut names = tls.map(|tls| tls.subject_alt_names).unwrap_or_default();
+    names.retain(|name| name != served.name);
     names
 }
 

@@ -1,6 +1,12 @@
 //! TLS from proxies to instances. Every path is of a file on the proxies' machines, which this daemon never sees.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::Instant,
+};
 
 /// TLS to the instances of external routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +37,10 @@ pub enum Verify {
     /// Nothing. An address that another app has now is not noticed.
     Ca,
 }
+
+/// The names of instances that have ended, by their services, which have them in their rules for a while: each until when, the
+/// oldest first.
+pub type Ended = HashMap<Arc<str>, VecDeque<(String, Instant)>>;
 
 /// TLS to the instances of internal routes. Their proxies ask for no certificate, and present one for the hostname.
 #[derive(Debug, Clone, PartialEq, Eq)]

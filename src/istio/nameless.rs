@@ -1,7 +1,7 @@
 //! What the VirtualService of a wildcard says of the hostnames below it that cannot have one of their own.
 
 use super::{
-    Era, MAX_NAMED,
+    Era, Held, MAX_NAMED,
     matches::{for_host, for_nameless, has_case},
     refused,
     validate::Invalid,
@@ -49,9 +49,9 @@ impl<'a> Nameless<'a> {
     }
 
     /// What comes before the wildcard's own routes. Where there are too many, no such hostname is for the wildcard.
-    pub(super) fn http_routes(&self, era: Era) -> Vec<HttpRoute> {
+    pub(super) fn http_routes(&self, era: Era, held: &Held) -> Vec<HttpRoute> {
         let routes = self.served.iter().map(|(host, pool)| {
-            let route = http_route(pool, era);
+            let route = http_route(pool, era, held);
             HttpRoute {
                 r#match: for_host(host, route.r#match),
                 ..route

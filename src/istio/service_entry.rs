@@ -50,6 +50,13 @@ pub(super) fn service_entry(
     for_eras(entry, keep_empty)
 }
 
+/// The endpoints of a ServiceEntry as it is served.
+pub(super) fn places(served: Resource<'_>) -> BTreeSet<SocketAddrV4> {
+    let body = served.decode().body.unwrap_or_default();
+    let entry = ServiceEntry::decode(&*body.value).unwrap_or_default();
+    entry.endpoints.iter().filter_map(place).collect()
+}
+
 /// A ServiceEntry as it is served, with those of its endpoints only that are among these; `None` if all are.
 pub(super) fn reduced(
     served: Resource<'_>,

@@ -163,13 +163,13 @@ fn make_from(options: &Options, routes: &[Route], table: &RouteTable) -> Made {
         made.take(internal_service(first, options));
         return made;
     }
-    made.take(virtual_service(first));
+    made.take(virtual_service(first, &Held::new()));
     let hosts: std::collections::BTreeSet<_> = routes.iter().map(|route| &route.host).collect();
     for pool in hosts
         .into_iter()
         .flat_map(|host| table.host(host).unwrap().pools())
     {
-        if let Services::Open { entries, rules } = services(&pool, options, true) {
+        if let Services::Open { entries, rules } = services(&pool, options, true, &Ended::new()) {
             made.take(entries);
             made.take(rules.unwrap());
         }

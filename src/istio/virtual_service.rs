@@ -1,11 +1,12 @@
 //! VirtualServices of external hostnames.
 
 use super::{
-    Era, Eras, GATEWAY, MAX_NAMED, PORT,
+    Era, Eras, GATEWAY, Held, MAX_NAMED, PORT,
+    division::division,
     matches::{has_case, matches},
     nameless::Nameless,
     refused,
-    service::{of_part, service},
+    service::service,
     shares::percentages,
     validate::Invalid,
 };
@@ -17,18 +18,23 @@ use crate::{
 };
 
 /// Which path of a hostname leads to which service: its own routes, and those that the gorouter goes on to. Of a wildcard,
-/// also those of the nameless hostnames for which it has to speak.
+/// also those of the nameless hostnames for which it has to speak. Routes that are `held` are divided as they were.
 pub(super) fn virtual_service(
     host: HostView<'_>,
     nameless: &Nameless<'_>,
+    held: &Held,
 ) -> Eras<Option<VirtualService>> {
     let pools = host.lookup();
     let of = |era| {
-        let own = pools.iter().map(|pool| http_route(pool, era));
+        let own = pools.iter().map(|pool| http_route(pool, era, held));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
             gateways: vec![GATEWAY.to_owned()],
-            http: nameless.http_routes(era).into_iter().chain(own).collect(),
+            http: nameless
+                .http_routes(era, held)
+                .into_iter()
+                .chain(own)
+                .collect(),
         })
     };
     if nameless.has_case() || pools.iter().any(|pool| has_case(&pool.key())) {
@@ -39,32 +45,24 @@ pub(super) fn virtual_service(
 }
 
 /// The requests for a pool's path, whatever their hostname, and where they go.
-pub(super) fn http_route(pool: &Pool<'_>, era: Era) -> HttpRoute {
+pub(super) fn http_route(pool: &Pool<'_>, era: Era, held: &Held) -> HttpRoute {
     let matches = matches(&pool.key(), era);
     match pool.refused() {
         Some(refusal) => refused::answer(matches, refusal.status()),
         None => HttpRoute {
             r#match: matches,
-            route: destinations(pool),
+            route: destinations(pool, held),
             fault: None,
         },
     }
 }
 
-fn destinations(pool: &Pool<'_>) -> Vec<HttpRouteDestination> {
-    let service = service(pool.host().name, &pool.key());
-    let parts = pool.parts();
-    let shares: Vec<_> = parts.iter().map(|part| part.share).collect();
-    std::iter::zip(&parts, percentages(&shares))
-        .filter(|(_, percentage)| *percentage > 0)
-        .map(|(part, percentage)| {
-            to(
-                of_part(&service, &part.which, part.is_tls),
-                String::new(),
-                PORT,
-                percentage,
-            )
-        })
+fn destinations(pool: &Pool<'_>, held: &Held) -> Vec<HttpRouteDestination> {
+    let held = (!held.is_empty()).then(|| held.get(&*service(pool.host().name, &pool.key())));
+    let division = held.flatten().map_or_else(|| division(pool), Clone::clone);
+    let division = division.into_iter();
+    division
+        .map(|(name, percentage)| to(name, String::new(), PORT, percentage))
         .collect()
 }
 

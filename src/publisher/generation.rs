@@ -1,6 +1,7 @@
 //! What becomes of many hostnames: on all processors, if there is that much of it.
 
 use std::{
+    collections::HashSet,
     num::NonZero,
     sync::Arc,
     thread::{self, ScopedJoinHandle},
@@ -8,14 +9,27 @@ use std::{
 
 use smallvec::SmallVec;
 
+use super::hold::Place;
 use crate::{
-    istio::{self, Made, Options, Services},
+    istio::{self, Ended, Held, Made, Options, Services},
     model::Hostname,
     table::{HostView, RouteTable, Touched},
 };
 
 /// With fewer hostnames, starting a thread takes longer than it saves.
 const WORTH_A_THREAD: usize = 256;
+
+/// What decides, beside the table, what is made of a hostname.
+#[derive(Clone, Copy)]
+pub(super) struct By<'a> {
+    pub(super) options: &'a Options,
+    /// How routes are divided that are held.
+    pub(super) held: &'a Held,
+    /// The names of instances that have ended.
+    pub(super) ended: &'a Ended,
+    /// The routes with services whose rules have other names now.
+    pub(super) renamed: &'a HashSet<Place>,
+}
 
 /// What is made of a hostname: of that which can be different.
 pub(super) enum Generated {
@@ -35,11 +49,11 @@ pub(super) enum Generated {
 pub(super) fn generate_all(
     table: &RouteTable,
     hosts: &[(&Hostname, &Touched)],
-    options: &Options,
+    by: By<'_>,
 ) -> Vec<Generated> {
     let one_after_the_other = |hosts: &[(&Hostname, &Touched)]| {
         let generated = hosts.iter();
-        let generated = generated.map(|(host, touched)| generate(table, host, touched, options));
+        let generated = generated.map(|(host, touched)| generate(table, host, touched, by));
         generated.collect::<Vec<_>>()
     };
     if hosts.len() <= WORTH_A_THREAD {
@@ -70,29 +84,28 @@ pub(super) fn generate_all(
     })
 }
 
-fn generate(
-    table: &RouteTable,
-    name: &Hostname,
-    touched: &Touched,
-    options: &Options,
-) -> Generated {
+fn generate(table: &RouteTable, name: &Hostname, touched: &Touched, by: By<'_>) -> Generated {
     match table.host(name) {
         None => Generated::Gone,
-        Some(host) if host.is_internal() => internal(host, touched, options),
-        Some(host) => external(host, touched, options),
+        Some(host) if host.is_internal() => internal(host, touched, by.options),
+        Some(host) => external(host, touched, by),
     }
 }
 
-fn external(host: HostView<'_>, touched: &Touched, options: &Options) -> Generated {
+fn external(host: HostView<'_>, touched: &Touched, by: By<'_>) -> Generated {
     // A service that comes or goes is seen by the lookup.
     let rules = touched.routes() || touched.lookup();
     let services = |key: &Arc<str>| {
         let pool = host.pool(key);
-        let services = pool.map(|pool| istio::services(&pool, options, rules));
+        let is_renamed = || by.renamed.contains(&(host.name.clone(), key.clone()));
+        let rules = rules || (!by.renamed.is_empty() && is_renamed());
+        let services = pool.map(|pool| istio::services(&pool, by.options, rules, by.ended));
         (key.clone(), services)
     };
     Generated::External {
-        virtual_service: touched.lookup().then(|| istio::virtual_service(host)),
+        virtual_service: touched
+            .lookup()
+            .then(|| istio::virtual_service(host, by.held)),
         routes: touched.services().iter().map(services).collect(),
     }
 }

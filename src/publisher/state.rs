@@ -1,5 +1,8 @@
 //! The table and what is made of it, without the clock.
 
+mod leaving;
+mod reviews;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
@@ -12,19 +15,20 @@ use tracing::{info, warn};
 use super::{
     Input, Metrics, Settings,
     collections::Edits,
-    generation::{self, Generated},
-    linger::{Linger, Member},
+    generation::{self, By, Generated},
+    hold::Holds,
+    linger::Linger,
+    names::Names,
     withdrawn::Withdrawn,
 };
 use crate::{
     istio::{
         self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
-        Services,
         validate::{Invalid, Rejected},
     },
-    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Update},
+    model::{AppGuid, CapiProcessGuid, Hostname, Update},
     snapshot::{Collection, Encoded, Snapshot, Vips},
-    table::{Changes, HostView, RouteTable, Touched},
+    table::{Changes, RouteTable, Touched},
 };
 
 /// Hostnames that are generated before their resources move into the collections: what is generated is there twice
@@ -61,6 +65,10 @@ pub struct State {
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     /// The services that no VirtualService names any more, by the one that is named after their route.
     linger: Linger,
+    /// The routes that VirtualServices send to the services that they had, until those that they have are ready.
+    holds: Holds,
+    /// The names of instances that have ended.
+    names: Names,
     /// Those that no stream keeps.
     withdrawn: Withdrawn,
     /// The number of the next snapshot.
@@ -115,7 +123,9 @@ impl State {
             options,
             collections,
             divided: HashMap::new(),
-            linger: Linger::new(settings.linger),
+            linger: Linger::new(settings.linger, settings.settling()),
+            holds: Holds::new(settings.settling()),
+            names: Names::new(settings.linger),
             withdrawn: Withdrawn::default(),
             number: 0,
             complete_since: 0,
@@ -140,7 +150,11 @@ impl State {
             | Update::Associations { .. }
             | Update::AllPolicies(_) => None,
         };
+        let has_places = matches!(update, Update::AllInstances(_) | Update::Instances { .. });
         let mut changes = self.table.apply(update);
+        if has_places {
+            self.linger.touch_patient();
+        }
         let workloads = changes.take_workloads();
         self.linger.touch(&workloads);
         self.withdrawn.touch(&workloads);
@@ -185,9 +199,15 @@ impl State {
         self.missing.is_empty() && is_different
     }
 
-    /// When the next service goes that no VirtualService names any more.
+    /// When something goes or changes though nothing else happens: a service that no VirtualService names any more, the
+    /// name of an instance that has ended, a route that is held.
     pub fn next_end(&self) -> Option<Instant> {
-        self.linger.next_end()
+        let ends = [
+            self.linger.next_end(),
+            self.holds.next_end(),
+            self.names.next_end(),
+        ];
+        ends.into_iter().flatten().min()
     }
 
     /// Regenerates what changed until now. `None` where the result is the same as before.
@@ -198,23 +218,33 @@ impl State {
     /// The same at a time that the caller names.
     pub fn publish_at(&mut self, now: Instant) -> Option<Snapshot> {
         let started = Instant::now();
-        let pending = mem::take(&mut self.pending);
+        let mut pending = mem::take(&mut self.pending);
         let due = mem::take(&mut self.due);
         let before = self.collections.clone();
+        self.withdrawn.age(now);
+        let without = self.names.age(now);
+        self.review_holds(&mut pending, now);
+        let renamed = self.review_names(&pending, now);
         let leaving = Leaving {
             now,
             pending: &pending,
         };
-        self.withdrawn.age(now);
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
-            let generated = generation::generate_all(&self.table, hosts, &self.options);
+            let by = By {
+                options: &self.options,
+                held: self.holds.divisions(),
+                ended: self.names.ended(),
+                renamed: &renamed,
+            };
+            let generated = generation::generate_all(&self.table, hosts, by);
             for ((host, touched), generated) in hosts.iter().zip(generated) {
                 self.take_in(host, touched, generated, leaving, &mut edits);
             }
             self.edit_all(&mut edits);
         }
+        self.end_names(&without, &pending, &mut edits);
         self.end_lingering(now, &mut edits);
         self.reduce_lingering(now, &mut edits);
         for app in pending.sources() {
@@ -339,151 +369,6 @@ impl State {
         let is_of_host = |kind: &Kind| internal || !SERVICE_KINDS.contains(kind);
         for kind in Kind::ALL.into_iter().filter(is_of_host) {
             self.remove(kind, kind.name(host, internal).into(), edits);
-        }
-    }
-
-    /// Takes in the services of an external route; `None` where it is gone.
-    fn take_route(
-        &mut self,
-        host: &Hostname,
-        key: &Arc<str>,
-        services: Option<Services>,
-        leaving: Leaving<'_>,
-        edits: &mut AllEdits,
-    ) {
-        let url = format!("{host}{key}");
-        let is_refused = matches!(services, Some(Services::Refused));
-        let mut current = Vec::new();
-        if let Some(Services::Open { entries, rules }) = services {
-            current.extend(entries.resources.iter().map(|(name, _)| name.clone()));
-            for made in [Some(entries), rules].into_iter().flatten() {
-                self.take_made(&url, made, edits);
-            }
-        } else {
-            for kind in SERVICE_KINDS {
-                reject(&mut self.rejected, kind.collection(), &url, Vec::new());
-            }
-        }
-        self.retire(host, key, current, is_refused, leaving, edits);
-    }
-
-    /// Lets those services of a route go that are not among its current ones any more: after a while, or at once if it is
-    /// refused.
-    fn retire(
-        &mut self,
-        host: &Hostname,
-        key: &Arc<str>,
-        mut current: Vec<Arc<str>>,
-        is_refused: bool,
-        leaving: Leaving<'_>,
-        edits: &mut AllEdits,
-    ) {
-        let whole: Arc<str> = istio::service(host, key).into();
-        for name in &current {
-            self.linger.forget(&(whole.clone(), name.clone()));
-            self.withdrawn.forget(name);
-        }
-        let place = (host.clone(), key.clone());
-        let undivided = istio::undivided(host, key).map(Arc::<str>::from);
-        let before = self.divided.remove(&place).unwrap_or_default();
-        let mut gone: Vec<_> = before.into_iter().chain(undivided.clone()).collect();
-        gone.retain(|name| !current.contains(name));
-        let Leaving { now, pending } = leaving;
-        if is_refused {
-            // Access fails closed: what still lingers of the route goes, too, and no stream keeps any of it.
-            gone.extend(self.linger.of(&whole).map(|(_, name)| name.clone()));
-            self.withdrawn.add_ended(&whole, now);
-            for name in &gone {
-                self.withdrawn.add(name.clone(), now);
-            }
-        }
-        for name in gone {
-            let member = (whole.clone(), name);
-            match &member {
-                _ if is_refused => self.drop_service(&member, edits),
-                _ if self.linger.has(&member) => {}
-                (_, name) if self.is_served(Kind::ServiceEntry, name) => {
-                    let led_to = self.led_to(&place, &member, pending);
-                    self.linger.leave(&member, self.number, now, led_to);
-                }
-                _ => self.drop_service(&member, edits),
-            }
-        }
-        current.retain(|name| !undivided.contains(name));
-        if !current.is_empty() {
-            self.divided.insert(place, current);
-        }
-    }
-
-    /// Takes a service out at once.
-    fn drop_service(&mut self, member: &Member, edits: &mut AllEdits) {
-        self.linger.forget(member);
-        for kind in SERVICE_KINDS {
-            self.remove(kind, member.1.clone(), edits);
-        }
-    }
-
-    /// No stream keeps what there was of an internal hostname with a route that is refused.
-    fn withdraw_internal(&mut self, host: &Hostname, now: Instant) {
-        let view = self.table.host(host);
-        let mut pools = view.into_iter().flat_map(HostView::pools);
-        let is_refused = pools.any(|pool| pool.refused().is_some());
-        for kind in SERVICE_KINDS {
-            let name = kind.name(host, true).into();
-            if is_refused {
-                self.withdrawn.add(name, now);
-            } else {
-                self.withdrawn.forget(&name);
-            }
-        }
-    }
-
-    /// Removes the services that have lingered long enough.
-    fn end_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
-        while let Some((member, since, led_to)) = self.linger.pop_ended(now) {
-            self.complete_since = self.complete_since.max(since);
-            for kind in SERVICE_KINDS {
-                edits_of(kind, edits).remove(member.1.clone());
-            }
-            self.withdrawn.end(&member, &led_to, now);
-        }
-    }
-
-    /// The destinations that a service of a route may have had, as it was published last.
-    fn led_to(
-        &self,
-        (host, key): &(Hostname, Arc<str>),
-        (whole, name): &Member,
-        pending: &Changes,
-    ) -> Vec<Destination> {
-        let current = self.table.host(host).map_or(&[][..], |host| host.routes);
-        let routes = pending.left(host).iter().chain(current);
-        let routes = routes.filter(|route| route.key() == **key);
-        let destinations = routes.flat_map(|route| &route.destinations);
-        let mut destinations: Vec<_> = destinations
-            .filter(|to| istio::may_lead_to(name, whole, to))
-            .cloned()
-            .collect();
-        destinations.sort_unstable();
-        destinations.dedup();
-        destinations
-    }
-
-    /// Takes from the services that linger what is not reached there any more: the place may be somebody else's now.
-    fn reduce_lingering(&mut self, now: Instant, edits: &mut AllEdits) {
-        while let Some(((_, name), led_to)) = self.linger.pop_touched() {
-            let entries = &self.collections[Kind::ServiceEntry.collection()];
-            let Some(served) = entries.of(Era::Classic).get(&name) else {
-                continue;
-            };
-            let reached = led_to.iter().flat_map(|to| self.table.reached(to));
-            let reduced = istio::reduced(served, &reached.collect(), self.options.keep_empty);
-            for (name, encoded) in reduced.into_iter().flat_map(|made| made.resources) {
-                // A stream would keep it as it was.
-                self.withdrawn.add(name.clone(), now);
-                self.metrics.encoded(&encoded);
-                edits_of(Kind::ServiceEntry, edits).set(name, encoded);
-            }
         }
     }
 

@@ -45,6 +45,12 @@ impl Withdrawn {
         self.since.insert(name, now);
     }
 
+    /// A member of a group is current again.
+    pub(super) fn renew(&mut self, member: &Member) {
+        self.ended.remove(member);
+        self.forget(&member.1);
+    }
+
     /// It is served again, and may be kept when it goes.
     pub(super) fn forget(&mut self, name: &Arc<str>) {
         if self.since.remove(name).is_some() {
@@ -116,5 +122,86 @@ impl Withdrawn {
     /// The names of what is not to be kept.
     pub(super) fn names(&self) -> Arc<BTreeSet<Arc<str>>> {
         self.names.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AppGuid, AppPort, Protocol, Weight};
+
+    fn workload(app: &str) -> Workload {
+        Workload {
+            app: AppGuid::from(app),
+            process_type: "web".into(),
+        }
+    }
+
+    fn led_to(app: &str) -> Vec<Destination> {
+        vec![Destination {
+            workload: workload(app),
+            port: AppPort::Main,
+            weight: Weight::Instances,
+            protocol: Protocol::Http1,
+        }]
+    }
+
+    fn member(name: &str) -> Member {
+        ("group".into(), name.into())
+    }
+
+    fn touch(withdrawn: &mut Withdrawn, app: &str) {
+        withdrawn.touch(&[workload(app)].into_iter().collect());
+    }
+
+    fn names(withdrawn: &Withdrawn) -> Vec<String> {
+        let names = withdrawn.names();
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_has_lingered_is_withdrawn_when_its_instances_are_others_or_its_group_is_refused() {
+        let now = Instant::now();
+        let mut withdrawn = Withdrawn::default();
+        withdrawn.end(&member("a"), &led_to("one"), now);
+        withdrawn.end(&member("b"), &led_to("two"), now);
+        withdrawn.end(&("other".into(), "c".into()), &led_to("three"), now);
+        assert!(names(&withdrawn).is_empty() && !withdrawn.take_changed());
+        touch(&mut withdrawn, "one");
+        assert_eq!(names(&withdrawn), ["a"]);
+        assert!(withdrawn.take_changed() && !withdrawn.is_changed());
+        withdrawn.add_ended(&"group".into(), now);
+        assert_eq!(names(&withdrawn), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_current_again_is_not_withdrawn_for_what_it_was() {
+        let now = Instant::now();
+        let mut withdrawn = Withdrawn::default();
+        for name in ["a", "b"] {
+            withdrawn.end(&member(name), &led_to("one"), now);
+        }
+        withdrawn.add("a".into(), now);
+        withdrawn.renew(&member("a"));
+        assert!(names(&withdrawn).is_empty());
+        touch(&mut withdrawn, "one");
+        assert_eq!(names(&withdrawn), ["b"]);
+        withdrawn.renew(&member("b"));
+        withdrawn.add_ended(&"group".into(), now);
+        assert!(names(&withdrawn).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_remembered_for_longer_than_any_stream_keeps_it() {
+        let now = Instant::now();
+        let mut withdrawn = Withdrawn::default();
+        withdrawn.end(&member("a"), &led_to("one"), now);
+        withdrawn.add("b".into(), now);
+        withdrawn.age(now + MEMORY.saturating_sub(Duration::from_millis(1)));
+        assert_eq!(names(&withdrawn), ["b"]);
+        withdrawn.age(now + MEMORY);
+        touch(&mut withdrawn, "one");
+        assert!(names(&withdrawn).is_empty());
+        assert!(withdrawn.ended.is_empty() && withdrawn.by_workload.is_empty());
     }
 }

@@ -128,6 +128,12 @@ impl Changes {
         self.hosts.iter()
     }
 
+    /// Whether a route's services are among what is different.
+    pub(crate) fn touches(&self, host: &Hostname, key: &Arc<str>) -> bool {
+        let touched = self.hosts.get(host);
+        touched.is_some_and(|touched| touched.services.contains(key))
+    }
+
     pub(super) fn hosts_mut(&mut self) -> impl Iterator<Item = (&Hostname, &mut Touched)> {
         self.hosts.iter_mut()
     }

@@ -1,6 +1,6 @@
 //! Instances by guid and by workload.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddrV4, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -70,6 +70,10 @@ impl Instances {
             .into_iter()
             .flatten()
             .map(Arc::as_ref)
+    }
+
+    pub(super) fn is_taken(&self, place: SocketAddrV4) -> bool {
+        self.places.is_taken(place)
     }
 
     pub(super) fn standing(&self, instance: &Instance) -> Standing {

@@ -87,6 +87,13 @@ impl Places {
         }
     }
 
+    /// Whether somebody has a port of a cell, or the container address that it is of.
+    pub(super) fn is_taken(&self, place: SocketAddrV4) -> bool {
+        let is_cell = self.cells.contains_key(place.ip());
+        self.ports.owners.contains_key(&place)
+            || (!is_cell && self.containers.owners.contains_key(place.ip()))
+    }
+
     /// Who has the place that an instance has lost.
     pub(super) fn successor(&self, of: &Instance) -> Option<&Arc<Instance>> {
         let ports = ports(of).filter_map(|place| self.ports.owners.get(&place));

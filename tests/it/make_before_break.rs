@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test expects to be there")]
 
 mod daemon;
+mod foundation;
 mod peers;
 mod sink;
 mod whole;

@@ -2,13 +2,14 @@
 
 mod arbitrary;
 mod counts;
+mod divisions;
 mod eras;
 mod linger;
 mod places;
 mod pushed;
 mod refused;
 mod sidecars;
-mod tls;
+pub mod tls;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -201,7 +201,7 @@ fn an_entry_without_endpoints_is_kept_for_istiods_alone_and_only_if_asked_for() 
         keep_empty,
         ..Options::default()
     };
-    let entry = |keep_empty| match services(&pool, &options(keep_empty), false) {
+    let entry = |keep_empty| match services(&pool, &options(keep_empty), false, &Ended::new()) {
         Services::Open { entries, rules } => {
             assert!(rules.is_none());
             entries.resources[0].1.clone()

@@ -47,6 +47,8 @@ pub struct Sink {
     needs: HashMap<String, Needs>,
     on_their_way: VecDeque<(Resources, Instant)>,
     unanswered: VecDeque<(Resources, bool, Instant)>,
+    /// The guids of who answers at a place, or did so until a short while ago.
+    pub answering: BTreeMap<String, BTreeSet<String>>,
     /// The kinds of which it refused the last response.
     refusing: BTreeSet<&'static str>,
     /// An answer was so late that others went on without it.
@@ -66,6 +68,7 @@ impl Sink {
             needs: HashMap::new(),
             on_their_way: VecDeque::new(),
             unanswered: VecDeque::new(),
+            answering: BTreeMap::new(),
             refusing: BTreeSet::new(),
             is_late: false,
             checks: 0,
@@ -284,12 +287,23 @@ impl Sink {
         let names = names(rules);
         for resource in services.resources.values() {
             let entry: ServiceEntry = body(resource);
-            if let Some(names) = names.get(&entry.hosts[0]) {
-                self.checks += 1;
-                let address = &entry.addresses[0];
+            let Some(names) = names.get(&entry.hosts[0]) else {
+                continue;
+            };
+            self.checks += 1;
+            for address in &entry.addresses {
                 assert!(
                     names.contains(address),
                     "{address} for {names:?} over {:?}",
+                    self.protocol
+                );
+            }
+            for place in places(&entry) {
+                let answering = self.answering.get(&place).into_iter().flatten();
+                let mut answering = answering.peekable();
+                assert!(
+                    answering.peek().is_none() || answering.any(|guid| names.contains(guid)),
+                    "{place} for {names:?} over {:?}",
                     self.protocol
                 );
             }
@@ -381,13 +395,17 @@ pub fn services_of(collection: &Collection) -> BTreeSet<String> {
 pub fn endpoints_of(collection: &Collection) -> BTreeMap<String, BTreeSet<String>> {
     let services = collection.iter().map(|resource| {
         let entry: ServiceEntry = body(&resource.decode());
-        let endpoints = entry.endpoints.into_iter().map(|endpoint| {
-            let port = endpoint.ports.into_values().next().unwrap();
-            format!("{}:{port}", endpoint.address)
-        });
-        (entry.hosts[0].clone(), endpoints.collect())
+        (entry.hosts[0].clone(), places(&entry))
     });
     services.collect()
+}
+
+fn places(entry: &ServiceEntry) -> BTreeSet<String> {
+    let places = entry.endpoints.iter().map(|endpoint| {
+        let port = endpoint.ports.values().next().unwrap();
+        format!("{}:{port}", endpoint.address)
+    });
+    places.collect()
 }
 
 /// The hosts that requests are sent on to.

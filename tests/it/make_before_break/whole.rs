@@ -1,96 +1,27 @@
 //! From what the foundation says to what sinks hold: lingering and the order on streams together.
 
 use copilot::{
-    istio::{self, Kind},
-    model::{
-        AppGuid, AppPort, Destination, Hostname, Instance, Protocol as Spoken, Refusal, Route,
-        Update, Weight,
-    },
+    istio::{self, Kind, Verify},
+    model::{AppGuid, Refusal, Route, Update},
     publisher::{Metrics, Settings, State},
     sim::foundation,
 };
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::make_before_break::sink::{endpoints_of, named_by, services_of};
+use crate::{
+    make_before_break::{
+        foundation::{Foundation, any_foundation, instance, place},
+        sink::{endpoints_of, named_by, services_of},
+    },
+    publisher::tls::backend,
+};
 
 const LINGER: Duration = Duration::from_secs(15);
+/// How long what is left of a service stays.
+const SETTLING: Duration = Duration::from_secs(5);
 /// What a refused route's VirtualService names: nothing.
 const NOWHERE: &str = "refused.invalid";
-
-/// What a foundation may look like; any other may follow.
-#[derive(Debug, Clone, Default)]
-struct Foundation {
-    routes: Vec<Route>,
-    instances: Vec<Arc<Instance>>,
-}
-
-fn route() -> impl Strategy<Value = Route> {
-    let hosts = vec![
-        "a.example.com",
-        "b.example.com",
-        "*.example.com",
-        "i.apps.internal",
-    ];
-    let weight = prop_oneof![
-        2 => Just(Weight::Instances),
-        1 => (1u32..3).prop_map(Weight::Fixed),
-    ];
-    let destination = (0usize..3, weight, any::<bool>());
-    let refused = prop_oneof![5 => Just(None), 1 => Just(Some(Refusal::RouteService))];
-    let host = prop::sample::select(hosts);
-    let path = prop::sample::select(vec!["", "/p"]);
-    (host, path, refused, vec(destination, 0..3)).prop_map(|(host, path, refused, to)| {
-        let internal = host.ends_with(".internal");
-        let destinations: BTreeSet<_> = to
-            .into_iter()
-            .map(|(app, weight, http2)| Destination {
-                workload: foundation::route(app).destinations[0].workload.clone(),
-                port: AppPort::Number(8080),
-                weight,
-                protocol: if http2 { Spoken::Http2 } else { Spoken::Http1 },
-            })
-            .collect();
-        Route {
-            guid: format!("{host}{path}").as_str().into(),
-            host: Hostname::parse(host).unwrap(),
-            path: if internal { "" } else { path }.into(),
-            internal,
-            refused,
-            destinations: destinations.into_iter().collect(),
-            ..foundation::route(0)
-        }
-    })
-}
-
-fn any_foundation() -> impl Strategy<Value = Foundation> {
-    let routes = vec(route(), 0..6).prop_map(|routes| {
-        let by_guid = routes.into_iter().map(|route| (route.guid.clone(), route));
-        by_guid.collect::<BTreeMap<_, _>>().into_values().collect()
-    });
-    // A place that one app leaves may be given to another.
-    let instances = vec((0u16..4, (0usize..3, 0usize..2)), 0..5).prop_map(|instances| {
-        let by_place: BTreeMap<_, _> = instances.into_iter().collect();
-        let swapped = by_place.into_iter().map(|(place, which)| (which, place));
-        let by_guid: BTreeMap<_, _> = swapped.collect();
-        let instances = by_guid.into_iter();
-        instances
-            .map(|((app, index), place)| foundation::instance(app, index, 61_000 + place))
-            .collect()
-    });
-    (routes, instances).prop_map(|(routes, instances)| Foundation { routes, instances })
-}
-
-impl Foundation {
-    /// Whose instance is where.
-    fn places(&self) -> BTreeMap<String, AppGuid> {
-        let instances = self.instances.iter().map(|instance| {
-            let place = format!("{}:{}", instance.host_address, instance.ports[0].host);
-            (place, instance.workload.clone().unwrap().app)
-        });
-        instances.collect()
-    }
-}
 
 /// A publisher without its task, and what it has to keep to.
 struct Publisher {
@@ -101,6 +32,8 @@ struct Publisher {
     foundation: Foundation,
     /// Where the instances of each service were, and whose they were.
     led_to: BTreeMap<String, BTreeMap<String, AppGuid>>,
+    /// The same places, with those of nobody's.
+    endpoints: BTreeMap<String, BTreeSet<String>>,
     /// The apps to which each external route has ever led.
     apps: BTreeMap<String, BTreeSet<AppGuid>>,
     /// Until when each service has to stay that was named.
@@ -112,6 +45,10 @@ struct Publisher {
     /// Where they were then.
     places: BTreeMap<String, AppGuid>,
     named: BTreeSet<String>,
+    /// Whose instances are or were at a place, by their guids, until when those are named at the least.
+    answering: BTreeMap<String, BTreeMap<String, Option<Instant>>>,
+    /// When something was published last.
+    now: Option<Instant>,
 }
 
 impl Publisher {
@@ -119,6 +56,7 @@ impl Publisher {
         let settings = Settings {
             linger,
             keep_empty_service_entries: keep_empty,
+            backend_tls: Some(backend(Verify::Instance)),
             ..Settings::default()
         };
         let metrics = Metrics::new(&mut Registry::default());
@@ -128,13 +66,39 @@ impl Publisher {
             keep_empty,
             foundation: Foundation::default(),
             led_to: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             apps: BTreeMap::new(),
             stays: BTreeMap::new(),
             emptied: BTreeSet::new(),
             has_moved: false,
             places: BTreeMap::new(),
             named: BTreeSet::new(),
+            answering: BTreeMap::new(),
+            now: None,
         }
+    }
+
+    /// Follows who answers where, as of what is published now.
+    fn follow(&mut self, now: Instant) {
+        let until = now + self.linger;
+        for (_, named) in self.answering.values_mut().flatten() {
+            named.get_or_insert(until);
+        }
+        for instance in &self.foundation.instances {
+            let guids = self.answering.entry(place(instance)).or_default();
+            guids.insert(instance.guid.to_string(), None);
+        }
+        self.now = Some(now);
+    }
+
+    /// The guids of those, by place: where one of them is named no more, a slow sink may still mean that one.
+    fn answering(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let is_named = |until: &Option<Instant>| until.is_none_or(|until| Some(until) > self.now);
+        let answering = self.answering.iter();
+        let answering = answering.filter(|(_, guids)| guids.values().all(is_named));
+        let answering =
+            answering.map(|(place, guids)| (place.clone(), guids.keys().cloned().collect()));
+        answering.collect()
     }
 
     fn change(&mut self, foundation: Foundation) {
@@ -156,6 +120,7 @@ impl Publisher {
         if !self.state.is_due() && !ends {
             return None;
         }
+        self.follow(now);
         let snapshot = Arc::new(self.state.publish_at(now)?);
         self.check(&snapshot, now);
         let places = self.foundation.places();
@@ -205,7 +170,7 @@ impl Publisher {
             .keys()
             .filter(|service| self.is_emptied(service));
         self.emptied = known.cloned().collect();
-        self.check_endpoints(snapshot);
+        self.check_endpoints(snapshot, now);
         self.named = named;
     }
 
@@ -246,14 +211,14 @@ impl Publisher {
     }
 
     /// What lingers keeps its instances while they run, gets no others, and leads to nobody's who was never asked for.
-    fn check_endpoints(&mut self, snapshot: &Snapshot) {
+    fn check_endpoints(&mut self, snapshot: &Snapshot, now: Instant) {
         let places = self.foundation.places();
         let of = |collection: Option<&Arc<Collection>>| endpoints_of(collection.unwrap());
         let led_to = of(snapshot.xds(Kind::ServiceEntry.collection()));
         for (service, endpoints) in &led_to {
-            let Some(until_now) = self.led_to.get(service) else {
+            if !self.endpoints.contains_key(service) {
                 continue;
-            };
+            }
             // A route that others stand in for has its service still, with the instances that it leads to.
             if self.is_of_a_route(service) || !self.stays.contains_key(service) {
                 continue;
@@ -266,8 +231,15 @@ impl Publisher {
                 .iter()
                 .filter(|(one, _)| istio::is_of(service, one));
             let (_, apps) = of_route.next().unwrap();
+            let is_new = self.stays[service] > now + self.linger.saturating_sub(SETTLING);
             for place in endpoints {
-                assert!(until_now.contains_key(place), "{place} of {service} is new");
+                if is_new && !places.contains_key(place) {
+                    // The last ones of a service that has just been left.
+                    assert!(self.running(service).is_empty(), "{service} has others");
+                    continue;
+                }
+                let before = &self.endpoints[service];
+                assert!(before.contains(place), "{place} of {service} is new");
                 let owner = places.get(place);
                 assert!(
                     owner.is_some_and(|owner| apps.contains(owner)),
@@ -281,6 +253,7 @@ impl Publisher {
                 owned.filter_map(|place| Some((place.clone(), places.get(&place)?.clone())));
             owned.collect()
         };
+        self.endpoints.clone_from(&led_to);
         let led_to = led_to.into_iter();
         self.led_to = led_to
             .map(|(service, endpoints)| (service, owned(endpoints)))
@@ -329,6 +302,7 @@ impl Mesh {
         if let Some(snapshot) = self.publisher.publish(now) {
             for sink in &mut self.sinks {
                 sink.publish(&snapshot);
+                sink.answering = self.publisher.answering();
                 sink.excuse(&self.publisher.emptied);
                 sink.forgive(|service| self.publisher.is_refused(service));
                 if self.publisher.has_moved {
@@ -383,7 +357,7 @@ proptest! {
         // Services and routes that no sink has refused yet, and then nothing that lingers.
         let last = Foundation {
             routes: vec![foundation::route(9)],
-            instances: vec![foundation::instance(9, 0, 61_000)],
+            instances: vec![instance(9, 0, 61_000)],
         };
         mesh.publisher.change(last);
         mesh.publish(now);
@@ -431,10 +405,7 @@ fn afterwards(linger: Duration, then: Foundation) -> (Publisher, Instant, Arc<Sn
     let mut publisher = Publisher::new(linger, true);
     publisher.change(Foundation {
         routes: vec![foundation::route(0)],
-        instances: vec![
-            foundation::instance(0, 0, 61_000),
-            foundation::instance(0, 1, 61_001),
-        ],
+        instances: vec![instance(0, 0, 61_000), instance(0, 1, 61_001)],
     });
     publisher.publish(now).unwrap();
     publisher.change(then);
@@ -451,10 +422,7 @@ fn endpoints(snapshot: &Snapshot) -> Option<usize> {
 
 #[test]
 fn a_deleted_routes_service_stays_with_the_instances_that_run_for_its_time() {
-    let app = vec![
-        foundation::instance(0, 0, 61_000),
-        foundation::instance(0, 1, 61_001),
-    ];
+    let app = vec![instance(0, 0, 61_000), instance(0, 1, 61_001)];
     let deleted = Foundation {
         instances: app,
         ..Foundation::default()
@@ -464,10 +432,7 @@ fn a_deleted_routes_service_stays_with_the_instances_that_run_for_its_time() {
     // One ends, and its place is another tenant's.
     publisher.change(Foundation {
         routes: Vec::new(),
-        instances: vec![
-            foundation::instance(0, 0, 61_000),
-            foundation::instance(1, 0, 61_001),
-        ],
+        instances: vec![instance(0, 0, 61_000), instance(1, 0, 61_001)],
     });
     let snapshot = publisher.publish(now).unwrap();
     assert_eq!(endpoints(&snapshot), Some(1));
@@ -484,7 +449,7 @@ fn a_refused_routes_service_does_not_stay_nor_one_that_already_lingers() {
         refused: Some(Refusal::RouteService),
         ..foundation::route(0)
     };
-    let instances = vec![foundation::instance(0, 0, 61_000)];
+    let instances = vec![instance(0, 0, 61_000)];
     let refused = Foundation {
         routes: vec![refused],
         instances: instances.clone(),
@@ -506,7 +471,7 @@ fn a_refused_routes_service_does_not_stay_nor_one_that_already_lingers() {
 #[test]
 fn nothing_stays_where_that_is_turned_off() {
     let deleted = Foundation {
-        instances: vec![foundation::instance(0, 0, 61_000)],
+        instances: vec![instance(0, 0, 61_000)],
         ..Foundation::default()
     };
     let (publisher, _, snapshot) = afterwards(Duration::ZERO, deleted);
@@ -526,12 +491,7 @@ fn holds_service(sink: &Sink, service: &str) -> bool {
 #[test]
 fn no_stream_keeps_an_instance_that_has_ended_however_slow_its_sink() {
     let service = istio::service(&foundation::route(0).host, "");
-    let instances = |of_first: usize| {
-        vec![
-            foundation::instance(of_first, 0, 61_000),
-            foundation::instance(1, 0, 61_001),
-        ]
-    };
+    let instances = |of_first: usize| vec![instance(of_first, 0, 61_000), instance(1, 0, 61_001)];
     // The place is another tenant's while the service lingers, or when it has lingered for as long as it may.
     for is_late in [false, true] {
         let mut now = Instant::now();
@@ -572,10 +532,7 @@ fn no_stream_keeps_an_instance_that_has_ended_however_slow_its_sink() {
 
 #[test]
 fn no_stream_keeps_the_service_of_a_route_that_is_refused_however_slow_its_sink() {
-    let instances = vec![
-        foundation::instance(0, 0, 61_000),
-        foundation::instance(1, 0, 61_001),
-    ];
+    let instances = vec![instance(0, 0, 61_000), instance(1, 0, 61_001)];
     let service = istio::service(&foundation::route(0).host, "");
     let refused = Route {
         refused: Some(Refusal::RouteService),

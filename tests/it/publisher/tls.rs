@@ -16,6 +16,8 @@ use prost::Message;
 
 use super::*;
 
+const LINGER: Duration = Duration::from_secs(15);
+
 pub fn backend(verify: Verify) -> BackendTls {
     BackendTls {
         identity: Some(ProxyIdentity {
@@ -35,7 +37,7 @@ fn with_tls(verify: Verify) -> Settings {
 }
 
 /// The same instance on a cell of today.
-fn tls_alone(instance: &Instance) -> Arc<Instance> {
+pub fn tls_alone(instance: &Instance) -> Arc<Instance> {
     let ports = instance.ports.iter().map(|mapping| PortMapping {
         host_tls: mapping.host,
         container_tls: 61_001,
@@ -48,7 +50,7 @@ fn tls_alone(instance: &Instance) -> Arc<Instance> {
     })
 }
 
-fn decoded<M: Message + Default>(collection: &Collection) -> BTreeMap<String, M> {
+pub fn decoded<M: Message + Default>(collection: &Collection) -> BTreeMap<String, M> {
     let resources = collection.iter().map(|resource| {
         let body = resource.decode().body.unwrap();
         (
@@ -86,9 +88,12 @@ fn served(snapshot: &Snapshot) -> Served {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_changed_instance_encodes_one_resource_for_each_route_and_two_where_it_is_named() {
-    for (verify, each) in [(Verify::Ca, 1), (Verify::Instance, 2)] {
-        let mut running = start(with_tls(verify));
+async fn one_changed_instance_encodes_one_resource_for_each_route_and_the_rule_where_it_is_named() {
+    for (verify, rules) in [(Verify::Ca, 0), (Verify::Instance, 1)] {
+        let mut running = start(Settings {
+            linger: LINGER,
+            ..with_tls(verify)
+        });
         let on_three_hosts = [0, 1, 2].map(|n| Route {
             destinations: foundation::route(0).destinations,
             ..foundation::route(n)
@@ -102,26 +107,108 @@ async fn one_changed_instance_encodes_one_resource_for_each_route_and_two_where_
         running.send(Update::AllInstances(instances)).await;
         running.next().await;
 
-        for change in [
-            Update::Instances {
-                current: vec![tls_alone(&foundation::instance(0, 2, 61_000))],
-                gone: vec![],
-            },
-            Update::Instances {
-                current: vec![],
-                gone: vec![foundation::instance(0, 0, 61_000).guid.clone()],
-            },
-        ] {
+        let started = Update::Instances {
+            current: vec![tls_alone(&foundation::instance(0, 2, 61_000))],
+            gone: vec![],
+        };
+        let ended = Update::Instances {
+            current: vec![],
+            gone: vec![foundation::instance(0, 0, 61_000).guid.clone()],
+        };
+        // The name of one that ends goes later, by itself.
+        let later = (rules > 0).then_some((None, rules, 0));
+        for (change, rules, entries) in [(Some(started), rules, 1), (Some(ended), 0, 1)]
+            .into_iter()
+            .chain(later)
+        {
             let (encoded, versions) = (running.encoded(), running.versions());
-            running.send(change).await;
+            if let Some(change) = change {
+                running.send(change).await;
+            }
             running.next().await;
-            assert_eq!(running.encoded() - encoded, 3 * each, "{verify:?}");
-            let [services, rules, entries] = running.versions();
-            assert_eq!(services, versions[0]);
-            assert_eq!(rules - versions[1], each - 1);
-            assert_eq!(entries - versions[2], 1);
+            assert_eq!(
+                running.encoded() - encoded,
+                3 * (rules + entries),
+                "{verify:?}"
+            );
+            let now = running.versions();
+            assert_eq!(now[0], versions[0]);
+            assert_eq!(
+                [now[1] - versions[1], now[2] - versions[2]],
+                [rules, entries]
+            );
         }
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert!(!running.outputs.snapshots.has_changed().unwrap());
     }
+}
+
+/// The names that are verified of the first route's instances.
+fn names(snapshot: &Snapshot) -> Vec<String> {
+    let (_, mut names) = served(snapshot);
+    let service = istio::service(&foundation::route(0).host, "");
+    names.remove(&format!("cf--tls.{service}")).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_named_for_a_while_after_it_has_ended_and_then_all_is_as_at_first() {
+    let mut running = start(Settings {
+        linger: LINGER,
+        ..with_tls(Verify::Instance)
+    });
+    running
+        .send(Update::AllRoutes(vec![foundation::route(0)]))
+        .await;
+    let instance = |index| tls_alone(&foundation::instance(0, index, 61_000));
+    running.send(Update::AllInstances(vec![instance(0)])).await;
+    let first = names(&*running.next().await);
+    let mut both = vec![instance(0).guid.to_string(), instance(1).guid.to_string()];
+    both.sort();
+    let started = || Update::Instances {
+        current: vec![instance(1)],
+        gone: vec![],
+    };
+    let ended = || Update::Instances {
+        current: vec![],
+        gone: vec![instance(1).guid.clone()],
+    };
+    // It comes back once, and its time begins anew.
+    for change in [started(), ended(), started(), ended()] {
+        running.send(change).await;
+        assert_eq!(names(&*running.next().await), both);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(names(&*running.next().await), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_ends_all_the_time_has_few_names_and_those_that_it_had_last() {
+    let mut running = start(Settings {
+        linger: LINGER,
+        ..with_tls(Verify::Instance)
+    });
+    running
+        .send(Update::AllRoutes(vec![foundation::route(0)]))
+        .await;
+    let instance = |index| tls_alone(&foundation::instance(0, index, 61_000));
+    running.send(Update::AllInstances(vec![])).await;
+    running.next().await;
+    for index in 0..200usize {
+        let gone = index
+            .checked_sub(1)
+            .map(|before| instance(before).guid.clone());
+        running
+            .send(Update::Instances {
+                current: vec![instance(index)],
+                gone: gone.into_iter().collect(),
+            })
+            .await;
+        running.next().await;
+    }
+    let last = (200 - 65..200).map(|index| instance(index).guid.to_string());
+    let last: BTreeSet<_> = last.collect();
+    let snapshot = running.outputs.snapshots.borrow().clone().unwrap();
+    assert_eq!(names(&snapshot).into_iter().collect::<BTreeSet<_>>(), last);
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,11 +62,6 @@ pub(super) async fn envoys(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// How many requests of some twelve hundred are lost at most when an app comes to the other sort of cell, and when it leaves
-/// one: istiod tells Envoy of clusters and routes in one push, and Envoy takes the routes before a cluster with TLS has its
-/// certificates, and endpoints before the routes that do without them.
-const LOST: u64 = 60;
-
 /// Cells go over to TLS one by one, and back; the app is on both sorts meanwhile.
 pub(super) async fn change_over(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     run.mesh.stage.plain_cells = true;
@@ -82,9 +77,7 @@ pub(super) async fn change_over(run: &mut Run<'_>, tally: &mut Tally) -> Result<
     }
     traffic.left_alone(run).await?;
     run.apps.extend([app]);
-    traffic
-        .end_with_losses(tally, "Envoy's between two states", LOST)
-        .await
+    traffic.end(tally).await
 }
 
 async fn replace(run: &mut Run<'_>, app: &mut App, at: usize, to_plain: bool) -> Result<()> {
