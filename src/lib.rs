@@ -19,6 +19,7 @@ pub mod proto;
 
 pub mod bbs;
 pub mod capi;
+pub mod outbound;
 pub mod policy;
 pub mod snapshot;
 pub mod table;

@@ -17,6 +17,7 @@ use crate::{
     mcp::{self, Sinks},
     metrics,
     model::{AppGuid, CapiProcessGuid, Update},
+    outbound::Transport,
     policy,
     proto::DESCRIPTOR_SET,
     publisher::{self, Publisher},
@@ -37,6 +38,7 @@ type Starting = (&'static str, BoxFuture<'static, ()>);
 
 /// What the modules share while they are put together.
 pub(super) struct Wiring {
+    transport: Arc<dyn Transport>,
     readiness: Readiness,
     registry: Registry,
     feeds: Feeds,
@@ -52,9 +54,10 @@ pub(super) struct Serving {
 }
 
 impl Wiring {
-    pub(super) fn new(shutdown: CancellationToken) -> Self {
+    pub(super) fn new(transport: Arc<dyn Transport>, shutdown: CancellationToken) -> Self {
         let mut registry = metrics::registry();
         Self {
+            transport,
             readiness: Readiness::default(),
             feeds: Feeds::new(&mut registry),
             listeners: grpc::Metrics::new(&mut registry),
@@ -98,7 +101,8 @@ impl Wiring {
             events: self.feeds.register("bbs_events", stalls_after),
             synced: self.readiness.gate("instances from the BBS"),
         };
-        let watcher = bbs::Watcher::new(settings, outputs).context("BBS")?;
+        let watcher =
+            bbs::Watcher::new(settings, Arc::clone(&self.transport), outputs).context("BBS")?;
         self.start("bbs", watcher.run(self.shutdown.clone()));
         Ok(())
     }
@@ -127,7 +131,8 @@ impl Wiring {
             token: self.feeds.register("capi_token", stalls_after),
             synced: Some(self.readiness.gate(ROUTES)),
         };
-        let poller = capi::Poller::new(settings, io).context("CAPI")?;
+        let poller =
+            capi::Poller::new(settings, Arc::clone(&self.transport), io).context("CAPI")?;
         self.start("capi", poller.run(self.shutdown.clone()));
         Ok(())
     }
@@ -160,7 +165,8 @@ impl Wiring {
             updates,
             feed: self.feeds.register("policies", stalls_after),
         };
-        let poller = policy::Poller::new(settings, outputs).context("PolicyServerAddress")?;
+        let poller = policy::Poller::new(settings, Arc::clone(&self.transport), outputs)
+            .context("PolicyServerAddress")?;
         self.start("policies", poller.run(self.shutdown.clone()));
         Ok(())
     }

@@ -6,6 +6,7 @@ use prost::DecodeError;
 use tonic::{Code, Status};
 
 use super::Full;
+use crate::feed::{Kind, chain};
 
 /// What is wrong with a BulkSync, or with its time.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +63,16 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// From a small closed set: a metric label.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Busy => "busy",
-            Self::Slow(_) => "timeout",
-            Self::Stream(_) => "stream",
-            Self::TooLarge { .. } | Self::Full(_) => "too_large",
-            Self::Malformed(_) | Self::WireType { .. } | Self::Truncated => "malformed",
-            Self::Unreadable { .. } => "unreadable",
-            Self::Outdated | Self::Overtaken => "outdated",
-            Self::ShuttingDown => "shutting_down",
+            Self::Busy => Kind::Overflow,
+            Self::Slow(_) => Kind::Timeout,
+            Self::Stream(_) => Kind::Truncated,
+            Self::TooLarge { .. } | Self::Full(_) => Kind::TooLarge,
+            Self::Malformed(_) | Self::WireType { .. } | Self::Truncated => Kind::Malformed,
+            Self::Unreadable { .. } => Kind::Unreadable,
+            Self::Outdated | Self::Overtaken => Kind::Outdated,
+            Self::ShuttingDown => Kind::ShuttingDown,
         }
     }
 
@@ -95,7 +95,7 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Stream(status) => status,
-            other => Self::new(other.code(), crate::feed::chain(&other)),
+            other => Self::new(other.code(), chain(&other)),
         }
     }
 }

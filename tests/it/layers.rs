@@ -18,7 +18,7 @@ const ROWS: [&[&str]; 10] = [
         "telemetry",
         "tls",
     ],
-    &["model", "proto", "grpc"],
+    &["model", "proto", "grpc", "outbound"],
     &["snapshot", "table", "bbs", "capi", "policy", "sim"],
     &["delivery"],
     &["istio", "mcp", "xds", "cloud_controller", "vip"],
