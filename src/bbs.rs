@@ -12,7 +12,6 @@
 mod client;
 mod doors;
 mod events;
-mod fields;
 mod merge;
 mod observation;
 mod observe;

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;
+pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

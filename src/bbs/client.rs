@@ -7,18 +7,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use prost::Message;
 use url::Url;
 
-use super::{
-    DOMAIN, Error, Settings,
-    fields::{Fields, Malformed},
-    merge::Mark,
-    observation::List,
-    observe,
-};
+use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, observe};
 use crate::{
     feed::Dropped,
     outbound::{self, Answer, Peer, Ping, Request, Transport},
-    proto::bbs::{
-        self, ActualLrPsRequest, ActualLrp, DesiredLrPsRequest, DesiredLrp, EventsByCellId,
+    proto::{
+        bbs::{self, ActualLrPsRequest, ActualLrp, DesiredLrPsRequest, DesiredLrp, EventsByCellId},
+        fields::{Fields, Malformed},
     },
     tls,
 };

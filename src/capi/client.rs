@@ -14,7 +14,7 @@ use tracing::debug;
 use url::Url;
 
 use super::{
-    Io, Secret, Settings,
+    Io, Settings,
     error::Error,
     timestamp::Timestamp,
     token::{Granted, Token},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     feed::Feed,
     outbound::{self, Answer, Peer, Ping, Request, Transport, json},
+    secret::Secret,
     tls,
 };
 
@@ -212,8 +213,8 @@ impl Client {
         request.headers.insert(AUTHORIZATION, credentials);
         request.headers.insert(CONTENT_TYPE, FORM);
         let (_, body) = exchange(granter, request).await?;
-        let granted: Granted = json(&url, &body)?;
-        Token::new(&granted, now)
+        let answer: Granted = json(&url, &body)?;
+        Token::new(&answer, now)
     }
 
     /// Asked anew for each token: a UAA that has moved is found again.

@@ -6,7 +6,10 @@ use prost::DecodeError;
 use tonic::{Code, Status};
 
 use super::Full;
-use crate::feed::{Kind, chain};
+use crate::{
+    feed::{Kind, chain},
+    proto::fields,
+};
 
 /// What is wrong with a BulkSync, or with its time.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +33,16 @@ pub enum Refused {
     #[error("the chunks are no BulkSyncRequest")]
     Malformed(#[from] DecodeError),
     /// The bytes are another message, or none at all.
-    #[error("the chunks are no BulkSyncRequest: field {field} with wire type {wire_type}")]
+    #[error("the chunks are no BulkSyncRequest: field {number} with wire type {wire_type}")]
     WireType {
         /// The field's number.
-        field: usize,
+        number: u64,
         /// What is said to follow.
-        wire_type: usize,
+        wire_type: u64,
     },
+    /// The bytes are no protobuf.
+    #[error("the chunks are no BulkSyncRequest")]
+    Fields(#[from] fields::Malformed),
     /// The bytes end within a field.
     #[error("the chunks are no BulkSyncRequest: they end within a field")]
     Truncated,
@@ -69,7 +75,9 @@ impl Refused {
             Self::Slow(_) => Kind::Timeout,
             Self::Stream(_) => Kind::Truncated,
             Self::TooLarge { .. } | Self::Full(_) => Kind::TooLarge,
-            Self::Malformed(_) | Self::WireType { .. } | Self::Truncated => Kind::Malformed,
+            Self::Malformed(_) | Self::Fields(_) | Self::WireType { .. } | Self::Truncated => {
+                Kind::Malformed
+            }
             Self::Unreadable { .. } => Kind::Unreadable,
             Self::Outdated | Self::Overtaken => Kind::Outdated,
             Self::ShuttingDown => Kind::ShuttingDown,
@@ -82,6 +90,7 @@ impl Refused {
             Self::Slow(_) => Code::DeadlineExceeded,
             Self::Stream(status) => status.code(),
             Self::Malformed(_)
+            | Self::Fields(_)
             | Self::WireType { .. }
             | Self::Truncated
             | Self::Unreadable { .. } => Code::InvalidArgument,

@@ -33,7 +33,7 @@ pub enum Error {
         /// What was asked for.
         url: Url,
         /// What an operator may look at.
-        advice: String,
+        advice: Box<str>,
         /// The alert or the failed check.
         source: io::Error,
     },
@@ -102,7 +102,7 @@ impl Error {
     /// Tells certificates from networks. With TLS 1.3 the peer's verdict on our certificate only arrives after the
     /// handshake, where it looks like a broken connection.
     pub(super) fn tls(peer: &str, url: &Url, source: io::Error) -> Result<Self, io::Error> {
-        match tls::cause(&source).map(|cause| advice(peer, cause)) {
+        match tls::cause(&source).map(|cause| advice(peer, cause).into()) {
             Some(advice) => Ok(Self::Tls {
                 url: url.clone(),
                 advice,

@@ -14,6 +14,7 @@ const ROWS: [&[&str]; 10] = [
         "guids",
         "metrics",
         "readiness",
+        "secret",
         "shutdown",
         "telemetry",
         "tls",

@@ -358,7 +358,9 @@ async fn a_client_certificate_of_another_authority_is_refused_by_name() {
     let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
     peers.settings.identity = foreign.issue("stranger", &["stranger"]).unwrap();
     let mut polling = peers.poll();
-    polling.problem("tls").await;
+    let problem = polling.problem("tls").await;
+    let advice = "the policy server refuses our client certificate";
+    assert!(problem.message.contains(advice), "{problem:?}");
     assert_eq!(polling.server.requests(), 0);
 }
 
@@ -368,7 +370,9 @@ async fn a_server_of_another_authority_is_asked_nothing() {
     let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
     peers.settings.ca = foreign.ca().to_owned();
     let mut polling = peers.poll();
-    polling.problem("tls").await;
+    let problem = polling.problem("tls").await;
+    let advice = "the policy server's certificate does not fit";
+    assert!(problem.message.contains(advice), "{problem:?}");
     assert_eq!(polling.server.requests(), 0);
 }
 

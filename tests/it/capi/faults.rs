@@ -295,6 +295,8 @@ async fn a_server_with_a_foreign_certificate_gets_no_token() {
         ca: foreign.ca().to_owned(),
         ..foundation.settings()
     };
-    Polling::start(settings).problem("tls").await;
+    let message = Polling::start(settings).problem("tls").await;
+    let advice = "Cloud Controller's certificate does not fit";
+    assert!(message.contains(advice), "{message}");
     assert_eq!(foundation.capi.count(Endpoint::Token), 0);
 }
