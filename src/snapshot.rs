@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::watch;
 
 pub use self::{
-    collection::{Chunks, Collection, Diff, Edits},
+    collection::{Changed, Chunks, Collection, Diff, Edits, Sent},
     form::Form,
     resource::{CollectionVersion, Encoded, Resource, ResourceVersion},
     vips::Vips,

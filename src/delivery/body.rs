@@ -43,10 +43,7 @@ impl Frames {
 
     fn new(header: &impl prost::Message, form: Form, content: Content) -> Option<Self> {
         let (resources_len, rest) = match content {
-            Content::Full(collection) => {
-                let len = collection.len_in(form);
-                (len, Rest::Full(collection.into_chunks(form)))
-            }
+            Content::Full(sent) => (sent.len_in(form), Rest::Full(sent.into_chunks(form))),
             Content::Delta { changed, .. } => {
                 let len = changed.iter().map(Bytes::len).sum();
                 (len, Rest::Delta(changed.into_iter()))
@@ -177,7 +174,7 @@ mod tests {
     use crate::{
         delivery::{Prefixes, sinks::Sinks},
         proto::istio::{mcp::v1alpha1::Resources, networking::v1alpha3::VirtualService},
-        snapshot::{Collection, Encoded},
+        snapshot::{Changed, Collection, Encoded},
     };
 
     const PREFIXES: Prefixes = Prefixes {
@@ -219,7 +216,7 @@ mod tests {
     fn a_full_response_is_a_header_and_the_collections_own_bytes() {
         let collection = collection();
         for form in [Form::Mcp, Form::Ads, Form::DeltaAds] {
-            let content = || Content::Full(collection.clone());
+            let content = || Content::Full(collection.sent_after(None, Changed::Last));
             let streams = [0; 2].map(|_| Frames::new(&header(), form, content()).unwrap());
             for frames in streams {
                 let frames: Vec<_> = frames.collect();
@@ -228,7 +225,8 @@ mod tests {
                 assert!(sent.eq(own), "{form:?}");
             }
         }
-        let frames: Vec<_> = frames(Content::Full(collection)).collect();
+        let frames: Vec<_> =
+            frames(Content::Full(collection.sent_after(None, Changed::Last))).collect();
         let decoded = decoded(&frames);
         assert_eq!(decoded.collection, "some/collection");
         assert_eq!(decoded.nonce, "7");
@@ -256,7 +254,7 @@ mod tests {
         let (responses, outgoing) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         let mut body = Body::new(outgoing, ended, Arc::new(metrics));
-        let frames = frames(Content::Full(collection()));
+        let frames = frames(Content::Full(collection().sent_after(None, Changed::Last)));
         responses.send(frames).await.unwrap();
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         end.send(Status::unavailable("enough")).unwrap();

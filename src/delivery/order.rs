@@ -13,7 +13,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::{Found, subscription::Subscription};
-use crate::snapshot::{Collection, CollectionVersion, Snapshot};
+use crate::snapshot::{Changed, Collection, CollectionVersion, Snapshot};
 
 /// Subscriptions by their collections' names.
 pub(super) type Subscriptions = BTreeMap<Arc<str>, Subscription>;
@@ -42,6 +42,14 @@ impl Role {
             "istio/networking/v1alpha3/serviceentries" => Self::Services,
             "istio/networking/v1alpha3/virtualservices" => Self::Naming,
             _ => Self::Apart,
+        }
+    }
+
+    /// Where a full response has what is new in it.
+    pub(super) fn changed(self) -> Changed {
+        match self {
+            Self::Rules | Self::Services => Changed::Last,
+            Self::Naming | Self::Apart => Changed::First,
         }
     }
 

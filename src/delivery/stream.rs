@@ -258,8 +258,8 @@ impl<P: Protocol> Stream<P> {
 /// Writes every resource that nobody has been sent in this form yet: for a large collection that takes a while, in which
 /// others are to go on.
 async fn write<P: Protocol>(content: &Content) {
-    if let Content::Full(collection) = content {
-        for _written in collection.chunks(P::FORM) {
+    if let Content::Full(sent) = content {
+        for _written in sent.chunks(P::FORM) {
             tokio::task::consume_budget().await;
         }
     }

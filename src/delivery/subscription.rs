@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 pub(crate) use self::interest::Interest;
 use super::order::Role;
-use crate::snapshot::{Collection, CollectionVersion, Form, Resource};
+use crate::snapshot::{Collection, CollectionVersion, Form, Resource, Sent};
 
 /// How long a response may be unanswered until other collections go on without it. Pilots answer as soon as they have
 /// stored what they got, however long their push takes.
@@ -81,7 +81,7 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(crate) enum Content {
     /// Every resource.
-    Full(Arc<Collection>),
+    Full(Sent),
     /// What changed.
     Delta {
         /// New or changed resources, each an entry of `resources`.
@@ -283,8 +283,8 @@ impl Subscription {
 
     fn content(&self, current: &Arc<Collection>) -> (bool, Content) {
         let (mut changed, mut removed) = match &self.held {
-            _ if !self.incremental => return (false, Content::Full(current.clone())),
-            Held::Unknown => return (false, Content::Full(current.clone())),
+            _ if !self.incremental => return (false, self.full(current)),
+            Held::Unknown => return (false, self.full(current)),
             // Whoever holds nothing is owed all that it wants.
             Held::Listed(listed) if listed.is_empty() => (Vec::new(), Vec::new()),
             Held::Listed(listed) => self.since_listed(current, listed),
@@ -293,7 +293,7 @@ impl Subscription {
         let names = self.owed.names();
         if self.owed.is_everything() {
             if names.is_empty() && removed.is_empty() {
-                return (true, Content::Full(current.clone()));
+                return (true, self.full(current));
             }
             changed = current.iter().collect();
         }
@@ -311,6 +311,17 @@ impl Subscription {
         let changed = changed.into_iter();
         let changed = changed.map(|resource| resource.frame(self.form)).collect();
         (true, Content::Delta { changed, removed })
+    }
+
+    /// Everything. istiod looks at one resource after the other and pushes a moment after the last change that it finds: what
+    /// is new in what it is told of first is told last, and in what comes after that first, so that no push falls in
+    /// between.
+    fn full(&self, current: &Collection) -> Content {
+        let before = match &self.held {
+            Held::State(before) => Some(&**before),
+            Held::Unknown | Held::Listed(_) => None,
+        };
+        Content::Full(current.sent_after(before, self.role.changed()))
     }
 
     /// What a sink needs that holds `listed`; names that are not ours any more are removed.

@@ -1,8 +1,9 @@
 //! A sorted, persistent list of encoded resources.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, OnceLock},
+    vec,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -216,14 +217,19 @@ impl Collection {
         self.leaves().map(move |leaf| &leaf.chunk(form).bytes)
     }
 
-    /// The same, for those who send them one after the other.
-    pub fn into_chunks(self: Arc<Self>, form: Form) -> Chunks {
-        Chunks {
-            collection: self,
-            form,
-            branch: 0,
-            leaf: 0,
-        }
+    /// All resources as they are sent to a sink that holds `before`: what it has not yet at the given end.
+    pub fn sent_after(&self, before: Option<&Self>, changed: Changed) -> Sent {
+        let leaves = self.leaves().cloned();
+        let Some(before) = before else {
+            return Sent(leaves.collect());
+        };
+        let held: HashSet<_> = before.leaves().map(Arc::as_ptr).collect();
+        let (held, new): (Vec<_>, Vec<_>) =
+            leaves.partition(|leaf| held.contains(&Arc::as_ptr(leaf)));
+        Sent(match changed {
+            Changed::First => [new, held].concat(),
+            Changed::Last => [held, new].concat(),
+        })
     }
 
     fn leaves(&self) -> impl Iterator<Item = &Arc<Leaf>> {
@@ -465,26 +471,52 @@ fn in_even_parts<T>(items: &[T], parts: usize) -> impl Iterator<Item = &[T]> {
     items.chunks(items.len().div_ceil(parts))
 }
 
-/// The chunks of a collection that is kept until all were sent.
+/// Where in a full response that is which its sink does not hold yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// Before the rest.
+    First,
+    /// After the rest.
+    Last,
+}
+
+/// All resources of a collection, leaf by leaf, in the order in which they are sent. Shares the leaves.
+#[derive(Debug)]
+pub struct Sent(Vec<Arc<Leaf>>);
+
+impl Sent {
+    /// Bytes of them in that form.
+    pub fn len_in(&self, form: Form) -> usize {
+        self.chunks(form).map(Bytes::len).sum()
+    }
+
+    /// The bytes of a full response's `resources`, shared with everyone who sends them.
+    pub fn chunks(&self, form: Form) -> impl Iterator<Item = &Bytes> {
+        self.0.iter().map(move |leaf| &leaf.chunk(form).bytes)
+    }
+
+    /// The same, for those who send them one after the other.
+    pub fn into_chunks(self, form: Form) -> Chunks {
+        Chunks {
+            leaves: self.0.into_iter(),
+            form,
+        }
+    }
+}
+
+/// The chunks of leaves that are kept until they were sent.
 #[derive(Debug)]
 pub struct Chunks {
-    collection: Arc<Collection>,
+    leaves: vec::IntoIter<Arc<Leaf>>,
     form: Form,
-    branch: usize,
-    leaf: usize,
 }
 
 impl Iterator for Chunks {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let branch = self.collection.branches.get(self.branch)?;
-        let chunk = branch.leaves[self.leaf].chunk(self.form).bytes.clone();
-        self.leaf += 1;
-        if self.leaf == branch.leaves.len() {
-            (self.branch, self.leaf) = (self.branch + 1, 0);
-        }
-        Some(chunk)
+        let leaf = self.leaves.next()?;
+        Some(leaf.chunk(self.form).bytes.clone())
     }
 }
 

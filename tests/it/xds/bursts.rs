@@ -8,7 +8,13 @@ use copilot::sim::{
 };
 use futures_util::FutureExt as _;
 
-use super::harness::{GATEWAYS, Harness, SERVICES, StreamExt as _, soon};
+use super::harness::{GATEWAYS, Harness, SERVICES, StreamExt as _, names, soon};
+
+/// What virtual services name.
+const ENTRIES: (&str, &str) = (
+    "networking.istio.io/v1/ServiceEntry",
+    "istio/networking/v1alpha3/serviceentries",
+);
 
 /// A type that nobody publishes.
 const PROBE: &str = "probe/v1/Probe";
@@ -90,5 +96,37 @@ async fn what_has_waited_for_the_next_burst_is_sent_though_nothing_else_happens(
     }
     let held = state.wait_for(|state| version(state, SERVICES.0) != before);
     soon(held).await.unwrap();
+    harness.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_new_is_last_of_the_services_and_first_of_what_names_them() {
+    let harness = Harness::start().await;
+    let all: Vec<_> = (100..400).map(|n| format!("n-{n}")).collect();
+    let publish = |content: u32| {
+        let content = |name: &String| if name == "n-250" { content } else { 0 };
+        let resources: Vec<_> = all.iter().map(|name| (&**name, content(name))).collect();
+        harness.publish(&[(ENTRIES, &resources), (SERVICES, &resources)]);
+    };
+    publish(1);
+    let mut stream = harness.stream().await;
+    for (type_url, _) in [ENTRIES, SERVICES] {
+        stream.subscribe(type_url).await;
+        let response = stream.response().await;
+        assert!(names(&response).is_sorted(), "{type_url}");
+        stream.ack(&response).await;
+    }
+    publish(2);
+    for ((type_url, _), near) in [(ENTRIES, 236..300), (SERVICES, 0..64)] {
+        let response = stream.response().await;
+        assert_eq!(response.type_url, type_url);
+        stream.ack(&response).await;
+        let mut names = names(&response);
+        let at = names.iter().position(|name| name == "cloudfoundry/n-250");
+        assert!(near.contains(&at.unwrap()), "{type_url}: {at:?}");
+        names.sort();
+        let all = all.iter().map(|name| format!("cloudfoundry/{name}"));
+        assert!(names.into_iter().eq(all), "{type_url}");
+    }
     harness.stop().await;
 }
