@@ -246,7 +246,7 @@ impl Peer {
                     return answer.map_err(|error| self.unanswered(asked, error));
                 }
                 is_alive = self.is_alive(used), if used.has_others => if !is_alive {
-                    let (url, address) = (asked.clone(), used.address);
+                    let (url, address) = (asked.clone(), used.address.ip());
                     return Err(Error::Silent { url, address });
                 },
             }

@@ -40,7 +40,7 @@ pub enum Error {
         /// What was asked for.
         url: Url,
         /// How.
-        source: OutOfOrder,
+        source: Box<OutOfOrder>,
     },
     /// Cloud Controller names no UAA.
     #[error("cloud controller names no UAA in its links")]

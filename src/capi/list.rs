@@ -51,7 +51,7 @@ impl List {
             .advance(facts)
             .map_err(|source| Error::OutOfOrder {
                 url: client.url(self.path),
-                source,
+                source: source.into(),
             })
     }
 

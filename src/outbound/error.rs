@@ -1,6 +1,6 @@
 //! Why a peer was asked in vain.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use http::StatusCode;
 use rustls::AlertDescription;
@@ -25,7 +25,7 @@ pub enum Error {
         /// What was asked for.
         url: Url,
         /// Where.
-        address: SocketAddr,
+        address: IpAddr,
     },
     /// One side does not accept the other's certificate, or they share no version of TLS.
     #[error("TLS with {url}: {advice}")]
