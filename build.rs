@@ -1,6 +1,6 @@
 //! Compiles `proto/` without protoc, and says which version this is.
 
-use std::{env, fs, path::PathBuf};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
@@ -22,7 +22,8 @@ const COMMIT: &str = "COPILOT_COMMIT";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-env-changed={COMMIT}");
-    let commit = env::var(COMMIT).unwrap_or_else(|_| "development build".to_owned());
+    let commit = env::var(COMMIT).ok().or_else(checked_out);
+    let commit = commit.as_deref().unwrap_or("unknown commit");
     let version = env::var("CARGO_PKG_VERSION")?;
     println!("cargo:rustc-env=COPILOT_VERSION={version} ({commit})");
 
@@ -41,6 +42,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     generate(api, true)?;
     generate(others, false)?;
     Ok(())
+}
+
+/// The commit of a checkout. What was changed since is not told: cargo does not start this again for each change.
+fn checked_out() -> Option<String> {
+    // It has a line for each commit and checkout. In a worktree it is elsewhere.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+    println!("cargo:rerun-if-changed={log}");
+    git(&["rev-parse", "--short=12", "HEAD"])
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 fn generate(file: Vec<FileDescriptorProto>, build_server: bool) -> std::io::Result<()> {

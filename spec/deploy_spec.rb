@@ -449,6 +449,13 @@ RSpec.describe 'deploy/operations' do
       expect(backend).to include('client_cert' => '((copilot_backend_client.certificate))')
       gorouter = manifest['instance_groups'].find { |group| group['name'] == 'router' }['jobs'].first
       expect(gorouter.dig('properties', 'router', 'ca_certs')).to include(backend['ca_cert'])
+      expect(librarian['properties']).to include('proxy_group' => 'vcap')
+    end
+
+    it 'has a certificate for clients alone, which is made anew when its names change' do
+      client = manifest['variables'].find { |variable| variable['name'] == 'copilot_backend_client' }
+      expect(client).to include('update_mode' => 'converge')
+      expect(client['options']).to include('extended_key_usage' => ['client_auth'])
     end
 
     it 'changes nothing for copilot before it is enabled, and its mode alone then' do

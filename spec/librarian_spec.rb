@@ -88,15 +88,16 @@ RSpec.describe 'the job librarian' do
   end
 
   it 'refuses bad values, as the schema does' do
+    no_certificate = "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----"
     {
       'istio_cert_root_path' => ['etc/istio', '', 1],
       'frontend_tls_keypairs' => ['none', {}, [1], [{ 'cert_chain' => 'a', 'private_key' => 'b' }],
                                   [Manifests.keypair('a.example.com').merge('private_key' => 1)]],
       'proxy_group' => ['', 1, []],
       'backend_tls.mode' => ['tls', '', 1],
-      'backend_tls.client_cert' => ['none', '', 1],
-      'backend_tls.client_key' => ['none', '', 1],
-      'backend_tls.ca_cert' => ['none', '', 1],
+      'backend_tls.client_cert' => ['none', '', 1, no_certificate, pairs[0]['private_key']],
+      'backend_tls.client_key' => ['none', '', 1, pairs[0]['cert_chain']],
+      'backend_tls.ca_cert' => ['none', '', 1, no_certificate],
       'backend_tls.client_cert_path' => ['etc/x', '/etc/', '', 1],
       'backend_tls.client_key_path' => ['/a~b', "/a\n", 1],
       'backend_tls.ca_cert_path' => ['/', 1],

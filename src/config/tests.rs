@@ -191,6 +191,13 @@ fn without_a_client_certificate_there_is_no_place_for_one_and_always_one_for_the
         problems_of("InternalTLS", &json!({})),
         ["InternalTLS.CACertPath: is required"]
     );
+    assert_eq!(
+        problems_of(
+            "InternalTLS",
+            &json!({ "CACertPath": "/certs/ca.crt", "Verify": "ca" })
+        ),
+        ["InternalTLS.Verify: unknown key"]
+    );
 }
 
 #[test]
@@ -216,6 +223,8 @@ fn what_the_librarian_is_to_write_is_whole_and_well_formed() {
             "BackendTLS.ClientKey: is required",
         ]
     );
+    let said = with(&[("ClientCert", "neither"), ("ClientKey", "hush-hush")]);
+    assert_eq!(said[0], "BackendTLS.CACert: is required");
     let said = with(&[
         ("CACert", "no PEM"),
         ("ClientCert", "neither"),

@@ -20,6 +20,22 @@ impl Policy {
     pub fn admits(&self, ports: &[u16]) -> bool {
         self.transport == Transport::Tcp && ports.iter().any(|port| self.ports.contains(*port))
     }
+
+    /// For tests, which know that there are such ports.
+    #[cfg(test)]
+    pub(crate) fn at(
+        source: &str,
+        destination: &str,
+        transport: Transport,
+        (first, last): (u16, u16),
+    ) -> Self {
+        Self {
+            source: source.into(),
+            destination: destination.into(),
+            transport,
+            ports: PortRange::new(first, last).unwrap(),
+        }
+    }
 }
 
 /// What a policy lets pass.

@@ -116,16 +116,14 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PortRange, Transport};
+    use crate::model::Transport;
 
     fn policies(numbers: impl IntoIterator<Item = usize>) -> Vec<Policy> {
         let mut policies: Vec<_> = numbers
             .into_iter()
-            .map(|number| Policy {
-                source: format!("source-{number}").as_str().into(),
-                destination: "destination".into(),
-                transport: Transport::Tcp,
-                ports: PortRange::new(8080, 8080).unwrap(),
+            .map(|number| {
+                let source = format!("source-{number}");
+                Policy::at(&source, "destination", Transport::Tcp, (8080, 8080))
             })
             .collect();
         policies.sort_unstable();

@@ -165,21 +165,7 @@ mod tests {
     }
 
     fn allowed(source: &str, destination: &str) -> Policy {
-        allowed_at(source, destination, Transport::Tcp, (8080, 8080))
-    }
-
-    fn allowed_at(
-        source: &str,
-        destination: &str,
-        transport: Transport,
-        (first, last): (u16, u16),
-    ) -> Policy {
-        Policy {
-            source: source.into(),
-            destination: destination.into(),
-            transport,
-            ports: PortRange::new(first, last).unwrap(),
-        }
+        Policy::at(source, destination, Transport::Tcp, (8080, 8080))
     }
 
     fn json_policy(source: &str, destination: &str) -> serde_json::Value {
@@ -208,9 +194,9 @@ mod tests {
         assert_eq!(
             answer.policies,
             [
-                allowed_at("a", "c", Transport::Tcp, (1, 65_535)),
+                Policy::at("a", "c", Transport::Tcp, (1, 65_535)),
                 allowed("b", "c"),
-                allowed_at("b", "c", Transport::Udp, (9090, 9099)),
+                Policy::at("b", "c", Transport::Udp, (9090, 9099)),
             ]
         );
         assert_eq!(answer.dropped, []);

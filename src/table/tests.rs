@@ -73,6 +73,22 @@ enum How {
     LookupAlone,
 }
 
+/// Instances are as said here now.
+fn current(instances: impl IntoIterator<Item = Arc<Instance>>) -> Update {
+    Update::Instances {
+        current: instances.into_iter().collect(),
+        gone: vec![],
+    }
+}
+
+/// An instance is there no longer.
+fn gone(guid: &str) -> Update {
+    Update::Instances {
+        current: vec![],
+        gone: vec![guid.into()],
+    }
+}
+
 fn touched(changes: &Changes) -> Vec<(&str, How)> {
     changes
         .hosts()
@@ -160,20 +176,11 @@ fn an_instance_touches_only_the_endpoints_of_its_hosts() {
         route("r1", "a.example.com", "", &["app"]),
         route("r2", "b.example.com", "", &["other"]),
     ]));
-    let changes = table.apply(Update::Instances {
-        current: vec![instance("i1", Some("app"))],
-        gone: vec![],
-    });
+    let changes = table.apply(current([instance("i1", Some("app"))]));
     assert_eq!(touched(&changes), [("a.example.com", How::Services)]);
-    let again = table.apply(Update::Instances {
-        current: vec![instance("i1", Some("app"))],
-        gone: vec![],
-    });
+    let again = table.apply(current([instance("i1", Some("app"))]));
     assert!(again.is_empty());
-    let gone = table.apply(Update::Instances {
-        current: vec![],
-        gone: vec!["i1".into()],
-    });
+    let gone = table.apply(gone("i1"));
     assert_eq!(touched(&gone), [("a.example.com", How::Services)]);
     assert!(instances(&table, "a.example.com", "app").is_empty());
 }
@@ -235,15 +242,9 @@ fn an_instance_that_moves_replaces_itself_and_one_that_stops_leaves_the_others()
     table.apply(Update::AllInstances(vec![one.clone(), two.clone()]));
     let mut moved = Instance::clone(&one);
     moved.host_address = IpAddr::from([10, 1, 0, 2]);
-    table.apply(Update::Instances {
-        current: vec![moved.clone().into()],
-        gone: vec![],
-    });
+    table.apply(current([moved.clone().into()]));
     assert_eq!(instances(&table, "a.example.com", "app"), [&moved, &*two]);
-    table.apply(Update::Instances {
-        current: vec![],
-        gone: vec![moved.guid],
-    });
+    table.apply(gone(&moved.guid.to_string()));
     assert_eq!(instances(&table, "a.example.com", "app"), [&*two]);
 }
 

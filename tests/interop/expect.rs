@@ -23,6 +23,7 @@ pub struct Answerer {
     by: By,
     port: Option<u16>,
     protocol: &'static str,
+    tls: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ impl From<&str> for Answerer {
             by: By::App(app.to_owned()),
             port: None,
             protocol: "http/1.1",
+            tls: false,
         }
     }
 }
@@ -72,6 +74,12 @@ impl Answerer {
         self
     }
 
+    /// The same by an instance that was asked over TLS.
+    pub fn over_tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Whether this is the answer.
     pub fn has_given(&self, result: &Result<Reply, Failure>) -> bool {
         let Ok(reply) = result else { return false };
@@ -80,6 +88,7 @@ impl Answerer {
                 answer.app == *app
                     && answer.protocol == self.protocol
                     && self.port.is_none_or(|port| answer.port == port)
+                    && (answer.tls || !self.tls)
             }
             (By::Ingress(status), None) => reply.status == *status,
             (By::Nobody, None) => true,
@@ -135,7 +144,8 @@ pub async fn ask(
     }
     let answer = result.as_ref().ok().and_then(|reply| reply.answer.as_ref());
     let over = answer.map_or_else(String::new, |answer| {
-        format!(" over {}:{}", answer.protocol, answer.port)
+        let tls = if answer.tls { " and TLS" } else { "" };
+        format!(" over {}:{}{tls}", answer.protocol, answer.port)
     });
     tally.failed(&format!("{word}{over} for {}{}", ask.host, ask.path), took);
     result

@@ -81,10 +81,26 @@ pub struct Door {
 pub struct Credentials {
     /// The instance's identity, with its guid as a DNS name.
     pub identity: Identity,
+    /// Without this everybody, with a certificate or without.
+    pub clients: Option<Clients>,
+}
+
+/// Whom a proxy admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clients {
     /// The CA that signs routers' certificates.
-    pub client_ca: PathBuf,
+    pub ca: PathBuf,
     /// One of these has to be among the client certificate's names.
-    pub client_names: Vec<String>,
+    pub names: Vec<String>,
+}
+
+/// What a door leads to.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    port: u16,
+    protocol: Protocol,
+    /// Whether it is reached over TLS.
+    is_tls: bool,
 }
 
 /// Why an instance cannot run.
@@ -108,7 +124,8 @@ pub enum Error {
 pub struct Instance {
     shared: Arc<Shared>,
     acceptors: JoinSet<()>,
-    rotations: Vec<watch::Sender<Arc<ServerConfig>>>,
+    /// What each door with TLS greets with, and whom it admits.
+    rotations: Vec<(Option<Clients>, watch::Sender<Arc<ServerConfig>>)>,
 }
 
 #[derive(Debug)]
@@ -156,15 +173,25 @@ impl Instance {
             address: door.address,
             source,
         })?;
-        let behind = (door.port, door.protocol);
+        let behind = Behind {
+            port: door.port,
+            protocol: door.protocol,
+            is_tls: door.tls.is_some(),
+        };
         if let Some(credentials) = &door.tls {
             let (accepted, connections) = mpsc::channel(BACKLOG);
             let config = watch::Sender::new(credentials.config()?);
             let accepting = tls::accept(listener, config.subscribe(), accepted, closed);
             self.acceptors.spawn(accepting);
-            self.rotations.push(config);
-            let names = credentials.client_names.clone();
-            let admit = move |peer: &Peer| peer.names.iter().any(|name| names.contains(name));
+            self.rotations.push((credentials.clients.clone(), config));
+            let clients = credentials.clients.clone();
+            let admit = move |peer: &Peer| {
+                let is_among =
+                    |names: &Vec<String>| peer.names.iter().any(|name| names.contains(name));
+                clients
+                    .as_ref()
+                    .is_none_or(|clients| is_among(&clients.names))
+            };
             let welcome = welcome(shared, behind, connections, Either::Right, admit);
             self.acceptors.spawn(welcome);
         } else {
@@ -182,11 +209,13 @@ impl Instance {
         Arc::clone(&self.shared.record)
     }
 
-    /// Greets the next connections with other credentials.
+    /// Greets the next connections with other credentials, at the doors that are for the same clients.
     pub fn rotate(&self, credentials: &Credentials) -> Result<(), Error> {
         let config = credentials.config()?;
-        for rotation in &self.rotations {
-            rotation.send_replace(Arc::clone(&config));
+        for (clients, rotation) in &self.rotations {
+            if *clients == credentials.clients {
+                rotation.send_replace(Arc::clone(&config));
+            }
         }
         Ok(())
     }
@@ -225,9 +254,11 @@ impl Drop for Instance {
 }
 
 impl Credentials {
-    /// As an instance's proxy: TLS 1.2 and newer, a client certificate, and no preference for a protocol.
+    /// As an instance's proxy: TLS 1.2 and newer, a client certificate where it is for certain clients, and no preference
+    /// for a protocol.
     fn config(&self) -> Result<Arc<ServerConfig>, Error> {
-        let files = ServerFiles::read(&self.identity, Some(&self.client_ca))?;
+        let ca = self.clients.as_ref().map(|clients| clients.ca.as_path());
+        let files = ServerFiles::read(&self.identity, ca)?;
         let mut config = files.config(b"")?;
         config.alpn_protocols.clear();
         Ok(Arc::new(config))
@@ -237,7 +268,7 @@ impl Credentials {
 /// Converses with everybody who is admitted, until no more connections come.
 async fn welcome<S>(
     shared: Arc<Shared>,
-    behind: (u16, Protocol),
+    behind: Behind,
     mut connections: mpsc::Receiver<Handshake<S>>,
     stream: impl Fn(S) -> Stream,
     admit: impl Fn(&Peer) -> bool,
@@ -255,10 +286,10 @@ async fn welcome<S>(
     }
 }
 
-async fn converse(socket: Socket, (port, protocol): (u16, Protocol), shared: Arc<Shared>) {
+async fn converse(socket: Socket, behind: Behind, shared: Arc<Shared>) {
     let io = TokioIo::new(socket);
-    let service = service_fn(|request| answer::answer(request, port, Arc::clone(&shared)));
-    match protocol {
+    let service = service_fn(|request| answer::answer(request, behind, Arc::clone(&shared)));
+    match behind.protocol {
         Protocol::Http1 => {
             let mut builder = http1::Builder::new();
             let connection = builder

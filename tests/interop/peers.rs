@@ -4,18 +4,15 @@ pub mod container_proxy;
 pub mod daemon;
 pub mod istiod;
 pub mod kubernetes;
+mod ports;
 pub mod process;
 pub mod proxy;
 
-use std::{
-    collections::BTreeSet,
-    io,
-    net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+
+pub use self::ports::{HTTP, HTTPS, check_ports, free_port};
 
 /// Where the programs are: the daemon's, and those that `scripts/interop` got.
 #[derive(Debug, Clone)]
@@ -55,45 +52,6 @@ impl Programs {
             envoy: find(envoy, "envoy")?,
         })
     }
-}
-
-/// The ports that the gateway has its proxies listen on.
-pub const HTTP: u16 = 80;
-/// The one with TLS.
-pub const HTTPS: u16 = 443;
-
-/// Whether the gateway's ports can be had.
-///
-/// # Errors
-/// One is taken, or not allowed.
-pub fn check_ports() -> Result<()> {
-    for port in [HTTP, HTTPS] {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
-                "port {port} of 127.0.0.1 is not allowed: run as root, or set net.ipv4.ip_unprivileged_port_start=80"
-            ),
-            Err(error) => bail!(
-                "port {port} of 127.0.0.1 cannot be had ({error}): end what listens there, or run as root, in a network of its own"
-            ),
-        }
-    }
-    Ok(())
-}
-
-/// A port that nobody listens on and that the kernel gives to no connection, and never the same again.
-///
-/// # Errors
-/// All are taken.
-pub fn free_port() -> Result<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let free = (20_000..30_000).find(|port| {
-        !given.contains(port) && TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
-    });
-    let port = free.context("every port from 20000 to 29999 is taken: end what listens there")?;
-    given.insert(port);
-    Ok(port)
 }
 
 /// Fills in the `((names))` of a file of deploy/istio, as `bosh interpolate` does.

@@ -26,7 +26,7 @@ use self::{
     truth::Truth,
 };
 use crate::{
-    instances::{Credentials, Instance, Protocol, Record, Spec},
+    instances::{Clients, Credentials, Instance, Protocol, Record, Spec},
     oracle::Oracle,
 };
 
@@ -73,6 +73,9 @@ pub struct Stage {
     pub plain_cells: bool,
     /// Whether whoever places an instance also runs the proxy in its container.
     pub own_proxies: bool,
+    /// For which internal hostnames the proxies of instances that are placed have a certificate. Without any they take
+    /// nothing from other apps.
+    pub for_apps: Vec<String>,
     domain: DomainGuid,
     truth: Truth,
     places: Places,
@@ -90,6 +93,7 @@ impl Stage {
             oracle: Arc::new(Oracle::new(GRACE)),
             plain_cells: false,
             own_proxies: false,
+            for_apps: Vec::new(),
             domain,
             truth: Truth::default(),
             places: Places::default(),
@@ -195,7 +199,9 @@ impl Stage {
             app: app.name.clone(),
             guid: name,
         };
-        let server = Instance::start(spec, &place.doors(&app.ports, &from_outside)).await?;
+        let for_apps = self.credentials_for_apps(app, &guid)?;
+        let open = place.doors(&app.ports, &from_outside, for_apps.as_ref());
+        let server = Instance::start(spec, &open).await?;
         self.records.push(server.record());
         let mappings = place.mappings(&app.ports);
         let spec = InstanceSpec {
@@ -262,6 +268,19 @@ impl Stage {
         Ok(())
     }
 
+    /// The last of an app's instances is gone and its cell out of touch: its row stays, though its place may be another's
+    /// soon. Its guid.
+    ///
+    /// # Errors
+    /// None runs.
+    pub async fn lose(&mut self, app: &mut App) -> Result<InstanceGuid> {
+        let lost = app.instances.pop().context("nothing runs")?;
+        self.end(app, &lost.server);
+        lost.server.crash().await;
+        self.places.give_back(lost.place);
+        Ok(lost.guid)
+    }
+
     /// A cell is evacuated: the instance of the app that is there serves on until its replacement runs, is told to stop, and answers on
     /// for `drain`.
     ///
@@ -311,9 +330,28 @@ impl Stage {
         } = &self.foundation;
         Ok(Credentials {
             identity: identities.issue(instance, place.container, &app.guid)?,
-            client_ca: ingress.ca().to_owned(),
-            client_names: vec![INGRESS_NAME.to_owned()],
+            clients: Some(Clients {
+                ca: ingress.ca().to_owned(),
+                names: vec![INGRESS_NAME.to_owned()],
+            }),
         })
+    }
+
+    /// What its proxy presents to other apps, of which it asks for nothing.
+    fn credentials_for_apps(
+        &self,
+        app: &App,
+        instance: &InstanceGuid,
+    ) -> Result<Option<Credentials>> {
+        let hostnames: Vec<_> = self.for_apps.iter().map(String::as_str).collect();
+        if hostnames.is_empty() {
+            return Ok(None);
+        }
+        let identities = &self.foundation.identities;
+        Ok(Some(Credentials {
+            identity: identities.issue_for_apps(instance, &hostnames, &app.guid)?,
+            clients: None,
+        }))
     }
 
     /// An app's instances get new certificates, as they do every day.

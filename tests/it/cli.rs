@@ -159,6 +159,47 @@ fn bad_values_are_named_by_their_key() {
 }
 
 #[test]
+fn tls_to_instances_that_cannot_be_is_named_by_its_key() {
+    let files = Files::new();
+    let good = json!({
+        "Mode": "mutual",
+        "ClientCertPath": "/certs/client.crt",
+        "ClientKeyPath": "/certs/client.key",
+        "CACertPath": "/certs/ca.crt",
+    });
+    let output = files.run_with("check", "/BackendTLS", good.clone());
+    assert!(output.status.success(), "{output:?}");
+    for (key, value, what) in [
+        ("ClientCertPath", json!(null), "is required"),
+        (
+            "ClientKeyPath",
+            json!("certs/client.key"),
+            "\"certs/client.key\": expected the absolute path of a file",
+        ),
+        (
+            "Mode",
+            json!("istio"),
+            "\"istio\": expected mutual or simple",
+        ),
+        (
+            "Verify",
+            json!("names"),
+            "\"names\": expected instance or ca",
+        ),
+        ("CACertPath", json!(null), "is required"),
+    ] {
+        let mut tls = good.clone();
+        tls["Verify"] = json!("instance");
+        tls[key] = value;
+        let what = format!("BackendTLS.{key}: {what}");
+        assert_refused(&files, "/BackendTLS", &tls, &what);
+    }
+    let relative = json!({ "CACertPath": "ca.crt" });
+    let what = "InternalTLS.CACertPath: \"ca.crt\": expected the absolute path of a file";
+    assert_refused(&files, "/InternalTLS", &relative, what);
+}
+
+#[test]
 fn each_fault_of_a_domain_has_a_line_of_its_own() {
     let files = Files::new();
     let domains = json!(["a..b", "good.com", "a".repeat(70) + ".com"]);

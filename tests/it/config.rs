@@ -541,8 +541,26 @@ fn keys_of_the_original_without_a_use_are_accepted_and_named() {
     );
 }
 
+/// The keys of a document's first table with defaults, as pointers, and their defaults.
+fn documented(document: &str) -> Vec<(String, &str)> {
+    let (_, table) = document.split_once("| key | default |").unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let mut cells = row
+            .split('|')
+            .skip(1)
+            .map(|cell| cell.trim().trim_matches('`'));
+        let pointer = format!("/{}", cells.next().unwrap().replace('.', "/"));
+        (pointer, cells.next().unwrap())
+    })
+    .collect()
+}
+
 #[test]
-fn the_readme_shows_what_is_required_and_the_default_of_everything_else() {
+fn the_documents_show_what_is_required_and_the_default_of_everything_else() {
     let readme = include_str!("../../README.md");
     let (_, example) = readme.split_once("```json\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
@@ -550,24 +568,13 @@ fn the_readme_shows_what_is_required_and_the_default_of_everything_else() {
     let files = Files::new();
     assert_eq!(keys(&example), keys(&files.minimal()));
 
-    let (_, table) = readme.split_once("| key | default |").unwrap();
-    let rows = table
-        .lines()
-        .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    let rows: Vec<_> = rows
-        .map(|row| {
-            let mut cells = row
-                .split('|')
-                .skip(1)
-                .map(|cell| cell.trim().trim_matches('`'));
-            let pointer = format!("/{}", cells.next().unwrap().replace('.', "/"));
-            (pointer, cells.next().unwrap())
-        })
-        .collect();
-    let documented = rows.iter().map(|(pointer, _)| pointer.clone());
+    let rows = documented(include_str!("../../docs/configuration.md"));
+    let most_important = documented(readme);
+    assert_eq!(most_important.len(), 10);
+    assert!(most_important.iter().all(|row| rows.contains(row)));
+    let pointers = rows.iter().map(|(pointer, _)| pointer.clone());
     let optional = &keys(&files.full()) - &keys(&files.minimal());
-    assert_eq!(documented.collect::<BTreeSet<_>>(), optional);
+    assert_eq!(pointers.collect::<BTreeSet<_>>(), optional);
     let defaults: Vec<_> = rows
         .iter()
         .filter(|(_, default)| !default.is_empty())

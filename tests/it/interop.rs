@@ -4,6 +4,7 @@ mod client;
 mod instances;
 mod load;
 mod oracle;
+mod ports;
 mod process;
 
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use copilot::sim::pki::Pki;
 use tempfile::TempDir;
 
-use crate::harness::instances::{Credentials, Door, Instance, Protocol, Spec};
+use crate::harness::instances::{Clients, Credentials, Door, Instance, Protocol, Spec};
 
 /// An address that nothing else has: tests bind ports of 127.0.0.1 only.
 fn address(last: u8) -> SocketAddr {
@@ -58,8 +59,10 @@ impl Cell {
     fn credentials(&self, guid: &str) -> Credentials {
         Credentials {
             identity: self.pki.issue(guid, &[guid]).unwrap(),
-            client_ca: self.pki.ca().to_owned(),
-            client_names: vec!["router".to_owned()],
+            clients: Some(Clients {
+                ca: self.pki.ca().to_owned(),
+                names: vec!["router".to_owned()],
+            }),
         }
     }
 }

@@ -50,6 +50,7 @@ mod harness {
     pub mod oracle;
 
     pub mod peers {
+        pub mod ports;
         pub mod process;
     }
 }

@@ -108,17 +108,7 @@ fn standing(table: &RouteTable, guid: &str) -> (bool, bool) {
 }
 
 fn update(instance: Instance) -> Update {
-    Update::Instances {
-        current: vec![instance.into()],
-        gone: vec![],
-    }
-}
-
-fn gone(guid: &str) -> Update {
-    Update::Instances {
-        current: vec![],
-        gone: vec![guid.into()],
-    }
+    current([instance.into()])
 }
 
 const HAS_ALL: (bool, bool) = (true, true);
@@ -295,15 +285,15 @@ proptest! {
     #[test]
     fn for_any_rows_in_any_order_each_place_has_one_owner_and_it_is_the_one_of_the_rule(
         instances in vec((0u8..8, any_place()), 0..12),
-        gone in vec(0u8..8, 0..4),
+        ended in vec(0u8..8, 0..4),
     ) {
         let mut table = RouteTable::default();
         for (n, place) in instances {
             let instance = instance(&format!("i{n}"), Some(&format!("app-{n}")));
             table.apply(update(Instance::clone(&place.given_to(&instance))));
         }
-        for n in gone {
-            table.apply(Update::Instances { current: vec![], gone: vec![format!("i{n}").as_str().into()] });
+        for n in ended {
+            table.apply(gone(&format!("i{n}")));
         }
         let all = table.instances.all();
         let mut owners = BTreeMap::new();

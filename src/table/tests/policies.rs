@@ -1,24 +1,10 @@
 //! Policies: what an app may connect to, by example and against a model.
 
 use super::{pushed::any_pushed, *};
-use crate::model::{Policy, PortRange, Refusal, Transport};
+use crate::model::{Policy, Refusal, Transport};
 
 fn policy(source: &str, destination: &str) -> Policy {
-    policy_at(source, destination, Transport::Tcp, (8080, 8080))
-}
-
-fn policy_at(
-    source: &str,
-    destination: &str,
-    transport: Transport,
-    (first, last): (u16, u16),
-) -> Policy {
-    Policy {
-        source: source.into(),
-        destination: destination.into(),
-        transport,
-        ports: PortRange::new(first, last).unwrap(),
-    }
+    Policy::at(source, destination, Transport::Tcp, (8080, 8080))
 }
 
 fn reachable(table: &RouteTable, source: &str) -> Vec<String> {
@@ -105,10 +91,10 @@ fn an_internal_hostname_whose_routes_are_all_refused_is_reached_by_nobody() {
 #[test]
 fn an_instance_touches_no_source_and_a_policy_no_host() {
     let mut table = table(vec![policy("a", "c")]);
-    let changes = table.apply(Update::Instances {
-        current: vec![instance("i1", Some("c")), instance("i2", Some("a"))],
-        gone: vec![],
-    });
+    let changes = table.apply(current([
+        instance("i1", Some("c")),
+        instance("i2", Some("a")),
+    ]));
     assert!(changes.hosts().count() > 0 && sources(&changes).is_empty());
     let changes = table.apply(Update::AllPolicies(vec![
         policy("b", "c"),
@@ -138,14 +124,14 @@ fn a_policy_opens_hostnames_where_its_destination_listens_at_one_of_its_ports_by
         (Transport::Tcp, (8000, 8079), false),
         (Transport::Udp, (8080, 8080), false),
     ] {
-        let table = table(vec![policy_at("a", "d", transport, ports)]);
+        let table = table(vec![Policy::at("a", "d", transport, ports)]);
         let open = !reachable(&table, "a").is_empty();
         assert_eq!(open, opens, "{transport:?} {ports:?}");
     }
     // Of several policies between two apps, and of several ports of an app, one is enough.
     let mut table = table(vec![
-        policy_at("a", "d", Transport::Udp, (9090, 9090)),
-        policy_at("a", "d", Transport::Tcp, (9090, 9090)),
+        Policy::at("a", "d", Transport::Udp, (9090, 9090)),
+        Policy::at("a", "d", Transport::Tcp, (9090, 9090)),
     ]);
     assert!(reachable(&table, "a").is_empty());
     let mut both = route("r3", "d.apps.internal", "", &["d", "d"]);
@@ -160,8 +146,8 @@ fn a_policy_opens_hostnames_where_its_destination_listens_at_one_of_its_ports_by
 
 #[test]
 fn a_policy_that_opens_nothing_touches_nobody_and_one_of_two_that_goes_leaves_the_other() {
-    let udp = || policy_at("a", "c", Transport::Udp, (8080, 8080));
-    let other = || policy_at("a", "c", Transport::Tcp, (9090, 9090));
+    let udp = || Policy::at("a", "c", Transport::Udp, (8080, 8080));
+    let other = || Policy::at("a", "c", Transport::Tcp, (9090, 9090));
     let mut table = table(vec![]);
     let replace = |table: &mut RouteTable, policies| table.apply(Update::AllPolicies(policies));
     assert!(replace(&mut table, vec![udp(), other()]).is_empty());
@@ -209,9 +195,9 @@ fn a_pushed_hostname_is_open_to_policies_for_the_port_that_its_instances_report(
     let policies = || {
         vec![
             policy("a", "c"),
-            policy_at("b", "c", Transport::Tcp, (9000, 9999)),
-            policy_at("d", "c", Transport::Udp, (1, 65_535)),
-            policy_at("e", "c", Transport::Tcp, (2222, 2222)),
+            Policy::at("b", "c", Transport::Tcp, (9000, 9999)),
+            Policy::at("d", "c", Transport::Udp, (1, 65_535)),
+            Policy::at("e", "c", Transport::Tcp, (2222, 2222)),
         ]
     };
     let open = |table: &RouteTable| -> Vec<_> {
@@ -234,8 +220,8 @@ fn a_pushed_hostname_is_open_to_policies_for_the_port_that_its_instances_report(
 fn an_instance_touches_the_sources_to_whom_its_port_makes_a_difference_and_no_restart_does() {
     let policies = vec![
         policy("a", "c"),
-        policy_at("b", "c", Transport::Tcp, (9000, 9999)),
-        policy_at("d", "c", Transport::Tcp, (1, 65_535)),
+        Policy::at("b", "c", Transport::Tcp, (9000, 9999)),
+        Policy::at("d", "c", Transport::Tcp, (1, 65_535)),
     ];
     let mut table = pushed(&[8080], policies);
     let mut apply = |update| sources(&table.apply(update));
@@ -272,8 +258,8 @@ fn on_cells(are_of_today: &[bool]) -> Update {
 fn a_hostname_over_tls_is_open_to_policies_for_the_port_of_the_proxies() {
     let policies = vec![
         policy("a", "d"),
-        policy_at("b", "d", Transport::Tcp, (61_443, 61_443)),
-        policy_at("e", "d", Transport::Tcp, (8080, 61_443)),
+        Policy::at("b", "d", Transport::Tcp, (61_443, 61_443)),
+        Policy::at("e", "d", Transport::Tcp, (8080, 61_443)),
     ];
     let mut table = RouteTable::default().with_tls(Tls {
         external: false,
@@ -315,7 +301,7 @@ fn policies_among(apps: [&'static str; 3]) -> impl Strategy<Value = Vec<Policy>>
         (61_443, 61_443),
     ]);
     let policy = (0..3_usize, 0..3_usize, transport, ports)
-        .prop_map(move |(a, b, transport, ports)| policy_at(apps[a], apps[b], transport, ports));
+        .prop_map(move |(a, b, transport, ports)| Policy::at(apps[a], apps[b], transport, ports));
     vec(policy, 0..6)
 }
 

@@ -24,7 +24,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::{ANSWER_WITH, GRPC_METHOD, Shared};
+use super::{ANSWER_WITH, Behind, GRPC_METHOD, Shared};
 
 /// What is said to an instance is this long at most.
 const MAX_SAID: usize = 64 << 10;
@@ -40,6 +40,8 @@ pub struct Answer {
     pub instance: String,
     /// The container port that was asked.
     pub port: u16,
+    /// Whether it was asked over TLS.
+    pub tls: bool,
     /// `http/1.0`, `http/1.1`, `h2`, `grpc` or `websocket`.
     pub protocol: String,
     /// The method.
@@ -55,7 +57,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(shared: &Shared, port: u16, parts: &Parts, protocol: &str) -> Self {
+    fn new(shared: &Shared, behind: Behind, parts: &Parts, protocol: &str) -> Self {
         let host = parts.headers.get(header::HOST);
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         let authority = || parts.uri.authority().map(ToString::to_string);
@@ -63,7 +65,8 @@ impl Answer {
         Self {
             app: shared.spec.app.clone(),
             instance: shared.spec.guid.clone(),
-            port,
+            port: behind.port,
+            tls: behind.is_tls,
             protocol: protocol.to_owned(),
             method: parts.method.to_string(),
             host: host.or_else(authority).unwrap_or_default(),
@@ -93,7 +96,7 @@ fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
 /// Answers a request; its query may say how long that takes: `wait=MILLISECONDS`.
 pub(super) async fn answer(
     mut request: Request<Incoming>,
-    port: u16,
+    behind: Behind,
     shared: Arc<Shared>,
 ) -> Result<Response<Body>, Infallible> {
     shared.record.ask();
@@ -108,11 +111,11 @@ pub(super) async fn answer(
         held.is_some_and(|held| held.as_bytes().to_ascii_lowercase().starts_with(value))
     };
     if is(header::UPGRADE, b"websocket") {
-        let answer = Answer::new(&shared, port, &parts, "websocket");
+        let answer = Answer::new(&shared, behind, &parts, "websocket");
         return Ok(open_websocket(&parts, upgrade, answer, &shared));
     }
     if is(header::CONTENT_TYPE, b"application/grpc") {
-        let answer = Answer::new(&shared, port, &parts, "grpc");
+        let answer = Answer::new(&shared, behind, &parts, "grpc");
         return Ok(call(parts, body, answer).await);
     }
     let protocol = match parts.version {
@@ -125,7 +128,7 @@ pub(super) async fn answer(
     };
     let answer = Answer {
         said: String::from_utf8_lossy(&said.to_bytes()).into_owned(),
-        ..Answer::new(&shared, port, &parts, protocol)
+        ..Answer::new(&shared, behind, &parts, protocol)
     };
     let mut response = Response::new(Body::new(Full::new(Bytes::from(answer.json()))));
     let json = header::HeaderValue::from_static("application/json");

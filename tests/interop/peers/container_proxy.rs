@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -56,7 +56,9 @@ fn config_of(at: SocketAddr, app: SocketAddr, credentials: &Credentials) -> Resu
             "socket_address": { "address": address.ip(), "port_value": address.port() },
         })
     };
-    let names = credentials.client_names.iter();
+    let clients = credentials.clients.as_ref();
+    let clients = clients.context("a cell's ports are for certain clients")?;
+    let names = clients.names.iter();
     let names = names.map(|name| json!({ "san_type": "DNS", "matcher": { "exact": name } }));
     let tls = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -68,7 +70,7 @@ fn config_of(at: SocketAddr, app: SocketAddr, credentials: &Credentials) -> Resu
                 "private_key": { "filename": credentials.identity.key },
             }],
             "validation_context": {
-                "trusted_ca": { "filename": credentials.client_ca },
+                "trusted_ca": { "filename": clients.ca },
                 "match_typed_subject_alt_names": names.collect::<Vec<_>>(),
             },
         },

@@ -6,12 +6,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use copilot::sim::{capi::Destination, cloud_foundry::INTERNAL_DOMAIN};
+use copilot::{
+    model::PortMapping,
+    sim::{capi::Destination, cloud_foundry::INTERNAL_DOMAIN},
+};
+use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     client::{Ask, Client},
-    expect::{SOON, expect, shares, spread},
+    expect::{Answerer, SOON, expect, shares, spread},
     instances::Protocol,
     mesh,
     peers::{
@@ -33,10 +37,13 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(GROUP, "an app without any policy", without_policy),
     scenario!(GROUP, "a proxy of another namespace", of_another_namespace),
     scenario!(GROUP, "through the virtual address", virtual_address),
+    scenario!(GROUP, "over TLS, verified by the hostname", over_tls),
 ];
 
 /// Where every app here listens, in its container, and so its neighbours' sidecars on loopback.
 const PORT: u16 = 8080;
+/// The daemon's key for TLS between apps.
+const INTERNAL_TLS: &str = "InternalTLS";
 /// How often each request is sent that counts no shares.
 const ROUNDS: usize = 5;
 
@@ -135,6 +142,48 @@ async fn virtual_address(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     nobody_answers(&client, tally, &shut).await
 }
 
+/// The proxies of two apps take TLS from other apps; only one of them presents a certificate for its hostname.
+async fn over_tls(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    let trusted = run.mesh.stage.foundation.identities.trusted();
+    let tls = json!({ "CACertPath": trusted });
+    let daemon = &mut run.mesh.daemon;
+    let before = daemon.reconfigure(INTERNAL_TLS, &tls).await?;
+    let verified = verified_by_the_hostname(run, tally).await;
+    run.mesh.stage.for_apps.clear();
+    // The next scenarios have the daemon as it was.
+    run.mesh.daemon.reconfigure(INTERNAL_TLS, &before).await?;
+    verified
+}
+
+async fn verified_by_the_hostname(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    let source = push(run, "sidecar-verifying", 1).await?;
+    run.mesh.stage.for_apps = vec![to("sidecar-named").host];
+    let named = push_with_route(run, "sidecar-named").await?;
+    run.mesh.stage.for_apps = vec![to("sidecar-other").host];
+    let misnamed = push_with_route(run, "sidecar-misnamed").await?;
+    for app in [&named, &misnamed] {
+        allow_at(run, &source, app, PortMapping::INTERNAL_TLS);
+    }
+    let _sidecar = sidecar(run, &source).await?;
+    let client = on_loopback();
+    let answered = Answerer::from("sidecar-named").over_tls();
+    let refused = [(to("sidecar-misnamed"), Answerer::ingress(503))];
+    expect(&client, tally, ROUNDS, &[(to("sidecar-named"), answered)]).await;
+    expect(&client, tally, ROUNDS, &refused).await;
+    let record = misnamed.instances[0].server.record();
+    // Until the sidecar has the cluster, it answers 503 without having tried.
+    let tried = async {
+        while record.asked().refused == 0 {
+            drop(client.ask(&to("sidecar-misnamed")).await);
+            sleep(POLL).await;
+        }
+    };
+    let tried = timeout(SOON, tried).await;
+    ensure!(tried.is_ok(), "the sidecar did not try sidecar-misnamed");
+    ensure!(record.asked().requests == 0, "sidecar-misnamed was asked");
+    Ok(())
+}
+
 /// The virtual address of an app's hostname, once the daemon has published it.
 async fn vip(run: &Run<'_>, app: &App) -> Result<Ipv4Addr> {
     let host = to(&app.name).host;
@@ -190,11 +239,15 @@ fn map(run: &Run<'_>, host: &str, apps: &[(&App, Option<u32>)]) {
 }
 
 fn allow(run: &Run<'_>, source: &App, destination: &App) {
+    allow_at(run, source, destination, PORT);
+}
+
+fn allow_at(run: &Run<'_>, source: &App, destination: &App, port: u16) {
     let policies = &run.mesh.stage.foundation.policies;
     policies.allow(
         &source.guid.to_string(),
         &destination.guid.to_string(),
-        PORT,
+        port,
     );
 }
 

@@ -3,6 +3,7 @@
 mod churn;
 mod doors;
 mod outages;
+mod owners;
 mod traffic;
 
 use anyhow::{Result, ensure};
@@ -79,6 +80,11 @@ pub const SCENARIOS: &[Scenario] = &[
         GROUP,
         "addresses that other apps get at once",
         churn::reused_addresses
+    ),
+    scenario!(
+        GROUP,
+        "an address whose former owner is still listed",
+        owners::still_listed
     ),
 ];
 

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use copilot::model::{AppPort, PortMapping};
+
 use crate::instances::{Credentials, Door, Protocol};
 
 /// The first port of a cell that leads to containers, as rep gives them out.
@@ -38,8 +40,14 @@ impl Place {
         containers.zip(self.port..).collect()
     }
 
-    /// How an app is reached here: from elsewhere at the cell's ports, and by other containers at its own.
-    pub(super) fn doors(&self, ports: &[(u16, Protocol)], from_outside: &FromOutside) -> Vec<Door> {
+    /// How an app is reached here: from elsewhere at the cell's ports, and by other containers at its own, or over TLS at
+    /// the one port that its proxy has for them.
+    pub(super) fn doors(
+        &self,
+        ports: &[(u16, Protocol)],
+        from_outside: &FromOutside,
+        for_apps: Option<&Credentials>,
+    ) -> Vec<Door> {
         let mappings = self.mappings(ports).into_iter().zip(ports);
         let doors = mappings.flat_map(|((port, host), (_, protocol))| {
             let door = |address: IpAddr, at, tls| Door {
@@ -53,7 +61,11 @@ impl Place {
                 FromOutside::Tls(proxy) => Some(door(self.cell, host, Some(proxy.clone()))),
                 FromOutside::No => None,
             };
-            outer.into_iter().chain([door(self.container, port, None)])
+            let proxy = for_apps.filter(|_| port == AppPort::DEFAULT);
+            let proxy =
+                proxy.map(|tls| door(self.container, PortMapping::INTERNAL_TLS, Some(tls.clone())));
+            let own = door(self.container, port, None);
+            outer.into_iter().chain([own]).chain(proxy)
         });
         doors.collect()
     }

@@ -168,6 +168,36 @@ fn a_group_is_found_by_its_name_and_without_it_nothing_is_written() {
 }
 
 #[test]
+fn a_group_that_is_none_is_refused_before_anything_is_written() {
+    let router = Router::new();
+    let mut config = Backend::new(&router, "mesh").config(&router);
+    config["IstioCertGroup"] = json!(5);
+    let said = said(&router.run_with(&config), 1);
+    assert!(said.contains("IstioCertGroup: "), "{said}");
+    assert!(!router.root().exists());
+}
+
+#[test]
+fn the_cas_take_their_place_first_and_the_certificate_last() {
+    let all = [
+        "trusted/instances.crt",
+        "backend/client.key",
+        "backend/client.crt",
+    ];
+    for (at, blocked) in all.into_iter().enumerate() {
+        let router = Router::new();
+        // No file takes the place of a folder.
+        fs::create_dir_all(router.file(blocked)).unwrap();
+        let config = Backend::new(&router, "mesh").config(&router);
+        let said = said(&router.run_with(&config), 1);
+        assert!(said.starts_with("refused BackendTLS: replacing "), "{said}");
+        let written = all.map(|path| router.file(path).is_file());
+        let expected = [0, 1, 2].map(|file| file < at);
+        assert_eq!(written, expected, "{blocked}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_there_stays_as_the_operator_made_it() {
     let router = Router::new();
     fs::create_dir_all(router.file("backend")).unwrap();

@@ -2,6 +2,26 @@
 
 use super::*;
 
+/// A foundation with one route, and a poller that has read it and follows audit events.
+async fn followed() -> (Foundation, RouteGuid, Polling) {
+    let foundation = Foundation::new().await;
+    let route = foundation.load(1).remove(0);
+    let mut polling = Polling::start(tailing(&foundation));
+    polling.holds(|held| held.is_open(&route)).await;
+    (foundation, route, polling)
+}
+
+/// What an audit event says of a route.
+fn about(route: &RouteGuid) -> serde_json::Value {
+    json!({"request": {"route_guid": route.to_string()}})
+}
+
+/// Why the one route that was read again is refused, if it is.
+async fn read_again(polling: &mut Polling) -> Option<Refusal> {
+    let (current, _) = polling.changed().await;
+    current.values().next().unwrap().refused
+}
+
 #[tokio::test]
 async fn a2_a_route_that_is_bound_is_refused_from_the_first_answer_and_after_a_restart() {
     let foundation = Foundation::new().await;
@@ -75,11 +95,8 @@ async fn a2_diego_tells_of_a_binding_too() {
 
 #[tokio::test]
 async fn a2_a_binding_of_the_v2_api_is_followed() {
-    let foundation = Foundation::new().await;
-    let route = foundation.load(1).remove(0);
-    let mut polling = Polling::start(tailing(&foundation));
-    polling.holds(|held| held.is_open(&route)).await;
-    let data = json!({"request": {"route_guid": route.to_string()}});
+    let (foundation, route, mut polling) = followed().await;
+    let data = about(&route);
     {
         let mut state = foundation.capi.state();
         state.bind_silently(&route, Operation::BOUND);
@@ -134,14 +151,13 @@ async fn a2_an_event_that_comes_before_its_commit_is_followed_by_other_looks() {
     polling
         .holds(|held| held.is_refused(&route, RouteService))
         .await;
-    let data = json!({"request": {"route_guid": route.to_string()}});
+    let data = about(&route);
     {
         let mut state = foundation.capi.state();
         state.advance(1);
         state.emit("audit.service_route_binding.delete", "b", &data);
     }
-    let (current, _) = polling.changed().await;
-    assert_eq!(current.values().next().unwrap().refused, Some(RouteService));
+    assert_eq!(read_again(&mut polling).await, Some(RouteService));
     foundation.capi.state().unbind_silently(&route);
     polling.holds(|held| held.is_open(&route)).await;
 }
@@ -149,19 +165,15 @@ async fn a2_an_event_that_comes_before_its_commit_is_followed_by_other_looks() {
 #[tokio::test]
 async fn a_route_that_is_bound_and_unbound_in_one_second_stays_open_in_whatever_order_that_is_listed()
  {
-    let foundation = Foundation::new().await;
-    let route = foundation.load(1).remove(0);
-    let mut polling = Polling::start(tailing(&foundation));
-    polling.holds(|held| held.is_open(&route)).await;
-    let data = json!({"request": {"route_guid": route.to_string()}});
+    let (foundation, route, mut polling) = followed().await;
+    let data = about(&route);
     {
         let mut state = foundation.capi.state();
         state.advance(1);
         state.emit("audit.service_route_binding.delete", "b", &data);
         state.emit("audit.service_route_binding.create", "b", &data);
     }
-    let (current, _) = polling.changed().await;
-    assert_eq!(current.values().next().unwrap().refused, None);
+    assert_eq!(read_again(&mut polling).await, None);
 }
 
 #[tokio::test]
@@ -171,23 +183,19 @@ async fn a_binding_from_before_the_first_read_that_failed_withholds_nothing() {
     {
         let mut state = foundation.capi.state();
         state.bind_silently(&route, Operation("create", "failed"));
-        let data = json!({"request": {"route_guid": route.to_string()}});
+        let data = about(&route);
         state.emit("audit.service_route_binding.start_create", "b", &data);
         state.advance(10);
     }
     let mut polling = Polling::start(tailing(&foundation));
     polling.holds(|held| held.is_open(&route)).await;
     // The event is looked at, and what it is about is read.
-    let (current, _) = polling.changed().await;
-    assert_eq!(current.values().next().unwrap().refused, None);
+    assert_eq!(read_again(&mut polling).await, None);
 }
 
 #[tokio::test]
 async fn an_event_that_does_not_say_which_route_was_bound_has_all_bindings_read() {
-    let foundation = Foundation::new().await;
-    let route = foundation.load(1).remove(0);
-    let mut polling = Polling::start(tailing(&foundation));
-    polling.holds(|held| held.is_open(&route)).await;
+    let (foundation, route, mut polling) = followed().await;
     {
         let mut state = foundation.capi.state();
         state.bind_silently(&route, Operation::BOUND);
@@ -294,10 +302,7 @@ async fn a3_while_bindings_cannot_be_read_what_is_known_stays_and_only_new_route
 
 #[tokio::test]
 async fn a3_an_event_that_a_route_is_bound_counts_while_nothing_can_be_read() {
-    let foundation = Foundation::new().await;
-    let route = foundation.load(1).remove(0);
-    let mut polling = Polling::start(tailing(&foundation));
-    polling.holds(|held| held.is_open(&route)).await;
+    let (foundation, route, mut polling) = followed().await;
     for endpoint in [Endpoint::Bindings, Endpoint::Routes] {
         foundation
             .capi
