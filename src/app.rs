@@ -2,7 +2,7 @@
 
 mod wiring;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use self::wiring::Wiring;
 use crate::{
     admin, cloud_controller,
     config::{self, Config, Routes},
+    outbound::{Sockets, Transport},
     readiness::Readiness,
     shutdown::{self, Tasks},
     telemetry::LevelHandle,
@@ -56,9 +57,21 @@ pub struct Addresses {
 /// # Errors
 /// What cannot be bound or read, with its key.
 pub async fn bind(config: Config, log_level: Option<LevelHandle>) -> anyhow::Result<Bound> {
+    bind_over(Arc::new(Sockets), config, log_level).await
+}
+
+/// The same, with feeds that reach their peers over `transport`.
+///
+/// # Errors
+/// What cannot be bound or read, with its key.
+pub async fn bind_over(
+    transport: Arc<dyn Transport>,
+    config: Config,
+    log_level: Option<LevelHandle>,
+) -> anyhow::Result<Bound> {
     config.tell();
     let mut tasks = Tasks::default();
-    let mut wiring = Wiring::new(tasks.shutdown());
+    let mut wiring = Wiring::new(transport, tasks.shutdown());
     let (updates, inbox) = mpsc::channel(UPDATES);
     let (touched, touched_apps) = mpsc::channel(TOUCHED_APPS);
     let outputs = wiring.publisher(config.publisher, inbox)?;

@@ -12,7 +12,6 @@
 mod client;
 mod doors;
 mod events;
-mod fields;
 mod merge;
 mod observation;
 mod observe;
@@ -22,16 +21,16 @@ mod watcher;
 #[cfg(test)]
 mod captured;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use reqwest::StatusCode;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
-    feed::Feed,
+    feed::{Feed, Kind},
     model::{AppGuid, Update},
+    outbound::{self, Transport},
     readiness::Gate,
     tls,
 };
@@ -88,9 +87,13 @@ pub struct Watcher {
 
 impl Watcher {
     /// Reads the certificates; connects to nothing yet.
-    pub fn new(settings: Settings, outputs: Outputs) -> Result<Self, Error> {
+    pub fn new(
+        settings: Settings,
+        transport: Arc<dyn Transport>,
+        outputs: Outputs,
+    ) -> Result<Self, tls::Error> {
         Ok(Self {
-            client: client::Client::new(&settings)?,
+            client: client::Client::new(&settings, transport)?,
             settings,
             outputs,
         })
@@ -108,46 +111,9 @@ impl Watcher {
 /// What went wrong with the BBS.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The certificates cannot be used.
-    #[error("reading the certificates for the BBS")]
-    Certificates(#[from] tls::Error),
-    /// The HTTP client cannot be made from the settings.
-    #[error("making a client for the BBS")]
-    Client(#[source] reqwest::Error),
-    /// Nobody answers at the address.
-    #[error("connecting to {url}")]
-    Connect {
-        /// What was asked for.
-        url: Url,
-        /// Why.
-        source: reqwest::Error,
-    },
-    /// One side does not accept the other's certificate, or they share no version of TLS.
-    #[error("TLS with {url}: {advice}")]
-    Tls {
-        /// What was asked for.
-        url: Url,
-        /// What an operator may look at.
-        advice: &'static str,
-        /// The alert or the failed check.
-        source: reqwest::Error,
-    },
-    /// The answer took too long.
-    #[error("{url} took longer than {limit:?}")]
-    Timeout {
-        /// What was asked for.
-        url: Url,
-        /// How long it had.
-        limit: Duration,
-    },
-    /// The answer is not the BBS's.
-    #[error("{url} answered {status}")]
-    Status {
-        /// What was asked for.
-        url: Url,
-        /// The answer's status.
-        status: StatusCode,
-    },
+    /// It has not answered, or not well.
+    #[error(transparent)]
+    Http(#[from] outbound::Error),
     /// The answer has a good status, but something other than the BBS wrote it.
     #[error("{url} answered with {found}")]
     Foreign {
@@ -166,20 +132,12 @@ pub enum Error {
         /// Its text.
         message: String,
     },
-    /// The connection broke while the answer was read.
-    #[error("reading from {url}")]
-    Broken {
-        /// What was asked for.
-        url: Url,
-        /// Why.
-        source: reqwest::Error,
-    },
     /// The event stream ended in order: the BBS stops, or has dropped us for being slow.
     #[error("the BBS ended the event stream")]
     Ended,
     /// What arrived is not in the BBS's format.
     #[error("decoding {what}: {detail}")]
-    Undecodable {
+    Malformed {
         /// What was read.
         what: &'static str,
         /// What is wrong with it.
@@ -216,19 +174,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// A metric label.
-    pub fn kind(&self) -> &'static str {
+    /// What is wrong with the feed.
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Certificates(_) | Self::Client(_) => "settings",
-            Self::Connect { .. } => "connect",
-            Self::Tls { .. } => "tls",
-            Self::Timeout { .. } => "timeout",
-            Self::Status { .. } | Self::Foreign { .. } => "status",
-            Self::Response { .. } => "response",
-            Self::Broken { .. } | Self::Ended => "stream_ended",
-            Self::Undecodable { .. } | Self::Unreadable { .. } => "undecodable",
-            Self::Overflow(_) => "overflow",
-            Self::NotFresh | Self::Brake { .. } => "brake",
+            Self::Http(error) => error.kind(),
+            Self::Foreign { .. } => Kind::Foreign,
+            Self::Response { .. } => Kind::ServerError,
+            Self::Ended => Kind::StreamEnded,
+            Self::Malformed { .. } => Kind::Malformed,
+            Self::Unreadable { .. } => Kind::Unreadable,
+            Self::Overflow(_) => Kind::Overflow,
+            Self::NotFresh => Kind::Unconfirmed,
+            Self::Brake { .. } => Kind::ImplausibleShrink,
         }
     }
 }

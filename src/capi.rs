@@ -20,7 +20,6 @@ mod list;
 mod pending;
 mod poller;
 mod processes;
-mod secret;
 mod strangers;
 mod tail;
 mod timestamp;
@@ -37,12 +36,12 @@ pub use self::{
     error::Error,
     guard::Doubt,
     poller::Poller,
-    secret::Secret,
 };
 use crate::{
     feed::Feed,
     model::{AppGuid, CapiProcessGuid, Update},
     readiness::Gate,
+    secret::Secret,
 };
 
 /// Cloud Controller refuses larger pages.

@@ -2,6 +2,8 @@
 //!
 //! One call emits the status for the admin surface, the metric and the log line, so that they cannot drift.
 
+mod kind;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant, SystemTime},
@@ -14,6 +16,8 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 use tracing::{info, warn};
+
+pub use self::kind::Kind;
 
 /// How many dropped items are kept by name; more are only counted.
 const MAX_NAMED_DROPS: usize = 1000;
@@ -236,8 +240,8 @@ impl Feed {
     }
 
     /// The feed could not do what it is for; what it read before stays in force.
-    pub fn failed(&self, kind: &'static str, error: &dyn std::error::Error) {
-        let message = chain(error);
+    pub fn failed(&self, kind: Kind, error: &dyn std::error::Error) {
+        let (kind, message) = (kind.as_str(), chain(error));
         self.metrics
             .errors
             .get_or_create(&KindLabels {
@@ -369,8 +373,8 @@ mod tests {
     #[test]
     fn a_failure_is_a_problem_until_the_next_success() {
         let (feeds, feed) = feed();
-        feed.failed("status", &std::io::Error::other("no answer"));
-        feed.failed("status", &std::io::Error::other("still no answer"));
+        feed.failed(Kind::ServerError, &std::io::Error::other("no answer"));
+        feed.failed(Kind::ServerError, &std::io::Error::other("still no answer"));
         let problem = feeds.statuses()[0].problem.clone().unwrap();
         assert_eq!(
             (problem.failures, problem.message.as_str()),

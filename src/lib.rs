@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;
+pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
@@ -19,6 +20,7 @@ pub mod proto;
 
 pub mod bbs;
 pub mod capi;
+pub mod outbound;
 pub mod policy;
 pub mod snapshot;
 pub mod table;

@@ -7,6 +7,8 @@
     reason = "generated; proto/ documents the messages"
 )]
 
+pub(crate) mod fields;
+
 use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, DynamicMessage};

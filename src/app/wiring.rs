@@ -13,10 +13,11 @@ use crate::{
     admin, bbs, capi, cloud_controller,
     config::Listener,
     feed::Feeds,
-    grpc::{self, Security, Services},
+    grpc::{self, Reports, Security, Services},
     mcp::{self, Sinks},
     metrics,
     model::{AppGuid, CapiProcessGuid, Update},
+    outbound::Transport,
     policy,
     proto::DESCRIPTOR_SET,
     publisher::{self, Publisher},
@@ -37,6 +38,7 @@ type Starting = (&'static str, BoxFuture<'static, ()>);
 
 /// What the modules share while they are put together.
 pub(super) struct Wiring {
+    transport: Arc<dyn Transport>,
     readiness: Readiness,
     registry: Registry,
     feeds: Feeds,
@@ -52,9 +54,10 @@ pub(super) struct Serving {
 }
 
 impl Wiring {
-    pub(super) fn new(shutdown: CancellationToken) -> Self {
+    pub(super) fn new(transport: Arc<dyn Transport>, shutdown: CancellationToken) -> Self {
         let mut registry = metrics::registry();
         Self {
+            transport,
             readiness: Readiness::default(),
             feeds: Feeds::new(&mut registry),
             listeners: grpc::Metrics::new(&mut registry),
@@ -98,7 +101,8 @@ impl Wiring {
             events: self.feeds.register("bbs_events", stalls_after),
             synced: self.readiness.gate("instances from the BBS"),
         };
-        let watcher = bbs::Watcher::new(settings, outputs).context("BBS")?;
+        let watcher =
+            bbs::Watcher::new(settings, Arc::clone(&self.transport), outputs).context("BBS")?;
         self.start("bbs", watcher.run(self.shutdown.clone()));
         Ok(())
     }
@@ -127,7 +131,8 @@ impl Wiring {
             token: self.feeds.register("capi_token", stalls_after),
             synced: Some(self.readiness.gate(ROUTES)),
         };
-        let poller = capi::Poller::new(settings, io).context("CAPI")?;
+        let poller =
+            capi::Poller::new(settings, Arc::clone(&self.transport), io).context("CAPI")?;
         self.start("capi", poller.run(self.shutdown.clone()));
         Ok(())
     }
@@ -160,7 +165,8 @@ impl Wiring {
             updates,
             feed: self.feeds.register("policies", stalls_after),
         };
-        let poller = policy::Poller::new(settings, outputs).context("PolicyServerAddress")?;
+        let poller = policy::Poller::new(settings, Arc::clone(&self.transport), outputs)
+            .context("PolicyServerAddress")?;
         self.start("policies", poller.run(self.shutdown.clone()));
         Ok(())
     }
@@ -171,13 +177,8 @@ impl Wiring {
         settings: mcp::Settings,
         outputs: &publisher::Outputs,
     ) -> anyhow::Result<Serving> {
-        let reports = grpc::Reports {
-            listener: "mcp",
-            certificates: "mcp_certificates",
-            feeds: &mut self.feeds,
-            metrics: &self.listeners,
-        };
-        let (snapshots, registry) = (outputs.snapshots.clone(), &mut self.registry);
+        let snapshots = outputs.snapshots.clone();
+        let (registry, reports) = self.reports("mcp", "mcp_certificates");
         let server = mcp::Server::bind(address, settings, snapshots, registry, reports).await;
         let server = server.with_context(|| format!("ListenAddressForMCP {address}"))?;
         let serving = Serving {
@@ -194,16 +195,11 @@ impl Wiring {
         settings: xds::Settings,
         outputs: &publisher::Outputs,
     ) -> anyhow::Result<Serving> {
-        let reports = grpc::Reports {
-            listener: "xds",
-            certificates: "xds_certificates",
-            feeds: &mut self.feeds,
-            metrics: &self.listeners,
-        };
         if settings.security == Security::Plaintext && !address.ip().is_loopback() {
             warn!(%address, "istiods are served in plaintext: XDSAllowPlaintext is on");
         }
-        let (snapshots, registry) = (outputs.snapshots.clone(), &mut self.registry);
+        let snapshots = outputs.snapshots.clone();
+        let (registry, reports) = self.reports("xds", "xds_certificates");
         let server = xds::Server::bind(address, settings, snapshots, registry, reports).await;
         let server = server.with_context(|| format!("ListenAddressForXDS {address}"))?;
         let serving = Serving {
@@ -220,15 +216,8 @@ impl Wiring {
         listener: Listener,
         service: cloud_controller::Service,
     ) -> anyhow::Result<SocketAddr> {
-        let reports = grpc::Reports {
-            listener: "cloud_controller",
-            certificates: "cloud_controller_certificates",
-            feeds: &mut self.feeds,
-            metrics: &self.listeners,
-        };
-        let bound = grpc::Listener::bind(listener.address, listener.settings, reports).await;
-        let bound = bound
-            .with_context(|| format!("ListenAddressForCloudController {}", listener.address))?;
+        let (_, reports) = self.reports("cloud_controller", "cloud_controller_certificates");
+        let bound = listen("ListenAddressForCloudController", listener, reports).await?;
         let address = bound.local_addr();
         let services = Services::new(DESCRIPTOR_SET).with(service.into_server());
         // It can be pushed to from the start: what is pushed is what the others wait for.
@@ -244,15 +233,8 @@ impl Wiring {
         outputs: &publisher::Outputs,
     ) -> anyhow::Result<SocketAddr> {
         let is_open = listener.settings.security == Security::Plaintext;
-        let reports = grpc::Reports {
-            listener: "vip_resolver",
-            certificates: "vip_resolver_certificates",
-            feeds: &mut self.feeds,
-            metrics: &self.listeners,
-        };
-        let bound = grpc::Listener::bind(listener.address, listener.settings, reports).await;
-        let bound =
-            bound.with_context(|| format!("ListenAddressForVIPResolver {}", listener.address))?;
+        let (_, reports) = self.reports("vip_resolver", "vip_resolver_certificates");
+        let bound = listen("ListenAddressForVIPResolver", listener, reports).await?;
         let address = bound.local_addr();
         if is_open && !address.ip().is_loopback() {
             warn!(%address, "virtual addresses are told to everyone in plaintext: VIPResolverTLS is off");
@@ -263,6 +245,21 @@ impl Wiring {
         let serving = bound.serve(services, ready, self.shutdown.clone());
         self.start("vip_resolver_listener", serving);
         Ok(address)
+    }
+
+    /// Where a listener says how it fares, it and its certificates.
+    fn reports(
+        &mut self,
+        listener: &'static str,
+        certificates: &'static str,
+    ) -> (&mut Registry, Reports<'_>) {
+        let reports = Reports {
+            listener,
+            certificates,
+            feeds: &mut self.feeds,
+            metrics: &self.listeners,
+        };
+        (&mut self.registry, reports)
     }
 
     /// What the admin surface shows, and the tasks, none of which runs yet.
@@ -284,6 +281,16 @@ impl Wiring {
         };
         (sources, self.starting)
     }
+}
+
+/// Binds a listener; what is wrong with it is wrong with its key.
+async fn listen(
+    key: &str,
+    Listener { address, settings }: Listener,
+    reports: Reports<'_>,
+) -> anyhow::Result<grpc::Listener> {
+    let bound = grpc::Listener::bind(address, settings, reports).await;
+    bound.with_context(|| format!("{key} {address}"))
 }
 
 /// How long a feed's loop may be silent: it says a word before each request, which may take its time.

@@ -5,12 +5,14 @@ use prost::Message as _;
 
 use super::{
     events::{Decoder, Event},
-    fields::Fields,
     merge::Merge,
     observation::List,
     observe,
 };
-use crate::proto::bbs::{ActualLrp, Presence};
+use crate::proto::{
+    bbs::{ActualLrp, Presence},
+    fields::Fields,
+};
 
 const GENERATIONS: [&str; 3] = ["new", "old", "pb"];
 

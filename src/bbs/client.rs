@@ -1,25 +1,19 @@
 //! Speaks the BBS's protocol: POST over HTTP/1.1 and mutual TLS, protobuf both ways, errors inside good answers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use prost::Message;
-use reqwest::{Response, StatusCode, redirect};
-use rustls::AlertDescription;
 use url::Url;
 
-use super::{
-    DOMAIN, Error, Settings,
-    fields::{Fields, Malformed},
-    merge::Mark,
-    observation::List,
-    observe,
-};
+use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, observe};
 use crate::{
     feed::Dropped,
-    proto::bbs::{
-        self, ActualLrPsRequest, ActualLrp, DesiredLrPsRequest, DesiredLrp, EventsByCellId,
+    outbound::{self, Answer, Peer, Ping, Request, Transport},
+    proto::{
+        bbs::{self, ActualLrPsRequest, ActualLrp, DesiredLrPsRequest, DesiredLrp, EventsByCellId},
+        fields::{Fields, Malformed},
     },
     tls,
 };
@@ -31,13 +25,9 @@ const ROUTING_INFOS: &str = "/v1/desired_lrp_routing_infos/list";
 /// Without; in every BBS.
 const SCHEDULING_INFOS: &str = "/v1/desired_lrp_scheduling_infos/list";
 const DOMAINS: &str = "/v1/domains/list";
+const PING: &str = "/v1/ping";
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
-
-/// The stream is silent in a quiet foundation, so only TCP can tell that its other end is gone.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long sent bytes, probes among them, may stay unanswered.
-const UNANSWERED: Duration = Duration::from_mins(1);
 
 /// In every response.
 const ERROR_FIELD: u64 = 1;
@@ -47,13 +37,9 @@ const ITEMS_FIELD: u64 = 2;
 /// No list is this long: 250,000 instances make 150 MB, and as much again for what their processes are to run.
 const MAX_LIST: usize = 1 << 30;
 
-/// A connection pool to the BBS.
+/// A client of one BBS.
 #[derive(Debug)]
-pub(super) struct Client {
-    http: reqwest::Client,
-    address: Url,
-    request_timeout: Duration,
-}
+pub(super) struct Client(Peer);
 
 /// A complete read.
 #[derive(Debug)]
@@ -70,39 +56,39 @@ pub(super) struct Read {
 
 impl Client {
     /// Reads the certificates.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        let tls = tls::client(&settings.ca, Some(&settings.identity))?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // The BBS takes the connection over for its stream: there is no HTTP/2.
-            .http1_only()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(settings.connect_timeout)
-            .tcp_keepalive(KEEPALIVE)
-            .tcp_keepalive_interval(KEEPALIVE / 3)
-            .tcp_user_timeout(UNANSWERED)
-            // One for the list at hand; the stream's connection never comes back to the pool.
-            .pool_max_idle_per_host(1)
-            .build()
-            .map_err(Error::Client)?;
-        Ok(Self {
-            http,
-            address: settings.address.clone(),
-            request_timeout: settings.request_timeout,
-        })
+    pub(super) fn new(
+        settings: &Settings,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, tls::Error> {
+        let peer = Peer::new(
+            outbound::Settings {
+                name: "the BBS",
+                address: &settings.address,
+                ca: &settings.ca,
+                identity: Some(&settings.identity),
+                ping: Ping {
+                    method: Method::POST,
+                    path: PING,
+                },
+                connect_timeout: settings.connect_timeout,
+                request_timeout: settings.request_timeout,
+            },
+            transport,
+        )?;
+        Ok(Self(peer))
     }
 
     /// Subscribes to all events. The BBS answers only when the subscription exists: what happens from then on arrives.
     pub(super) async fn subscribe(&self) -> Result<Stream, Error> {
-        let url = self.url(EVENTS);
-        let request = EventsByCellId::default();
+        let request = self.request(EVENTS, &EventsByCellId::default());
+        let url = request.url.clone();
         // The stream itself has no timeout, only its beginning.
-        let response = tokio::time::timeout(self.request_timeout, self.post(&url, &request))
+        self.0
+            .within(&url, async {
+                let answer = self.0.send(request).await?;
+                Ok(Stream(accept(answer, "text/event-stream")?))
+            })
             .await
-            .map_err(|_| self.timed_out(&url))??;
-        accept(&url, &response, "text/event-stream")?;
-        Ok(Stream { url, response })
     }
 
     /// Reads all that runs, all that is to run, and whether the BBS vouches for it.
@@ -143,7 +129,9 @@ impl Client {
             })
             .await;
         match read {
-            Err(Error::Status { status, .. }) if status == StatusCode::NOT_FOUND => {
+            Err(Error::Http(outbound::Error::Status { status, .. }))
+                if status == StatusCode::NOT_FOUND =>
+            {
                 self.list(SCHEDULING_INFOS, &request, |row| {
                     take(row, observe::scheduling, &mut list.desired, dropped);
                 })
@@ -160,57 +148,32 @@ impl Client {
         request: &impl Message,
         take: impl FnMut(Bytes),
     ) -> Result<(), Error> {
-        let url = self.url(path);
-        let items = async {
-            let response = self.post(&url, request).await?;
-            accept(&url, &response, "application/x-protobuf")?;
-            delimited(&url, response.headers())?;
-            items(&url, response, take).await
-        };
-        tokio::time::timeout(self.request_timeout, items)
+        let request = self.request(path, request);
+        let url = request.url.clone();
+        self.0
+            .within(&url, async {
+                let answer = self.0.send(request).await?;
+                let answer = accept(answer, "application/x-protobuf")?;
+                delimited(&url, &answer.headers)?;
+                items(answer, take).await
+            })
             .await
-            .map_err(|_| self.timed_out(&url))?
     }
 
-    async fn post(&self, url: &Url, request: &impl Message) -> Result<Response, Error> {
-        self.http
-            .post(url.clone())
-            .header(header::CONTENT_TYPE, PROTOBUF)
-            .body(request.encode_to_vec())
-            .send()
-            .await
-            .map_err(|source| broken(url, source))
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.address.clone();
-        url.set_path(path);
-        url
-    }
-
-    fn timed_out(&self, url: &Url) -> Error {
-        Error::Timeout {
-            url: url.clone(),
-            limit: self.request_timeout,
-        }
+    fn request(&self, path: &str, request: &impl Message) -> Request {
+        let mut post = Request::post(self.0.url(path), request.encode_to_vec());
+        post.headers.insert(header::CONTENT_TYPE, PROTOBUF);
+        post
     }
 }
 
 /// An open event stream.
-#[derive(Debug)]
-pub(super) struct Stream {
-    url: Url,
-    response: Response,
-}
+pub(super) struct Stream(Answer);
 
 impl Stream {
     /// The next bytes; the stream never ends well. May be cancelled without a loss.
     pub(super) async fn next(&mut self) -> Result<Bytes, Error> {
-        match self.response.chunk().await {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(Error::Ended),
-            Err(source) => Err(broken(&self.url, source)),
-        }
+        self.0.next().await?.ok_or(Error::Ended)
     }
 }
 
@@ -223,7 +186,7 @@ fn take<M: Message + Default, T>(
 ) {
     let parsed = M::decode(row).map_err(|error| Dropped {
         name: format!("row {}", rows.len() + dropped.len()),
-        reason: "undecodable",
+        reason: "malformed",
         detail: error.to_string(),
     });
     match parsed.and_then(parse) {
@@ -233,30 +196,21 @@ fn take<M: Message + Default, T>(
 }
 
 /// Refuses answers that are not the BBS's, as its Go client does: only what is protobuf is decoded.
-fn accept(url: &Url, response: &Response, expected: &str) -> Result<(), Error> {
+fn accept(answer: Answer, expected: &str) -> Result<Answer, Error> {
+    let answer = answer.accepted()?;
     let foreign = |found: String| Error::Foreign {
-        url: url.clone(),
+        url: answer.url.clone(),
         found,
     };
-    let text = |name: &str| {
-        let value = response.headers().get(name)?;
-        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    if response.status() != StatusCode::OK {
-        return Err(Error::Status {
-            url: url.clone(),
-            status: response.status(),
-        });
-    }
     // Only a gorouter in between writes it.
-    if let Some(error) = text("x-cf-routererror") {
+    if let Some(error) = answer.header("x-cf-routererror") {
         return Err(foreign(format!("router error {error}")));
     }
-    let content_type = text("content-type").unwrap_or_default();
+    let content_type = answer.header("content-type").unwrap_or_default();
     if !content_type.starts_with(expected) {
         return Err(foreign(format!("content type {content_type:?}")));
     }
-    Ok(())
+    Ok(answer)
 }
 
 /// A list whose end is only the end of the connection could be cut short between two rows without a sign.
@@ -272,26 +226,19 @@ fn delimited(url: &Url, headers: &HeaderMap) -> Result<(), Error> {
     })
 }
 
-async fn items(
-    url: &Url,
-    mut response: Response,
-    mut take: impl FnMut(Bytes),
-) -> Result<(), Error> {
+async fn items(mut answer: Answer, mut take: impl FnMut(Bytes)) -> Result<(), Error> {
     let mut fields = Fields::default();
     let mut length = 0;
-    while let Some(bytes) = response
-        .chunk()
-        .await
-        .map_err(|source| broken(url, source))?
-    {
+    while let Some(bytes) = answer.next().await? {
         length += bytes.len();
         if length > MAX_LIST {
-            return Err(undecodable("it is longer than 1 GiB"));
+            let (url, limit) = (answer.url, MAX_LIST);
+            return Err(outbound::Error::TooLarge { url, limit }.into());
         }
         fields.push(&bytes);
         while let Some((number, content)) = fields.next().map_err(malformed)? {
             match number {
-                ERROR_FIELD => return Err(reported(url, content)),
+                ERROR_FIELD => return Err(reported(&answer.url, content)),
                 ITEMS_FIELD => take(content),
                 _ => {}
             }
@@ -316,41 +263,9 @@ fn malformed(source: Malformed) -> Error {
     undecodable(source.to_string())
 }
 
-fn undecodable(detail: impl Into<String>) -> Error {
-    Error::Undecodable {
+fn undecodable(detail: String) -> Error {
+    Error::Malformed {
         what: "a list",
-        detail: detail.into(),
-    }
-}
-
-/// Tells certificates from networks. With TLS 1.3 the server's verdict on our certificate only arrives after the
-/// handshake, where it looks like a broken connection.
-fn broken(url: &Url, source: reqwest::Error) -> Error {
-    let url = url.clone();
-    if let Some(advice) = tls::cause(&source).map(advice) {
-        return Error::Tls {
-            url,
-            advice,
-            source,
-        };
-    }
-    if source.is_connect() {
-        return Error::Connect { url, source };
-    }
-    Error::Broken { url, source }
-}
-
-fn advice(error: &rustls::Error) -> &'static str {
-    match error {
-        rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
-            "the BBS says that our client certificate has expired"
-        }
-        rustls::Error::AlertReceived(alert) if tls::refuses_certificate(*alert) => {
-            "the BBS refuses our client certificate; it must be issued by the BBS's CA"
-        }
-        rustls::Error::InvalidCertificate(_) => {
-            "the BBS's certificate does not fit the configured CA or the address"
-        }
-        _ => "no common ground; check that this is the BBS's port",
+        detail,
     }
 }

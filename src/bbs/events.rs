@@ -143,7 +143,7 @@ fn payload<M: Message + Default>(data: &[u8]) -> Result<M, Error> {
 }
 
 fn undecodable(detail: impl Into<String>) -> Error {
-    Error::Undecodable {
+    Error::Malformed {
         what: "the event stream",
         detail: detail.into(),
     }
@@ -242,7 +242,7 @@ mod tests {
         for stream in [not_base64, not_protobuf] {
             let error = decode([stream.as_bytes()]).unwrap_err();
             assert!(
-                matches!(error, Error::Undecodable { .. }) && !error.to_string().contains("secret"),
+                matches!(error, Error::Malformed { .. }) && !error.to_string().contains("secret"),
                 "{error}"
             );
         }

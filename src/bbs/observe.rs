@@ -139,7 +139,10 @@ pub(super) fn desired(lrp: &DesiredLrp) -> Result<Option<Desired>, Dropped> {
     let static_tag = |name: &str| lrp.metric_tags.get(name).map(|tag| tag.r#static.as_str());
     let app = static_tag("app_id").filter(|app| !app.is_empty());
     of_process(
-        (&lrp.domain, &lrp.process_guid),
+        Key {
+            domain: &lrp.domain,
+            process: &lrp.process_guid,
+        },
         lrp.instances,
         lrp.modification_tag.clone(),
         app.unwrap_or(&lrp.log_guid),
@@ -151,7 +154,10 @@ pub(super) fn desired(lrp: &DesiredLrp) -> Result<Option<Desired>, Dropped> {
 pub(super) fn scheduling(info: DesiredLrpSchedulingInfo) -> Result<Option<Desired>, Dropped> {
     let key = info.desired_lrp_key.unwrap_or_default();
     of_process(
-        (&key.domain, &key.process_guid),
+        Key {
+            domain: &key.domain,
+            process: &key.process_guid,
+        },
         info.instances,
         info.modification_tag,
         &key.log_guid,
@@ -159,8 +165,14 @@ pub(super) fn scheduling(info: DesiredLrpSchedulingInfo) -> Result<Option<Desire
     )
 }
 
+/// What a process is found by.
+struct Key<'a> {
+    domain: &'a str,
+    process: &'a str,
+}
+
 fn of_process(
-    (domain, process): (&str, &str),
+    Key { domain, process }: Key<'_>,
     instances: i32,
     tag_sent: Option<ModificationTag>,
     app: &str,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::{
-    client::{self, Client},
+    client::Client,
     error::Error,
     guard::{Doubt, MIN_UNREADABLE, is_implausible},
     keyset::Keyset,
@@ -19,6 +19,7 @@ use crate::{
     feed::Dropped,
     guids::{GuidMap, GuidSet},
     model::RouteGuid,
+    outbound::json,
 };
 
 const PATH: &str = "/v3/service_route_bindings";
@@ -149,7 +150,7 @@ impl Bindings {
     async fn without_path(&self, client: &mut Client, error: Error) -> Result<Support, Error> {
         if self.support == Support::Unknown {
             let body = client.get(ROOT, &[]).await?;
-            let root: Root = client::parse(client.url(ROOT).as_str(), &body)?;
+            let root: Root = json(&client.url(ROOT), &body)?;
             if root.links.routes.is_some() && root.links.service_route_bindings.is_none() {
                 info!("cloud controller is too old to list route service bindings");
                 return Ok(Support::TooOld);

@@ -1,11 +1,12 @@
 //! Requests to Cloud Controller: token, limits, and what an answer other than 200 means.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use reqwest::{
-    RequestBuilder, Response, StatusCode,
-    header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
-    redirect,
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER},
 };
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -13,12 +14,17 @@ use tracing::debug;
 use url::Url;
 
 use super::{
-    Io, Secret, Settings,
+    Io, Settings,
     error::Error,
     timestamp::Timestamp,
     token::{Granted, Token},
 };
-use crate::{feed::Feed, tls};
+use crate::{
+    feed::Feed,
+    outbound::{self, Answer, Peer, Ping, Request, Transport, json},
+    secret::Secret,
+    tls,
+};
 
 /// Five thousand routes of the largest kind (a hundred destinations) are a tenth of this; it bounds what one
 /// answer can take.
@@ -27,15 +33,18 @@ const MAX_BODY: usize = 64 << 20;
 const MAX_ERROR_BODY: usize = 4 << 10;
 /// Cloud Controller's rate limit counts per hour.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 /// From a renewal of the token that failed to the next, at least.
 const RENEW_LATER: Duration = Duration::from_secs(10);
 
 /// A client of one Cloud Controller. One request at a time, so there is never more than one token in the making.
 pub(super) struct Client {
-    http: reqwest::Client,
-    api: Url,
+    api: Peer,
+    /// The UAA, where it is not the one that Cloud Controller names.
     uaa: Option<Url>,
+    /// Whom the last token was asked of.
+    granter: Option<Peer>,
     id: String,
     secret: Secret,
     token: Option<Token>,
@@ -50,23 +59,30 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(settings: &Settings, io: &Io) -> Result<Self, Error> {
-        check(&settings.api)?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client(&settings.ca, None)?)
-            .https_only(true)
-            .no_proxy()
-            // A redirect could lead the token anywhere.
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT.min(settings.request_timeout))
-            .timeout(settings.request_timeout)
-            .user_agent(concat!("copilot/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(Error::Client)?;
+    pub(super) fn new(
+        settings: &Settings,
+        transport: Arc<dyn Transport>,
+        io: &Io,
+    ) -> Result<Self, tls::Error> {
+        let api = Peer::new(
+            outbound::Settings {
+                name: "Cloud Controller",
+                address: &settings.api,
+                ca: &settings.ca,
+                identity: None,
+                ping: Ping {
+                    method: Method::GET,
+                    path: "/",
+                },
+                connect_timeout: CONNECT_TIMEOUT,
+                request_timeout: settings.request_timeout,
+            },
+            transport,
+        )?;
         Ok(Self {
-            http,
-            api: settings.api.clone(),
+            api,
             uaa: settings.uaa.clone(),
+            granter: None,
             id: settings.client_id.clone(),
             secret: settings.client_secret.clone(),
             token: None,
@@ -88,15 +104,15 @@ impl Client {
         if let Some(until) = self.quiet_until() {
             // Asking all the same would only prolong it.
             return Err(Error::RateLimited {
-                url: self.url(path).into(),
+                url: self.url(path),
                 retry_after: Some(until - Instant::now()),
             });
         }
         let mut answer = self.attempt(path, query).await;
-        if let Err(Error::Status {
+        if let Err(Error::Http(outbound::Error::Status {
             status: StatusCode::UNAUTHORIZED,
             ..
-        }) = answer
+        })) = answer
         {
             // Revoked before its time, or UAA has new keys: worth one new token.
             self.token = None;
@@ -115,7 +131,7 @@ impl Client {
 
     /// Where `path` is.
     pub(super) fn url(&self, path: &str) -> Url {
-        at(&self.api, path)
+        self.api.url(path)
     }
 
     /// Until when Cloud Controller or UAA wants no requests.
@@ -140,13 +156,14 @@ impl Client {
 
     async fn attempt(&mut self, path: &str, query: &[(String, String)]) -> Result<Vec<u8>, Error> {
         let authorization = self.authorization().await?;
-        let url = self.url(path);
-        let request = self
-            .http
-            .get(url.clone())
-            .query(query)
-            .header(AUTHORIZATION, authorization);
-        let (headers, body) = self.exchange(&url, request).await?;
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = Request::get(url);
+        request.headers.insert(AUTHORIZATION, authorization);
+        self.turned();
+        let (headers, body) = exchange(&self.api, request).await?;
         self.rate_limit = RateLimit::read(&headers);
         self.clock = date(&headers);
         Ok(body)
@@ -173,25 +190,31 @@ impl Client {
         }
     }
 
-    async fn grant(&self) -> Result<Token, Error> {
+    async fn grant(&mut self) -> Result<Token, Error> {
         let uaa = self.discover().await?;
         let granted = self.grant_by(&uaa).await;
         granted.map_err(|error| Error::Uaa(Box::new(error)))
     }
 
-    async fn grant_by(&self, uaa: &Url) -> Result<Token, Error> {
-        let url = at(
-            uaa,
-            &format!("{}/oauth/token", uaa.path().trim_end_matches('/')),
-        );
+    async fn grant_by(&mut self, uaa: &Url) -> Result<Token, Error> {
+        self.turned();
         let now = Instant::now();
-        let request = self
-            .http
-            .post(url.clone())
-            .basic_auth(&self.id, Some(self.secret.expose()))
-            .form(&[("grant_type", "client_credentials")]);
-        let granted: Granted = parse(url.as_str(), &self.exchange(&url, request).await?.1)?;
-        Token::new(&granted, now)
+        let known = self.granter.take().filter(|granter| granter.is_at(uaa));
+        let granter = self
+            .granter
+            .insert(known.unwrap_or_else(|| self.api.elsewhere("UAA", uaa)));
+        let url = granter.url(&format!("{}/oauth/token", uaa.path().trim_end_matches('/')));
+        let form = Bytes::from_static(b"grant_type=client_credentials");
+        let mut request = Request::post(url.clone(), form);
+        let credentials = STANDARD.encode(format!("{}:{}", self.id, self.secret.expose()));
+        let mut credentials =
+            HeaderValue::try_from(format!("Basic {credentials}")).map_err(|_| Error::Token)?;
+        credentials.set_sensitive(true);
+        request.headers.insert(AUTHORIZATION, credentials);
+        request.headers.insert(CONTENT_TYPE, FORM);
+        let (_, body) = exchange(granter, request).await?;
+        let answer: Granted = json(&url, &body)?;
+        Token::new(&answer, now)
     }
 
     /// Asked anew for each token: a UAA that has moved is found again.
@@ -199,36 +222,16 @@ impl Client {
         if let Some(uaa) = &self.uaa {
             return Ok(uaa.clone());
         }
+        self.turned();
         let url = self.url("/");
-        let (_, body) = self.exchange(&url, self.http.get(url.clone())).await?;
-        let root: Root = parse(url.as_str(), &body)?;
+        let (_, body) = exchange(&self.api, Request::get(url.clone())).await?;
+        let root: Root = json(&url, &body)?;
         [root.links.uaa, root.links.login]
             .into_iter()
             .flatten()
             .find_map(|link| Url::parse(&link.href).ok())
             .ok_or(Error::NoUaa)
     }
-
-    async fn exchange(
-        &self,
-        url: &Url,
-        request: RequestBuilder,
-    ) -> Result<(HeaderMap, Vec<u8>), Error> {
-        self.turned();
-        exchange(url, request).await
-    }
-}
-
-/// An address with more than a host would be asked at another place than it says.
-fn check(api: &Url) -> Result<(), Error> {
-    let is_bare = api.path() == "/" && api.query().is_none() && api.fragment().is_none();
-    if is_bare && api.username().is_empty() && api.password().is_none() {
-        return Ok(());
-    }
-    // Without what may be a password.
-    Err(Error::Address(
-        api.host_str().unwrap_or_default().to_owned(),
-    ))
 }
 
 #[derive(Deserialize)]
@@ -247,49 +250,22 @@ struct Link {
     href: String,
 }
 
-/// `path` on the server of `base`. Links in answers name the external address: only their paths are used.
-fn at(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(path);
-    url.set_query(None);
-    url
-}
-
-pub(super) fn parse<'a, T: Deserialize<'a>>(url: &str, body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|source| Error::Json {
-        url: url.to_owned(),
-        source,
-    })
-}
-
-async fn exchange(url: &Url, request: RequestBuilder) -> Result<(HeaderMap, Vec<u8>), Error> {
+async fn exchange(peer: &Peer, mut request: Request) -> Result<(HeaderMap, Vec<u8>), Error> {
     let id = format!("copilot-{:016x}", fastrand::u64(..));
-    let http = |source: reqwest::Error| Error::Http {
-        url: url.to_string(),
-        source: source.without_url(),
-    };
-    let mut answer = request
-        .header("x-vcap-request-id", &id)
-        .send()
-        .await
-        .map_err(http)?;
-    let status = answer.status();
-    debug!(%url, id, %status, "request");
-    if status != StatusCode::OK {
-        return Err(refusal(url, answer).await);
-    }
-    let expected = answer.content_length().unwrap_or_default();
-    let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(MAX_BODY).min(MAX_BODY));
-    while let Some(chunk) = answer.chunk().await.map_err(http)? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(Error::TooLarge {
-                url: url.to_string(),
-                limit: MAX_BODY,
-            });
+    let value = HeaderValue::try_from(&id).expect("hexadecimal digits fit into a header");
+    request.headers.insert("x-vcap-request-id", value);
+    let mut url = request.url.clone();
+    url.set_query(None);
+    peer.within(&url, async {
+        let mut answer = peer.send(request).await?;
+        debug!(%url, id, status = %answer.status, "request");
+        if answer.status != StatusCode::OK {
+            return Err(refusal(answer).await);
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((std::mem::take(answer.headers_mut()), body))
+        let body = answer.whole(MAX_BODY).await?;
+        Ok((answer.headers, body))
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -302,37 +278,31 @@ struct CloudControllerError {
     title: String,
 }
 
-async fn refusal(url: &Url, mut answer: Response) -> Error {
-    let (url, status) = (url.to_string(), answer.status());
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        let retry_after = number(answer.headers(), RETRY_AFTER.as_str())
+async fn refusal(mut answer: Answer) -> Error {
+    if answer.status == StatusCode::TOO_MANY_REQUESTS {
+        let retry_after = number(&answer.headers, RETRY_AFTER.as_str())
             .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+        let url = answer.url;
         return Error::RateLimited { url, retry_after };
     }
-    let router_error = answer
-        .headers()
-        .get("x-cf-routererror")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
+    while let Ok(Some(chunk)) = answer.next().await {
         body.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BODY - body.len())]);
         if body.len() == MAX_ERROR_BODY {
             break;
         }
     }
-    let title = serde_json::from_slice::<Refusal>(&body)
-        .ok()
-        .and_then(|refusal| refusal.errors.into_iter().next())
-        .map(|error| error.title);
-    Error::Status {
-        url,
-        status,
-        detail: router_error.or(title),
-        // While its database is backed up or restored, nginx answers in Cloud Controller's place.
-        maintenance: status == StatusCode::SERVICE_UNAVAILABLE
-            && body.starts_with(b"API down for maintenance"),
+    if answer.status == StatusCode::SERVICE_UNAVAILABLE
+        && body.starts_with(b"API down for maintenance")
+    {
+        return Error::Maintenance { url: answer.url };
     }
+    let title = || {
+        let refusal: Refusal = serde_json::from_slice(&body).ok()?;
+        Some(refusal.errors.into_iter().next()?.title)
+    };
+    let detail = answer.header("x-cf-routererror").or_else(title);
+    answer.refusal(detail).into()
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{guids::GuidSet, model::RouteGuid};
+use crate::{feed::Kind, guids::GuidSet, model::RouteGuid};
 
 /// Fewer unreadable rows are bad rows, left out one by one; this many may be a format that we do not understand.
 pub(super) const MIN_UNREADABLE: usize = 10;
@@ -73,12 +73,11 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    /// From a small closed set: a metric label.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Shrink { .. } | Self::Unbound { .. } => "implausible_shrink",
-            Self::Nothing | Self::Domains(_) | Self::Opened { .. } => "unconfirmed",
-            Self::Unreadable { .. } | Self::UnreadableBindings { .. } => "unreadable",
+            Self::Shrink { .. } | Self::Unbound { .. } => Kind::ImplausibleShrink,
+            Self::Nothing | Self::Domains(_) | Self::Opened { .. } => Kind::Unconfirmed,
+            Self::Unreadable { .. } | Self::UnreadableBindings { .. } => Kind::Unreadable,
         }
     }
 }

@@ -4,11 +4,12 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    client::{self, Client},
+    client::Client,
     error::Error,
     keyset::{Facts, Keyset},
     timestamp::Timestamp,
 };
+use crate::outbound::json;
 
 /// As many guids as fit into a URL of 8 KiB, which is as long as Cloud Controller's web server accepts.
 pub(super) const MAX_GUIDS: usize = 180;
@@ -41,7 +42,7 @@ impl List {
         let mut query = self.filter.clone();
         query.extend(self.keyset.query());
         let body = client.get(self.path, &query).await?;
-        let page: Page = client::parse(client.url(self.path).as_str(), &body)?;
+        let page: Page = json(&client.url(self.path), &body)?;
         for resource in &page.resources {
             each(resource);
         }
@@ -49,8 +50,8 @@ impl List {
         self.keyset
             .advance(facts)
             .map_err(|source| Error::OutOfOrder {
-                url: client.url(self.path).into(),
-                source,
+                url: client.url(self.path),
+                source: source.into(),
             })
     }
 
@@ -73,7 +74,7 @@ pub(super) async fn one_page(
     each: impl FnMut(&RawValue),
 ) -> Result<(), Error> {
     let body = client.get(path, query).await?;
-    let page: Page = client::parse(path, &body)?;
+    let page: Page = json(&client.url(path), &body)?;
     page.resources.into_iter().for_each(each);
     Ok(())
 }

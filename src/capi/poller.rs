@@ -5,7 +5,7 @@ mod chore;
 mod refresh;
 mod sync;
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use tokio::{
     select,
@@ -28,7 +28,7 @@ use super::{
     strangers::Strangers,
     tail::{Source, Tail},
 };
-use crate::{backoff::Backoff, feed::Feed, model::Update};
+use crate::{backoff::Backoff, feed::Feed, model::Update, outbound::Transport, tls};
 
 /// An idle loop still comes round this often, to show that it is not stuck.
 const IDLE: Duration = Duration::from_secs(5);
@@ -68,7 +68,11 @@ type Flow = ControlFlow<()>;
 
 impl Poller {
     /// Prepares everything; the first request is made by [`Poller::run`].
-    pub fn new(settings: Settings, io: Io) -> Result<Self, Error> {
+    pub fn new(
+        settings: Settings,
+        transport: Arc<dyn Transport>,
+        io: Io,
+    ) -> Result<Self, tls::Error> {
         let page_size = settings.page_size.clamp(1, MAX_PAGE_SIZE);
         let sources = [
             (settings.tail_audit_events, Source::AuditEvents),
@@ -83,7 +87,7 @@ impl Poller {
         let (max_percent, confirm_after) = (settings.max_shrink_percent, settings.confirm_after);
         let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
         Ok(Self {
-            client: Client::new(&settings, &io)?,
+            client: Client::new(&settings, transport, &io)?,
             domains: Domains::new(settings.domains.clone(), page_size, confirm_after),
             bindings: with_bindings.then(|| Bindings::new(page_size, max_percent, confirm_after)),
             strangers: Strangers::default(),

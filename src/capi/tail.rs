@@ -122,7 +122,7 @@ impl Tail {
         if let Some(row) = newest {
             // From no time at all, the next look would walk the whole list.
             let row = row.ok_or_else(|| Error::NewestRow {
-                url: client.url(self.path()).into(),
+                url: client.url(self.path()),
             })?;
             window.latest = Some(row.time);
         }

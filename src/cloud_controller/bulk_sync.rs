@@ -1,14 +1,19 @@
 //! Reads a whole BulkSync, one item after the other: an invalid one is left out by itself, and what is held in memory
 //! is what is kept.
 
-use bytes::Buf as _;
 use prost::{DecodeError, Message as _};
 
 use super::{
     Pushed, Refused,
     change::{Change, Invalid, MAX_WEIGHT, echo},
 };
-use crate::{feed::Dropped, proto::api};
+use crate::{
+    feed::Dropped,
+    proto::{
+        api,
+        fields::{Field, LENGTH_DELIMITED},
+    },
+};
 
 /// A few invalid items are left out by themselves; with more than this it is the sender that has to be looked at.
 const MAX_DROPPED: usize = 10_000;
@@ -20,16 +25,10 @@ const ROUTES_PER_INVALID: usize = 5;
 /// No valid item is longer: a hundred guids of the longest.
 const MAX_ITEM: usize = 32 << 10;
 
-/// Wire types of <https://protobuf.dev/programming-guides/encoding/#structure>.
-const VARINT: usize = 0;
-const FIXED64: usize = 1;
-const LENGTH_DELIMITED: usize = 2;
-const FIXED32: usize = 5;
-
 /// Fields of `api.BulkSyncRequest`.
-const ROUTE_MAPPINGS: usize = 1;
-const ROUTES: usize = 2;
-const ASSOCIATIONS: usize = 3;
+const ROUTE_MAPPINGS: u64 = 1;
+const ROUTES: u64 = 2;
+const ASSOCIATIONS: u64 = 3;
 
 impl Pushed {
     /// Reads an encoded `api.BulkSyncRequest`; also what had to be left out of it. Of items with the same guids the
@@ -85,7 +84,7 @@ fn unreadable(dropped: &[Dropped]) -> Refused {
 }
 
 /// One item of the lists; `None` for what later versions of the message may have.
-fn item(number: usize, content: &[u8]) -> Result<Option<Result<Change, Dropped>>, DecodeError> {
+fn item(number: u64, content: &[u8]) -> Result<Option<Result<Change, Dropped>>, DecodeError> {
     Ok(match number {
         ROUTE_MAPPINGS..=ASSOCIATIONS if content.len() > MAX_ITEM => Some(Err(dropped(
             format!("an item of field {number}"),
@@ -138,28 +137,22 @@ fn dropped(name: String, invalid: &Invalid) -> Dropped {
 
 /// Takes the next length-delimited field off the message: its number and its content. Fields of the message are never
 /// of another wire type: passed over, they would make a BulkSync of nothing of bytes that are none.
-fn field<'a>(rest: &mut &'a [u8]) -> Result<Option<(usize, &'a [u8])>, Refused> {
+fn field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Refused> {
     while !rest.is_empty() {
-        let key = prost::decode_length_delimiter(&mut *rest)?;
-        let (field, wire_type) = (key >> 3, key & 7);
-        let is_known = (ROUTE_MAPPINGS..=ASSOCIATIONS).contains(&field);
-        if field == 0 || is_known && wire_type != LENGTH_DELIMITED {
-            return Err(Refused::WireType { field, wire_type });
+        let first = Field::first(rest, usize::MAX)?;
+        let Field {
+            number,
+            wire_type,
+            content,
+        } = first.ok_or(Refused::Truncated)?;
+        let is_known = (ROUTE_MAPPINGS..=ASSOCIATIONS).contains(&number);
+        if number == 0 || is_known && wire_type != LENGTH_DELIMITED {
+            return Err(Refused::WireType { number, wire_type });
         }
-        let length = match wire_type {
-            VARINT => {
-                prost::decode_length_delimiter(&mut *rest)?;
-                0
-            }
-            FIXED64 => 8,
-            FIXED32 => 4,
-            LENGTH_DELIMITED => prost::decode_length_delimiter(&mut *rest)?,
-            _ => return Err(Refused::WireType { field, wire_type }),
-        };
-        let content = rest.get(..length).ok_or(Refused::Truncated)?;
-        rest.advance(length);
+        let (field, after) = rest.split_at(content.end);
+        *rest = after;
         if wire_type == LENGTH_DELIMITED {
-            return Ok(Some((field, content)));
+            return Ok(Some((number, &field[content])));
         }
     }
     Ok(None)

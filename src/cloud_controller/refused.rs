@@ -6,6 +6,10 @@ use prost::DecodeError;
 use tonic::{Code, Status};
 
 use super::Full;
+use crate::{
+    feed::{Kind, chain},
+    proto::fields,
+};
 
 /// What is wrong with a BulkSync, or with its time.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +33,16 @@ pub enum Refused {
     #[error("the chunks are no BulkSyncRequest")]
     Malformed(#[from] DecodeError),
     /// The bytes are another message, or none at all.
-    #[error("the chunks are no BulkSyncRequest: field {field} with wire type {wire_type}")]
+    #[error("the chunks are no BulkSyncRequest: field {number} with wire type {wire_type}")]
     WireType {
         /// The field's number.
-        field: usize,
+        number: u64,
         /// What is said to follow.
-        wire_type: usize,
+        wire_type: u64,
     },
+    /// The bytes are no protobuf.
+    #[error("the chunks are no BulkSyncRequest")]
+    Fields(#[from] fields::Malformed),
     /// The bytes end within a field.
     #[error("the chunks are no BulkSyncRequest: they end within a field")]
     Truncated,
@@ -62,17 +69,18 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// From a small closed set: a metric label.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Busy => "busy",
-            Self::Slow(_) => "timeout",
-            Self::Stream(_) => "stream",
-            Self::TooLarge { .. } | Self::Full(_) => "too_large",
-            Self::Malformed(_) | Self::WireType { .. } | Self::Truncated => "malformed",
-            Self::Unreadable { .. } => "unreadable",
-            Self::Outdated | Self::Overtaken => "outdated",
-            Self::ShuttingDown => "shutting_down",
+            Self::Busy => Kind::Overflow,
+            Self::Slow(_) => Kind::Timeout,
+            Self::Stream(_) => Kind::Truncated,
+            Self::TooLarge { .. } | Self::Full(_) => Kind::TooLarge,
+            Self::Malformed(_) | Self::Fields(_) | Self::WireType { .. } | Self::Truncated => {
+                Kind::Malformed
+            }
+            Self::Unreadable { .. } => Kind::Unreadable,
+            Self::Outdated | Self::Overtaken => Kind::Outdated,
+            Self::ShuttingDown => Kind::ShuttingDown,
         }
     }
 
@@ -82,6 +90,7 @@ impl Refused {
             Self::Slow(_) => Code::DeadlineExceeded,
             Self::Stream(status) => status.code(),
             Self::Malformed(_)
+            | Self::Fields(_)
             | Self::WireType { .. }
             | Self::Truncated
             | Self::Unreadable { .. } => Code::InvalidArgument,
@@ -95,7 +104,7 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Stream(status) => status,
-            other => Self::new(other.code(), crate::feed::chain(&other)),
+            other => Self::new(other.code(), chain(&other)),
         }
     }
 }

@@ -14,7 +14,10 @@ use super::{
     change::Change,
     journal::{Journal, Ticket},
 };
-use crate::{feed::Dropped, model::Update};
+use crate::{
+    feed::{Dropped, Kind},
+    model::Update,
+};
 
 /// An idle loop still comes round this often, to show that it is not stuck.
 const IDLE: Duration = Duration::from_secs(5);
@@ -168,7 +171,7 @@ impl Registrar {
         if let Some(doubt) = self.doubt(is_empty, &pushed)
             && !self.is_confirmed_by(&sync.ticket)
         {
-            self.io.feed.failed("unconfirmed", &doubt);
+            self.io.feed.failed(Kind::Unconfirmed, &doubt);
             return Ok(None);
         }
         self.confirmed_from = None;

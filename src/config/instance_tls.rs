@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use super::{reader::Section, sections};
 use crate::{
-    capi::Secret,
     feed,
     istio::{BackendTls, InternalTls, ProxyIdentity, ProxyPath},
+    secret::Secret,
     tls,
 };
 

@@ -10,8 +10,8 @@ use super::{
     sections,
 };
 use crate::{
-    capi::Secret,
     istio::{BackendTls, CertificateRoot, FrontendCertificate},
+    secret::Secret,
 };
 
 /// A certificate of the router and its private key, which is known to be its own.

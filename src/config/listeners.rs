@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use super::{
     Listener, Xds,
-    reader::Section,
+    reader::{Longest, Section},
     sections::{ca, identity},
 };
 use crate::{
@@ -16,7 +16,10 @@ use crate::{
 
 /// istiod pushes at the latest so long after a change, however many follow it (`PILOT_DEBOUNCE_MAX`): to keep changes from
 /// it for longer spares it nothing.
-const LONGEST_DEBOUNCE: (Duration, &str) = (Duration::from_secs(10), "10s");
+const LONGEST_DEBOUNCE: Longest = Longest {
+    duration: Duration::from_secs(10),
+    written: "10s",
+};
 
 /// What all servers present, and how often its files are looked at.
 pub(super) struct Server {

@@ -20,7 +20,18 @@ const HTTPS: &str = "expected https://HOST:PORT and nothing more";
 /// Nothing has to happen more often, and a loop that comes round all the time does nothing else.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// A year: no interval is longer, and sums of them stay within what a clock can show.
-const LONGEST: (Duration, &str) = (Duration::from_hours(8760), "8760h");
+const LONGEST: Longest = Longest {
+    duration: Duration::from_hours(8760),
+    written: "8760h",
+};
+
+/// How long a duration may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Longest {
+    pub(super) duration: Duration,
+    /// The same as a config file has it.
+    pub(super) written: &'static str,
+}
 
 /// A key and what is wrong with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,7 +252,7 @@ impl<'p> Section<'p> {
     pub(super) fn duration_within(
         &mut self,
         key: &str,
-        longest: (Duration, &str),
+        longest: Longest,
         default: Duration,
     ) -> Duration {
         let read = self.duration_up_to(key, longest, default);
@@ -252,18 +263,18 @@ impl<'p> Section<'p> {
     pub(super) fn duration_up_to(
         &mut self,
         key: &str,
-        (longest, written): (Duration, &str),
+        longest: Longest,
         default: Duration,
     ) -> Duration {
         let read = self.string(key).map(|text| go_duration::parse(&text));
         match read {
             None => default,
             Some(Ok(Duration::ZERO)) => Duration::ZERO,
-            Some(Ok(duration)) if (SHORTEST..=longest).contains(&duration) => duration,
+            Some(Ok(duration)) if (SHORTEST..=longest.duration).contains(&duration) => duration,
             Some(Ok(_)) => {
                 self.problem(
                     key,
-                    format_args!("must be at least 1ms and at most {written}"),
+                    format_args!("must be at least 1ms and at most {}", longest.written),
                 );
                 default
             }

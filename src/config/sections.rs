@@ -10,15 +10,20 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Routes, instance_tls, librarian::Keypair, listeners, reader::Section, vip_range::VipRange,
+    Routes, instance_tls,
+    librarian::Keypair,
+    listeners,
+    reader::{Longest, Section},
+    vip_range::VipRange,
 };
 use crate::{
     bbs,
-    capi::{self, DomainPattern, MAX_PAGE_SIZE, Secret},
+    capi::{self, DomainPattern, MAX_PAGE_SIZE},
     cloud_controller, feed,
     istio::{self, CertificateRoot, FrontendCertificate, validate::Invalid},
     policy,
     publisher::{self, Input},
+    secret::Secret,
     table::Join,
     tls::{self, Identity, PairError},
 };
@@ -30,7 +35,10 @@ pub(super) const ADMIN_ADDRESS: SocketAddr =
 const SECOND: Duration = Duration::from_secs(1);
 
 /// No proxy needs longer, and all that goes is served until then.
-const LONGEST_LINGER: (Duration, &str) = (Duration::from_mins(10), "10m");
+const LONGEST_LINGER: Longest = Longest {
+    duration: Duration::from_mins(10),
+    written: "10m",
+};
 
 /// Where routes come from: read from Cloud Controller, or pushed by it.
 pub(super) fn routes(root: &mut Section<'_>) -> Option<Routes> {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    feed::{Feed, Feeds},
+    feed::{Feed, Feeds, Kind},
     tls::{self, HTTP_2, ServerFiles},
 };
 
@@ -89,7 +89,7 @@ impl Certificates {
             match self.take(read) {
                 Ok(()) => self.feed.succeeded(begin.elapsed()),
                 // Also between the writing of a certificate and that of its key: the next look finds both.
-                Err(error) => self.feed.failed(error.kind(), &error),
+                Err(error) => self.feed.failed(kind(&error), &error),
             }
         }
     }
@@ -107,5 +107,14 @@ impl Certificates {
         self.served = files;
         info!(cert = %self.source.identity.cert.display(), "new certificates are in force");
         Ok(())
+    }
+}
+
+fn kind(error: &tls::Error) -> Kind {
+    match error {
+        tls::Error::Read { .. } => Kind::Read,
+        tls::Error::NoCertificate(_) => Kind::Empty,
+        tls::Error::BadCa { .. } | tls::Error::Verifier { .. } => Kind::Ca,
+        tls::Error::Pair { .. } => Kind::Pair,
     }
 }

@@ -1,13 +1,16 @@
 //! Asks the policy server's internal API, over mutual TLS.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use reqwest::{StatusCode, redirect};
+use http::Method;
 use tracing::debug;
 use url::Url;
 
-use super::{Error, Settings};
-use crate::tls;
+use super::Settings;
+use crate::{
+    outbound::{self, Error, Peer, Ping, Request, Transport},
+    tls,
+};
 
 /// Of all policies at once: there are no pages.
 const POLICIES: &str = "/networking/v1/internal/policies";
@@ -18,33 +21,33 @@ const MAX_BODY: usize = 64 << 20;
 /// A client of one policy server.
 #[derive(Debug)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    peer: Peer,
     url: Url,
-    request_timeout: Duration,
 }
 
 impl Client {
     /// Reads the certificates.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        let tls = tls::client(&settings.ca, Some(&settings.identity))?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.request_timeout)
-            .pool_max_idle_per_host(1)
-            .user_agent(concat!("copilot/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(Error::Client)?;
-        let mut url = settings.address.clone();
-        url.set_path(POLICIES);
-        Ok(Self {
-            http,
-            url,
-            request_timeout: settings.request_timeout,
-        })
+    pub(super) fn new(
+        settings: &Settings,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, tls::Error> {
+        let peer = Peer::new(
+            outbound::Settings {
+                name: "the policy server",
+                address: &settings.address,
+                ca: &settings.ca,
+                identity: Some(&settings.identity),
+                ping: Ping {
+                    method: Method::GET,
+                    path: "/",
+                },
+                connect_timeout: settings.connect_timeout,
+                request_timeout: settings.request_timeout,
+            },
+            transport,
+        )?;
+        let url = peer.url(POLICIES);
+        Ok(Self { peer, url })
     }
 
     /// What is asked for.
@@ -54,26 +57,12 @@ impl Client {
 
     /// Reads a whole answer.
     pub(super) async fn read(&self) -> Result<Vec<u8>, Error> {
-        let http = |source| Error::http(&self.url, self.request_timeout, source);
-        let mut answer = self.http.get(self.url.clone()).send().await.map_err(http)?;
-        let status = answer.status();
-        debug!(url = %self.url, %status, "request");
-        if status != StatusCode::OK {
-            return Err(Error::Status {
-                url: self.url.clone(),
-                status,
-            });
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(http)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(Error::TooLarge {
-                    url: self.url.clone(),
-                    limit: MAX_BODY,
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        self.peer
+            .within(&self.url, async {
+                let answer = self.peer.send(Request::get(self.url.clone())).await?;
+                debug!(url = %self.url, status = %answer.status, "request");
+                answer.accepted()?.whole(MAX_BODY).await
+            })
+            .await
     }
 }

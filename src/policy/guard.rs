@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::Policy;
+use crate::{feed::Kind, model::Policy};
 
 /// Of so few policies any may go at once. It is also how many unreadable ones may be a format that we do not
 /// understand: fewer are bad policies, left out one by one.
@@ -31,12 +31,11 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    /// From a small closed set: a metric label.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Shrink { .. } => "implausible_shrink",
-            Self::Nothing => "unconfirmed",
-            Self::Unreadable { .. } => "unreadable",
+            Self::Shrink { .. } => Kind::ImplausibleShrink,
+            Self::Nothing => Kind::Unconfirmed,
+            Self::Unreadable { .. } => Kind::Unreadable,
         }
     }
 }
@@ -142,7 +141,7 @@ mod tests {
         fn holds(&mut self, numbers: impl IntoIterator<Item = usize>) -> bool {
             self.0
                 .judge(Some(&self.1), &policies(numbers), 0)
-                .is_err_and(|doubt| doubt.kind() == "implausible_shrink")
+                .is_err_and(|doubt| doubt.kind() == Kind::ImplausibleShrink)
         }
     }
 

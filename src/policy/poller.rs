@@ -1,6 +1,6 @@
 //! The poller: one request after another, and an update when the policies have changed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc::error::SendError,
@@ -14,6 +14,8 @@ use super::{Error, Outputs, Settings, client::Client, guard::Guard, wire};
 use crate::{
     backoff::Backoff,
     model::{Policy, Update},
+    outbound::Transport,
+    tls,
 };
 
 /// An idle loop still comes round this often, to show that it is not stuck.
@@ -40,10 +42,14 @@ pub struct Poller {
 
 impl Poller {
     /// Reads the certificates; connects to nothing yet.
-    pub fn new(settings: Settings, outputs: Outputs) -> Result<Self, Error> {
+    pub fn new(
+        settings: Settings,
+        transport: Arc<dyn Transport>,
+        outputs: Outputs,
+    ) -> Result<Self, tls::Error> {
         let (min, max) = settings.backoff;
         Ok(Self {
-            client: Client::new(&settings)?,
+            client: Client::new(&settings, transport)?,
             backoff: Backoff::new(min, max),
             guard: Guard::new(settings.max_removed_percent),
             settings,
@@ -66,7 +72,7 @@ impl Poller {
             let started = Instant::now();
             let news = match self.client.read().await {
                 Ok(body) => self.believe(&body),
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
             let pause = match news {
                 Ok(news) => {

@@ -10,6 +10,7 @@ use super::Error;
 use crate::{
     feed::Dropped,
     model::{AppGuid, Policy, PortRange, Transport},
+    outbound,
 };
 
 /// Five times a UUID's length; what is longer is no guid of Cloud Controller.
@@ -70,10 +71,7 @@ struct InvalidGuid(String);
 
 /// Reads the answer of `url`.
 pub(super) fn answer(url: &Url, body: &[u8]) -> Result<Answer, Error> {
-    let wire: WireAnswer = serde_json::from_slice(body).map_err(|source| Error::Json {
-        url: url.clone(),
-        source,
-    })?;
+    let wire: WireAnswer = outbound::json(url, body)?;
     let list = wire.policies.unwrap_or_default();
     if list.len() != wire.total_policies {
         return Err(Error::Short {
@@ -159,6 +157,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::feed::Kind;
 
     fn read(body: &str) -> Result<Answer, Error> {
         let url = Url::parse("https://policy-server.example.com/").unwrap();
@@ -177,7 +176,7 @@ mod tests {
         })
     }
 
-    fn kind(body: &str) -> &'static str {
+    fn kind(body: &str) -> Kind {
         read(body).unwrap_err().kind()
     }
 
@@ -215,12 +214,18 @@ mod tests {
 
     #[test]
     fn what_is_no_list_of_policies_is_no_answer() {
-        assert_eq!(kind("<html>"), "not_json");
-        assert_eq!(kind("{}"), "not_json");
-        assert_eq!(kind("[]"), "not_json");
-        assert_eq!(kind(r#"{"total_policies":0,"policies":{}}"#), "not_json");
-        assert_eq!(kind(r#"{"total_policies":1,"policies":[{"#), "truncated");
-        assert_eq!(kind(""), "truncated");
+        assert_eq!(kind("<html>"), Kind::Malformed);
+        assert_eq!(kind("{}"), Kind::Malformed);
+        assert_eq!(kind("[]"), Kind::Malformed);
+        assert_eq!(
+            kind(r#"{"total_policies":0,"policies":{}}"#),
+            Kind::Malformed
+        );
+        assert_eq!(
+            kind(r#"{"total_policies":1,"policies":[{"#),
+            Kind::Truncated
+        );
+        assert_eq!(kind(""), Kind::Truncated);
     }
 
     #[test]
@@ -228,9 +233,12 @@ mod tests {
         let body =
             r#"{"total_policies":2,"policies":[{"source":{"id":"a"},"destination":{"id":"b"}}]}"#;
         let error = read(body).unwrap_err();
-        assert_eq!(error.kind(), "truncated");
+        assert_eq!(error.kind(), Kind::Truncated);
         assert!(error.to_string().contains("lists 1 policies"), "{error}");
-        assert_eq!(kind(r#"{"total_policies":1,"policies":null}"#), "truncated");
+        assert_eq!(
+            kind(r#"{"total_policies":1,"policies":null}"#),
+            Kind::Truncated
+        );
     }
 
     #[test]

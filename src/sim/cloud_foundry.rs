@@ -112,9 +112,9 @@ impl CloudFoundry {
         let folder = TempDir::new()?;
         let pki = Pki::new(folder.path(), "demo")?;
         let capi = Capi::start(&pki, (Ipv4Addr::LOCALHOST, 0).into()).await?;
-        let identity = pki.issue("bbs", &["127.0.0.1"])?;
+        let identity = pki.issue("bbs", &["127.0.0.1", "localhost"])?;
         let bbs = Bbs::start_on_loopback(&identity, pki.ca()).await?;
-        let identity = pki.issue("policy-server", &["127.0.0.1"])?;
+        let identity = pki.issue("policy-server", &["127.0.0.1", "localhost"])?;
         let policies = PolicyServer::start_on_loopback(&identity, pki.ca()).await?;
         pki.issue("copilot", &["localhost", "127.0.0.1"])?;
         pki.issue("pilot", &["pilot"])?;

@@ -18,9 +18,10 @@ use std::{
 };
 
 use copilot::{
-    capi::{Error, Io, Poller, Settings},
+    capi::{Io, Poller, Settings},
     feed::{Feed, Feeds, Status},
     model::{AppGuid, CapiProcessGuid, DomainGuid, Refusal, Route, RouteGuid, Update},
+    outbound::Sockets,
     readiness::Readiness,
     sim::{
         capi::{
@@ -199,10 +200,6 @@ struct Polling {
 
 impl Polling {
     fn start(settings: Settings) -> Self {
-        Self::try_start(settings).unwrap()
-    }
-
-    fn try_start(settings: Settings) -> Result<Self, Error> {
         let mut feeds = Feeds::new(&mut Registry::default());
         let names = ["routes", "tail", "processes", "access", "token"];
         let [routes, tail, processes, access, token] =
@@ -231,9 +228,9 @@ impl Polling {
             synced: Some(readiness.gate("routes")),
         };
         let shutdown = CancellationToken::new();
-        let poller = Poller::new(settings, io)?;
+        let poller = Poller::new(settings, Arc::new(Sockets), io).unwrap();
         let task = tokio::spawn(poller.run(shutdown.clone()));
-        Ok(Self {
+        Self {
             held: Held::default(),
             updates,
             touched,
@@ -246,7 +243,7 @@ impl Polling {
             readiness,
             shutdown,
             task,
-        })
+        }
     }
 
     async fn update(&mut self) -> Update {

@@ -163,7 +163,7 @@ async fn the_bbs_is_down_at_start() {
     let (foundation, _) = foundation().await;
     foundation.bbs.refuse(true);
     let daemon = Daemon::start(eager(foundation.config())).await;
-    daemon.reports("bbs_lists", "stream_ended").await;
+    daemon.reports("bbs_lists", "connect").await;
     let waiting = json!([
         "first snapshot",
         "instances from the BBS",
@@ -197,10 +197,10 @@ async fn lists_of_the_bbs_fail() {
     let mut mesh = Mesh::start().await;
     let before = mesh.held();
     for (fault, kind) in [
-        (ListFault::Status(503), "status"),
-        (ListFault::Reported(29), "response"),
-        (ListFault::Garbage, "undecodable"),
-        (ListFault::Short, "stream_ended"),
+        (ListFault::Status(503), "server_error"),
+        (ListFault::Reported(29), "server_error"),
+        (ListFault::Garbage, "malformed"),
+        (ListFault::Short, "truncated"),
     ] {
         mesh.foundation.bbs.fail_lists(fault);
         mesh.daemon.reports("bbs_lists", kind).await;
@@ -231,13 +231,13 @@ async fn event_stream_fails(breaks: impl FnOnce(&Bbs), kind: &str) {
 
 #[tokio::test]
 async fn the_event_stream_is_cut_in_the_middle_of_an_event() {
-    event_stream_fails(Bbs::cut_streams_mid_event, "stream_ended").await;
+    event_stream_fails(Bbs::cut_streams_mid_event, "truncated").await;
 }
 
 #[tokio::test]
 async fn an_event_is_garbage() {
     let garbage = |bbs: &Bbs| bbs.send_raw_event("actual_lrp_instance_created", "%%%%");
-    event_stream_fails(garbage, "undecodable").await;
+    event_stream_fails(garbage, "malformed").await;
 }
 
 #[tokio::test]

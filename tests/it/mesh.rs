@@ -1,12 +1,13 @@
 //! The whole daemon between a simulated foundation and a simulated Pilot, with an operator who looks on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use copilot::{
     app,
     config::Config,
     istio::{GATEWAYS, Kind, undivided},
     model::Hostname,
+    outbound::{Sockets, Transport},
     proto::istio::networking::v1alpha3::ServiceEntry,
     shutdown,
     sim::{
@@ -81,10 +82,15 @@ pub struct Daemon {
 
 impl Daemon {
     pub async fn start(config: Value) -> Self {
+        Self::start_over(Arc::new(Sockets), config).await
+    }
+
+    /// With feeds that reach their peers over `transport`.
+    pub async fn start_over(transport: Arc<dyn Transport>, config: Value) -> Self {
         let Value::Object(config) = config else {
             panic!("a config is an object")
         };
-        let bound = app::bind(Config::parse(config).unwrap(), None)
+        let bound = app::bind_over(transport, Config::parse(config).unwrap(), None)
             .await
             .unwrap();
         let addresses = bound.addresses;

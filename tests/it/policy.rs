@@ -1,10 +1,11 @@
 //! The feed of policies against a simulated policy server, over real mutual TLS.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use copilot::{
     feed::{Feeds, Problem, Status},
     model::{Policy, PortRange, Transport, Update},
+    outbound::Sockets,
     policy::{Outputs, Poller, Settings},
     sim::{
         pki::Pki,
@@ -73,7 +74,7 @@ impl Peers {
             feed,
         };
         let shutdown = CancellationToken::new();
-        let poller = Poller::new(self.settings, outputs).unwrap();
+        let poller = Poller::new(self.settings, Arc::new(Sockets), outputs).unwrap();
         Polling {
             server: self.server,
             updates,
@@ -283,21 +284,21 @@ async fn a_server_that_goes_away_is_reported_until_it_is_back() {
 #[tokio::test]
 async fn an_error_names_its_status() {
     let mut polling = Polling::started().await;
-    let problem = polling.withstands(Fault::Status(500), "status").await;
+    let problem = polling.withstands(Fault::Status(500), "server_error").await;
     assert!(problem.message.contains("answered 500"), "{problem:?}");
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let mut polling = Polling::started().await;
-    let problem = polling.withstands(Fault::Status(302), "status").await;
+    let problem = polling.withstands(Fault::Status(302), "foreign").await;
     assert!(problem.message.contains("answered 302"), "{problem:?}");
 }
 
 #[tokio::test]
 async fn what_is_no_json_is_a_failure() {
     let mut polling = Polling::started().await;
-    polling.withstands(Fault::Garbage, "not_json").await;
+    polling.withstands(Fault::Garbage, "malformed").await;
 }
 
 #[tokio::test]
@@ -357,7 +358,9 @@ async fn a_client_certificate_of_another_authority_is_refused_by_name() {
     let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
     peers.settings.identity = foreign.issue("stranger", &["stranger"]).unwrap();
     let mut polling = peers.poll();
-    polling.problem("tls").await;
+    let problem = polling.problem("tls").await;
+    let advice = "the policy server refuses our client certificate";
+    assert!(problem.message.contains(advice), "{problem:?}");
     assert_eq!(polling.server.requests(), 0);
 }
 
@@ -367,7 +370,9 @@ async fn a_server_of_another_authority_is_asked_nothing() {
     let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
     peers.settings.ca = foreign.ca().to_owned();
     let mut polling = peers.poll();
-    polling.problem("tls").await;
+    let problem = polling.problem("tls").await;
+    let advice = "the policy server's certificate does not fit";
+    assert!(problem.message.contains(advice), "{problem:?}");
     assert_eq!(polling.server.requests(), 0);
 }
 

@@ -4,6 +4,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::{
+    feed::Kind,
     model::{Update, Weight},
     proto::api::{BulkSyncRequest, CapiDiegoProcessAssociation, Route, RouteMapping},
 };
@@ -146,7 +147,7 @@ fn bytes_that_are_no_bulk_sync_are_refused() {
     let bad_utf8 = [0x12, 3, 0x0a, 1, 0xff];
     let within = &whole[..whole.len() - 1];
     for message in [b"not protobuf at all" as &[u8], &endless, &bad_utf8, within] {
-        assert_eq!(refused(message).kind(), "malformed", "{message:?}");
+        assert_eq!(refused(message).kind(), Kind::Malformed, "{message:?}");
     }
     // Its own fields as numbers, and a field 0.
     for message in [
@@ -176,7 +177,7 @@ fn an_item_that_is_larger_than_any_valid_one_is_not_even_decoded() {
 #[test]
 fn a_bulk_sync_of_nothing_but_invalid_routes_is_no_end_of_all_routes() {
     let message = request(vec![route("r", "a b")], vec![]).encode_to_vec();
-    assert_eq!(refused(&message).kind(), "unreadable");
+    assert_eq!(refused(&message).kind(), Kind::Unreadable);
     // Without a route there is nothing wrong with the routes.
     let (pushed, dropped) = read(&request(vec![], vec![mapping("r", "", 1)]));
     assert_eq!((pushed.sizes().routes, dropped.len()), (0, 1));
@@ -193,12 +194,12 @@ fn more_than_a_fifth_of_invalid_routes_is_too_much_once_they_are_ten() {
         let (pushed, dropped) = Pushed::from_bulk_sync(&routes(good, bad)).unwrap();
         assert_eq!((pushed.sizes().routes, dropped.len()), (good, bad));
     }
-    assert_eq!(refused(&routes(39, 10)).kind(), "unreadable");
+    assert_eq!(refused(&routes(39, 10)).kind(), Kind::Unreadable);
 }
 
 #[test]
 fn so_many_invalid_items_that_the_rest_is_not_to_be_trusted() {
     let mappings = vec![mapping("r", "", 1); MAX_DROPPED + 1];
     let message = request(vec![route("r", "a.example.com")], mappings).encode_to_vec();
-    assert_eq!(refused(&message).kind(), "unreadable");
+    assert_eq!(refused(&message).kind(), Kind::Unreadable);
 }

@@ -145,11 +145,11 @@ async fn an_invalid_instance_is_left_out_by_name_and_the_others_are_served() {
 async fn lists_that_fail_in_any_way_empty_nothing() {
     let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 3)).await;
     for (fault, kind) in [
-        (ListFault::Status(503), "status"),
-        (ListFault::Status(404), "status"),
-        (ListFault::Reported(31), "response"),
-        (ListFault::Garbage, "undecodable"),
-        (ListFault::Short, "stream_ended"),
+        (ListFault::Status(503), "server_error"),
+        (ListFault::Status(404), "not_found"),
+        (ListFault::Reported(31), "server_error"),
+        (ListFault::Garbage, "malformed"),
+        (ListFault::Short, "truncated"),
     ] {
         rig.bbs.fail_lists(fault);
         let problem = rig.list_problem().await;
@@ -204,7 +204,7 @@ async fn a_list_that_lacks_most_of_what_runs_is_not_believed() {
     let lost: Vec<_> = rig.instances.keys().take(60).cloned().collect();
     rig.bbs.forget(&lost);
     let problem = rig.list_problem().await;
-    assert_eq!(problem.kind, "brake");
+    assert_eq!(problem.kind, "implausible_shrink");
     rig.more_lists(3).await;
     rig.catch_up().await;
     assert_eq!(rig.instances.len(), 80);
@@ -216,7 +216,7 @@ async fn nothing_is_removed_by_a_list_while_the_domain_is_not_fresh() {
     rig.bbs.set_fresh(false);
     let lost = rig.instances.keys().next().unwrap().clone();
     rig.bbs.forget(std::slice::from_ref(&lost));
-    assert_eq!(rig.list_problem().await.kind, "brake");
+    assert_eq!(rig.list_problem().await.kind, "implausible_shrink");
     rig.catch_up().await;
     assert_eq!(rig.instances.len(), 3);
     rig.bbs.set_fresh(true);
@@ -237,7 +237,7 @@ async fn stale(confirm_after: Duration) -> Rig {
 async fn a_first_list_of_a_domain_that_is_not_fresh_is_not_believed_at_once() {
     let mut rig = stale(NEVER).await;
     rig.bbs.load([(process("p", 1), vec![place(1)])]);
-    assert_eq!(rig.list_problem().await.kind, "brake");
+    assert_eq!(rig.list_problem().await.kind, "unconfirmed");
     rig.more_lists(3).await;
     assert_eq!(rig.readiness.pending(), ["instances"]);
     rig.bbs.set_fresh(true);
@@ -248,7 +248,7 @@ async fn a_first_list_of_a_domain_that_is_not_fresh_is_not_believed_at_once() {
 #[tokio::test]
 async fn a_first_list_that_stays_the_same_is_believed_in_the_end_but_nothing_never() {
     let mut rig = stale(Duration::ZERO).await;
-    assert_eq!(rig.list_problem().await.kind, "brake");
+    assert_eq!(rig.list_problem().await.kind, "unconfirmed");
     rig.more_lists(3).await;
     assert_eq!(rig.readiness.pending(), ["instances"]);
     rig.bbs.load([(process("p", 1), vec![place(1)])]);

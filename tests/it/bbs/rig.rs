@@ -6,6 +6,7 @@ use copilot::{
     bbs::{Outputs, Settings, Watcher},
     feed::{Feeds, Problem, Status},
     model::{AppGuid, Instance, InstanceGuid, Update},
+    outbound::Sockets,
     readiness::Readiness,
     sim::{
         bbs::{Bbs, InstanceSpec, ProcessSpec},
@@ -100,7 +101,7 @@ impl Peers {
             events,
             synced: readiness.gate("instances"),
         };
-        let watcher = Watcher::new(self.settings, outputs).unwrap();
+        let watcher = Watcher::new(self.settings, Arc::new(Sockets), outputs).unwrap();
         let shutdown = CancellationToken::new();
         Rig {
             bbs: self.bbs,

@@ -213,7 +213,7 @@ async fn a_third_one_at_a_time_is_told_to_try_again() {
     let second = Open::begin(&mut rig).await;
     let third = rig.bulk_sync(&sync(&["third"])).await.unwrap_err();
     assert_eq!(third.code(), Code::ResourceExhausted);
-    assert_eq!(rig.problem(), Some("busy"));
+    assert_eq!(rig.problem(), Some("overflow"));
 
     first.send(sync(&["first"]).encode_to_vec().into()).await;
     first.end().await.unwrap();

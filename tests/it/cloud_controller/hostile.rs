@@ -209,6 +209,6 @@ async fn a_chunk_that_unpacks_beyond_any_message_is_refused() {
     let outcome = client.bulk_sync(Request::new(tokio_stream::iter([bomb])));
     let refused = soon(outcome).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-    assert_eq!(rig.problem(), Some("stream"));
+    assert_eq!(rig.problem(), Some("truncated"));
     assert_eq!(everything(&mut rig).await, before);
 }

@@ -238,7 +238,7 @@ async fn nothing_is_answered_before_the_bindings_were_read() {
     for (fault, kind) in [
         (Fault::UnknownError, "server_error"),
         (Fault::Forbidden, "forbidden"),
-        (Fault::NoList, "not_json"),
+        (Fault::NoList, "malformed"),
         (Fault::UnknownRoute, "not_found"),
         (Fault::ResourceNotFound, "not_found"),
         // The API says that it has the path.

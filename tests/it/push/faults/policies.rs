@@ -57,7 +57,7 @@ async fn f30_a_policy_server_that_fails_later_takes_no_sidecar_along() {
     push.foundation
         .policies
         .fail(Some(policy::Fault::Status(503)));
-    push.daemon.reports("policies", "status").await;
+    push.daemon.reports("policies", "server_error").await;
     push.cloud_controller
         .upsert_route(route("r-new", "new.apps.example.com"))
         .await

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A client secret.
+/// A password, or a private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -1,5 +1,13 @@
-//! Splits a protobuf message into its top-level fields while its bytes arrive, so that a list of hundreds of
-//! megabytes is never held whole.
+//! Splits protobuf messages into their top-level fields: one in memory, or one that still arrives, so that a list of
+//! hundreds of megabytes is never held whole.
+
+#![warn(
+    unreachable_pub,
+    clippy::pedantic,
+    reason = "nothing here is generated"
+)]
+
+use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -9,71 +17,95 @@ const MAX_FIELD: usize = 4 << 20;
 /// Wire types of <https://protobuf.dev/programming-guides/encoding/#structure>.
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
-const LENGTH_DELIMITED: u64 = 2;
+/// What texts, bytes and messages have.
+pub(crate) const LENGTH_DELIMITED: u64 = 2;
 const FIXED32: u64 = 5;
-
-/// Collects bytes and hands out whole length-delimited fields; fields of other types are skipped.
-#[derive(Debug, Default)]
-pub(super) struct Fields {
-    pending: BytesMut,
-}
 
 /// What is wrong with the bytes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
+pub enum Malformed {
+    /// It never ends.
     #[error("a number of more than ten bytes")]
     Varint,
+    /// There is no such type, or none any more.
     #[error("wire type {0}")]
     WireType(u64),
+    /// More than fits, or is to be put together.
     #[error("a field of {0} bytes")]
     TooLong(u64),
+    /// Something is missing.
     #[error("the message ends within a field")]
     Truncated,
 }
 
+/// A field at the beginning of a message.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) number: u64,
+    pub(crate) wire_type: u64,
+    /// Where its content is; the next field begins at its end.
+    pub(crate) content: Range<usize>,
+}
+
+impl Field {
+    /// The first field of `bytes`, of at most `limit`; `None` if they end within it.
+    pub(crate) fn first(bytes: &[u8], limit: usize) -> Result<Option<Self>, Malformed> {
+        let Some((key, mut head)) = varint(bytes)? else {
+            return Ok(None);
+        };
+        let rest = &bytes[head..];
+        let length = match key & 7 {
+            VARINT => varint(rest)?.map(|(_, width)| width as u64),
+            FIXED64 => Some(8),
+            FIXED32 => Some(4),
+            LENGTH_DELIMITED => varint(rest)?.map(|(length, width)| {
+                head += width;
+                length
+            }),
+            other => return Err(Malformed::WireType(other)),
+        };
+        let Some(length) = length else {
+            return Ok(None);
+        };
+        let end = usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= limit)
+            .and_then(|length| head.checked_add(length))
+            .ok_or(Malformed::TooLong(length))?;
+        Ok((end <= bytes.len()).then_some(Self {
+            number: key >> 3,
+            wire_type: key & 7,
+            content: head..end,
+        }))
+    }
+}
+
+/// Collects bytes and hands out whole length-delimited fields; fields of other types are skipped.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    pending: BytesMut,
+}
+
 impl Fields {
     /// Takes the next bytes of the message.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
     }
 
     /// The next field's number and content; `None` until more bytes are pushed.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Bytes)>, Malformed> {
-        loop {
-            let Some((key, mut head)) = varint(&self.pending)? else {
-                return Ok(None);
-            };
-            let rest = &self.pending[head..];
-            let length = match key & 7 {
-                VARINT => varint(rest)?.map(|(_, width)| width as u64),
-                FIXED64 => Some(8),
-                FIXED32 => Some(4),
-                LENGTH_DELIMITED => varint(rest)?.map(|(length, width)| {
-                    head += width;
-                    length
-                }),
-                other => return Err(Malformed::WireType(other)),
-            };
-            let Some(length) = length else {
-                return Ok(None);
-            };
-            let length = usize::try_from(length)
-                .ok()
-                .filter(|length| *length <= MAX_FIELD)
-                .ok_or(Malformed::TooLong(length))?;
-            if self.pending.len() < head + length {
-                return Ok(None);
-            }
-            self.pending.advance(head);
-            let content = self.pending.split_to(length);
-            if key & 7 == LENGTH_DELIMITED {
-                return Ok(Some((key >> 3, content.freeze())));
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, Bytes)>, Malformed> {
+        while let Some(field) = Field::first(&self.pending, MAX_FIELD)? {
+            self.pending.advance(field.content.start);
+            let content = self.pending.split_to(field.content.len());
+            if field.wire_type == LENGTH_DELIMITED {
+                return Ok(Some((field.number, content.freeze())));
             }
         }
+        Ok(None)
     }
 
     /// The message has ended.
-    pub(super) fn finish(&self) -> Result<(), Malformed> {
+    pub(crate) fn finish(&self) -> Result<(), Malformed> {
         if self.pending.is_empty() {
             Ok(())
         } else {

@@ -1,0 +1,299 @@
+//! The one HTTPS client of the feeds: what a peer is asked, at which of its addresses, and what went wrong.
+//!
+//! ```text
+//! feed ─ Request ─▶ Peer ─▶ Transport: addresses of a name, a pool of connections to one of them
+//!      ◀─ Answer ──┘ one address after the other      └─ Sockets (reqwest), or whatever a test gives
+//! ```
+
+mod answer;
+mod error;
+mod sockets;
+mod transport;
+
+use std::{future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use http::Method;
+use rustls::ClientConfig;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::warn;
+use url::Url;
+
+pub use self::{
+    answer::{Answer, json},
+    error::Error,
+    sockets::Sockets,
+    transport::{Body, Pool, Request, Response, Target, Transport},
+};
+use crate::{
+    feed::{Kind, chain},
+    tls::{self, Identity},
+};
+
+/// How long an address is used before the name is looked up again: it may not be the peer's any more.
+const LOOK_UP_EVERY: Duration = Duration::from_mins(1);
+
+/// Whom to ask, and how long to wait.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// What operators call the peer.
+    pub name: &'static str,
+    /// Its scheme, name and port; the rest does not matter.
+    pub address: &'a Url,
+    /// The CAs that its certificate is verified against.
+    pub ca: &'a Path,
+    /// What is presented to it.
+    pub identity: Option<&'a Identity>,
+    /// What it answers at once, however busy it is.
+    pub ping: Ping,
+    /// How long a connection may take, and then a ping of a peer that has not answered yet.
+    pub connect_timeout: Duration,
+    /// How long a request may take, with its answer.
+    pub request_timeout: Duration,
+}
+
+/// A question whose answer says nothing but that somebody is there.
+#[derive(Debug, Clone)]
+pub struct Ping {
+    /// How it is asked.
+    pub method: Method,
+    /// Where.
+    pub path: &'static str,
+}
+
+/// One peer, by its name.
+#[derive(Debug)]
+pub struct Peer {
+    name: &'static str,
+    address: Url,
+    tls: Arc<ClientConfig>,
+    ping: Ping,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    transport: Arc<dyn Transport>,
+    place: watch::Sender<Place>,
+}
+
+/// Where the peer is asked.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    used: Option<Used>,
+    /// Where it was asked in vain: that address's turn comes last.
+    left: Option<SocketAddr>,
+}
+
+/// The address that is used, until it fails.
+#[derive(Debug, Clone)]
+struct Used {
+    address: SocketAddr,
+    pool: Arc<dyn Pool>,
+    looked_up: Instant,
+    /// Whether there is another to go on with.
+    has_others: bool,
+}
+
+impl Peer {
+    /// Reads the certificates; connects to nothing yet.
+    pub fn new(settings: Settings<'_>, transport: Arc<dyn Transport>) -> Result<Self, tls::Error> {
+        Ok(Self {
+            name: settings.name,
+            address: bare(settings.address),
+            tls: Arc::new(tls::client(settings.ca, settings.identity)?),
+            ping: settings.ping,
+            connect_timeout: settings.connect_timeout.min(settings.request_timeout),
+            request_timeout: settings.request_timeout,
+            transport,
+            place: watch::Sender::default(),
+        })
+    }
+
+    /// Another peer that is asked like this one.
+    #[must_use]
+    pub fn elsewhere(&self, name: &'static str, address: &Url) -> Self {
+        Self {
+            name,
+            address: bare(address),
+            tls: Arc::clone(&self.tls),
+            ping: self.ping.clone(),
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+            transport: Arc::clone(&self.transport),
+            place: watch::Sender::default(),
+        }
+    }
+
+    /// Whether `url` is of this peer.
+    pub fn is_at(&self, url: &Url) -> bool {
+        self.address.origin() == url.origin()
+    }
+
+    /// `path` at this peer.
+    pub fn url(&self, path: &str) -> Url {
+        at(&self.address, path)
+    }
+
+    /// Ends `work` with this peer, requests and reading of answers, when it has taken as long as a request may.
+    pub async fn within<T, E: From<Error>>(
+        &self,
+        url: &Url,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let limit = self.request_timeout;
+        timeout(limit, work).await.unwrap_or_else(|_| {
+            let used = self.place.borrow().used.clone();
+            if let Some(used) = used {
+                self.leave(used.address);
+            }
+            let url = url.clone();
+            Err(Error::Timeout { url, limit }.into())
+        })
+    }
+
+    /// The beginning of the answer, from the first of the peer's addresses that gives one. Takes as long as it takes.
+    pub async fn send(&self, request: Request) -> Result<Answer, Error> {
+        // A query may be long, and says nothing of what went wrong.
+        let asked = at(&request.url, request.url.path());
+        let mut tried = Vec::new();
+        let mut failed: Option<Error> = None;
+        loop {
+            let used = match self.choose(&tried).await {
+                Ok(used) => used,
+                Err(error) => {
+                    return Err(failed.unwrap_or_else(|| self.unanswered(&asked, error)));
+                }
+            };
+            match self.ask(&used, &asked, request.clone()).await {
+                Ok(response) => {
+                    if let Some(error) = failed {
+                        let (peer, error) = (self.name, chain(&error));
+                        warn!(peer, address = %used.address, error, "another address answers");
+                    }
+                    return Ok(Answer::new(self.name, asked, response));
+                }
+                Err(error) => {
+                    self.leave(used.address);
+                    tried.push(used.address);
+                    // That others do not listen says nothing; a standby does not.
+                    failed = failed
+                        .filter(|error| error.kind() != Kind::Connect)
+                        .or(Some(error));
+                }
+            }
+        }
+    }
+
+    /// The address that is in use, or the next one that was not tried.
+    async fn choose(&self, tried: &[SocketAddr]) -> io::Result<Used> {
+        let Place { used, left } = self.place.borrow().clone();
+        let used = used.filter(|used| !tried.contains(&used.address));
+        if let Some(used) = &used
+            && used.looked_up.elapsed() < LOOK_UP_EVERY
+        {
+            return Ok(used.clone());
+        }
+        let mut addresses = match (self.look_up().await, used.clone()) {
+            (Ok(addresses), _) => addresses,
+            // Names are out of order; the peer is not.
+            (Err(_), Some(used)) => return Ok(used),
+            (Err(error), None) => return Err(error),
+        };
+        let has_others = addresses.len() > 1;
+        addresses.retain(|address| !tried.contains(address));
+        addresses.sort_by_key(|address| {
+            let is_used = used.as_ref().is_some_and(|used| used.address == *address);
+            (!is_used, left == Some(*address))
+        });
+        let address = *addresses.first().ok_or(io::ErrorKind::NotFound)?;
+        let pool = match used {
+            Some(used) if used.address == address => used.pool,
+            _ => self.transport.pool(&Target {
+                host: self.address.host_str().unwrap_or_default(),
+                address,
+                tls: &self.tls,
+                connect_timeout: self.connect_timeout,
+            })?,
+        };
+        let used = Used {
+            address,
+            pool,
+            looked_up: Instant::now(),
+            has_others,
+        };
+        self.place
+            .send_modify(|place| place.used = Some(used.clone()));
+        Ok(used)
+    }
+
+    async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
+        let host = self.address.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = self.address.port_or_known_default().unwrap_or_default();
+        timeout(self.connect_timeout, self.transport.resolve(host, port))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Asks at one address. Where there are others, a peer that has not answered for a while has to show that it is
+    /// there: a large list takes its time, and says nothing of who is dead.
+    async fn ask(&self, used: &Used, asked: &Url, request: Request) -> Result<Response, Error> {
+        let mut answer = used.pool.send(request);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => {
+                    return answer.map_err(|error| self.unanswered(asked, error));
+                }
+                is_alive = self.is_alive(used), if used.has_others => if !is_alive {
+                    let (url, address) = (asked.clone(), used.address.ip());
+                    return Err(Error::Silent { url, address });
+                },
+            }
+        }
+    }
+
+    /// Waits for a while, then for the answer to a ping, whatever that is.
+    async fn is_alive(&self, used: &Used) -> bool {
+        sleep(self.connect_timeout).await;
+        let Ping { method, path } = self.ping.clone();
+        let ping = Request {
+            method,
+            ..Request::get(self.url(path))
+        };
+        let ping = used.pool.send(ping);
+        matches!(timeout(self.connect_timeout, ping).await, Ok(Ok(_)))
+    }
+
+    /// Later requests begin with another address, if there is one, and with another connection in any case.
+    fn leave(&self, address: SocketAddr) {
+        self.place.send_if_modified(|place| {
+            let left = place.used.take_if(|used| used.address == address);
+            place.left = left.as_ref().map_or(place.left, |_| Some(address));
+            left.is_some()
+        });
+    }
+
+    fn unanswered(&self, url: &Url, source: io::Error) -> Error {
+        let url = url.clone();
+        Error::tls(self.name, &url, source).unwrap_or_else(|source| Error::Connect { url, source })
+    }
+}
+
+/// `path` on the server of `base`.
+fn at(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(path);
+    url.set_query(None);
+    url
+}
+
+/// Without what is no address: above all without what may be a password.
+fn bare(url: &Url) -> Url {
+    let mut url = at(url, "/");
+    url.set_fragment(None);
+    // A URL that cannot have them has none.
+    url.set_username("").ok();
+    url.set_password(None).ok();
+    url
+}

@@ -1,0 +1,314 @@
+//! Names with several addresses, some of which are of no use.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use copilot::{
+    outbound::{Error, Peer, Ping, Pool, Request, Response, Settings, Sockets, Target, Transport},
+    sim::pki::Pki,
+    tls,
+};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream,
+};
+use http::Method;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio_rustls::TlsAcceptor;
+use url::Url;
+
+use crate::mesh::{Daemon, foundation, with};
+
+/// The address of a name that is of no use; the one that is, is the loopback's.
+const SILENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// The network, with names of two addresses.
+#[derive(Debug)]
+struct TwoAddresses;
+
+impl Transport for TwoAddresses {
+    fn resolve<'a>(
+        &'a self,
+        _host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        let addresses = [SILENT, Ipv4Addr::LOCALHOST].map(|ip| (ip, port).into());
+        std::future::ready(Ok(addresses.to_vec())).boxed()
+    }
+
+    fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
+        Sockets.pool(target)
+    }
+}
+
+/// Somebody who accepts connections, shakes hands if so told, and never answers. How many there were.
+async fn silence(port: u16, tls: Option<TlsAcceptor>) -> watch::Receiver<usize> {
+    let listener = TcpListener::bind((SILENT, port)).await.unwrap();
+    let (accepted, seen) = watch::channel(0);
+    tokio::spawn(async move {
+        let mut open: Vec<Box<dyn Send>> = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            match &tls {
+                None => open.push(Box::new(connection)),
+                // A client that goes away meanwhile has seen enough.
+                Some(tls) => match tls.accept(connection).await {
+                    Ok(connection) => open.push(Box::new(connection)),
+                    Err(_) => continue,
+                },
+            }
+            accepted.send_modify(|accepted| *accepted += 1);
+        }
+    });
+    seen
+}
+
+/// A daemon all of whose peers have a first address that answers nothing: each feed goes on with the second.
+async fn each_feed_goes_on(shakes_hands: bool) {
+    let (foundation, _) = foundation().await;
+    let tls = shakes_hands.then(|| {
+        let identity = tls::Identity {
+            cert: foundation.folder().join("copilot.crt"),
+            key: foundation.folder().join("copilot.key"),
+        };
+        TlsAcceptor::from(Arc::new(tls::server(&identity).unwrap()))
+    });
+    let mut config = foundation.config();
+    let mut silent = Vec::new();
+    for (key, address) in [
+        ("/CAPI/Address", foundation.capi.url()),
+        ("/BBS/Address", foundation.bbs.address()),
+        ("/PolicyServerAddress", foundation.policies.url()),
+    ] {
+        let port = address.port().unwrap();
+        silent.push(silence(port, tls.clone()).await);
+        let named = format!("https://localhost:{port}");
+        config = with(config, &[(key, json!(named))]);
+    }
+    let started = Instant::now();
+    let daemon = Daemon::start_over(Arc::new(TwoAddresses), config).await;
+    let feeds = ["capi_routes", "bbs_lists", "bbs_events", "policies"];
+    join_all(feeds.map(|feed| {
+        let daemon = &daemon;
+        async move {
+            daemon.recovers(feed).await;
+            println!("{feed} answered after {:?}", started.elapsed());
+        }
+    }))
+    .await;
+    daemon.ready().await;
+    for mut accepted in silent {
+        accepted.wait_for(|accepted| *accepted > 0).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_feed_goes_on_where_the_first_address_accepts_and_says_nothing() {
+    each_feed_goes_on(false).await;
+}
+
+#[tokio::test]
+async fn each_feed_goes_on_where_the_first_address_shakes_hands_and_answers_nothing() {
+    each_feed_goes_on(true).await;
+}
+
+/// What an address does with requests other than pings.
+#[derive(Debug, Clone, Copy)]
+enum Manner {
+    Answers(Duration),
+    /// Nor with pings.
+    Silent,
+    Refuses,
+}
+
+/// Peers within the process: no sockets, and no time that passes.
+#[derive(Debug, Clone)]
+struct Within(Arc<Mutex<World>>);
+
+#[derive(Debug)]
+struct World {
+    addresses: Vec<SocketAddr>,
+    manners: BTreeMap<SocketAddr, Manner>,
+    /// Where something other than a ping was asked.
+    asked: Vec<SocketAddr>,
+    pings: usize,
+}
+
+impl Within {
+    fn new(manners: impl IntoIterator<Item = Manner>) -> Self {
+        let manners: BTreeMap<_, _> = (1..).map(address).zip(manners).collect();
+        Self(Arc::new(Mutex::new(World {
+            addresses: manners.keys().copied().collect(),
+            manners,
+            asked: Vec::new(),
+            pings: 0,
+        })))
+    }
+
+    fn world(&self) -> std::sync::MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// The first, the second ….
+fn address(number: u8) -> SocketAddr {
+    (Ipv4Addr::new(192, 0, 2, number), 443).into()
+}
+
+impl Transport for Within {
+    fn resolve<'a>(
+        &'a self,
+        _host: &'a str,
+        _port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        let addresses = self.world().addresses.clone();
+        std::future::ready(Ok(addresses)).boxed()
+    }
+
+    fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
+        Ok(Arc::new(At {
+            address: target.address,
+            within: self.clone(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct At {
+    address: SocketAddr,
+    within: Within,
+}
+
+impl Pool for At {
+    fn send(&self, request: Request) -> BoxFuture<'static, io::Result<Response>> {
+        let is_ping = request.url.path() == "/ping";
+        let mut world = self.within.world();
+        if is_ping {
+            world.pings += 1;
+        } else {
+            world.asked.push(self.address);
+        }
+        let manner = world.manners[&self.address];
+        async move {
+            match manner {
+                Manner::Answers(after) if !is_ping => tokio::time::sleep(after).await,
+                Manner::Answers(_) => {}
+                Manner::Silent => std::future::pending().await,
+                Manner::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
+            }
+            let body = stream::iter([Ok("all".into())]).boxed();
+            Ok(Response::new(body))
+        }
+        .boxed()
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The peer, and the folder with its CA.
+fn peer(within: &Within, request_timeout: Duration) -> (Peer, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let pki = Pki::new(folder.path(), "peer").unwrap();
+    let settings = Settings {
+        name: "the peer",
+        address: &Url::parse("https://user:secret@peer.example.com/").unwrap(),
+        ca: pki.ca(),
+        identity: None,
+        ping: Ping {
+            method: Method::GET,
+            path: "/ping",
+        },
+        connect_timeout: CONNECT_TIMEOUT,
+        request_timeout,
+    };
+    let peer = Peer::new(settings, Arc::new(within.clone())).unwrap();
+    (peer, folder)
+}
+
+async fn ask(peer: &Peer) -> Result<Vec<u8>, Error> {
+    let url = peer.url("/list");
+    peer.within(&url, async {
+        let mut answer = peer.send(Request::get(url.clone())).await?;
+        answer.whole(100).await
+    })
+    .await
+}
+
+/// What is asked of a peer of today within a minute.
+const LONG: Duration = Duration::from_mins(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_takes_its_time_is_waited_for_as_long_as_pings_are_answered() {
+    let slow = Manner::Answers(Duration::from_secs(22));
+    let within = Within::new([slow, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, LONG);
+    let started = Instant::now();
+    assert_eq!(ask(&peer).await.unwrap(), b"all");
+    assert_eq!(started.elapsed(), Duration::from_secs(22));
+    assert_eq!(within.world().asked, [address(1)]);
+    assert_eq!(within.world().pings, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_only_address_is_waited_for_without_a_ping() {
+    let within = Within::new([Manner::Answers(Duration::from_secs(22))]);
+    let (peer, _folder) = peer(&within, LONG);
+    assert_eq!(ask(&peer).await.unwrap(), b"all");
+    assert_eq!(within.world().pings, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_answers_nothing_is_left_and_stays_left() {
+    let within = Within::new([Manner::Silent, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, LONG);
+    let started = Instant::now();
+    ask(&peer).await.unwrap();
+    assert_eq!(started.elapsed(), 2 * CONNECT_TIMEOUT);
+    ask(&peer).await.unwrap();
+    assert_eq!(started.elapsed(), 2 * CONNECT_TIMEOUT);
+    let asked = [address(1), address(2), address(2)];
+    assert_eq!(within.world().asked, asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_takes_all_of_a_requests_time_comes_last_with_the_next() {
+    let within = Within::new([Manner::Silent, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, Duration::from_secs(4));
+    let error = ask(&peer).await.unwrap_err();
+    assert_eq!(error.kind().as_str(), "timeout");
+    ask(&peer).await.unwrap();
+    assert_eq!(within.world().asked, [address(1), address(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_hangs_says_more_than_one_where_nobody_listens() {
+    let within = Within::new([Manner::Refuses, Manner::Silent, Manner::Refuses]);
+    let (peer, _folder) = peer(&within, LONG);
+    let error = ask(&peer).await.unwrap_err();
+    assert_eq!(error.kind().as_str(), "timeout", "{error}");
+    assert!(error.to_string().contains("192.0.2.2"), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
+    let asked = [address(1), address(2), address(3)];
+    assert_eq!(within.world().asked, asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_has_moved_is_followed_within_a_minute() {
+    let at_once = Manner::Answers(Duration::ZERO);
+    let within = Within::new([at_once, at_once]);
+    let (peer, _folder) = peer(&within, LONG);
+    ask(&peer).await.unwrap();
+    within.world().addresses.remove(0);
+    ask(&peer).await.unwrap();
+    tokio::time::advance(Duration::from_mins(1)).await;
+    ask(&peer).await.unwrap();
+    let asked = [address(1), address(1), address(2)];
+    assert_eq!(within.world().asked, asked);
+}
