@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use smallvec::SmallVec;
 
 use crate::{
-    capi::wire::Located,
+    capi::{reads::batch::Batch, wire::Located},
     guids::{GuidMap, GuidSet},
     model::{AppGuid, Hostname, Refusal, RouteGuid},
 };
@@ -120,10 +120,11 @@ impl Index {
             .collect()
     }
 
-    /// Adds to `routes` those that are mapped to an app.
-    pub(super) fn collect_routes_of(&self, app: &AppGuid, routes: &mut BTreeSet<RouteGuid>) {
-        if let Some(of_app) = self.routes.get(app) {
-            routes.extend(of_app.iter().cloned());
+    /// Adds the routes that the apps of a batch have now: where one is gone afterwards, it is missed by its own guid.
+    pub(super) fn expand(&self, batch: &mut Batch) {
+        for app in &batch.apps {
+            let of_app = self.routes.get(app).into_iter().flatten();
+            batch.routes.extend(of_app.cloned());
         }
     }
 }
@@ -161,9 +162,12 @@ mod tests {
     }
 
     fn routes_of(index: &Index, app: &str) -> Vec<String> {
-        let mut routes = BTreeSet::new();
-        index.collect_routes_of(&app.into(), &mut routes);
-        routes.iter().map(ToString::to_string).collect()
+        let mut batch = Batch {
+            apps: BTreeSet::from([app.into()]),
+            ..Batch::default()
+        };
+        index.expand(&mut batch);
+        batch.routes.iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -1,24 +1,23 @@
 //! What changed lately: the end of a list, followed by the server's clock.
 
-mod rows;
+mod entries;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::value::RawValue;
 
-pub(super) use self::rows::Binding;
-use self::rows::{BINDING_EVENT_TYPES, EVENT_TYPES, Row};
-use super::{
-    client::Client,
-    domains::Domains,
-    error::Error,
-    full_read,
-    keyset::Keyset,
-    list::{self, List, filter},
-    pending::Batch,
-    timestamp::Timestamp,
+pub(crate) use self::entries::Binding;
+use self::entries::{BINDING_EVENT_TYPES, EVENT_TYPES, Entry, Subject};
+use super::{batch::Batch, collector::ROUTES};
+use crate::{
+    capi::{
+        domains::Domains,
+        error::Error,
+        http::{Client, Keyset, List, filter, one_page},
+        timestamp::Timestamp,
+    },
+    model::RouteGuid,
 };
-use crate::model::RouteGuid;
 
 /// Rows bear the time at which their transaction began and show when it ends; longer ones are left to full reads.
 const OVERLAP: Duration = Duration::from_mins(1);
@@ -64,20 +63,51 @@ impl Window {
 
 /// What a tail found.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// Committed changes.
-    pub(super) changed: Batch,
+    pub(crate) changed: Batch,
     /// Changes that may still be on their way.
-    pub(super) announced: Batch,
+    pub(crate) announced: Batch,
     /// The routes that were bound to a route service, or released from it, in the order in which it happened.
-    pub(super) bindings: Vec<(RouteGuid, Binding)>,
+    pub(crate) bindings: Vec<(RouteGuid, Binding)>,
     /// Whether a binding changed of which the event does not say the route.
-    pub(super) has_nameless_binding: bool,
+    pub(crate) has_nameless_binding: bool,
+}
+
+impl Findings {
+    /// `is_old`: from before the first read, which knew it; but it may have been committed later.
+    fn add(&mut self, subject: Subject, is_old: bool) {
+        match subject {
+            Subject::Changed(route) => {
+                self.changed.routes.insert(route);
+            }
+            Subject::DeletedRoute(route) => {
+                self.announced.routes.insert(route);
+            }
+            Subject::DeletedApp(app) => {
+                self.announced.apps.insert(app);
+            }
+            Subject::Binding(Some(route), binding) => {
+                // The event of a deletion may be there before its commit.
+                let batch = match binding {
+                    Binding::Made => &mut self.changed,
+                    Binding::Deleted => &mut self.announced,
+                };
+                batch.routes.insert(route.clone());
+                // That it was made is to be read first: it may have failed, or be gone.
+                if !is_old || binding == Binding::Deleted {
+                    self.bindings.push((route, binding));
+                }
+            }
+            Subject::Binding(None, _) => self.has_nameless_binding = true,
+            Subject::Nothing => {}
+        }
+    }
 }
 
 /// Which list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// Audit events: mappings and deletions.
     AuditEvents,
     /// Routes in order of their last update: creations.
@@ -86,7 +116,7 @@ pub(super) enum Source {
 
 /// A list that is followed.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     source: Source,
     with_bindings: bool,
     page_size: u32,
@@ -95,7 +125,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Follows a list; of audit events, also those of bindings if these are wanted.
-    pub(super) fn new(source: Source, with_bindings: bool, page_size: u32) -> Self {
+    pub(crate) fn new(source: Source, with_bindings: bool, page_size: u32) -> Self {
         Self {
             source,
             with_bindings,
@@ -105,7 +135,7 @@ impl Tail {
     }
 
     /// Finds the present end of the list; what is before it is left to the full read that follows.
-    pub(super) async fn seed(
+    pub(crate) async fn seed(
         &mut self,
         client: &mut Client,
         domains: &Domains,
@@ -114,17 +144,17 @@ impl Tail {
         query.push(("order_by".to_owned(), format!("-{}", self.column())));
         query.push(("per_page".to_owned(), "1".to_owned()));
         let mut newest = None;
-        list::one_page(self.path(), &query, client, |raw| {
-            newest = Some(self.row(raw));
+        one_page(self.path(), &query, client, |raw| {
+            newest = Some(self.entry(raw));
         })
         .await?;
         let mut window = Window::default();
-        if let Some(row) = newest {
+        if let Some(entry) = newest {
             // From no time at all, the next look would walk the whole list.
-            let row = row.ok_or_else(|| Error::NewestRow {
+            let entry = entry.ok_or_else(|| Error::NewestRow {
                 url: client.url(self.path()),
             })?;
-            window.latest = Some(row.time);
+            window.latest = Some(entry.time);
         }
         window.opened = Some(client.clock());
         window.keep_to(client.clock());
@@ -133,7 +163,7 @@ impl Tail {
     }
 
     /// What is new since the last look.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &mut self,
         client: &mut Client,
         domains: &Domains,
@@ -143,18 +173,18 @@ impl Tail {
             return Ok(Findings::default());
         };
         let keyset = Keyset::new(self.column(), self.page_size, window.from());
-        let mut rows = Vec::new();
+        let mut entries = Vec::new();
         List::new(self.path(), self.filter(domains), keyset)
-            .read(client, |raw| rows.extend(self.row(raw)))
+            .read(client, |raw| entries.extend(self.entry(raw)))
             .await?;
         // Only now: rows of a read that failed half-way have to be seen again.
         let window = self.window.get_or_insert_default();
         let mut findings = Findings::default();
-        rows.sort_by_key(Row::order);
-        for row in rows {
-            if window.admit(row.time, &row.guid) {
-                let is_old = Some(row.time) < window.opened;
-                row.subject.add_to(&mut findings, is_old);
+        entries.sort_by_key(Entry::order);
+        for entry in entries {
+            if window.admit(entry.time, &entry.guid) {
+                let is_old = Some(entry.time) < window.opened;
+                findings.add(entry.subject, is_old);
             }
         }
         window.keep_to(client.clock());
@@ -165,7 +195,7 @@ impl Tail {
     fn path(&self) -> &'static str {
         match self.source {
             Source::AuditEvents => "/v3/audit_events",
-            Source::UpdatedRoutes => full_read::PATH,
+            Source::UpdatedRoutes => ROUTES,
         }
     }
 
@@ -190,10 +220,10 @@ impl Tail {
     }
 
     /// A row that cannot be read has nothing to say; a full read finds what it was about.
-    fn row(&self, raw: &RawValue) -> Option<Row> {
+    fn entry(&self, raw: &RawValue) -> Option<Entry> {
         match self.source {
-            Source::AuditEvents => rows::event(raw),
-            Source::UpdatedRoutes => rows::updated_route(raw),
+            Source::AuditEvents => entries::event(raw),
+            Source::UpdatedRoutes => entries::updated_route(raw),
         }
     }
 }

@@ -1,46 +1,14 @@
 //! What is to be looked at again, and when.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
 use super::index::Index;
-use crate::model::{AppGuid, RouteGuid};
+use crate::capi::reads::batch::Batch;
 
 /// With more than this to look at, one full read is cheaper.
 const MAX_PENDING: usize = 20_000;
-
-/// Apps whose routes may have changed, and routes that may have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Batch {
-    pub(super) apps: BTreeSet<AppGuid>,
-    pub(super) routes: BTreeSet<RouteGuid>,
-}
-
-impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.apps.is_empty() && self.routes.is_empty()
-    }
-
-    fn merge(&mut self, mut other: Self) {
-        self.apps.append(&mut other.apps);
-        self.routes.append(&mut other.routes);
-    }
-
-    /// Adds the routes that the apps have now: where one is gone afterwards, it is missed by its own guid.
-    fn expand(&mut self, index: &Index) {
-        for app in &self.apps {
-            index.collect_routes_of(app, &mut self.routes);
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.apps.len() + self.routes.len()
-    }
-}
 
 /// Looks at a change at once, and at those that follow soon after it together: one request serves many.
 #[derive(Debug)]
@@ -121,14 +89,14 @@ impl Pending {
             self.due = None;
             self.gathers_until = Some(now + self.gather * self.slowdown);
             let mut announced = std::mem::take(&mut self.announced);
-            announced.expand(index);
+            index.expand(&mut announced);
             if !announced.is_empty() {
                 for after in self.rechecks() {
                     self.postpone(announced.clone(), now + after);
                 }
             }
             batch = std::mem::take(&mut self.changed);
-            batch.expand(index);
+            index.expand(&mut batch);
             batch.merge(announced);
         }
         let later = self.rechecks.split_off(&(now + Duration::from_nanos(1)));
@@ -155,7 +123,10 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::model::{AppGuid, RouteGuid};
 
     fn batch(apps: &[&str], routes: &[&str]) -> Batch {
         Batch {

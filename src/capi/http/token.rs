@@ -6,7 +6,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::error::Error;
+use crate::capi::error::Error;
 
 /// The share of its lifetime after which a token is renewed, in percent: a request that starts just before that
 /// still ends in time.
@@ -15,26 +15,26 @@ const RENEW_AT_PERCENT: u32 = 80;
 const DEFAULT_LIFETIME: u64 = 600;
 
 #[derive(Deserialize)]
-pub(super) struct Granted {
+pub(crate) struct TokenResponse {
     access_token: String,
     expires_in: Option<u64>,
 }
 
 /// What a request presents.
 #[derive(Debug)]
-pub(super) struct Token {
+pub(crate) struct Token {
     header: HeaderValue,
     renew_at: Instant,
     expires_at: Instant,
 }
 
 impl Token {
-    pub(super) fn new(granted: &Granted, now: Instant) -> Result<Self, Error> {
-        let mut header = HeaderValue::try_from(format!("bearer {}", granted.access_token))
+    pub(crate) fn new(response: &TokenResponse, now: Instant) -> Result<Self, Error> {
+        let mut header = HeaderValue::try_from(format!("bearer {}", response.access_token))
             .map_err(|_| Error::Token)?;
         header.set_sensitive(true);
         // A day at most: what lives longer is no less valid for being renewed.
-        let seconds = granted.expires_in.unwrap_or(DEFAULT_LIFETIME).min(86_400);
+        let seconds = response.expires_in.unwrap_or(DEFAULT_LIFETIME).min(86_400);
         let lifetime = Duration::from_secs(seconds);
         Ok(Self {
             header,
@@ -44,18 +44,18 @@ impl Token {
     }
 
     /// The value of the `Authorization` header.
-    pub(super) fn value(&self) -> HeaderValue {
+    pub(crate) fn value(&self) -> HeaderValue {
         self.header.clone()
     }
 
     /// UAA gives no new one at present: this one does for a while, if it has not expired.
-    pub(super) fn renew_later(&mut self, now: Instant, after: Duration) -> Option<HeaderValue> {
+    pub(crate) fn renew_later(&mut self, now: Instant, after: Duration) -> Option<HeaderValue> {
         self.renew_at = self.expires_at.min(now + after);
         self.is_fresh(now).then(|| self.value())
     }
 
     /// Whether it need not be renewed yet.
-    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         now < self.renew_at
     }
 }
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn is_renewed_at_four_fifths_of_its_lifetime() {
         let now = Instant::now();
-        let granted: Granted =
+        let granted: TokenResponse =
             serde_json::from_str(r#"{"access_token":"abc","expires_in":100}"#).unwrap();
         let token = Token::new(&granted, now).unwrap();
         assert!(token.is_fresh(now + Duration::from_secs(79)));
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn does_until_it_expires_when_there_is_no_new_one() {
         let now = Instant::now();
-        let granted: Granted =
+        let granted: TokenResponse =
             serde_json::from_str(r#"{"access_token":"abc","expires_in":100}"#).unwrap();
         let mut token = Token::new(&granted, now).unwrap();
         let at = |seconds| now + Duration::from_secs(seconds);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn is_not_printed() {
-        let granted: Granted = serde_json::from_str(r#"{"access_token":"abc"}"#).unwrap();
+        let granted: TokenResponse = serde_json::from_str(r#"{"access_token":"abc"}"#).unwrap();
         let token = Token::new(&granted, Instant::now()).unwrap();
         assert!(!format!("{token:?}").contains("abc"));
     }

@@ -2,35 +2,27 @@
 
 use std::cmp::Ordering;
 
-use super::timestamp::Timestamp;
+use crate::capi::{error::OutOfOrder, timestamp::Timestamp};
 
 /// How often rows of one second are read again because some of them were deleted meanwhile.
 const MAX_RESTARTS: u32 = 3;
 
-/// Rows came before rows that are older.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a page that should begin at {cursor} ends at {last}")]
-pub struct OutOfOrder {
-    cursor: String,
-    last: String,
-}
-
 /// What paging needs to know of a page.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// How many rows it has, readable or not.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// The time of its last readable row.
-    pub(super) last: Option<Timestamp>,
+    pub(crate) last: Option<Timestamp>,
     /// Whether the server says that there is more.
-    pub(super) has_next: bool,
+    pub(crate) has_next: bool,
     /// How many rows the server counts in all.
-    pub(super) total: Option<u64>,
+    pub(crate) total: Option<u64>,
 }
 
 /// Where a walk over rows in order of their time stands.
 #[derive(Debug, Clone)]
-pub(super) struct Keyset {
+pub(crate) struct Keyset {
     column: &'static str,
     per_page: u32,
     cursor: Option<Timestamp>,
@@ -41,7 +33,7 @@ pub(super) struct Keyset {
 
 impl Keyset {
     /// Walks over `column` (`created_at` or `updated_at`) from `from` on.
-    pub(super) fn new(column: &'static str, per_page: u32, from: Option<Timestamp>) -> Self {
+    pub(crate) fn new(column: &'static str, per_page: u32, from: Option<Timestamp>) -> Self {
         Self {
             column,
             per_page,
@@ -53,12 +45,12 @@ impl Keyset {
     }
 
     /// What the rows are sorted by.
-    pub(super) fn column(&self) -> &'static str {
+    pub(crate) fn column(&self) -> &'static str {
         self.column
     }
 
     /// The parameters of the next page.
-    pub(super) fn query(&self) -> Vec<(String, String)> {
+    pub(crate) fn query(&self) -> Vec<(String, String)> {
         let mut query = vec![
             ("order_by".to_owned(), self.column.to_owned()),
             ("per_page".to_owned(), self.per_page.to_string()),
@@ -74,7 +66,7 @@ impl Keyset {
     }
 
     /// Takes note of a page. Whether another one is to be read.
-    pub(super) fn advance(&mut self, page: Facts) -> Result<bool, OutOfOrder> {
+    pub(crate) fn advance(&mut self, page: Facts) -> Result<bool, OutOfOrder> {
         if self.has_shifted(page.total) {
             self.restarts += 1;
             self.page = 1;

@@ -7,15 +7,13 @@ use serde::{Deserialize, de::IgnoredAny};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{
-    client::Client,
-    error::Error,
-    guard::{Doubt, MIN_UNREADABLE, is_implausible},
-    keyset::Keyset,
-    list::{List, filter},
-    wire,
-};
 use crate::{
+    capi::{
+        error::Error,
+        guard::{Doubt, MIN_UNREADABLE, is_implausible},
+        http::{Client, Keyset, List, filter},
+        wire,
+    },
     feed::Dropped,
     guids::{GuidMap, GuidSet},
     model::RouteGuid,
@@ -52,7 +50,7 @@ enum Support {
 
 /// What a read says of the bindings of some routes, or of all.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(crate) struct FoundBindings {
     /// Those that were asked for, if not all were.
     asked: Option<BTreeSet<RouteGuid>>,
     bound: GuidSet<RouteGuid>,
@@ -60,23 +58,23 @@ pub(super) struct Said {
     failed: GuidSet<RouteGuid>,
     unreadable: usize,
     /// What was left out.
-    pub(super) dropped: Vec<Dropped>,
+    pub(crate) dropped: Vec<Dropped>,
 }
 
 /// What is different after a read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Changes {
+pub(crate) struct BindingChanges {
     /// Bound, and were not.
-    pub(super) bound: Vec<RouteGuid>,
+    pub(crate) bound: Vec<RouteGuid>,
     /// Bound no longer.
-    pub(super) unbound: Vec<RouteGuid>,
+    pub(crate) unbound: Vec<RouteGuid>,
     /// To be asked for again, since one read that lacks them is not enough.
-    pub(super) unsure: BTreeSet<RouteGuid>,
+    pub(crate) unsure: BTreeSet<RouteGuid>,
 }
 
 /// The bindings as last believed.
 #[derive(Debug)]
-pub(super) struct Bindings {
+pub(crate) struct Bindings {
     page_size: u32,
     max_percent: u8,
     confirm_after: Duration,
@@ -87,7 +85,7 @@ pub(super) struct Bindings {
 }
 
 impl Bindings {
-    pub(super) fn new(page_size: u32, max_percent: u8, confirm_after: Duration) -> Self {
+    pub(crate) fn new(page_size: u32, max_percent: u8, confirm_after: Duration) -> Self {
         Self {
             page_size,
             max_percent,
@@ -99,50 +97,50 @@ impl Bindings {
     }
 
     /// Whether they were read at all.
-    pub(super) fn are_known(&self) -> bool {
+    pub(crate) fn are_known(&self) -> bool {
         self.support != Support::Unknown
     }
 
     /// Whether there are bindings to be asked for.
-    pub(super) fn are_listed(&self) -> bool {
+    pub(crate) fn are_listed(&self) -> bool {
         self.support == Support::Lists
     }
 
     /// Whether a route is bound.
-    pub(super) fn has(&self, route: &RouteGuid) -> bool {
+    pub(crate) fn has(&self, route: &RouteGuid) -> bool {
         self.routes.contains_key(route)
     }
 
     /// How many routes are bound.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.routes.len()
     }
 
     /// Why the last list of all was not believed.
-    pub(super) fn doubt(&self) -> Option<&Doubt> {
+    pub(crate) fn doubt(&self) -> Option<&Doubt> {
         self.doubt.as_ref()
     }
 
     /// Reads all of them.
-    pub(super) async fn list(&mut self, client: &mut Client) -> Result<Said, Error> {
-        let mut said = Said::default();
-        match self.read(client, Vec::new(), &mut said).await {
-            Ok(()) if self.support == Support::Unknown && said.unreadable > 0 => {
+    pub(crate) async fn list(&mut self, client: &mut Client) -> Result<FoundBindings, Error> {
+        let mut found = FoundBindings::default();
+        match self.read(client, Vec::new(), &mut found).await {
+            Ok(()) if self.support == Support::Unknown && found.unreadable > 0 => {
                 // Whose they are is not known, so any route may be bound.
-                let unreadable = said.unreadable;
+                let unreadable = found.unreadable;
                 return Err(Doubt::UnreadableBindings { unreadable }.into());
             }
             Ok(()) => self.support = Support::Lists,
             Err(error) if error.is_unknown_path() => {
                 self.support = self.without_path(client, error).await?;
-                said = Said {
+                found = FoundBindings {
                     dropped: vec![too_old()],
-                    ..Said::default()
+                    ..FoundBindings::default()
                 };
             }
             Err(error) => return Err(error),
         }
-        Ok(said)
+        Ok(found)
     }
 
     /// Cloud Controller does not know the path: whether it is too old for it. Once it had it, or where it says that it
@@ -163,18 +161,18 @@ impl Bindings {
     }
 
     /// Reads those of some routes, as many as one request can name.
-    pub(super) async fn list_of(
+    pub(crate) async fn list_of(
         &self,
         client: &mut Client,
         routes: BTreeSet<RouteGuid>,
-    ) -> Result<Said, Error> {
-        let mut all = Said::default();
+    ) -> Result<FoundBindings, Error> {
+        let mut all = FoundBindings::default();
         let mut parts = vec![routes.clone()];
         while let Some(mut part) = parts.pop() {
-            let mut said = Said::default();
+            let mut found = FoundBindings::default();
             let names = vec![filter("route_guids", &part)];
-            self.read(client, names, &mut said).await?;
-            if (1..MIN_UNREADABLE).contains(&said.unreadable) {
+            self.read(client, names, &mut found).await?;
+            if (1..MIN_UNREADABLE).contains(&found.unreadable) {
                 // Whose binding it is that cannot be read, the smaller parts tell.
                 if part.len() > 1 {
                     let middle = part.iter().nth(part.len() / 2).cloned();
@@ -182,12 +180,12 @@ impl Bindings {
                     parts.extend(rest.into_iter().chain([part]));
                     continue;
                 }
-                said.bound.extend(part);
-                said.unreadable = 0;
+                found.bound.extend(part);
+                found.unreadable = 0;
             }
-            all.merge(said);
+            all.merge(found);
         }
-        Ok(Said {
+        Ok(FoundBindings {
             asked: Some(routes),
             ..all
         })
@@ -197,46 +195,46 @@ impl Bindings {
         &self,
         client: &mut Client,
         filter: Vec<(String, String)>,
-        said: &mut Said,
+        found: &mut FoundBindings,
     ) -> Result<(), Error> {
         let keyset = Keyset::new("created_at", self.page_size, None);
         List::new(PATH, filter, keyset)
             .read(client, |raw| match wire::binding(raw) {
                 Ok(binding) if binding.guards => {
-                    said.bound.insert(binding.route);
+                    found.bound.insert(binding.route);
                 }
                 Ok(binding) => {
-                    said.failed.insert(binding.route);
+                    found.failed.insert(binding.route);
                 }
                 Err(dropped) => {
-                    said.unreadable += 1;
-                    said.dropped.push(dropped);
+                    found.unreadable += 1;
+                    found.dropped.push(dropped);
                 }
             })
             .await
     }
 
     /// An event says that a route is bound. Whether that is news.
-    pub(super) fn announce(&mut self, route: &RouteGuid) -> bool {
+    pub(crate) fn announce(&mut self, route: &RouteGuid) -> bool {
         let before = self.routes.insert(route.clone(), Bound::Announced);
         before.is_none()
     }
 
     /// An event says that a route is not bound any more: the next read that lacks it is believed.
-    pub(super) fn release(&mut self, route: &RouteGuid) {
+    pub(crate) fn release(&mut self, route: &RouteGuid) {
         if let Some(bound) = self.routes.get_mut(route) {
             *bound = Bound::Released;
         }
     }
 
     /// Takes in what a read says.
-    pub(super) fn take_in(&mut self, said: &Said, now: Instant) -> Changes {
+    pub(crate) fn take_in(&mut self, found: &FoundBindings, now: Instant) -> BindingChanges {
         let known = self.routes.len();
-        let mut changes = Changes::default();
-        for route in &said.bound {
+        let mut changes = BindingChanges::default();
+        for route in &found.bound {
             match self.routes.get_mut(route) {
                 // The event may have come before its commit.
-                Some(Bound::Released) if said.asked.is_some() => {}
+                Some(Bound::Released) if found.asked.is_some() => {}
                 Some(bound) => *bound = Bound::Listed,
                 None => {
                     self.routes.insert(route.clone(), Bound::Listed);
@@ -244,12 +242,12 @@ impl Bindings {
                 }
             }
         }
-        let lost = self.lost(said);
-        let is_plausible = said.is_of_all() && !self.is_implausible(known, &lost);
+        let lost = self.lost(found);
+        let is_plausible = found.is_of_all() && !self.is_implausible(known, &lost);
         for (route, bound) in &lost {
             let is_gone = match bound {
-                _ if said.failed.contains(route) => true,
-                _ if said.unreadable > 0 => false,
+                _ if found.failed.contains(route) => true,
+                _ if found.unreadable > 0 => false,
                 Bound::Released => true,
                 Bound::Doubted(since) => now.duration_since(*since) >= self.confirm_after,
                 Bound::Listed | Bound::Announced => is_plausible,
@@ -257,26 +255,26 @@ impl Bindings {
             if is_gone {
                 self.routes.remove(route);
                 changes.unbound.push(route.clone());
-            } else if !matches!(bound, Bound::Doubted(_)) && said.unreadable == 0 {
+            } else if !matches!(bound, Bound::Doubted(_)) && found.unreadable == 0 {
                 self.routes.insert(route.clone(), Bound::Doubted(now));
                 changes.unsure.insert(route.clone());
             }
         }
-        if said.is_of_all() {
+        if found.is_of_all() {
             // Another list of all settles these.
             changes.unsure.clear();
-            self.doubt = doubt(known, lost.len() - changes.unbound.len(), said.unreadable);
+            self.doubt = doubt(known, lost.len() - changes.unbound.len(), found.unreadable);
         }
         changes
     }
 
     /// The routes that were bound and that a read, which should have them, does not have.
-    fn lost(&self, said: &Said) -> Vec<(RouteGuid, Bound)> {
+    fn lost(&self, found: &FoundBindings) -> Vec<(RouteGuid, Bound)> {
         let lacks = |(route, bound): (&RouteGuid, &Bound)| {
-            let lacks = !said.bound.contains(route);
+            let lacks = !found.bound.contains(route);
             lacks.then(|| (route.clone(), *bound))
         };
-        match &said.asked {
+        match &found.asked {
             None => self.routes.iter().filter_map(lacks).collect(),
             Some(asked) => asked
                 .iter()
@@ -292,13 +290,13 @@ impl Bindings {
     }
 }
 
-impl Said {
+impl FoundBindings {
     fn is_of_all(&self) -> bool {
         self.asked.is_none()
     }
 
     /// Whether it is known of every route that it is about whether it is bound.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.unreadable == 0
     }
 

@@ -1,11 +1,10 @@
-//! The rows that tails follow, and what each says.
+//! The entries of the lists that tails follow, and what each says.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Findings;
 use crate::{
     capi::{timestamp::Timestamp, wire},
     model::{AppGuid, RouteGuid},
@@ -33,22 +32,22 @@ pub(super) const BINDING_EVENT_TYPES: [&str; 5] = [
 
 /// What became of a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::capi) enum Binding {
+pub(crate) enum Binding {
     /// It is there, or being made.
     Made,
     /// It is being deleted, or gone.
     Deleted,
 }
 
-/// A row, with what it says.
+/// An entry, with what it says.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct Entry {
     pub(super) time: Timestamp,
     pub(super) guid: String,
     pub(super) subject: Subject,
 }
 
-/// What a row is about.
+/// What an entry is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Changed(RouteGuid),
@@ -59,43 +58,12 @@ pub(super) enum Subject {
     Nothing,
 }
 
-impl Row {
+impl Entry {
     /// Of what happened in one second, which a list has in any order, the end of a binding comes last: if it was made anew
     /// after that, a read will tell.
     pub(super) fn order(&self) -> (Timestamp, bool) {
         let is_end = matches!(self.subject, Subject::Binding(_, Binding::Deleted));
         (self.time, is_end)
-    }
-}
-
-impl Subject {
-    /// `is_old`: from before the first read, which knew it; but it may have been committed later.
-    pub(super) fn add_to(self, findings: &mut Findings, is_old: bool) {
-        match self {
-            Self::Changed(route) => {
-                findings.changed.routes.insert(route);
-            }
-            Self::DeletedRoute(route) => {
-                findings.announced.routes.insert(route);
-            }
-            Self::DeletedApp(app) => {
-                findings.announced.apps.insert(app);
-            }
-            Self::Binding(Some(route), binding) => {
-                // The event of a deletion may be there before its commit.
-                let batch = match binding {
-                    Binding::Made => &mut findings.changed,
-                    Binding::Deleted => &mut findings.announced,
-                };
-                batch.routes.insert(route.clone());
-                // That it was made is to be read first: it may have failed, or be gone.
-                if !is_old || binding == Binding::Deleted {
-                    findings.bindings.push((route, binding));
-                }
-            }
-            Self::Binding(None, _) => findings.has_nameless_binding = true,
-            Self::Nothing => {}
-        }
     }
 }
 
@@ -159,7 +127,7 @@ fn bound_route(data: Option<&RawValue>) -> Option<RouteGuid> {
 }
 
 /// Reads an audit event.
-pub(super) fn event(raw: &RawValue) -> Option<Row> {
+pub(super) fn event(raw: &RawValue) -> Option<Entry> {
     let event: Event = serde_json::from_str(raw.get()).ok()?;
     let subject = match &*event.kind {
         "audit.route.create" | "audit.route.update" => {
@@ -181,7 +149,7 @@ pub(super) fn event(raw: &RawValue) -> Option<Row> {
         }
         _ => Subject::Nothing,
     };
-    Some(Row {
+    Some(Entry {
         time: event.created_at,
         guid: event.guid.into_owned(),
         subject,
@@ -194,11 +162,11 @@ struct Updated {
 }
 
 /// Reads a route in a list by the time of its last update.
-pub(super) fn updated_route(raw: &RawValue) -> Option<Row> {
+pub(super) fn updated_route(raw: &RawValue) -> Option<Entry> {
     let guid = wire::guid(raw)?.into_owned();
     let updated: Updated = serde_json::from_str(raw.get()).ok()?;
     let route = RouteGuid::from(guid.as_str());
-    Some(Row {
+    Some(Entry {
         time: updated.updated_at,
         guid,
         subject: Subject::Changed(route),
@@ -215,7 +183,7 @@ mod tests {
                 "target":{{"guid":"{target}"}},"data":{data}}}"#
         );
         let raw: Box<RawValue> = serde_json::from_str(&json).unwrap();
-        event(&raw).map(|row| row.subject)
+        event(&raw).map(|entry| entry.subject)
     }
 
     #[test]

@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{
-    client::Client,
-    error::Error,
-    keyset::Keyset,
-    list::{List, MAX_GUIDS, filter},
-    wire,
-};
 use crate::{
+    capi::{
+        error::Error,
+        http::{Client, Keyset, List, MAX_GUIDS, filter},
+        wire,
+    },
     feed::Dropped,
     model::{CapiProcessGuid, Process},
 };
@@ -18,7 +16,7 @@ const PATH: &str = "/v3/processes";
 
 /// What is still to be asked, and what was answered.
 #[derive(Debug, Default)]
-pub(super) struct Processes {
+pub(crate) struct Processes {
     undescribed: Arc<BTreeSet<CapiProcessGuid>>,
     queue: BTreeSet<CapiProcessGuid>,
     answered: BTreeSet<CapiProcessGuid>,
@@ -26,15 +24,15 @@ pub(super) struct Processes {
 
 /// What Cloud Controller says of some processes.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
-    pub(super) known: Vec<Process>,
-    pub(super) unknown: Vec<CapiProcessGuid>,
-    pub(super) dropped: Vec<Dropped>,
+pub(crate) struct Answer {
+    pub(crate) known: Vec<Process>,
+    pub(crate) unknown: Vec<CapiProcessGuid>,
+    pub(crate) dropped: Vec<Dropped>,
 }
 
 impl Processes {
     /// These are undescribed at present.
-    pub(super) fn undescribed(&mut self, guids: Arc<BTreeSet<CapiProcessGuid>>) {
+    pub(crate) fn undescribed(&mut self, guids: Arc<BTreeSet<CapiProcessGuid>>) {
         self.answered.retain(|guid| guids.contains(guid));
         self.queue = guids.difference(&self.answered).cloned().collect();
         self.undescribed = guids;
@@ -42,17 +40,17 @@ impl Processes {
 
     /// Time has passed: what was unknown may be known by now, and what was known is not if it is still undescribed:
     /// its instances were gone for a moment, and with them the answer.
-    pub(super) fn ask_again(&mut self) {
+    pub(crate) fn ask_again(&mut self) {
         self.answered.clear();
         self.queue.clone_from(&self.undescribed);
     }
 
-    pub(super) fn has_questions(&self) -> bool {
+    pub(crate) fn has_questions(&self) -> bool {
         !self.queue.is_empty()
     }
 
     /// Asks for as many as fit into one request. After an error they are asked for again.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         client: &mut Client,
         page_size: u32,

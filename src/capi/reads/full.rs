@@ -2,23 +2,22 @@
 
 use tokio::time::Instant;
 
-use super::{
-    client::Client,
-    domains::Domains,
-    error::Error,
-    harvest::Harvest,
-    keyset::Keyset,
-    list::{List, MAX_GUIDS, filter},
-    wire::Located,
+use super::collector::{ROUTES, RouteCollector};
+use crate::{
+    capi::{
+        domains::Domains,
+        error::Error,
+        http::{Client, Keyset, List, MAX_GUIDS, filter},
+        wire::Located,
+    },
+    feed::Dropped,
+    guids::GuidMap,
+    model::RouteGuid,
 };
-use crate::{feed::Dropped, guids::GuidMap, model::RouteGuid};
-
-/// The list of all routes.
-pub(super) const PATH: &str = "/v3/routes";
 
 /// A full read in progress. Nothing of it counts until its last page was read.
 #[derive(Debug)]
-pub(super) struct FullRead {
+pub(crate) struct FullRead {
     started: Instant,
     page_size: u32,
     /// One for each group of domains; none yet before the domains are read.
@@ -30,14 +29,14 @@ pub(super) struct FullRead {
 
 /// What a full read yields.
 #[derive(Debug)]
-pub(super) struct Complete {
-    pub(super) started: Instant,
-    pub(super) routes: GuidMap<RouteGuid, Located>,
-    pub(super) dropped: Vec<Dropped>,
+pub(crate) struct Complete {
+    pub(crate) started: Instant,
+    pub(crate) routes: GuidMap<RouteGuid, Located>,
+    pub(crate) dropped: Vec<Dropped>,
 }
 
 impl FullRead {
-    pub(super) fn new(page_size: u32) -> Self {
+    pub(crate) fn new(page_size: u32) -> Self {
         Self {
             started: Instant::now(),
             page_size,
@@ -51,7 +50,7 @@ impl FullRead {
     /// Reads the domains or the next page. Whether that was the last one.
     ///
     /// After an error the same page can be tried again.
-    pub(super) async fn step(
+    pub(crate) async fn step(
         &mut self,
         client: &mut Client,
         domains: &mut Domains,
@@ -66,29 +65,29 @@ impl FullRead {
         let Some(list) = lists.last_mut() else {
             return Ok(true);
         };
-        let mut harvest = Harvest::default();
-        if !list.next(client, |raw| harvest.add(raw, domains)).await? {
+        let mut collector = RouteCollector::default();
+        if !list.next(client, |raw| collector.add(raw, domains)).await? {
             lists.pop();
         }
         let is_done = lists.is_empty();
         self.failures = 0;
         // Only known domains were asked for: there is nothing to look up.
-        harvest.drop_unsettled();
-        self.dropped.append(&mut harvest.dropped);
-        let routes = harvest.routes.into_iter();
+        collector.drop_unsettled();
+        self.dropped.append(&mut collector.dropped);
+        let routes = collector.routes.into_iter();
         self.routes
             .extend(routes.map(|located| (located.route.guid.clone(), located)));
         Ok(is_done)
     }
 
     /// A page could not be read; how often that happened in a row.
-    pub(super) fn failed(&mut self) -> u32 {
+    pub(crate) fn failed(&mut self) -> u32 {
         self.failures += 1;
         self.failures
     }
 
     /// What was read in between is newer than what this read has so far.
-    pub(super) fn overlay(&mut self, current: &[Located], gone: &[RouteGuid]) {
+    pub(crate) fn overlay(&mut self, current: &[Located], gone: &[RouteGuid]) {
         for located in current {
             let guid = located.route.guid.clone();
             self.routes.insert(guid, located.clone());
@@ -98,7 +97,7 @@ impl FullRead {
         }
     }
 
-    pub(super) fn complete(self) -> Complete {
+    pub(crate) fn complete(self) -> Complete {
         Complete {
             started: self.started,
             routes: self.routes,
@@ -114,7 +113,7 @@ fn lists(domains: &Domains, page_size: u32) -> Vec<List> {
         .chunks(MAX_GUIDS)
         .map(|guids| {
             let filter = vec![filter("domain_guids", guids)];
-            List::new(PATH, filter, Keyset::new("created_at", page_size, None))
+            List::new(ROUTES, filter, Keyset::new("created_at", page_size, None))
         })
         .collect()
 }

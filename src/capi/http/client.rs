@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
 
-use super::{
-    Io, Settings,
-    error::Error,
-    timestamp::Timestamp,
-    token::{Granted, Token},
-};
+use super::token::{Token, TokenResponse};
 use crate::{
+    capi::{
+        error::Error,
+        settings::{Io, Settings},
+        timestamp::Timestamp,
+    },
     feed::Feed,
     outbound::{self, Answer, Peer, Ping, Request, Transport, json},
     secret::Secret,
@@ -39,12 +39,12 @@ const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlen
 const RENEW_LATER: Duration = Duration::from_secs(10);
 
 /// A client of one Cloud Controller. One request at a time, so there is never more than one token in the making.
-pub(super) struct Client {
+pub(crate) struct Client {
     api: Peer,
     /// The UAA, where it is not the one that Cloud Controller names.
     uaa: Option<Url>,
-    /// Whom the last token was asked of.
-    granter: Option<Peer>,
+    /// The UAA that the last token was asked of.
+    issuer: Option<Peer>,
     id: String,
     secret: Secret,
     token: Option<Token>,
@@ -53,13 +53,13 @@ pub(super) struct Client {
     token_feed: Feed,
     /// Those whose loop makes the requests: as long as these end in time, it is not stuck.
     feeds: [Feed; 5],
-    quiet_until: Option<Instant>,
+    rate_limited_until: Option<Instant>,
     rate_limit: Option<RateLimit>,
     clock: Option<Timestamp>,
 }
 
 impl Client {
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: &Settings,
         transport: Arc<dyn Transport>,
         io: &Io,
@@ -82,26 +82,26 @@ impl Client {
         Ok(Self {
             api,
             uaa: settings.uaa.clone(),
-            granter: None,
+            issuer: None,
             id: settings.client_id.clone(),
             secret: settings.client_secret.clone(),
             token: None,
             renew_later: RENEW_LATER.max(2 * settings.request_timeout),
             token_feed: io.token.clone(),
             feeds: [&io.routes, &io.tail, &io.processes, &io.access, &io.token].map(Feed::clone),
-            quiet_until: None,
+            rate_limited_until: None,
             rate_limit: None,
             clock: None,
         })
     }
 
     /// The answer to a request with a token.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &mut self,
         path: &str,
         query: &[(String, String)],
     ) -> Result<Vec<u8>, Error> {
-        if let Some(until) = self.quiet_until() {
+        if let Some(until) = self.rate_limited_until() {
             // Asking all the same would only prolong it.
             return Err(Error::RateLimited {
                 url: self.url(path),
@@ -119,38 +119,39 @@ impl Client {
             answer = self.attempt(path, query).await;
         }
         if let Err(Some(delay)) = answer.as_ref().map_err(Error::retry_after) {
-            self.quiet_until = Some(Instant::now() + delay);
+            self.rate_limited_until = Some(Instant::now() + delay);
         }
         answer
     }
 
     /// The loop that makes the requests has come round, or is about to make one.
-    pub(super) fn turned(&self) {
+    pub(crate) fn turned(&self) {
         self.feeds.iter().for_each(Feed::turned);
     }
 
     /// Where `path` is.
-    pub(super) fn url(&self, path: &str) -> Url {
+    pub(crate) fn url(&self, path: &str) -> Url {
         self.api.url(path)
     }
 
     /// Until when Cloud Controller or UAA wants no requests.
-    pub(super) fn quiet_until(&self) -> Option<Instant> {
-        self.quiet_until.filter(|until| *until > Instant::now())
+    pub(crate) fn rate_limited_until(&self) -> Option<Instant> {
+        self.rate_limited_until
+            .filter(|until| *until > Instant::now())
     }
 
     /// By how much to stretch what is only an optimisation, to stay within the rate limit.
-    pub(super) fn slowdown(&self) -> u32 {
+    pub(crate) fn slowdown(&self) -> u32 {
         self.rate_limit.map_or(1, RateLimit::slowdown)
     }
 
     /// How many requests are left, as the last answer said; `None` where nobody counts.
-    pub(super) fn remaining_requests(&self) -> Option<u64> {
+    pub(crate) fn remaining_requests(&self) -> Option<u64> {
         self.rate_limit.map(|rate_limit| rate_limit.remaining)
     }
 
     /// What the server's clock said with the last answer; ours, where it says nothing.
-    pub(super) fn clock(&self) -> Timestamp {
+    pub(crate) fn clock(&self) -> Timestamp {
         self.clock.unwrap_or_else(Timestamp::now)
     }
 
@@ -192,18 +193,18 @@ impl Client {
 
     async fn grant(&mut self) -> Result<Token, Error> {
         let uaa = self.discover().await?;
-        let granted = self.grant_by(&uaa).await;
+        let granted = self.grant_from(&uaa).await;
         granted.map_err(|error| Error::Uaa(Box::new(error)))
     }
 
-    async fn grant_by(&mut self, uaa: &Url) -> Result<Token, Error> {
+    async fn grant_from(&mut self, uaa: &Url) -> Result<Token, Error> {
         self.turned();
         let now = Instant::now();
-        let known = self.granter.take().filter(|granter| granter.is_at(uaa));
-        let granter = self
-            .granter
+        let known = self.issuer.take().filter(|issuer| issuer.is_at(uaa));
+        let issuer = self
+            .issuer
             .insert(known.unwrap_or_else(|| self.api.elsewhere("UAA", uaa)));
-        let url = granter.url(&format!("{}/oauth/token", uaa.path().trim_end_matches('/')));
+        let url = issuer.url(&format!("{}/oauth/token", uaa.path().trim_end_matches('/')));
         let form = Bytes::from_static(b"grant_type=client_credentials");
         let mut request = Request::post(url.clone(), form);
         let credentials = STANDARD.encode(format!("{}:{}", self.id, self.secret.expose()));
@@ -212,8 +213,8 @@ impl Client {
         credentials.set_sensitive(true);
         request.headers.insert(AUTHORIZATION, credentials);
         request.headers.insert(CONTENT_TYPE, FORM);
-        let (_, body) = exchange(granter, request).await?;
-        let answer: Granted = json(&url, &body)?;
+        let (_, body) = exchange(issuer, request).await?;
+        let answer: TokenResponse = json(&url, &body)?;
         Token::new(&answer, now)
     }
 

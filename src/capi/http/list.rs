@@ -5,25 +5,26 @@ use serde_json::value::RawValue;
 
 use super::{
     client::Client,
-    error::Error,
     keyset::{Facts, Keyset},
-    timestamp::Timestamp,
 };
-use crate::outbound::json;
+use crate::{
+    capi::{error::Error, timestamp::Timestamp},
+    outbound::json,
+};
 
 /// As many guids as fit into a URL of 8 KiB, which is as long as Cloud Controller's web server accepts.
-pub(super) const MAX_GUIDS: usize = 180;
+pub(crate) const MAX_GUIDS: usize = 180;
 
 /// A list that is being read.
 #[derive(Debug)]
-pub(super) struct List {
+pub(crate) struct List {
     path: &'static str,
     filter: Vec<(String, String)>,
     keyset: Keyset,
 }
 
 impl List {
-    pub(super) fn new(path: &'static str, filter: Vec<(String, String)>, keyset: Keyset) -> Self {
+    pub(crate) fn new(path: &'static str, filter: Vec<(String, String)>, keyset: Keyset) -> Self {
         Self {
             path,
             filter,
@@ -34,7 +35,7 @@ impl List {
     /// Hands every resource of the next page to `each`. Whether there is another page.
     ///
     /// One page is held in memory at a time, and only until this returns.
-    pub(super) async fn next(
+    pub(crate) async fn next(
         &mut self,
         client: &mut Client,
         mut each: impl FnMut(&RawValue),
@@ -56,7 +57,7 @@ impl List {
     }
 
     /// Hands every resource of every page to `each`.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         mut self,
         client: &mut Client,
         mut each: impl FnMut(&RawValue),
@@ -67,7 +68,7 @@ impl List {
 }
 
 /// Hands the resources of one page to `each`.
-pub(super) async fn one_page(
+pub(crate) async fn one_page(
     path: &str,
     query: &[(String, String)],
     client: &mut Client,
@@ -80,7 +81,7 @@ pub(super) async fn one_page(
 }
 
 /// A filter with several values.
-pub(super) fn filter(
+pub(crate) fn filter(
     name: &str,
     values: impl IntoIterator<Item = impl ToString>,
 ) -> (String, String) {

@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 
-/// Something that is done again and again.
-pub(super) struct Chore {
+/// Of what is done again and again.
+pub(super) struct Schedule {
     at: Instant,
     backoff: Backoff,
     fails: bool,
 }
 
-impl Chore {
+impl Schedule {
     /// Due at once.
     pub(super) fn new(backoff: Backoff) -> Self {
         Self {
@@ -47,22 +47,22 @@ impl Chore {
     }
 
     /// It cannot wait.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn make_due(&mut self) {
         self.at = Instant::now();
     }
 }
 
-/// Something that is done only while there is a reason to.
-pub(super) struct Errand {
-    chore: Chore,
+/// Of what is done only while there is a reason to.
+pub(super) struct OnDemand {
+    schedule: Schedule,
     is_wanted: bool,
 }
 
-impl Errand {
+impl OnDemand {
     /// Nothing to do yet.
     pub(super) fn new(backoff: Backoff) -> Self {
         Self {
-            chore: Chore::new(backoff),
+            schedule: Schedule::new(backoff),
             is_wanted: false,
         }
     }
@@ -74,29 +74,29 @@ impl Errand {
 
     /// When it is due, if it is.
     pub(super) fn at(&self) -> Option<Instant> {
-        self.is_wanted.then_some(self.chore.at())
+        self.is_wanted.then_some(self.schedule.at())
     }
 
     /// Whether it failed the last time.
     pub(super) fn fails(&self) -> bool {
-        self.chore.fails()
+        self.schedule.fails()
     }
 
     /// It is done, and not done again before this time has passed.
     pub(super) fn succeeded(&mut self, earliest: Duration) {
         self.is_wanted = false;
-        self.chore.succeeded(earliest);
+        self.schedule.succeeded(earliest);
     }
 
     /// It is done, and to be done again after this time.
     pub(super) fn repeat(&mut self, after: Duration) {
         self.is_wanted = true;
-        self.chore.succeeded(after);
+        self.schedule.succeeded(after);
     }
 
     /// It did not go well, and is tried again after a while.
     pub(super) fn failed(&mut self) {
         self.is_wanted = true;
-        self.chore.failed(Duration::ZERO);
+        self.schedule.failed(Duration::ZERO);
     }
 }

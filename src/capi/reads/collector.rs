@@ -1,23 +1,26 @@
-//! Turns rows of the list of routes into routes of the mesh.
+//! Turns pages of the list of routes into routes of the mesh.
 
 use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
-use super::{
-    client::Client,
-    domains::Domains,
-    error::Error,
-    wire::{self, Located, Row},
-};
 use crate::{
+    capi::{
+        domains::Domains,
+        error::Error,
+        http::Client,
+        wire::{self, Located, ParsedRoute},
+    },
     feed::Dropped,
     model::{DomainGuid, RouteGuid},
 };
 
+/// The list of all routes.
+pub(super) const ROUTES: &str = "/v3/routes";
+
 /// What some pages of routes yield.
 #[derive(Debug, Default)]
-pub(super) struct Harvest {
+pub(super) struct RouteCollector {
     /// Routes of the mesh.
     pub(super) routes: Vec<Located>,
     /// What was left out.
@@ -27,7 +30,7 @@ pub(super) struct Harvest {
     unsettled: Vec<(DomainGuid, Box<RawValue>)>,
 }
 
-impl Harvest {
+impl RouteCollector {
     /// Adds a row.
     pub(super) fn add(&mut self, raw: &RawValue, domains: &Domains) {
         if let Some(guid) = wire::guid(raw) {
@@ -72,12 +75,12 @@ impl Harvest {
     /// Adds a row, unless its domain is unknown.
     fn add_known(&mut self, raw: &RawValue, domains: &Domains) -> Option<DomainGuid> {
         match wire::route(raw, |guid| domains.get(guid)) {
-            Ok(Row::Mesh(route, mut invalid)) => {
+            Ok(ParsedRoute::Mesh(route, mut invalid)) => {
                 self.routes.push(route);
                 self.dropped.append(&mut invalid);
             }
-            Ok(Row::Elsewhere) => {}
-            Ok(Row::UnknownDomain(domain)) => return Some(domain),
+            Ok(ParsedRoute::Elsewhere) => {}
+            Ok(ParsedRoute::UnknownDomain(domain)) => return Some(domain),
             Err(dropped) => self.dropped.push(dropped),
         }
         None

@@ -12,15 +12,18 @@ fn route(n: usize) -> RouteGuid {
     RouteGuid::from(n.to_string().as_str())
 }
 
-fn list(bound: impl IntoIterator<Item = usize>) -> Said {
-    Said {
+fn list(bound: impl IntoIterator<Item = usize>) -> FoundBindings {
+    FoundBindings {
         bound: bound.into_iter().map(route).collect(),
-        ..Said::default()
+        ..FoundBindings::default()
     }
 }
 
-fn list_of(asked: impl IntoIterator<Item = usize>, bound: impl IntoIterator<Item = usize>) -> Said {
-    Said {
+fn list_of(
+    asked: impl IntoIterator<Item = usize>,
+    bound: impl IntoIterator<Item = usize>,
+) -> FoundBindings {
+    FoundBindings {
         asked: Some(asked.into_iter().map(route).collect()),
         ..list(bound)
     }
@@ -41,7 +44,10 @@ fn a_route_that_is_bound_is_news_once_and_never_doubted() {
     let changes = bindings.take_in(&list(0..150), now);
     assert_eq!(changes.bound.len(), 100);
     assert_eq!(bindings.doubt(), None);
-    assert_eq!(bindings.take_in(&list(0..150), now), Changes::default());
+    assert_eq!(
+        bindings.take_in(&list(0..150), now),
+        BindingChanges::default()
+    );
 }
 
 #[test]
@@ -58,7 +64,10 @@ fn many_that_a_list_lacks_stay_until_a_later_one_lacks_them_too() {
     let now = Instant::now();
     let mut bindings = known(10, now);
     for later in [now, now + CONFIRM_AFTER / 2] {
-        assert_eq!(bindings.take_in(&list(5..10), later), Changes::default());
+        assert_eq!(
+            bindings.take_in(&list(5..10), later),
+            BindingChanges::default()
+        );
         let doubt = Doubt::Unbound { lost: 5, known: 10 };
         assert_eq!(bindings.doubt(), Some(&doubt));
     }
@@ -95,7 +104,7 @@ fn what_is_asked_for_by_name_and_lacking_is_asked_for_again_and_then_believed() 
     assert_eq!(changes.unbound, []);
     assert_eq!(changes.unsure, BTreeSet::from([route(1)]));
     let early = bindings.take_in(&list_of([1], []), now + CONFIRM_AFTER / 2);
-    assert_eq!(early, Changes::default());
+    assert_eq!(early, BindingChanges::default());
     let changes = bindings.take_in(&list_of([1], []), now + CONFIRM_AFTER);
     assert_eq!(changes.unbound, [route(1)]);
 }
@@ -111,7 +120,7 @@ fn what_an_event_released_goes_with_the_first_read_that_lacks_it() {
     );
     assert_eq!(
         bindings.take_in(&list_of([0], [0]), now),
-        Changes::default()
+        BindingChanges::default()
     );
     assert_eq!(bindings.take_in(&list_of([0], []), now).unbound, [route(0)]);
 }
@@ -140,7 +149,7 @@ fn what_an_event_bound_counts_before_a_read_has_it() {
     );
     assert_eq!(
         bindings.take_in(&list_of([0], [0]), now),
-        Changes::default()
+        BindingChanges::default()
     );
     // Bound again after it was released.
     bindings.release(&route(0));
@@ -152,23 +161,23 @@ fn what_an_event_bound_counts_before_a_read_has_it() {
 fn a_binding_that_could_not_be_made_binds_nothing() {
     let now = Instant::now();
     let mut bindings = known(1, now);
-    let said = Said {
+    let found = FoundBindings {
         failed: GuidSet::from_iter([route(0)]),
         ..list_of([0], [])
     };
-    assert_eq!(bindings.take_in(&said, now).unbound, [route(0)]);
+    assert_eq!(bindings.take_in(&found, now).unbound, [route(0)]);
 }
 
 #[test]
 fn rows_that_cannot_be_read_release_nothing_and_the_others_bind() {
     let now = Instant::now();
     let mut bindings = known(10, now);
-    let said = Said {
+    let found = FoundBindings {
         unreadable: 1,
         ..list(1..11)
     };
     for later in [now, now + CONFIRM_AFTER, now + 2 * CONFIRM_AFTER] {
-        assert_eq!(bindings.take_in(&said, later).unbound, []);
+        assert_eq!(bindings.take_in(&found, later).unbound, []);
         let doubt = Doubt::UnreadableBindings { unreadable: 1 };
         assert_eq!(bindings.doubt(), Some(&doubt));
     }
