@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use super::{reader::Section, sections};
+use super::tls::at_fault;
 use crate::{
+    config::reader::Section,
     feed,
     istio::{BackendTls, InternalTls, ProxyIdentity, ProxyPath},
     secret::Secret,
@@ -49,7 +50,7 @@ pub struct BackendPems {
 }
 
 /// TLS to the instances of external routes, where it is set; with what the librarian writes, where that is there too.
-pub(super) fn backend(root: &mut Section<'_>) -> Option<(BackendTls, Option<BackendPems>)> {
+pub(crate) fn backend(root: &mut Section<'_>) -> Option<(BackendTls, Option<BackendPems>)> {
     let object = root.object("BackendTLS")?;
     let mut section = root.section("BackendTLS", object);
     let mode = section.required("Mode", Section::parsed);
@@ -117,14 +118,14 @@ fn pair(section: &mut Section<'_>) -> Option<(String, Secret)> {
     let (chain, key) = (chain?, key?);
     if let Err(error) = tls::dns_names(chain.as_bytes(), key.expose().as_bytes()) {
         let names = (CERT[1], KEY[1]);
-        section.problem(sections::at_fault(&error, names), feed::chain(&error));
+        section.problem(at_fault(&error, names), feed::chain(&error));
         return None;
     }
     Some((chain, key))
 }
 
 /// TLS to the instances of internal routes, where it is set.
-pub(super) fn internal(root: &mut Section<'_>) -> Option<InternalTls> {
+pub(crate) fn internal(root: &mut Section<'_>) -> Option<InternalTls> {
     let object = root.object("InternalTLS")?;
     let mut section = root.section("InternalTLS", object);
     let ca = section.required(CA[0], Section::parsed);
