@@ -16,19 +16,19 @@ use tower::Service;
 /// tonic takes a stream that its client has reset (`RST_STREAM` with `CANCEL` or `NO_ERROR`) for one that has ended. Half a
 /// BulkSync would then count as a whole one.
 #[derive(Debug, Clone)]
-pub(super) struct Uncut<S>(S);
+pub(super) struct CompleteRequests<S>(S);
 
-impl<S> Uncut<S> {
+impl<S> CompleteRequests<S> {
     pub(super) fn new(service: S) -> Self {
         Self(service)
     }
 }
 
-impl<S: NamedService> NamedService for Uncut<S> {
+impl<S: NamedService> NamedService for CompleteRequests<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<Request<Body>> for Uncut<S>
+impl<S> Service<Request<Body>> for CompleteRequests<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
 {
@@ -42,16 +42,16 @@ where
 
     fn call(&mut self, request: Request<Body>) -> S::Future {
         self.0
-            .call(request.map(|body| Body::new(UncutBody { body })))
+            .call(request.map(|body| Body::new(CompleteBody { body })))
     }
 }
 
 /// Ends only where its peer has ended it.
-struct UncutBody {
+struct CompleteBody {
     body: Body,
 }
 
-impl http_body::Body for UncutBody {
+impl http_body::Body for CompleteBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -85,7 +85,7 @@ mod tests {
     }
 
     async fn collect(body: Body) -> Result<Bytes, Status> {
-        let collected = Body::new(UncutBody { body }).collect().await?;
+        let collected = Body::new(CompleteBody { body }).collect().await?;
         Ok(collected.to_bytes())
     }
 

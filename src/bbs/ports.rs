@@ -1,4 +1,4 @@
-//! The ports of a row: one mapping for each container port, with all the doors to it. What cannot be is left out alone.
+//! The ports of a row: one mapping for each container port, with all the ports that lead to it. What cannot be is left out alone.
 
 use smallvec::SmallVec;
 
@@ -15,7 +15,7 @@ pub(super) type Unusable = (&'static str, String);
 
 /// Puts the mappings of each container port together: a cell reports an app's port once for each port of its proxy. Of
 /// two that contradict each other the second is left out, and named by its place in the row.
-pub(super) fn ports(
+pub(super) fn parse(
     sent: &[bbs::PortMapping],
     mut leave_out: impl FnMut(usize, Unusable),
 ) -> Ports {
@@ -102,8 +102,8 @@ fn joined(known: &PortMapping, new: &PortMapping) -> Result<PortMapping, Unusabl
     })
 }
 
-/// Where each door is, and its number.
-fn doors(mapping: &PortMapping) -> [(&'static str, u16); 5] {
+/// Where each port is, and its number.
+fn all_ports(mapping: &PortMapping) -> [(&'static str, u16); 5] {
     [
         ("cell", mapping.host),
         ("cell", mapping.host_tls),
@@ -113,18 +113,18 @@ fn doors(mapping: &PortMapping) -> [(&'static str, u16); 5] {
     ]
 }
 
-/// A door that both have.
+/// A port that both have.
 fn shared(a: &PortMapping, b: &PortMapping) -> Option<(&'static str, u16)> {
-    let (a, b) = (doors(a), doors(b));
-    a.into_iter().find(|door| door.1 != 0 && b.contains(door))
+    let (a, b) = (all_ports(a), all_ports(b));
+    a.into_iter().find(|port| port.1 != 0 && b.contains(port))
 }
 
 /// A port takes either TLS or plaintext.
 fn consistent(mapping: PortMapping) -> Result<PortMapping, Unusable> {
-    let doors = doors(&mapping);
-    for (at, door) in doors.iter().enumerate() {
-        if door.1 != 0 && doors[..at].contains(door) {
-            let (place, port) = door;
+    let ports = all_ports(&mapping);
+    for (at, port) in ports.iter().enumerate() {
+        if port.1 != 0 && ports[..at].contains(port) {
+            let (place, port) = port;
             return Err(contradiction(format!(
                 "port {port} of the {place} is there twice"
             )));
@@ -149,7 +149,7 @@ mod tests {
     fn read_all(sent: &[Sent]) -> (Ports, Vec<(usize, &'static str)>) {
         let sent: Vec<_> = sent.iter().map(mapping).collect();
         let mut left_out = Vec::new();
-        let ports = ports(&sent, |at, (reason, _)| left_out.push((at, reason)));
+        let ports = parse(&sent, |at, (reason, _)| left_out.push((at, reason)));
         (ports, left_out)
     }
 
@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    fn all_doors(container: u16, host: u16, container_tls: u16, host_tls: u16) -> PortMapping {
+    fn mapping_with(container: u16, host: u16, container_tls: u16, host_tls: u16) -> PortMapping {
         PortMapping {
             internal_tls: 61_443,
             ..tls(container, host, container_tls, host_tls)
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn two_mappings_of_a_container_port_are_one_place_with_several_doors() {
+    fn two_mappings_of_a_container_port_are_one_place_with_several_ports() {
         let of_today = [
             (8080, 0, 61_001, 61_014),
             (8080, 0, 61_443, 0),
@@ -186,7 +186,7 @@ mod tests {
         ];
         let expected = [
             tls(2222, 0, 61_002, 61_015),
-            all_doors(8080, 0, 61_001, 61_014),
+            mapping_with(8080, 0, 61_001, 61_014),
         ];
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
             let sent: Vec<_> = order.iter().map(|at| of_today[*at]).collect();
@@ -215,7 +215,7 @@ mod tests {
         for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
             let sent: Vec<_> = order.iter().map(|at| sent[*at]).collect();
             let (ports, left_out) = read_all(&sent);
-            let expected = all_doors(8080, 0, 61_001, 61_014);
+            let expected = mapping_with(8080, 0, 61_001, 61_014);
             assert_eq!((ports.as_slice(), left_out), (&[expected][..], vec![]));
         }
     }
@@ -259,13 +259,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_mappings_give_each_door_once_and_each_is_used_or_left_out(
+        fn any_mappings_give_each_port_once_and_each_is_used_or_left_out(
             sent in vec((any_port(), any_port(), any_port(), any_port()), 0..8),
         ) {
             let (ports, left_out) = read_all(&sent);
             let mut seen = std::collections::BTreeSet::new();
-            for door in ports.iter().flat_map(doors).filter(|door| door.1 != 0) {
-                prop_assert!(seen.insert(door), "{door:?} twice in {ports:?}");
+            for port in ports.iter().flat_map(all_ports).filter(|port| port.1 != 0) {
+                prop_assert!(seen.insert(port), "{port:?} twice in {ports:?}");
             }
             prop_assert!(ports.iter().all(|mapping| mapping.container != 0));
             for (at, sent) in sent.iter().enumerate() {

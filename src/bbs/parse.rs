@@ -6,9 +6,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     DOMAIN,
-    doors::{self, Unusable},
-    events,
+    events::StreamEvent,
     observation::{Desired, Endpoint, Event, Observation, Tag},
+    ports::{self, Unusable},
 };
 use crate::{
     feed::Dropped,
@@ -21,17 +21,17 @@ use crate::{
 
 /// What an event says. What is left out of it alone goes to `parts`.
 pub(super) fn event(
-    event: events::Event,
+    event: StreamEvent,
     parts: &mut Vec<Dropped>,
 ) -> Result<Option<Event>, Dropped> {
     Ok(match event {
-        events::Event::Created(lrp) => actual(lrp, parts)?.map(Event::Observed),
-        events::Event::Changed(event) => changed(event)
-            .map_or(Ok(None), |lrp| actual(lrp, parts))?
+        StreamEvent::Created(lrp) => actual_lrp(lrp, parts)?.map(Event::Observed),
+        StreamEvent::Changed(event) => changed(event)
+            .map_or(Ok(None), |lrp| actual_lrp(lrp, parts))?
             .map(Event::Observed),
-        events::Event::Removed(lrp) => actual(bygone(lrp), parts)?.map(Event::Removed),
-        events::Event::Desired(lrp) => desired(&lrp)?.map(Event::Desired),
-        events::Event::DesiredRemoved(lrp) => desired(&lrp)?.map(Event::DesiredRemoved),
+        StreamEvent::Removed(lrp) => actual_lrp(bygone(lrp), parts)?.map(Event::Removed),
+        StreamEvent::Desired(lrp) => desired_lrp(&lrp)?.map(Event::Desired),
+        StreamEvent::DesiredRemoved(lrp) => desired_lrp(&lrp)?.map(Event::DesiredRemoved),
     })
 }
 
@@ -62,7 +62,7 @@ pub(super) fn changed(event: ActualLrpInstanceChangedEvent) -> Option<ActualLrp>
 
 /// What a row says of an instance; `None` for rows that nothing was started for yet, and for other domains. Mappings
 /// that are left out alone go to `parts`.
-pub(super) fn actual(
+pub(super) fn actual_lrp(
     lrp: ActualLrp,
     parts: &mut Vec<Dropped>,
 ) -> Result<Option<Observation>, Dropped> {
@@ -130,12 +130,12 @@ fn endpoint(
         host_address: address(&net.address)?,
         container_address,
         prefers_container: net.preferred_address() == PreferredAddress::Instance,
-        ports: doors::ports(&net.ports, leave_out),
+        ports: ports::parse(&net.ports, leave_out),
     })
 }
 
 /// What is to run of a process; `None` for other domains.
-pub(super) fn desired(lrp: &DesiredLrp) -> Result<Option<Desired>, Dropped> {
+pub(super) fn desired_lrp(lrp: &DesiredLrp) -> Result<Option<Desired>, Dropped> {
     let static_tag = |name: &str| lrp.metric_tags.get(name).map(|tag| tag.r#static.as_str());
     let app = static_tag("app_id").filter(|app| !app.is_empty());
     of_process(
@@ -151,7 +151,7 @@ pub(super) fn desired(lrp: &DesiredLrp) -> Result<Option<Desired>, Dropped> {
 }
 
 /// The same from an older BBS, which says the app but not the process type.
-pub(super) fn scheduling(info: DesiredLrpSchedulingInfo) -> Result<Option<Desired>, Dropped> {
+pub(super) fn scheduling_info(info: DesiredLrpSchedulingInfo) -> Result<Option<Desired>, Dropped> {
     let key = info.desired_lrp_key.unwrap_or_default();
     of_process(
         Key {
@@ -254,7 +254,7 @@ mod tests {
 
     fn observed(lrp: ActualLrp) -> Observation {
         let mut parts = Vec::new();
-        let observed = actual(lrp, &mut parts).unwrap().unwrap();
+        let observed = actual_lrp(lrp, &mut parts).unwrap().unwrap();
         assert_eq!(parts, []);
         observed
     }
@@ -303,11 +303,11 @@ mod tests {
     fn rows_of_other_domains_and_without_an_instance_are_not_for_us() {
         let mut other = row();
         other.actual_lrp_key.as_mut().unwrap().domain = "tasks".to_owned();
-        assert_eq!(actual(other, &mut Vec::new()), Ok(None));
+        assert_eq!(actual_lrp(other, &mut Vec::new()), Ok(None));
         let mut unclaimed = row();
         unclaimed.actual_lrp_instance_key = None;
         unclaimed.state = "UNCLAIMED".to_owned();
-        assert_eq!(actual(unclaimed, &mut Vec::new()), Ok(None));
+        assert_eq!(actual_lrp(unclaimed, &mut Vec::new()), Ok(None));
     }
 
     #[test]
@@ -316,7 +316,7 @@ mod tests {
         let net = lrp.actual_lrp_net_info.get_or_insert_default();
         net.ports = vec![mapping(8080, 61_000), mapping(9090, 70_000)];
         let mut parts = Vec::new();
-        let observed = actual(lrp, &mut parts).unwrap().unwrap();
+        let observed = actual_lrp(lrp, &mut parts).unwrap().unwrap();
         assert_eq!(
             observed.endpoint.unwrap().ports.as_slice(),
             [PortMapping::plain(8080, 61_000)]
@@ -335,7 +335,7 @@ mod tests {
     fn a_removal_counts_even_where_the_row_was_invalid() {
         let mut lrp = row();
         lrp.actual_lrp_net_info = None;
-        let removed = event(events::Event::Removed(lrp), &mut Vec::new());
+        let removed = event(StreamEvent::Removed(lrp), &mut Vec::new());
         assert!(
             matches!(removed, Ok(Some(Event::Removed(_)))),
             "{removed:?}"
@@ -347,7 +347,7 @@ mod tests {
         let reason = |change: fn(&mut ActualLrp)| {
             let mut lrp = row();
             change(&mut lrp);
-            actual(lrp, &mut Vec::new()).unwrap_err().reason
+            actual_lrp(lrp, &mut Vec::new()).unwrap_err().reason
         };
         assert_eq!(reason(|lrp| lrp.actual_lrp_net_info = None), "address");
         assert_eq!(reason(|lrp| lrp.actual_lrp_instance_key = None), "guid");
@@ -361,7 +361,7 @@ mod tests {
         );
         let mut lrp = row();
         lrp.actual_lrp_net_info.get_or_insert_default().address = "cell".to_owned();
-        let dropped = actual(lrp, &mut Vec::new()).unwrap_err();
+        let dropped = actual_lrp(lrp, &mut Vec::new()).unwrap_err();
         assert_eq!(
             (
                 dropped.name.as_str(),

@@ -1,4 +1,4 @@
-//! The owner of the merge: hears the events, asks for lists, and sends what changed.
+//! The owner of the merge: is told of the events, asks for lists, and sends what changed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,11 +15,11 @@ use tracing::{debug, info};
 use super::{
     Error, Outputs, Settings,
     client::{Client, Read},
-    events,
-    merge::{Changes, Merge},
+    events::StreamEvent,
+    merge::{InstanceChanges, Merge},
     observation::Event,
-    observe,
-    subscription::{Heard, Subscription, TURN},
+    parse,
+    subscription::{Message, Subscription, TURN},
 };
 use crate::{
     backoff::Backoff,
@@ -40,7 +40,7 @@ type Closed = SendError<Update>;
 pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs) {
     let (min, max) = settings.backoff;
     let client = Arc::new(client);
-    let (heard, events) = mpsc::channel(QUEUE);
+    let (sender, messages) = mpsc::channel(QUEUE);
     let subscription = Subscription {
         client: Arc::clone(&client),
         backoff: Backoff::new(min, max),
@@ -48,10 +48,10 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
     };
     // Dropped with this future, and the reader with it.
     let mut reader = JoinSet::new();
-    reader.spawn(subscription.run(heard));
+    reader.spawn(subscription.run(sender));
     let mut turn = interval(TURN);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watcher = Watcher {
+    let reconciler = Reconciler {
         client,
         merge: Merge::new(settings.max_removed_share),
         updates: outputs.updates,
@@ -67,12 +67,12 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
         reads: JoinSet::new(),
         turn,
     };
-    if watcher.run(events).await.is_err() {
+    if reconciler.run(messages).await.is_err() {
         info!("nobody receives the instances any more");
     }
 }
 
-struct Watcher {
+struct Reconciler {
     client: Arc<Client>,
     merge: Merge,
     updates: mpsc::Sender<Update>,
@@ -91,14 +91,14 @@ struct Watcher {
     turn: Interval,
 }
 
-impl Watcher {
-    async fn run(mut self, mut heard: mpsc::Receiver<Heard>) -> Result<(), Closed> {
+impl Reconciler {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), Closed> {
         loop {
             self.feed.turned();
             tokio::select! {
-                heard = heard.recv() => match heard {
-                    Some(Heard::Subscribed) => self.next_list = Instant::now(),
-                    Some(Heard::Event(event)) => self.on_event(*event).await?,
+                message = messages.recv() => match message {
+                    Some(Message::Subscribed) => self.next_list = Instant::now(),
+                    Some(Message::Event(event)) => self.on_event(*event).await?,
                     // The reader only ends with this loop.
                     None => return Ok(()),
                 },
@@ -119,9 +119,9 @@ impl Watcher {
         self.reads.spawn(async move { client.read(mark).await });
     }
 
-    async fn on_event(&mut self, event: events::Event) -> Result<(), Closed> {
+    async fn on_event(&mut self, event: StreamEvent) -> Result<(), Closed> {
         let mut parts = Vec::new();
-        let event = observe::event(event, &mut parts);
+        let event = parse::event(event, &mut parts);
         for item in parts {
             self.feed.dropped(item);
         }
@@ -164,7 +164,7 @@ impl Watcher {
             0 => self.feed.succeeded(read.took),
             held => {
                 let served = self.merge.served();
-                let error = Error::Brake {
+                let error = Error::Shrink {
                     held,
                     served,
                     fresh,
@@ -204,12 +204,12 @@ impl Watcher {
     }
 
     /// Before the first complete list there is nothing to which changes could be added.
-    async fn publish(&mut self, changes: Changes) -> Result<(), Closed> {
+    async fn publish(&mut self, changes: InstanceChanges) -> Result<(), Closed> {
         self.feed.holds("instances", self.merge.served());
         if changes.is_empty() || self.synced.is_some() {
             return Ok(());
         }
-        let Changes { current, gone } = changes;
+        let InstanceChanges { current, gone } = changes;
         self.updates.send(Update::Instances { current, gone }).await
     }
 }
