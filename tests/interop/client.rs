@@ -5,7 +5,7 @@ mod connection;
 mod websocket;
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -107,6 +107,8 @@ type Key = (bool, Option<String>, Sni);
 #[derive(Debug)]
 pub struct Client {
     ingress: SocketAddr,
+    /// Where its connections come from, if that matters.
+    from: Option<Ipv4Addr>,
     /// CA certificates; without them it speaks no TLS.
     roots: Option<PathBuf>,
     keep: usize,
@@ -118,6 +120,7 @@ impl Client {
     pub fn new(ingress: SocketAddr) -> Self {
         Self {
             ingress,
+            from: None,
             roots: None,
             keep: 0,
             kept: Mutex::default(),
@@ -127,6 +130,12 @@ impl Client {
     /// The same with TLS, trusting the CAs in this file.
     pub fn with_roots(mut self, roots: impl Into<PathBuf>) -> Self {
         self.roots = Some(roots.into());
+        self
+    }
+
+    /// The same with connections from this address.
+    pub fn coming_from(mut self, address: Ipv4Addr) -> Self {
+        self.from = Some(address);
         self
     }
 
@@ -216,7 +225,7 @@ impl Client {
             Some(roots) => Some((tls::client(roots, None)?, ask.host_name())),
             None => None,
         };
-        connection::open(self.ingress, tls, ask).await
+        connection::open((self.from, self.ingress), tls, ask).await
     }
 
     fn scheme(&self) -> Scheme {

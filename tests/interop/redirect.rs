@@ -1,6 +1,6 @@
 //! What an app connects to, redirected to its sidecar as istio-init does it, in a network of our own.
 
-use std::process::Command;
+use std::{net::Ipv4Addr, process::Command};
 
 use anyhow::{Result, ensure};
 
@@ -9,6 +9,10 @@ const OUTBOUND: &str = "15001";
 
 /// Says that the network is the run's own: set by `scripts/interop`.
 const ALONE: &str = "COPILOT_INTEROP_ALONE";
+
+/// From where connections are redirected: an app's. A sidecar's own come from elsewhere; what it passes through would
+/// come back to it for ever.
+pub const APP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 61);
 
 /// Redirected connections, until this is dropped.
 pub struct Redirected(String);
@@ -36,7 +40,8 @@ impl Redirected {
     fn rule(&self, change: &str) -> std::io::Result<bool> {
         let Self(addresses) = self;
         let status = Command::new("iptables")
-            .args(["-t", "nat", change, "OUTPUT", "-p", "tcp", "-d", addresses])
+            .args(["-t", "nat", change, "OUTPUT", "-p", "tcp"])
+            .args(["-s", &APP.to_string(), "-d", addresses])
             .args(["-j", "REDIRECT", "--to-ports", OUTBOUND])
             .status()?;
         Ok(status.success())

@@ -1,6 +1,10 @@
 //! A connection to an ingress.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
@@ -74,15 +78,22 @@ impl Sender {
     }
 }
 
-/// Connects to `ingress`, with TLS for the given host if there is a configuration.
+async fn connect(from: Option<Ipv4Addr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let Some(from) = from else {
+        return TcpStream::connect(to).await;
+    };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
+
+/// Connects to `ingress`, from a certain address if there is one, with TLS for the given host if there is a configuration.
 pub(super) async fn open(
-    ingress: SocketAddr,
+    (from, ingress): (Option<Ipv4Addr>, SocketAddr),
     tls: Option<(ClientConfig, &str)>,
     ask: &Ask,
 ) -> Result<Connection, Failure> {
-    let tcp = TcpStream::connect(ingress)
-        .await
-        .map_err(Failure::Connect)?;
+    let tcp = connect(from, ingress).await.map_err(Failure::Connect)?;
     tcp.set_nodelay(true).map_err(Failure::Connect)?;
     let Some((mut config, host)) = tls else {
         return Ok(Connection {

@@ -134,8 +134,10 @@ async fn virtual_address(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
         );
         return Ok(());
     };
-    let at_vip =
-        async |app: &App| Ok::<_, anyhow::Error>(Client::new((vip(run, app).await?, PORT).into()));
+    let at_vip = async |app: &App| {
+        let client = Client::new((vip(run, app).await?, PORT).into());
+        Ok::<_, anyhow::Error>(client.coming_from(redirect::APP))
+    };
     let wanted = [(to(&open.name), open.name.as_str().into())];
     expect(&at_vip(&open).await?, tally, ROUNDS, &wanted).await;
     let client = at_vip(&shut).await?;
