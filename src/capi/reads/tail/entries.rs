@@ -68,7 +68,7 @@ impl Entry {
 }
 
 #[derive(Deserialize)]
-struct Event<'a> {
+struct AuditEvent<'a> {
     #[serde(borrow)]
     guid: Cow<'a, str>,
     created_at: Timestamp,
@@ -128,7 +128,7 @@ fn bound_route(data: Option<&RawValue>) -> Option<RouteGuid> {
 
 /// Reads an audit event.
 pub(super) fn event(raw: &RawValue) -> Option<Entry> {
-    let event: Event = serde_json::from_str(raw.get()).ok()?;
+    let event: AuditEvent = serde_json::from_str(raw.get()).ok()?;
     let subject = match &*event.kind {
         "audit.route.create" | "audit.route.update" => {
             Subject::Changed(RouteGuid::from(&*event.target.guid))
