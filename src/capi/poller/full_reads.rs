@@ -120,7 +120,6 @@ impl FullReads {
             self.retry(read, context);
             return ControlFlow::Continue(false);
         }
-        let read = read.complete();
         let named = |reason| {
             let dropped = read.dropped.iter();
             dropped.filter(move |dropped| dropped.reason == reason)

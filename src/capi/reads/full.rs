@@ -18,21 +18,13 @@ use crate::{
 /// A full read in progress. Nothing of it counts until its last page was read.
 #[derive(Debug)]
 pub(crate) struct FullRead {
-    started: Instant,
+    pub(crate) started: Instant,
     page_size: u32,
     /// One for each group of domains; none yet before the domains are read.
     lists: Option<Vec<List>>,
-    routes: GuidMap<RouteGuid, Located>,
-    dropped: Vec<Dropped>,
-    failures: u32,
-}
-
-/// What a full read yields.
-#[derive(Debug)]
-pub(crate) struct Complete {
-    pub(crate) started: Instant,
     pub(crate) routes: GuidMap<RouteGuid, Located>,
     pub(crate) dropped: Vec<Dropped>,
+    failures: u32,
 }
 
 impl FullRead {
@@ -94,14 +86,6 @@ impl FullRead {
         }
         for guid in gone {
             self.routes.remove(guid);
-        }
-    }
-
-    pub(crate) fn complete(self) -> Complete {
-        Complete {
-            started: self.started,
-            routes: self.routes,
-            dropped: self.dropped,
         }
     }
 }
