@@ -95,6 +95,8 @@ pub(super) fn current_names(pool: &Pool<'_>, part: &Part<'_>) -> Vec<String> {
     let names = instances.map(|instance| instance.guid.to_string());
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
+    // An instance may be reached at several ports.
+    names.dedup();
     names
 }
 

@@ -12,8 +12,10 @@ use std::{
 use super::hold::Place;
 use crate::istio::Ended;
 
-/// Names that a service keeps at most: an app that crashes in a loop makes many.
+/// Names that a service keeps at most, of those that are not recent: an app that crashes in a loop makes many.
 const MOST: usize = 64;
+/// Names are recent for one part in so many of their time: however many end at once, sinks still have their endpoints.
+const RECENT: u32 = 3;
 
 /// The names of a service that stay, the oldest first, each until when.
 type Line = VecDeque<(String, Instant)>;
@@ -59,7 +61,8 @@ impl Names {
                 names.push_back((name.clone(), now + self.time));
             }
         }
-        while names.len() > MOST {
+        let recent = now + self.time - self.time / RECENT;
+        while names.len() > MOST && names.front().is_some_and(|(_, until)| *until <= recent) {
             names.pop_front();
         }
         self.put(service, place, names);

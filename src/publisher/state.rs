@@ -222,9 +222,11 @@ impl State {
         let due = mem::take(&mut self.due);
         let before = self.collections.clone();
         self.withdrawn.age(now);
-        let without = self.names.age(now);
         self.review_holds(&mut pending, now);
-        let renamed = self.review_names(&pending, now);
+        let mut renamed = self.review_names(&pending, now);
+        // Afterwards: what still is in a rule and not known any more would be taken for newly ended.
+        let without = self.names.age(now);
+        renamed.extend(without.iter().cloned());
         let leaving = Leaving {
             now,
             pending: &pending,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    net::SocketAddrV4,
     sync::Arc,
     time::Instant,
 };
@@ -12,11 +13,17 @@ use crate::{
     model::Hostname,
     publisher::hold::Place,
     snapshot::Resource,
-    table::{Changes, Touched},
+    table::{Changes, Pool, Touched},
 };
 
 /// The names of the instances of a route's services.
 type NamesOf = Vec<(Arc<str>, Vec<String>)>;
+
+/// Whether what is published was of another route with this URL, which is gone: nobody is sent to its apps any more.
+fn is_another(pool: &Pool<'_>, pending: &Changes) -> bool {
+    let mut left = pending.left(pool.host().name).iter();
+    left.any(|old| old.key() == pool.key() && pool.routes().all(|route| route.guid != old.guid))
+}
 
 impl State {
     /// Decides which routes are held now, of those of which something is different.
@@ -67,12 +74,13 @@ impl State {
             &Kind::VirtualService.name(speaks, false),
         )?;
         let pool = host.pool(&place.1)?;
-        if pool.refused().is_some() || pool.is_empty() {
+        if pool.refused().is_some() || pool.is_empty() || is_another(&pool, pending) {
             return None;
         }
-        let young = istio::division(&pool).into_iter().filter_map(|(name, _)| {
-            let is_there = self.is_served_to_all(&name);
-            let until = self.holds.young_until(&name, is_there, now)?;
+        let current = istio::division(&pool);
+        let young = current.iter().filter_map(|(name, _)| {
+            let is_there = self.is_served_to_all(name);
+            let until = self.holds.young_until(name, is_there, now)?;
             Some((name, until))
         });
         let mut young: Vec<_> = young.collect();
@@ -80,15 +88,17 @@ impl State {
             return None;
         }
         let published = istio::published_division(published, whole);
-        young.retain(|(name, _)| published.iter().all(|(named, _)| named != name));
+        young.retain(|(name, _)| published.iter().all(|(named, _)| named != *name));
         let until = young.into_iter().map(|(_, until)| until).max()?;
         let parts = istio::parts(&pool);
         let leads_somewhere = |service: &str| {
             let part = parts.iter().find(|(name, _)| name == service);
-            part.map_or_else(
-                || self.still_leads(place, whole, service, pending),
-                |(_, part)| !pool.endpoints(part).is_empty(),
-            )
+            let Some((_, part)) = part else {
+                return self.still_leads(place, whole, service, pending);
+            };
+            // It may have the same name and lead to others.
+            let is_wanted = current.iter().any(|(name, _)| name == service);
+            is_wanted && self.shares_endpoints(service, pool.endpoints(part).keys())
         };
         let division = istio::narrowed(published, leads_somewhere);
         (!division.is_empty()).then_some((division, until))
@@ -108,22 +118,35 @@ impl State {
         service: &str,
         pending: &Changes,
     ) -> bool {
-        let Some(served) = self.published(Kind::ServiceEntry, service) else {
-            return false;
-        };
         let member = (whole.clone(), service.into());
         let known = self.linger.led_to(&member).map(<[_]>::to_vec);
         let led_to = known.unwrap_or_else(|| self.led_to(place, &member, pending));
+        let reached: Vec<_> = led_to
+            .iter()
+            .flat_map(|to| self.table.reached(to))
+            .collect();
+        self.shares_endpoints(service, &reached)
+    }
+
+    /// Whether a service is published with one of these endpoints.
+    fn shares_endpoints<'a>(
+        &self,
+        service: &str,
+        endpoints: impl IntoIterator<Item = &'a SocketAddrV4>,
+    ) -> bool {
+        let Some(served) = self.published(Kind::ServiceEntry, service) else {
+            return false;
+        };
         let places = istio::endpoints(served);
-        let mut reached = led_to.iter().flat_map(|to| self.table.reached(to));
-        reached.any(|place| places.contains(&place))
+        endpoints.into_iter().any(|place| places.contains(place))
     }
 
     /// Follows which instances have ended, of the services of which something is different. Answers with the routes of which
     /// a rule has other names now.
     pub(super) fn review_names(&mut self, pending: &Changes, now: Instant) -> HashSet<Place> {
         let mut renamed = HashSet::new();
-        if !self.options.names_instances() {
+        // Before the first state there is no rule that had names.
+        if !self.options.names_instances() || self.number == 0 {
             return renamed;
         }
         for (host, touched) in pending.hosts() {

@@ -377,6 +377,45 @@ fn a_route_that_is_deleted_is_held_no_longer() {
 }
 
 #[test]
+fn a_route_that_is_made_anew_is_not_held_to_the_apps_of_the_one_before() {
+    let theirs = tls_alone(&plain(1, 0));
+    let mut daemon = Daemon::start(LINGER, mapped(&[0]), vec![plain(0, 0), theirs]);
+    assert_eq!(daemon.named(), owned(&[("", 100)]));
+    let another = Route {
+        guid: foundation::route(7).guid,
+        ..mapped(&[1])
+    };
+    let replaced = Update::Routes {
+        current: vec![another],
+        gone: vec![foundation::route(0).guid],
+    };
+    daemon.after(Duration::ZERO, [replaced]);
+    assert_eq!(daemon.named(), owned(&[("cf--tls.", 100)]));
+}
+
+#[test]
+fn a_service_of_the_same_name_that_leads_to_others_now_is_not_held_to() {
+    let instances = vec![plain(0, 0), plain(1, 0), plain(1, 1), plain(1, 2)];
+    let mut daemon = Daemon::start(LINGER, in_two_protocols(&[1]), instances);
+    assert_eq!(daemon.named(), owned(&[("", 100)]));
+    daemon.after(Duration::ZERO, [routes(in_two_protocols(&[0, 1]))]);
+    assert_eq!(daemon.named(), owned(&[("", 25), ("cf--h2.", 75)]));
+}
+
+#[test]
+fn an_app_that_is_to_get_nothing_any_more_gets_nothing_while_the_others_wait() {
+    let instances = (0..3).map(|app| plain(app, 0)).collect();
+    let mut daemon = Daemon::start(LINGER, weighted(&[0, 1]), instances);
+    assert_eq!(daemon.named(), owned(&[("cf--to-", 50), ("cf--to-", 50)]));
+    let mut route = weighted(&[0, 1, 2]);
+    route.destinations[0].weight = Weight::Fixed(0);
+    daemon.after(Duration::ZERO, [routes(route)]);
+    assert_eq!(daemon.named(), owned(&[("cf--to-", 100)]));
+    daemon.by_itself_after(SETTLING);
+    assert_eq!(daemon.named(), owned(&[("cf--to-", 50), ("cf--to-", 50)]));
+}
+
+#[test]
 fn changes_without_end_hold_a_route_for_as_long_as_a_service_lingers_at_most() {
     let apps: Vec<usize> = (0..9).collect();
     let instances = apps.iter().map(|app| plain(*app, 0)).collect();

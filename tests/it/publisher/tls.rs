@@ -9,6 +9,7 @@ use copilot::{
     istio::{BackendTls, ProxyIdentity, Verify},
     model::{Instance, PortMapping},
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry},
+    publisher::{Metrics, State},
     snapshot::Collection,
 };
 use proptest::{collection::vec, prelude::*};
@@ -204,11 +205,73 @@ async fn an_app_that_ends_all_the_time_has_few_names_and_those_that_it_had_last(
             })
             .await;
         running.next().await;
+        // Six seconds and a half in which 65 are of the last, of which a third of the time is recent.
+        tokio::time::advance(LINGER / 150).await;
     }
     let last = (200 - 65..200).map(|index| instance(index).guid.to_string());
     let last: BTreeSet<_> = last.collect();
     let snapshot = running.outputs.snapshots.borrow().clone().unwrap();
     assert_eq!(names(&snapshot).into_iter().collect::<BTreeSet<_>>(), last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_end_at_once_their_names_stay_as_long_as_the_endpoints_may() {
+    let mut running = start(Settings {
+        linger: LINGER,
+        ..with_tls(Verify::Instance)
+    });
+    running
+        .send(Update::AllRoutes(vec![foundation::route(0)]))
+        .await;
+    let instance = |index: u16| tls_alone(&foundation::instance(0, index.into(), 61_000 + index));
+    let all: Vec<_> = (0..100).map(instance).collect();
+    running.send(Update::AllInstances(all.clone())).await;
+    let before = names(&*running.next().await);
+    assert_eq!(before.len(), 100);
+    let gone = all[1..].iter().map(|instance| instance.guid.clone());
+    let ended = Update::Instances {
+        current: vec![],
+        gone: gone.collect(),
+    };
+    running.send(ended).await;
+    assert_eq!(names(&*running.next().await), before);
+    running
+        .send(Update::Instances {
+            current: vec![instance(100)],
+            gone: vec![],
+        })
+        .await;
+    let after = names(&*running.next().await);
+    assert!(before.iter().all(|name| after.contains(name)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_goes_in_its_time_though_something_happens_then() {
+    let settings = Settings {
+        linger: LINGER,
+        ..with_tls(Verify::Instance)
+    };
+    let mut state = State::new(&settings, Metrics::new(&mut Registry::default())).unwrap();
+    let instance = |index: u16| tls_alone(&foundation::instance(0, index.into(), 61_000 + index));
+    let started = |index| Update::Instances {
+        current: vec![instance(index)],
+        gone: vec![],
+    };
+    state.apply(Update::AllRoutes(vec![foundation::route(0)]));
+    state.apply(Update::AllInstances(vec![instance(0), instance(1)]));
+    let mut now = std::time::Instant::now();
+    state.publish_at(now).unwrap();
+    state.apply(Update::Instances {
+        current: vec![],
+        gone: vec![instance(1).guid.clone()],
+    });
+    state.publish_at(now);
+    for index in 2..5 {
+        now += LINGER;
+        state.apply(started(index));
+        let served = names(&state.publish_at(now).unwrap());
+        assert!(!served.contains(&instance(1).guid.to_string()), "{index}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
