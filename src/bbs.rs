@@ -1,22 +1,22 @@
 //! The feed of running instances: follows Diego's BBS by its event stream and by lists.
 //!
 //! ```text
-//! event stream ─▶ subscription ─ bounded queue ─▶ watcher ─▶ merge ─▶ Update::Instances
-//!                 (reader task)                      ▲  (one owner)
-//! lists ─▶ client ─ field by field ──────────────────┘
+//! event stream ─▶ subscription ─ bounded queue ─▶ reconciler ─▶ merge ─▶ Update::Instances
+//!                 (reader task)                       ▲   (one owner)
+//! lists ─▶ client ─▶ parse, row by row ───────────────┘
 //! ```
 //!
 //! The stream has no replay and its clean end looks like a loss, so every end of it is followed by a new
 //! subscription and then a list, in that order.
 
 mod client;
-mod doors;
 mod events;
 mod merge;
 mod observation;
-mod observe;
+mod parse;
+mod ports;
+mod reconciler;
 mod subscription;
-mod watcher;
 
 #[cfg(test)]
 mod captured;
@@ -103,7 +103,7 @@ impl Watcher {
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = watcher::follow(self.client, &self.settings, self.outputs) => {}
+            () = reconciler::follow(self.client, &self.settings, self.outputs) => {}
         }
     }
 }
@@ -163,7 +163,7 @@ pub enum Error {
     #[error(
         "{held} of {served} routable instances are not listed (domain fresh: {fresh}), they stay until that is confirmed"
     )]
-    Brake {
+    Shrink {
         /// The instances that stay.
         held: usize,
         /// The routable instances.
@@ -185,7 +185,7 @@ impl Error {
             Self::Unreadable { .. } => Kind::Unreadable,
             Self::Overflow(_) => Kind::Overflow,
             Self::NotFresh => Kind::Unconfirmed,
-            Self::Brake { .. } => Kind::ImplausibleShrink,
+            Self::Shrink { .. } => Kind::ImplausibleShrink,
         }
     }
 }

@@ -9,12 +9,12 @@ mod bulk_sync;
 mod calls;
 mod change;
 mod chunks;
+mod complete_requests;
 mod journal;
 mod pushed;
 mod refused;
 mod registrar;
 mod service;
-mod uncut;
 
 use std::collections::BTreeSet;
 

@@ -1,37 +1,40 @@
 //! The config file: JSON with the original's keys and new ones beside them, into validated settings of every module.
 
+mod file;
 mod go_duration;
-mod instance_tls;
 mod librarian;
-mod listeners;
 mod reader;
 mod sections;
-mod vip_range;
 
 use std::{
     collections::BTreeSet,
-    fmt, fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::Path,
 };
 
 use serde_json::{Map, Value, json};
 use tracing::info;
 
 pub use self::{
-    instance_tls::BackendPems,
-    librarian::{Keypair, Librarian},
+    file::Error,
+    librarian::Librarian,
     reader::{Ignored, Problem},
+    sections::{
+        certificates::Keypair, grpc::Listener, instance_tls::BackendPems, routes::Routes, xds::Xds,
+    },
 };
 use self::{
-    listeners::SinkLimits,
     reader::{Findings, Section},
+    sections::mcp::SinkLimits,
 };
 use crate::{
-    bbs, capi, cloud_controller, grpc,
+    bbs,
     istio::{self, validate::Invalid},
-    mcp, policy, publisher, telemetry, xds,
+    mcp, policy, publisher, telemetry,
 };
+
+/// Loopback: the surface has no authentication of its own.
+const ADMIN_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9003));
 
 /// Everything that the daemon needs to know, validated.
 #[derive(Debug)]
@@ -64,80 +67,13 @@ pub struct Config {
     pub ignored: Vec<Ignored>,
 }
 
-/// Where routes come from.
-#[derive(Debug)]
-pub enum Routes {
-    /// They are read from Cloud Controller.
-    Polled(Box<capi::Settings>),
-    /// Cloud Controller pushes them.
-    Pushed(cloud_controller::Settings),
-}
-
-/// A gRPC listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Who may connect, and what they may use.
-    pub settings: grpc::Settings,
-}
-
-/// The listener for istiods.
-#[derive(Debug)]
-pub struct Xds {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// How they are served.
-    pub settings: xds::Settings,
-}
-
-/// Why a config file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be read.
-    #[error("reading {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is not a JSON object.
-    #[error("{} is not a JSON object", .path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where it stops being one.
-        source: serde_json::Error,
-    },
-    /// Keys are missing, unknown or have bad values.
-    #[error("{}: {}", .path.display(), Listed(.problems))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// All of them, in the order of the sections.
-        problems: Vec<Problem>,
-    },
-}
-
-struct Listed<'a>(&'a [Problem]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            write!(f, "{}{problem}", if index == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
-}
-
 impl Config {
     /// Reads a config file, and the certificates that it names.
     ///
     /// # Errors
     /// All that is wrong with it, each with its key.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let object = read(path)?;
+        let object = file::read(path)?;
         Self::parse(object).map_err(|problems| Error::Invalid {
             path: path.to_owned(),
             problems,
@@ -215,27 +151,28 @@ impl Config {
         let log_level = root.parsed("LogLevel");
         let log_timestamp = root.parsed("LogTimestamp");
         let mcp_address = root.required("ListenAddressForMCP", Section::address);
-        let server = listeners::server(root);
+        let server = sections::grpc::read(root);
         let limits = SinkLimits::read(root);
-        let mcp = listeners::mcp(root, &server, limits);
+        let mcp = sections::mcp::read(root, &server, limits);
         let admin_address = root.address("AdminListenAddress");
-        let routes = sections::routes(root);
-        let cloud_controller = listeners::cloud_controller(root, &server);
-        let vip_resolver = listeners::vip_resolver(root, &server);
-        let xds = listeners::xds(root, &server, limits);
+        let routes = sections::routes::read(root);
+        let cloud_controller = sections::cloud_controller::listener(root, &server);
+        let vip_resolver = sections::vip::listener(root, &server);
+        let xds = sections::xds::read(root, &server, limits);
         root.ignore(
             "ListenAddressForPilot",
             "Pilots connect to ListenAddressForMCP",
         );
-        let bbs = sections::bbs(root);
-        let policy = sections::policy(root);
-        let publisher = sections::publisher(root, routes.as_ref(), bbs.is_some(), policy.is_some());
+        let bbs = sections::bbs::read(root);
+        let policy = sections::policy::read(root);
+        let publisher =
+            sections::publisher::read(root, routes.as_ref(), bbs.is_some(), policy.is_some());
         Some(Self {
             log_level: log_level.unwrap_or_default(),
             log_timestamp: log_timestamp.unwrap_or_default(),
             mcp_address: mcp_address?,
             mcp: mcp?,
-            admin_address: admin_address.unwrap_or(sections::ADMIN_ADDRESS),
+            admin_address: admin_address.unwrap_or(ADMIN_ADDRESS),
             routes: routes?,
             cloud_controller,
             vip_resolver,
@@ -246,18 +183,6 @@ impl Config {
             ignored: Vec::new(),
         })
     }
-}
-
-/// The object that a config file holds.
-fn read(path: &Path) -> Result<Map<String, Value>, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    serde_json::from_str(&text).map_err(|source| Error::Json {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{
-    events::{Decoder, Event},
+    events::{Decoder, StreamEvent},
     merge::Merge,
     observation::List,
-    observe,
+    parse,
 };
 use crate::proto::{
     bbs::{ActualLrp, Presence},
@@ -44,7 +44,7 @@ fn dechunked(mut body: &[u8]) -> Vec<u8> {
     content
 }
 
-fn events(generation: &str, pieces: usize) -> Vec<Event> {
+fn events(generation: &str, pieces: usize) -> Vec<StreamEvent> {
     let stream = dechunked(body(&fixture(generation, "events-lrp_instances.r1.http")));
     let mut decoder = Decoder::default();
     let mut events = Vec::new();
@@ -163,11 +163,11 @@ fn events_decode_to_what_the_bbs_logged() {
     }
 }
 
-fn logged_as(event: &Event) -> Option<String> {
+fn logged_as(event: &StreamEvent) -> Option<String> {
     match event {
-        Event::Created(row) | Event::Removed(row) => Some(line(row)),
-        Event::Changed(event) => observe::changed(event.clone()).map(|row| line(&row)),
-        Event::Desired(_) | Event::DesiredRemoved(_) => None,
+        StreamEvent::Created(row) | StreamEvent::Removed(row) => Some(line(row)),
+        StreamEvent::Changed(event) => parse::changed(event.clone()).map(|row| line(&row)),
+        StreamEvent::Desired(_) | StreamEvent::DesiredRemoved(_) => None,
     }
 }
 
@@ -187,7 +187,7 @@ fn a_captured_minute_serves_what_ran_at_each_moment() {
         let now = std::time::Instant::now();
         let mut most = 0;
         for event in events(generation, usize::MAX) {
-            if let Some(event) = observe::event(event, &mut Vec::new()).unwrap() {
+            if let Some(event) = parse::event(event, &mut Vec::new()).unwrap() {
                 merge.event(event, now);
             }
             most = most.max(merge.served());
@@ -205,7 +205,7 @@ fn rows_of_real_lists_are_valid_and_give_what_runs() {
         let mut parts = Vec::new();
         let observed: Vec<_> = rows(generation)
             .into_iter()
-            .filter_map(|row| observe::actual(row, &mut parts).unwrap())
+            .filter_map(|row| parse::actual_lrp(row, &mut parts).unwrap())
             .collect();
         assert_eq!(parts, []);
         let serving = observed.iter().filter(|one| one.routable);

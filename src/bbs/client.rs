@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use prost::Message;
 use url::Url;
 
-use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, observe};
+use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, parse};
 use crate::{
     feed::Dropped,
     outbound::{self, Answer, Peer, Ping, Request, Transport},
@@ -79,14 +79,14 @@ impl Client {
     }
 
     /// Subscribes to all events. The BBS answers only when the subscription exists: what happens from then on arrives.
-    pub(super) async fn subscribe(&self) -> Result<Stream, Error> {
+    pub(super) async fn subscribe(&self) -> Result<EventStream, Error> {
         let request = self.request(EVENTS, &EventsByCellId::default());
         let url = request.url.clone();
         // The stream itself has no timeout, only its beginning.
         self.0
             .within(&url, async {
                 let answer = self.0.send(request).await?;
-                Ok(Stream(accept(answer, "text/event-stream")?))
+                Ok(EventStream(accept(answer, "text/event-stream")?))
             })
             .await
     }
@@ -100,7 +100,7 @@ impl Client {
             domain: DOMAIN.to_owned(),
         };
         self.list(ACTUAL_LRPS, &request, |row| {
-            let parse = |lrp: ActualLrp| observe::actual(lrp, &mut parts);
+            let parse = |lrp: ActualLrp| parse::actual_lrp(lrp, &mut parts);
             take(row, parse, &mut list.instances, &mut dropped);
         })
         .await?;
@@ -124,7 +124,7 @@ impl Client {
         };
         let read = self
             .list(ROUTING_INFOS, &request, |row| {
-                let parse = |lrp: DesiredLrp| observe::desired(&lrp);
+                let parse = |lrp: DesiredLrp| parse::desired_lrp(&lrp);
                 take(row, parse, &mut list.desired, dropped);
             })
             .await;
@@ -133,7 +133,7 @@ impl Client {
                 if status == StatusCode::NOT_FOUND =>
             {
                 self.list(SCHEDULING_INFOS, &request, |row| {
-                    take(row, observe::scheduling, &mut list.desired, dropped);
+                    take(row, parse::scheduling_info, &mut list.desired, dropped);
                 })
                 .await
             }
@@ -168,9 +168,9 @@ impl Client {
 }
 
 /// An open event stream.
-pub(super) struct Stream(Answer);
+pub(super) struct EventStream(Answer);
 
-impl Stream {
+impl EventStream {
     /// The next bytes; the stream never ends well. May be cancelled without a loss.
     pub(super) async fn next(&mut self) -> Result<Bytes, Error> {
         self.0.next().await?.ok_or(Error::Ended)

@@ -16,7 +16,7 @@ const MAX_EVENT: usize = 16 << 20;
 
 /// What the BBS reports. `DesiredLrp` is trimmed: app definitions are skipped while decoding.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Event {
+pub(super) enum StreamEvent {
     /// A new row.
     Created(ActualLrp),
     /// A changed row, without its metric tags.
@@ -44,7 +44,11 @@ impl Decoder {
     /// Appends the events that `bytes` complete to `events`.
     ///
     /// After an error the decoder is of no more use: what came between is lost.
-    pub(super) fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        events: &mut Vec<StreamEvent>,
+    ) -> Result<(), Error> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.line.len() + self.data.len() + piece.len() > MAX_EVENT {
                 return Err(undecodable("an event of more than 16 MiB"));
@@ -64,7 +68,7 @@ impl Decoder {
 
     /// One line, as <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>
     /// has it, for the fields that the BBS writes.
-    fn take_line(&mut self, line: &[u8]) -> Result<Option<Event>, Error> {
+    fn take_line(&mut self, line: &[u8]) -> Result<Option<StreamEvent>, Error> {
         if line.is_empty() {
             return self.dispatch();
         }
@@ -102,7 +106,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn dispatch(&mut self) -> Result<Option<Event>, Error> {
+    fn dispatch(&mut self) -> Result<Option<StreamEvent>, Error> {
         let (name, data) = (
             std::mem::take(&mut self.name),
             std::mem::take(&mut self.data),
@@ -113,20 +117,20 @@ impl Decoder {
         let event = match name.as_slice() {
             b"actual_lrp_instance_created" => payload::<ActualLrpInstanceCreatedEvent>(&data)?
                 .actual_lrp
-                .map(Event::Created),
-            b"actual_lrp_instance_changed" => Some(Event::Changed(payload(&data)?)),
+                .map(StreamEvent::Created),
+            b"actual_lrp_instance_changed" => Some(StreamEvent::Changed(payload(&data)?)),
             b"actual_lrp_instance_removed" => payload::<ActualLrpInstanceRemovedEvent>(&data)?
                 .actual_lrp
-                .map(Event::Removed),
+                .map(StreamEvent::Removed),
             b"desired_lrp_created" => payload::<DesiredLrpCreatedEvent>(&data)?
                 .desired_lrp
-                .map(Event::Desired),
+                .map(StreamEvent::Desired),
             b"desired_lrp_changed" => payload::<DesiredLrpChangedEvent>(&data)?
                 .after
-                .map(Event::Desired),
+                .map(StreamEvent::Desired),
             b"desired_lrp_removed" => payload::<DesiredLrpRemovedEvent>(&data)?
                 .desired_lrp
-                .map(Event::DesiredRemoved),
+                .map(StreamEvent::DesiredRemoved),
             // "actual_lrp_crashed" only ever accompanies the others, and newer BBSs may have more names.
             _ => None,
         };
@@ -181,7 +185,7 @@ mod tests {
         )
     }
 
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>, Error> {
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<StreamEvent>, Error> {
         let mut decoder = Decoder::default();
         let mut events = Vec::new();
         for piece in pieces {
@@ -204,7 +208,7 @@ mod tests {
                 pieces.push(piece);
                 rest = later;
             }
-            let expected: Vec<_> = (0..20).map(|id| Event::Created(lrp(id))).collect();
+            let expected: Vec<_> = (0..20).map(|id| StreamEvent::Created(lrp(id))).collect();
             prop_assert_eq!(decode(pieces).unwrap(), expected);
         }
 
@@ -231,7 +235,7 @@ mod tests {
             + &created(1).replace('\n', "\r\n");
         assert_eq!(
             decode([stream.as_bytes()]).unwrap(),
-            [Event::Created(lrp(1))]
+            [StreamEvent::Created(lrp(1))]
         );
     }
 

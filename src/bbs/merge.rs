@@ -27,7 +27,7 @@ use crate::{
     model::{DiegoProcessGuid, Instance, InstanceGuid},
 };
 
-/// How long what a list lacks must have been lacking before it is believed against the brake. Cells report what they
+/// How long what a list lacks must have been lacking before it is believed all the same. Cells report what they
 /// run every 30 s, so that a BBS that lost its database has most of it back by then.
 const CONFIRM_AFTER: Duration = Duration::from_mins(1);
 
@@ -40,12 +40,12 @@ pub(super) struct Mark(u64);
 
 /// What changed for those who route.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Changes {
+pub(super) struct InstanceChanges {
     pub(super) current: Vec<Arc<Instance>>,
     pub(super) gone: Vec<InstanceGuid>,
 }
 
-impl Changes {
+impl InstanceChanges {
     pub(super) fn is_empty(&self) -> bool {
         self.current.is_empty() && self.gone.is_empty()
     }
@@ -110,9 +110,9 @@ impl Merge {
     }
 
     /// Takes an event.
-    pub(super) fn event(&mut self, event: Event, now: Instant) -> Changes {
+    pub(super) fn event(&mut self, event: Event, now: Instant) -> InstanceChanges {
         self.events.0 += 1;
-        let mut changes = Changes::default();
+        let mut changes = InstanceChanges::default();
         match event {
             Event::Observed(observation) => {
                 let guid = observation.guid.clone();
@@ -127,17 +127,17 @@ impl Merge {
     }
 
     /// Takes a list that was requested at `mark`.
-    pub(super) fn list(&mut self, list: List, mark: Mark, now: Instant) -> Changes {
+    pub(super) fn list(&mut self, list: List, mark: Mark, now: Instant) -> InstanceChanges {
         self.tombstones.expire(now);
         self.list_desired(list.desired, mark, now);
         let listed = latest(&list.instances);
         let missing: Vec<_> = self
             .instances
             .iter()
-            .filter(|(guid, known)| !listed.contains_key(*guid) && known.heard <= mark)
+            .filter(|(guid, known)| !listed.contains_key(*guid) && known.last_event <= mark)
             .map(|(guid, _)| guid.clone())
             .collect();
-        let mut changes = Changes::default();
+        let mut changes = InstanceChanges::default();
         for (index, observation) in list.instances.into_iter().enumerate() {
             if listed[&observation.guid].0 != index {
                 continue;
@@ -158,24 +158,25 @@ impl Merge {
         changes
     }
 
-    fn observe(&mut self, observation: Observation, heard: Mark) {
-        if self.tombstones.cover(&observation.guid, observation.tag) {
+    fn observe(&mut self, observation: Observation, last_event: Mark) {
+        if self.tombstones.covers(&observation.guid, observation.tag) {
             return;
         }
         if let Some(known) = self.instances.get_mut(&observation.guid) {
-            known.observe(observation, heard);
+            known.observe(observation, last_event);
             return;
         }
         let guid = observation.guid.clone();
         let process = self.processes.entry(observation.process.clone());
         process.or_default().members.push(guid.clone());
-        self.instances.insert(guid, Known::new(observation, heard));
+        self.instances
+            .insert(guid, Known::new(observation, last_event));
     }
 
     /// The tombstone outlives the instance: a retired one stays in the lists, running, until its container has
     /// stopped.
-    fn remove_observed(&mut self, gone: &Observation, now: Instant, changes: &mut Changes) {
-        self.tombstones.bury(gone.guid.clone(), gone.tag, now);
+    fn remove_observed(&mut self, gone: &Observation, now: Instant, changes: &mut InstanceChanges) {
+        self.tombstones.insert(gone.guid.clone(), gone.tag, now);
         if self
             .instances
             .get(&gone.guid)
@@ -185,7 +186,7 @@ impl Merge {
         }
     }
 
-    fn remove(&mut self, guid: &InstanceGuid, changes: &mut Changes) {
+    fn remove(&mut self, guid: &InstanceGuid, changes: &mut InstanceChanges) {
         let Some(known) = self.instances.remove(guid) else {
             return;
         };
@@ -207,7 +208,7 @@ impl Merge {
         missing: Vec<InstanceGuid>,
         fresh: bool,
         now: Instant,
-        changes: &mut Changes,
+        changes: &mut InstanceChanges,
     ) {
         let is_served = |guid| self.instances.get(guid).is_some_and(Known::is_routed);
         let lost = missing.iter().filter(|guid| is_served(guid)).count();
@@ -230,7 +231,12 @@ impl Merge {
 
     /// Scaling down and stopping show in the desired state at once, in the instances only when their containers have
     /// stopped.
-    fn limit(&mut self, desired: Desired, removed_at: Option<Instant>, changes: &mut Changes) {
+    fn limit(
+        &mut self,
+        desired: Desired,
+        removed_at: Option<Instant>,
+        changes: &mut InstanceChanges,
+    ) {
         let process = desired.process.clone();
         self.desire(desired, removed_at, Mark(u64::MAX), self.events);
         let members = self
@@ -249,14 +255,14 @@ impl Merge {
         desired: Desired,
         removed_at: Option<Instant>,
         known_until: Mark,
-        heard: Mark,
+        last_event: Mark,
     ) {
         let process = self.processes.entry(desired.process.clone()).or_default();
         let current = process.desired.take();
         process.desired = match current {
             Some(current) if !current.precedes(&desired, known_until) => Some(current),
             current => {
-                let mut limit = Limit::new(desired, heard, removed_at);
+                let mut limit = Limit::new(desired, last_event, removed_at);
                 limit.workload = limit
                     .workload
                     .or(current.and_then(|current| current.workload));
@@ -279,13 +285,13 @@ impl Merge {
                 let stopping = limit
                     .removed_at
                     .is_some_and(|at| now.duration_since(at) < tombstones::KEPT);
-                !listed.contains(guid) && limit.heard <= mark && !stopping
+                !listed.contains(guid) && limit.last_event <= mark && !stopping
             });
         }
     }
 
     /// Compares what is served of an instance with what is to be served.
-    fn settle(&mut self, guid: &InstanceGuid, changes: &mut Changes) {
+    fn settle(&mut self, guid: &InstanceGuid, changes: &mut InstanceChanges) {
         let Some(known) = self.instances.get_mut(guid) else {
             return;
         };

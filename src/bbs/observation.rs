@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::doors::Ports;
+use super::ports::Ports;
 use crate::model::{AppGuid, DiegoProcessGuid, InstanceGuid, Workload};
 
 /// Which state of a row was seen.

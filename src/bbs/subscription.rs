@@ -10,8 +10,8 @@ use tracing::debug;
 
 use super::{
     Error,
-    client::{Client, Stream},
-    events::{Decoder, Event},
+    client::{Client, EventStream},
+    events::{Decoder, StreamEvent},
 };
 use crate::{backoff::Backoff, feed::Feed};
 
@@ -20,13 +20,13 @@ const HEALTHY: Duration = Duration::from_mins(1);
 /// How often a feed reports that it is alive while it waits.
 pub(super) const TURN: Duration = Duration::from_secs(5);
 
-/// What the owner of the merge hears.
+/// What the owner of the merge is told.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Message {
     /// From here on nothing is missed; whatever was before may have been.
     Subscribed,
     /// Something happened.
-    Event(Box<Event>),
+    Event(Box<StreamEvent>),
 }
 
 /// Keeps a subscription alive.
@@ -38,17 +38,17 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// Subscribes, reads until the stream ends for whatever reason, and begins anew, until nobody hears it.
-    pub(super) async fn run(mut self, heard: Sender<Heard>) {
+    /// Subscribes, reads until the stream ends for whatever reason, and begins anew, until nobody receives it.
+    pub(super) async fn run(mut self, messages: Sender<Message>) {
         // The place for `Subscribed` is taken before the stream opens, because nothing may wait while it is open.
-        while let Ok(place) = turning(&self.feed, heard.reserve()).await {
+        while let Ok(place) = turning(&self.feed, messages.reserve()).await {
             let started = Instant::now();
             let error = match turning(&self.feed, self.client.subscribe()).await {
                 Ok(stream) => {
                     self.feed.succeeded(started.elapsed());
                     debug!("subscribed to the BBS's events");
-                    place.send(Heard::Subscribed);
-                    self.read(stream, &heard).await
+                    place.send(Message::Subscribed);
+                    self.read(stream, &messages).await
                 }
                 Err(error) => error,
             };
@@ -61,7 +61,7 @@ impl Subscription {
     }
 
     /// Reads until something is lost, and says why.
-    async fn read(&self, mut stream: Stream, heard: &Sender<Heard>) -> Error {
+    async fn read(&self, mut stream: EventStream, messages: &Sender<Message>) -> Error {
         let mut decoder = Decoder::default();
         let mut events = Vec::new();
         loop {
@@ -71,10 +71,10 @@ impl Subscription {
             };
             let outcome = decoder.push(&bytes, &mut events);
             for event in events.drain(..) {
-                match heard.try_send(Heard::Event(Box::new(event))) {
+                match messages.try_send(Message::Event(Box::new(event))) {
                     Ok(()) => {}
                     // Waiting would only move the queue to the BBS, which drops slow readers without a word.
-                    Err(TrySendError::Full(_)) => return Error::Overflow(heard.max_capacity()),
+                    Err(TrySendError::Full(_)) => return Error::Overflow(messages.max_capacity()),
                     Err(TrySendError::Closed(_)) => return Error::Ended,
                 }
             }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod unmatched;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -10,14 +11,13 @@ use std::{
 
 use tokio::time::Instant;
 
+pub(super) use self::unmatched::Unmatched;
 use super::{
-    client::Client,
     domain_pattern::DomainPattern,
     error::Error,
     guard::Doubt,
-    keyset::Keyset,
-    list::{List, MAX_GUIDS, filter},
-    wire::{self, DomainKind},
+    http::{Client, Keyset, List, MAX_GUIDS, filter},
+    wire::{self, DomainKind, KnownDomain, MeshDomain},
 };
 use crate::{
     feed::Dropped,
@@ -34,24 +34,9 @@ pub(super) const MISSING: &str = "missing_domain";
 /// Domains outside the mesh that are remembered as such; beyond, they are looked up again.
 const MAX_OUTSIDE: usize = 10_000;
 
-/// A domain of the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Domain {
-    pub(super) name: Hostname,
-    pub(super) internal: bool,
-}
-
-/// What is known of a domain.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known<'a> {
-    Mesh(&'a Domain),
-    Outside,
-    Unknown,
-}
-
 /// What reads of the domains changed for the routes that are known, by the names of the domains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct DomainChanges {
     /// They enforce route policies from now on.
     pub(super) enforced: BTreeSet<Hostname>,
     /// New, or made anew under their name, or they enforce route policies no longer: what is known of their routes
@@ -75,11 +60,11 @@ pub(super) struct Domains {
     patterns: Vec<DomainPattern>,
     page_size: u32,
     confirm_after: Duration,
-    mesh: BTreeMap<DomainGuid, Domain>,
+    mesh: BTreeMap<DomainGuid, MeshDomain>,
     outside: HashSet<DomainGuid>,
     /// Also those that are gone: whatever is still known of their routes is restricted.
     enforced: BTreeMap<Hostname, Enforced>,
-    news: News,
+    changes: DomainChanges,
 }
 
 impl Domains {
@@ -95,7 +80,7 @@ impl Domains {
             mesh: BTreeMap::new(),
             outside: HashSet::new(),
             enforced: BTreeMap::new(),
-            news: News::default(),
+            changes: DomainChanges::default(),
         }
     }
 
@@ -188,7 +173,7 @@ impl Domains {
                 .enforced
                 .insert(name.clone(), Enforced { guid, doubted });
             if before.is_none() {
-                self.news.enforced.insert(name.clone());
+                self.changes.enforced.insert(name.clone());
             }
         } else if let Some(known) = known {
             let is_another = known.guid != guid;
@@ -197,21 +182,21 @@ impl Domains {
                 doubted.is_some_and(|since| now.duration_since(since) >= self.confirm_after);
             if is_another || is_confirmed {
                 self.enforced.remove(&name);
-                self.news.stale.insert(name.clone());
+                self.changes.stale.insert(name.clone());
             } else {
-                self.news.is_doubted |= doubted.is_none();
+                self.changes.is_doubted |= doubted.is_none();
             }
         }
         if is_new {
-            self.news.stale.insert(name.clone());
+            self.changes.stale.insert(name.clone());
         }
         let internal = kind == DomainKind::Internal;
-        self.mesh.insert(guid, Domain { name, internal });
+        self.mesh.insert(guid, MeshDomain { name, internal });
     }
 
     /// What changed since the last call.
-    pub(super) fn take_news(&mut self) -> News {
-        std::mem::take(&mut self.news)
+    pub(super) fn take_changes(&mut self) -> DomainChanges {
+        std::mem::take(&mut self.changes)
     }
 
     /// Whether only callers that a route policy names may reach the routes of a domain.
@@ -230,11 +215,11 @@ impl Domains {
         })
     }
 
-    pub(super) fn get(&self, guid: &DomainGuid) -> Known<'_> {
+    pub(super) fn get(&self, guid: &DomainGuid) -> KnownDomain<'_> {
         match self.mesh.get(guid) {
-            Some(domain) => Known::Mesh(domain),
-            None if self.outside.contains(guid) => Known::Outside,
-            None => Known::Unknown,
+            Some(domain) => KnownDomain::Mesh(domain),
+            None if self.outside.contains(guid) => KnownDomain::Outside,
+            None => KnownDomain::Unknown,
         }
     }
 

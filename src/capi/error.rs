@@ -5,8 +5,16 @@ use std::time::Duration;
 use http::StatusCode;
 use url::Url;
 
-use super::{guard::Doubt, keyset::OutOfOrder};
+use super::guard::Doubt;
 use crate::{feed::Kind, outbound};
+
+/// Rows came before rows that are older.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a page that should begin at {cursor} ends at {last}")]
+pub struct OutOfOrder {
+    pub(super) cursor: String,
+    pub(super) last: String,
+}
 
 /// Why something could not be read from Cloud Controller or UAA.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,16 @@
 //! The poller: full reads, what was touched in between, and undescribed processes, one request at a time.
+//!
+//! Each part owns its state, and is lent what all of them need ([`Context`]).
 
 mod access;
-mod chore;
-mod refresh;
-mod sync;
+mod context;
+mod full_reads;
+mod incremental;
+mod index;
+mod pending;
+mod schedule;
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     select,
@@ -13,22 +18,22 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::chore::{Chore, Errand};
-use super::{
-    Io, MAX_PAGE_SIZE, Settings,
-    bindings::Bindings,
-    client::Client,
-    domains::Domains,
-    error::Error,
-    full_read::FullRead,
-    guard::Guard,
+use self::{
+    access::Access,
+    context::{Context, Flow, report},
+    full_reads::FullReads,
+    incremental::IncrementalReads,
     index::Index,
-    pending::{Batch, Pending},
-    processes::Processes,
-    strangers::Strangers,
-    tail::{Source, Tail},
+    pending::Pending,
+    schedule::Schedule,
 };
-use crate::{backoff::Backoff, feed::Feed, model::Update, outbound::Transport, tls};
+use super::{
+    guard::Guard,
+    http::Client,
+    reads::{batch::Batch, processes::Processes},
+    settings::{Io, MAX_PAGE_SIZE, Settings},
+};
+use crate::{backoff::Backoff, model::Update, outbound::Transport, tls};
 
 /// An idle loop still comes round this often, to show that it is not stuck.
 const IDLE: Duration = Duration::from_secs(5);
@@ -40,31 +45,13 @@ const TOUCHED: usize = 256;
 /// Everything happens in one task, so what is read later is newer, and no two reads overtake each other. A full read
 /// goes page by page with the rest in between: a touched app waits for one page, not for all.
 pub struct Poller {
-    settings: Settings,
-    io: Io,
-    client: Client,
-    domains: Domains,
-    /// `None` where bound routes are served like all others.
-    bindings: Option<Bindings>,
-    strangers: Strangers,
-    index: Index,
-    guard: Guard,
-    read: Option<FullRead>,
-    read_again: bool,
-    has_synced: bool,
-    pending: Pending,
-    tails: Vec<Tail>,
+    context: Context,
+    access: Access,
+    full: FullReads,
+    incremental: IncrementalReads,
     processes: Processes,
-    reading: Chore,
-    tailing: Chore,
-    refreshing: Chore,
-    asking: Chore,
-    resolving: Errand,
-    listing: Errand,
+    asking: Schedule,
 }
-
-/// Whether the peers inside the process are still there.
-type Flow = ControlFlow<()>;
 
 impl Poller {
     /// Prepares everything; the first request is made by [`Poller::run`].
@@ -73,43 +60,25 @@ impl Poller {
         transport: Arc<dyn Transport>,
         io: Io,
     ) -> Result<Self, tls::Error> {
-        let page_size = settings.page_size.clamp(1, MAX_PAGE_SIZE);
-        let sources = [
-            (settings.tail_audit_events, Source::AuditEvents),
-            (settings.tail_updated_at, Source::UpdatedRoutes),
-        ];
-        let with_bindings = !settings.serve_bound_routes;
-        let tails = sources
-            .into_iter()
-            .filter(|(is_on, _)| *is_on)
-            .map(|(_, source)| Tail::new(source, with_bindings, page_size))
-            .collect();
-        let (max_percent, confirm_after) = (settings.max_shrink_percent, settings.confirm_after);
+        let settings = Settings {
+            page_size: settings.page_size.clamp(1, MAX_PAGE_SIZE),
+            ..settings
+        };
         let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
+        let guard = Guard::new(settings.max_shrink_percent);
         Ok(Self {
-            client: Client::new(&settings, transport, &io)?,
-            domains: Domains::new(settings.domains.clone(), page_size, confirm_after),
-            bindings: with_bindings.then(|| Bindings::new(page_size, max_percent, confirm_after)),
-            strangers: Strangers::default(),
-            index: Index::default(),
-            guard: Guard::new(max_percent),
-            read: None,
-            read_again: false,
-            has_synced: false,
-            pending: Pending::new(settings.gather, settings.recheck_after.clone()),
-            tails,
+            access: Access::new(&settings, &backoff),
+            full: FullReads::new(guard, backoff.clone()),
+            incremental: IncrementalReads::new(&settings, &backoff),
             processes: Processes::default(),
-            reading: Chore::new(backoff.clone()),
-            tailing: Chore::new(backoff.clone()),
-            refreshing: Chore::new(backoff.clone()),
-            asking: Chore::new(backoff.clone()),
-            resolving: Errand::new(backoff.clone()),
-            listing: Errand::new(backoff),
-            settings: Settings {
-                page_size,
-                ..settings
+            asking: Schedule::new(backoff),
+            context: Context {
+                client: Client::new(&settings, transport, &io)?,
+                index: Index::default(),
+                pending: Pending::new(settings.gather, settings.recheck_after.clone()),
+                settings,
+                io,
             },
-            io,
         })
     }
 
@@ -123,7 +92,7 @@ impl Poller {
         self.look_at_undescribed();
         loop {
             self.turned();
-            if self.client.quiet_until().is_none() {
+            if self.context.client.rate_limited_until().is_none() {
                 self.turn().await?;
             }
             self.wait().await?;
@@ -132,26 +101,38 @@ impl Poller {
 
     /// Does each thing that is due once: none of them can hold up the others for long.
     async fn turn(&mut self) -> Flow {
-        self.pending.slow_down(self.client.slowdown());
+        let Self {
+            context,
+            access,
+            full,
+            incremental,
+            processes,
+            ..
+        } = self;
+        context.pending.slow_down(context.client.slowdown());
         let now = Instant::now();
-        if self.reading.at() <= now {
-            self.read_page().await?;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if full.at() <= now {
+            if full.is_at_start() {
+                incremental.seed(context, access).await;
+            }
+            if full.read_page(context, access).await? {
+                processes.ask_again();
+                context.io.processes.dropped_in_read(Vec::new());
+            }
+            full.take_overflow(context);
         }
         // A change is a change only to what is known.
-        if self.has_synced {
-            if self.tailing.at() <= now && !self.tails.is_empty() {
-                self.read_tails().await?;
+        if full.has_synced() {
+            if is_due(incremental.at()) {
+                incremental.read_tails(context, access).await?;
             }
-            let is_due = |errand: &Errand| errand.at().is_some_and(|at| at <= now);
-            if is_due(&self.resolving) {
-                self.resolve().await?;
-            }
-            if is_due(&self.listing) {
-                self.list_bindings().await?;
-            }
-            self.refresh().await?;
+            access.read(context, now).await?;
+            full.take_overflow(context);
+            incremental.refresh(context, access, full).await?;
+            full.take_overflow(context);
         }
-        if self.asking.at() <= now && self.processes.has_questions() {
+        if is_due(self.asking_at()) {
             self.ask_for_processes().await?;
         }
         Flow::Continue(())
@@ -159,19 +140,20 @@ impl Poller {
 
     async fn wait(&mut self) -> Flow {
         let wake = self.next_turn();
+        let Self { context, .. } = self;
         let mut touched = Vec::new();
         select! {
             () = sleep_until(wake) => {}
             // Without a BBS the channel is closed from the start, and the rest goes on.
-            1.. = self.io.touched_apps.recv_many(&mut touched, TOUCHED) => {
+            1.. = context.io.touched_apps.recv_many(&mut touched, TOUCHED) => {
                 let batch = Batch {
                     apps: touched.into_iter().collect(),
                     ..Batch::default()
                 };
-                self.pending.announced(batch, Instant::now());
-                self.check_overflow();
+                context.pending.announced(batch, Instant::now());
+                self.full.take_overflow(context);
             }
-            changed = self.io.undescribed.changed() => {
+            changed = context.io.undescribed.changed() => {
                 if changed.is_err() {
                     return Flow::Break(());
                 }
@@ -181,58 +163,62 @@ impl Poller {
         Flow::Continue(())
     }
 
-    fn look_at_undescribed(&mut self) {
-        let guids = self.io.undescribed.borrow_and_update().clone();
-        self.processes.undescribed(guids);
-    }
-
     fn next_turn(&self) -> Instant {
         let idle = Instant::now() + IDLE;
-        if let Some(until) = self.client.quiet_until() {
+        if let Some(until) = self.context.client.rate_limited_until() {
             return until.min(idle);
         }
-        let mut wake = idle.min(self.reading.at());
-        if self.has_synced {
-            let tail = (!self.tails.is_empty()).then_some(self.tailing.at());
-            let (domains, bindings) = (self.resolving.at(), self.listing.at());
-            wake = [tail, domains, bindings, self.pending.next()]
+        let mut wake = idle.min(self.full.at());
+        if self.full.has_synced() {
+            let pending = self.context.pending.next();
+            wake = [self.incremental.at(), self.access.at(), pending]
                 .into_iter()
                 .flatten()
                 .fold(wake, Instant::min);
         }
-        if self.processes.has_questions() {
-            wake = wake.min(self.asking.at());
+        self.asking_at().map_or(wake, |at| wake.min(at))
+    }
+
+    fn look_at_undescribed(&mut self) {
+        let guids = self.context.io.undescribed.borrow_and_update().clone();
+        self.processes.undescribed(guids);
+    }
+
+    fn asking_at(&self) -> Option<Instant> {
+        let has_questions = self.processes.has_questions();
+        has_questions.then_some(self.asking.at())
+    }
+
+    /// Asks for processes that the BBS does not describe.
+    async fn ask_for_processes(&mut self) -> Flow {
+        let started = Instant::now();
+        let Self { context, .. } = self;
+        let page_size = context.settings.page_size;
+        let answer = match self.processes.ask(&mut context.client, page_size).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                report(&context.io.processes, &error);
+                self.asking.failed(Duration::ZERO);
+                return Flow::Continue(());
+            }
+        };
+        self.asking.succeeded(Duration::ZERO);
+        context.io.processes.succeeded(started.elapsed());
+        for dropped in answer.dropped {
+            context.io.processes.dropped(dropped);
         }
-        wake
+        let (known, unknown) = (answer.known, answer.unknown);
+        context.send(Update::Processes { known, unknown }).await
     }
 
     fn turned(&self) {
-        self.client.turned();
-        if let Some(remaining) = self.client.remaining_requests() {
+        self.context.client.turned();
+        if let Some(remaining) = self.context.client.remaining_requests() {
             let remaining = usize::try_from(remaining).unwrap_or(usize::MAX);
-            self.io.routes.holds("remaining_requests", remaining);
+            self.context
+                .io
+                .routes
+                .holds("remaining_requests", remaining);
         }
     }
-
-    /// A full read finds what is too much to look at piece by piece; one in progress may have passed it already.
-    fn check_overflow(&mut self) {
-        if self.pending.overflow() {
-            if self.read.is_some() {
-                self.read_again = true;
-            } else {
-                self.reading.hurry();
-            }
-        }
-    }
-
-    async fn send(&self, update: Update) -> Flow {
-        match self.io.updates.send(update).await {
-            Ok(()) => Flow::Continue(()),
-            Err(_) => Flow::Break(()),
-        }
-    }
-}
-
-fn report(feed: &Feed, error: &Error) {
-    feed.failed(error.kind(), error);
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::{domains::Known, timestamp::Timestamp};
+use super::timestamp::Timestamp;
 use crate::{
     feed::Dropped,
     model::{
@@ -174,6 +174,21 @@ struct DestinationProcess<'a> {
     process_type: Cow<'a, str>,
 }
 
+/// A domain of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MeshDomain {
+    pub(super) name: Hostname,
+    pub(super) internal: bool,
+}
+
+/// What is known of the domain of a route.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum KnownDomain<'a> {
+    Mesh(&'a MeshDomain),
+    Outside,
+    Unknown,
+}
+
 /// A route, and the name of the domain that it is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Located {
@@ -181,11 +196,11 @@ pub(super) struct Located {
     pub(super) domain: Hostname,
 }
 
-/// What a row of the list of routes is.
+/// What an item of the list of routes is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Row {
-    /// A route of the mesh; its invalid destinations and options are left out. Whether it is refused, a row of its
-    /// own does not say.
+pub(super) enum ParsedRoute {
+    /// A route of the mesh; its invalid destinations and options are left out. Whether it is refused, it does
+    /// not say itself.
     Mesh(Located, Vec<Dropped>),
     /// A TCP route, or one of another domain.
     Elsewhere,
@@ -201,17 +216,17 @@ struct PortZero;
 /// Reads a route. `domains` says what is known of its domain.
 pub(super) fn route<'d>(
     raw: &RawValue,
-    domains: impl FnOnce(&DomainGuid) -> Known<'d>,
-) -> Result<Row, Dropped> {
+    domains: impl FnOnce(&DomainGuid) -> KnownDomain<'d>,
+) -> Result<ParsedRoute, Dropped> {
     let wire: WireRoute = malformed(raw)?;
     if wire.port.is_some() || wire.protocol.as_deref() == Some("tcp") {
-        return Ok(Row::Elsewhere);
+        return Ok(ParsedRoute::Elsewhere);
     }
     let domain_guid = DomainGuid::from(&*wire.relationships.domain.data.guid);
     let domain = match domains(&domain_guid) {
-        Known::Mesh(domain) => domain,
-        Known::Outside => return Ok(Row::Elsewhere),
-        Known::Unknown => return Ok(Row::UnknownDomain(domain_guid)),
+        KnownDomain::Mesh(domain) => domain,
+        KnownDomain::Outside => return Ok(ParsedRoute::Elsewhere),
+        KnownDomain::Unknown => return Ok(ParsedRoute::UnknownDomain(domain_guid)),
     };
     let host = match wire.host.as_deref() {
         // A route on the bare domain.
@@ -248,7 +263,7 @@ pub(super) fn route<'d>(
         destinations,
     };
     let domain = domain.name.clone();
-    Ok(Row::Mesh(Located { route, domain }, invalid))
+    Ok(ParsedRoute::Mesh(Located { route, domain }, invalid))
 }
 
 fn destinations(

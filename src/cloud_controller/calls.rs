@@ -11,7 +11,7 @@ use http::{Request, Response};
 use tokio::time::timeout;
 use tonic::{Code, Status, body::Body, codec::CompressionEncoding, server::NamedService};
 
-use super::{Service, uncut::Uncut};
+use super::{Service, complete_requests::CompleteRequests};
 use crate::proto::api::cloud_controller_copilot_server::CloudControllerCopilotServer;
 
 /// Largest chunk of a BulkSync: twice what the Go Copilot took. Cloud Controller's are 64 KiB.
@@ -23,7 +23,7 @@ const CALL: Duration = Duration::from_secs(30);
 
 const BULK_SYNC: &str = "/api.CloudControllerCopilot/BulkSync";
 
-type Server = Uncut<CloudControllerCopilotServer<Service>>;
+type Server = CompleteRequests<CloudControllerCopilotServer<Service>>;
 
 /// The calls of a [`Service`]. BulkSync, of which there are few at a time, bounds itself; the others could come in any
 /// number, with large requests that never end.
@@ -47,7 +47,7 @@ fn server(service: Service, max_message: usize) -> Server {
     let server = CloudControllerCopilotServer::new(service)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(max_message);
-    Uncut::new(server)
+    CompleteRequests::new(server)
 }
 
 impl NamedService for Calls {

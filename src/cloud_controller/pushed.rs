@@ -45,7 +45,7 @@ pub struct Full {
 
 /// What a change made different.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Touched {
+pub(super) enum Affected {
     Route(RouteGuid),
     Association(CapiProcessGuid),
 }
@@ -53,33 +53,33 @@ pub(super) enum Touched {
 impl Pushed {
     /// Takes in a change; the answer is what the table has to know, if anything is different.
     pub(super) fn apply(&mut self, change: Change) -> Result<Option<Update>, Full> {
-        let touched = self.take(change)?;
-        Ok(touched.map(|touched| self.update(touched)))
+        let affected = self.take(change)?;
+        Ok(affected.map(|affected| self.update(affected)))
     }
 
     /// Takes in a change; the answer names what the table sees differently now.
-    pub(super) fn take(&mut self, change: Change) -> Result<Option<Touched>, Full> {
+    pub(super) fn take(&mut self, change: Change) -> Result<Option<Affected>, Full> {
         Ok(match change {
             Change::UpsertRoute(route) => {
                 let guid = route.guid.clone();
                 put(&mut self.routes, guid.clone(), route, "routes")?
-                    .then_some(Touched::Route(guid))
+                    .then_some(Affected::Route(guid))
             }
             Change::DeleteRoute(guid) => {
                 let known = self.routes.remove(&guid);
-                known.map(|_| Touched::Route(guid))
+                known.map(|_| Affected::Route(guid))
             }
             // The same pair again is a new weight, never a second share.
             Change::Map(pair, weight) => {
                 let guid = pair.0.clone();
                 put(&mut self.mappings, pair, weight, "mappings")?
-                    .then(|| self.touch(guid))
+                    .then(|| self.affect(guid))
                     .flatten()
             }
             // Cloud Controller unmaps every destination twice.
             Change::Unmap(pair) => {
                 let known = self.mappings.remove(&pair);
-                known.and_then(|_| self.touch(pair.0))
+                known.and_then(|_| self.affect(pair.0))
             }
             Change::Associate(association) => {
                 let process = association.process.clone();
@@ -89,24 +89,24 @@ impl Pushed {
                     association,
                     "associations",
                 )?
-                .then_some(Touched::Association(process))
+                .then_some(Affected::Association(process))
             }
             Change::Dissociate(process) => {
                 let known = self.associations.remove(&process);
-                known.map(|_| Touched::Association(process))
+                known.map(|_| Affected::Association(process))
             }
         })
     }
 
-    fn touch(&self, guid: RouteGuid) -> Option<Touched> {
+    fn affect(&self, guid: RouteGuid) -> Option<Affected> {
         self.routes
             .contains_key(&guid)
-            .then_some(Touched::Route(guid))
+            .then_some(Affected::Route(guid))
     }
 
-    fn update(&self, touched: Touched) -> Update {
-        match touched {
-            Touched::Route(guid) => match self.routes.get(&guid) {
+    fn update(&self, affected: Affected) -> Update {
+        match affected {
+            Affected::Route(guid) => match self.routes.get(&guid) {
                 Some(route) => Update::Routes {
                     current: vec![self.with_destinations(route)],
                     gone: vec![],
@@ -116,7 +116,7 @@ impl Pushed {
                     gone: vec![guid],
                 },
             },
-            Touched::Association(process) => match self.associations.get(&process) {
+            Affected::Association(process) => match self.associations.get(&process) {
                 Some(association) => Update::Associations {
                     current: vec![association.clone()],
                     gone: vec![],

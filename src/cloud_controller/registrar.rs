@@ -36,7 +36,7 @@ pub(super) enum Command {
 
 /// A BulkSync that was received as a whole.
 pub(super) struct BulkSync {
-    /// Among those that are under way, until it is obeyed.
+    /// Among those that are under way, until it is executed.
     pub(super) _place: OwnedSemaphorePermit,
     pub(super) ticket: Ticket,
     pub(super) began: Instant,
@@ -100,7 +100,7 @@ impl Registrar {
             self.io.feed.holds("bulk_syncs_under_way", under_way);
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command).await?,
+                    Some(command) => self.execute(command).await?,
                     None => return Flow::Break(()),
                 },
                 _ = idle.tick() => {}
@@ -108,7 +108,7 @@ impl Registrar {
         }
     }
 
-    async fn obey(&mut self, command: Command) -> Flow {
+    async fn execute(&mut self, command: Command) -> Flow {
         match command {
             Command::Apply(change, reply) => {
                 let outcome = self.apply(&change);

@@ -37,14 +37,14 @@ pub struct Service {
 #[derive(Debug, Clone)]
 enum Source {
     /// From this service's clients.
-    Pushed(Door),
+    Pushed(RegistrarHandle),
     /// From Cloud Controller's API.
     Polled,
 }
 
 /// The way to the registrar.
 #[derive(Debug, Clone)]
-struct Door {
+struct RegistrarHandle {
     commands: mpsc::Sender<Command>,
     bulk_syncs: Arc<Semaphore>,
     max_bulk_sync_bytes: usize,
@@ -54,7 +54,7 @@ struct Door {
 impl Service {
     pub(super) fn new(settings: Settings, commands: mpsc::Sender<Command>, feed: Feed) -> Self {
         Self {
-            source: Source::Pushed(Door {
+            source: Source::Pushed(RegistrarHandle {
                 commands,
                 bulk_syncs: Arc::new(Semaphore::new(BULK_SYNCS)),
                 max_bulk_sync_bytes: settings.max_bulk_sync_bytes,
@@ -78,9 +78,9 @@ impl Service {
         InterceptedService::new(Calls::new(self), authorized)
     }
 
-    fn door(&self) -> Result<&Door, Status> {
+    fn registrar(&self) -> Result<&RegistrarHandle, Status> {
         match &self.source {
-            Source::Pushed(door) => Ok(door),
+            Source::Pushed(registrar) => Ok(registrar),
             Source::Polled => Err(Status::failed_precondition(
                 "routes are read from Cloud Controller's API (CAPI): remove this client or the CAPI section",
             )),
@@ -88,9 +88,9 @@ impl Service {
     }
 
     async fn apply(&self, change: Result<Change, Invalid>) -> Result<(), Status> {
-        let door = self.door()?;
+        let registrar = self.registrar()?;
         let change = change.map_err(|invalid| Status::invalid_argument(invalid.to_string()))?;
-        let applied = door.ask(|reply| Command::Apply(change, reply)).await?;
+        let applied = registrar.ask(|reply| Command::Apply(change, reply)).await?;
         applied.map_err(|full| Status::resource_exhausted(full.to_string()))
     }
 
@@ -98,7 +98,7 @@ impl Service {
         &self,
         look: impl FnOnce(&Pushed) -> T + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        let answered = self.door()?.ask(|reply| {
+        let answered = self.registrar()?.ask(|reply| {
             // A caller that has gone needs no answer.
             Command::Look(Box::new(|pushed| drop(reply.send(look(pushed)))))
         });
@@ -106,7 +106,7 @@ impl Service {
     }
 }
 
-impl Door {
+impl RegistrarHandle {
     /// Gives up only when the registrar has ended.
     async fn ask<T>(
         &self,
@@ -159,7 +159,9 @@ impl CloudControllerCopilot for Service {
         _: Request<api::HealthRequest>,
     ) -> Result<Response<api::HealthResponse>, Status> {
         match &self.source {
-            Source::Pushed(door) if door.commands.is_closed() => Err(Refused::ShuttingDown.into()),
+            Source::Pushed(registrar) if registrar.commands.is_closed() => {
+                Err(Refused::ShuttingDown.into())
+            }
             _ => Ok(Response::new(api::HealthResponse { healthy: true })),
         }
     }
@@ -278,11 +280,11 @@ impl CloudControllerCopilot for Service {
         &self,
         request: Request<Streaming<api::BulkSyncRequestChunk>>,
     ) -> Result<Response<api::BulkSyncResponse>, Status> {
-        let door = self.door()?;
-        let bytes = door
+        let registrar = self.registrar()?;
+        let bytes = registrar
             .bulk_sync(request.into_inner())
             .await
-            .inspect_err(|refused| door.feed.failed(refused.kind(), refused))?;
+            .inspect_err(|refused| registrar.feed.failed(refused.kind(), refused))?;
         Ok(Response::new(api::BulkSyncResponse {
             total_bytes_received: i32::try_from(bytes).unwrap_or(i32::MAX),
         }))

@@ -5,25 +5,14 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{
-    BackendPems, Error, instance_tls,
+    file::{self, Error},
     reader::{Findings, Problem, Section},
-    sections,
+    sections::{
+        certificates::{self, Keypair},
+        instance_tls::{self, BackendPems},
+    },
 };
-use crate::{
-    istio::{BackendTls, CertificateRoot, FrontendCertificate},
-    secret::Secret,
-};
-
-/// A certificate of the router and its private key, which is known to be its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keypair {
-    /// The hosts that it serves.
-    pub certificate: FrontendCertificate,
-    /// The certificate chain in PEM, leaf first.
-    pub chain: String,
-    /// The private key in PEM.
-    pub key: Secret,
-}
+use crate::istio::{BackendTls, CertificateRoot};
 
 /// What is to be written, and where.
 #[derive(Debug)]
@@ -47,7 +36,7 @@ impl Librarian {
     /// # Errors
     /// The file cannot be read, or leaves open where to write. A bad pair is none: the others can be written.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        Self::parse(super::read(path)?).map_err(|problems| Error::Invalid {
+        Self::parse(file::read(path)?).map_err(|problems| Error::Invalid {
             path: path.to_owned(),
             problems,
         })
@@ -56,14 +45,14 @@ impl Librarian {
     fn parse(object: Map<String, Value>) -> Result<Self, Vec<Problem>> {
         let mut findings = Findings::default();
         let mut section = Section::new("", object, &mut findings);
-        let root = sections::certificate_root(&mut section);
-        let group = section.string(sections::CERTIFICATE_GROUP);
+        let root = certificates::root(&mut section);
+        let group = section.string(certificates::GROUP);
         if !section.is_good() {
             return Err(findings.problems);
         }
         let backend = instance_tls::backend(&mut section);
         let backend = backend.and_then(|(tls, pems)| Some((tls, pems?)));
-        let (keypairs, left_out) = sections::keypairs(&mut section);
+        let (keypairs, left_out) = certificates::keypairs(&mut section);
         let left_out = left_out.into_iter().map(|(key, invalid)| Problem {
             key,
             what: invalid.detail,

@@ -326,6 +326,11 @@ impl<'p> Section<'p> {
         })
     }
 
+    pub(super) fn names(&mut self, key: &str) -> Option<BTreeSet<String>> {
+        let names = self.strings(key)?;
+        Some(names.into_iter().collect())
+    }
+
     /// A list of objects; an element that is none is empty, and lacks all that it needs.
     pub(super) fn list(&mut self, key: &str) -> Vec<Map<String, Value>> {
         let read = self.read(key, |value| {

@@ -70,13 +70,13 @@ impl Poller {
         loop {
             self.outputs.feed.turned();
             let started = Instant::now();
-            let news = match self.client.read().await {
+            let changed = match self.client.read().await {
                 Ok(body) => self.believe(&body),
                 Err(error) => Err(error.into()),
             };
-            let pause = match news {
-                Ok(news) => {
-                    if let Some(policies) = news {
+            let pause = match changed {
+                Ok(changed) => {
+                    if let Some(policies) = changed {
                         self.outputs
                             .updates
                             .send(Update::AllPolicies(policies))

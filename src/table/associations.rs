@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use smallvec::SmallVec;
 
-use super::instances::{Moved, Workloads};
+use super::workloads::{Moved, Workloads};
 use crate::model::{
     Association, CapiProcessGuid, DiegoProcessGuid, Instance, InstanceGuid, Workload,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::instances::Moved;
+use super::workloads::Moved;
 use crate::model::{CapiProcessGuid, Instance, InstanceGuid, Process, Workload};
 
 #[derive(Debug, Default)]

@@ -5,25 +5,24 @@ use std::{collections::BTreeSet, net::SocketAddrV4, sync::Arc};
 use smallvec::SmallVec;
 
 use super::{
-    Join,
     associations::Associations,
     descriptions::Descriptions,
     places::{Places, Standing},
+    workloads::{Moved, Workloads},
 };
 use crate::{
     guids::{GuidMap, GuidSet},
     model::{Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
 };
 
-/// What an instance is one of: a workload mostly, none or several sometimes. Sorted.
-pub(super) type Workloads = SmallVec<[Workload; 1]>;
-
-/// Instances that are of other workloads now.
-#[derive(Debug)]
-pub(super) struct Moved {
-    pub(super) instances: BTreeSet<InstanceGuid>,
-    pub(super) from: Workloads,
-    pub(super) to: Workloads,
+/// How it is known what an instance is an instance of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Join {
+    /// By what the BBS says of it, or Cloud Controller of its process. For routes that are polled.
+    #[default]
+    Described,
+    /// By the associations of the push API.
+    Associated,
 }
 
 /// What is running. Of workloads only what is routable.

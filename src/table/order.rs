@@ -3,46 +3,51 @@
 
 use std::{borrow::Cow, collections::BTreeSet, ops::Bound};
 
-use super::{HostView, Pool, RouteTable};
+use super::{
+    host::{Facts, HostView},
+    pool::Pool,
+};
 use crate::model::{
     Hostname,
     path::{above, is_within},
 };
 
-/// The pools that requests for an external hostname may be sent to, so that the first whose path matches is right: its
-/// own, and what it goes on to. What no request would reach is left out.
-///
-/// A pool that is empty stays in its place if there is nothing to go on to, so that its first instance changes nothing
-/// here. If there is, it comes last.
-pub(super) fn lookup(host: HostView<'_>) -> Vec<Pool<'_>> {
-    let pools = candidates(host);
-    let mut later = BTreeSet::new();
-    let mut goes_on: Vec<_> = pools
-        .iter()
-        .rev()
-        .map(|candidate| {
-            let key = candidate.pool.key();
-            let goes_on = candidate.is_empty && meets(&later, &key);
-            later.insert(key);
-            goes_on
-        })
-        .collect();
-    goes_on.reverse();
-    let place = |last: bool| {
-        let placed = std::iter::zip(&pools, &goes_on);
-        placed.filter(move |(_, goes_on)| **goes_on == last)
-    };
-    let mut reached = BTreeSet::new();
-    place(false)
-        .chain(place(true))
-        .map(|(candidate, _)| candidate.pool)
-        .filter(|pool| {
-            let key = pool.key();
-            let is_hidden = has_above(&reached, &key);
-            reached.insert(key);
-            !is_hidden
-        })
-        .collect()
+impl<'a> HostView<'a> {
+    /// The pools that requests for an external hostname may be sent to, so that the first whose path matches is right: its
+    /// own, and what it goes on to. What no request would reach is left out.
+    ///
+    /// A pool that is empty stays in its place if there is nothing to go on to, so that its first instance changes nothing
+    /// here. If there is, it comes last.
+    pub fn lookup(self) -> Vec<Pool<'a>> {
+        let pools = candidates(self);
+        let mut later = BTreeSet::new();
+        let mut goes_on: Vec<_> = pools
+            .iter()
+            .rev()
+            .map(|candidate| {
+                let key = candidate.pool.key();
+                let goes_on = candidate.is_empty && meets(&later, &key);
+                later.insert(key);
+                goes_on
+            })
+            .collect();
+        goes_on.reverse();
+        let place = |last: bool| {
+            let placed = std::iter::zip(&pools, &goes_on);
+            placed.filter(move |(_, goes_on)| **goes_on == last)
+        };
+        let mut reached = BTreeSet::new();
+        place(false)
+            .chain(place(true))
+            .map(|(candidate, _)| candidate.pool)
+            .filter(|pool| {
+                let key = pool.key();
+                let is_hidden = has_above(&reached, &key);
+                reached.insert(key);
+                !is_hidden
+            })
+            .collect()
+    }
 }
 
 struct Candidate<'a> {
@@ -53,7 +58,7 @@ struct Candidate<'a> {
 /// The hostname's pools and those of wider wildcards, as far as any request gets.
 fn candidates(host: HostView<'_>) -> Vec<Candidate<'_>> {
     let mut candidates = Vec::new();
-    let levels = std::iter::once(host).chain(host.table.wider(host.name));
+    let levels = std::iter::once(host).chain(host.facts.wider(host.name));
     for level in levels {
         let begin = candidates.len();
         candidates.extend(Pool::all(level).map(|pool| Candidate {
@@ -82,7 +87,7 @@ fn has_above(keys: &BTreeSet<Cow<'_, str>>, key: &str) -> bool {
     keys.contains(key) || above(key).any(|above| keys.contains(above))
 }
 
-impl RouteTable {
+impl Facts {
     /// The wildcards that requests for a hostname go on to.
     pub(super) fn wider(&self, host: &Hostname) -> impl Iterator<Item = HostView<'_>> {
         let wider = host.wider().filter_map(|name| self.host_named(&name));

@@ -8,11 +8,10 @@ use std::{
     collections::BTreeSet,
     hash::Hash,
     mem,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     sync::Arc,
 };
 
-use super::reach::v4;
 use crate::{
     guids::GuidMap,
     model::{Instance, InstanceGuid, PortMapping},
@@ -124,6 +123,13 @@ fn ports(instance: &Instance) -> impl Iterator<Item = SocketAddrV4> {
             .filter(|port| *port != 0)
             .map(move |port| SocketAddrV4::new(cell, port))
     })
+}
+
+pub(super) fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
 }
 
 fn container(instance: &Instance) -> Option<Ipv4Addr> {

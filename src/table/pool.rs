@@ -7,7 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{Door, HostView, Unreachable, routes::by_key};
+use super::{
+    host::HostView,
+    reach::{Door, Unreachable},
+    routes::by_key,
+};
 use crate::model::{
     AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, Weight, Workload,
 };
@@ -289,6 +293,42 @@ impl<'a> Pool<'a> {
         ) {
             part.share = share;
         }
+    }
+}
+
+impl<'a> HostView<'a> {
+    /// Its pools, the longest path first.
+    pub fn pools(self) -> impl Iterator<Item = Pool<'a>> {
+        Pool::all(self)
+    }
+
+    /// The pool of one of its paths, by its key.
+    pub fn pool(self, key: &str) -> Option<Pool<'a>> {
+        Pool::of(self, key)
+    }
+
+    /// Whether an internal hostname's requests have to be told apart: by path, by weight, by port or by protocol.
+    pub fn is_divided(self) -> bool {
+        let pools: Vec<_> = self.pools().collect();
+        let [pool] = &pools[..] else { return true };
+        !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
+    }
+
+    /// Whether an internal hostname is reached over TLS: by one name, apps speak either to all of its instances.
+    pub fn has_internal_tls(&self) -> bool {
+        self.facts.tls.internal && self.without_internal_tls().next().is_none()
+    }
+
+    /// The instances because of which an internal hostname is not reached over TLS.
+    pub fn without_internal_tls(&self) -> impl Iterator<Item = &'a Instance> + use<'a> {
+        let host = *self;
+        let is_wanted = host.facts.tls.internal;
+        let reachable = host.pools().flat_map(|pool| pool.reachable());
+        let without = reachable.filter(move |(to, instance)| {
+            let door = host.reach_inside(instance, to.port, true);
+            is_wanted && door.is_ok_and(|door| !door.is_tls)
+        });
+        without.map(|(_, instance)| instance)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where an instance is reached, and through which door.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::Standing;
+use super::places::{Standing, v4};
 use crate::model::{AppPort, Instance};
 
 /// For which hostnames instances are reached over TLS, where they have a door for it.
@@ -87,12 +87,5 @@ fn door(address: Ipv4Addr, port: u16, is_tls: bool) -> Door {
     Door {
         at: SocketAddrV4::new(address, port),
         is_tls,
-    }
-}
-
-pub(super) fn v4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
     }
 }

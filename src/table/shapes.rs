@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{HostView, Pool, Which};
+use super::{
+    host::HostView,
+    pool::{Pool, Which},
+};
 use crate::model::{Hostname, Refusal};
 
 /// All that a VirtualService can see of a pool.
@@ -25,7 +28,7 @@ impl Shape {
             (false, _) => pool.parts(),
         };
         let is_unusual = if host.is_internal() {
-            host.table.tls.internal && !host.has_internal_tls()
+            host.facts.tls.internal && !host.has_internal_tls()
         } else {
             parts.len() == 1 && parts[0].is_tls != host.expects_tls()
         };

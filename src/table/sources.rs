@@ -1,45 +1,64 @@
 //! Whose policies open which internal hostnames: those for a port at which the hostname is dialled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use smallvec::SmallVec;
 
 use super::{
-    Changes, RouteTable,
+    changes::Changes,
+    host::Facts,
     internal::{self, Reached},
+    policies::Policies,
 };
 use crate::model::{AppGuid, AppPort, Hostname, Policy, PortMapping, Transport};
 
 /// Container ports: sorted, each once. An app whose instances differ in it is a rare one.
-pub(super) type Dialled = SmallVec<[u16; 1]>;
+type Dialled = SmallVec<[u16; 1]>;
 
-impl RouteTable {
-    /// The internal hostnames that an app may connect to by its policies: those with a destination that is dialled at a port
-    /// of one of them.
-    pub fn reachable_from(&self, source: &AppGuid) -> BTreeSet<&Hostname> {
+/// The policies, and at which ports they were last applied.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    policies: Policies,
+    /// The ports at which apps are dialled where that follows from their instances.
+    dialled: HashMap<(AppGuid, Reached), Dialled>,
+}
+
+impl Sources {
+    /// How many policies there are.
+    pub(super) fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// The internal hostnames that an app may connect to by its policies.
+    pub(super) fn reachable_from<'a>(
+        &self,
+        source: &AppGuid,
+        facts: &'a Facts,
+    ) -> BTreeSet<&'a Hostname> {
         let policies = self.policies.of_source(source).iter();
         policies
             .flat_map(|policy| {
-                let reached = self.routes.internal.of_app(&policy.destination);
-                reached.filter(|reached| self.opens(policy, reached))
+                let reached = facts.routes.internal.of_app(&policy.destination);
+                reached.filter(|reached| facts.opens(policy, reached))
             })
             .map(|reached| &reached.host)
             .collect()
     }
 
-    pub(super) fn replace_policies(&mut self, policies: Vec<Policy>, changes: &mut Changes) {
+    /// These are all policies.
+    pub(super) fn replace(&mut self, policies: Vec<Policy>, facts: &Facts, changes: &mut Changes) {
         for policy in self.policies.replace(policies) {
-            let mut reached = self.routes.internal.of_app(&policy.destination);
-            if reached.any(|reached| self.opens(&policy, reached)) {
+            let mut reached = facts.routes.internal.of_app(&policy.destination);
+            if reached.any(|reached| facts.opens(&policy, reached)) {
                 changes.touch_source(&policy.source);
             }
         }
     }
 
     /// The apps with policies to those that are reached elsewhere now.
-    pub(super) fn touch_sources(&mut self, changes: &mut Changes) {
-        for (app, reached) in self.routes.internal.take_different() {
-            let opens = |policy: &Policy| match self.fixed_port(&reached) {
+    pub(super) fn touch(&mut self, facts: &mut Facts, changes: &mut Changes) {
+        for (app, reached) in facts.routes.internal.take_different() {
+            let opens = |policy: &Policy| match facts.fixed_port(&reached) {
                 Some(port) => policy.admits(&[port]),
                 // Whatever it was dialled at until now.
                 None => policy.transport == Transport::Tcp,
@@ -52,20 +71,20 @@ impl RouteTable {
             self.dialled.remove(&(app, reached));
         }
         let hosts = changes.hosts().map(|(host, _)| host);
-        let routes = hosts.flat_map(|host| self.routes.of_host(host.as_str()));
+        let routes = hosts.flat_map(|host| facts.routes.of_host(host.as_str()));
         let reached = routes.flat_map(|route| internal::reached(route));
-        let followed = reached.filter(|(_, reached)| self.fixed_port(reached).is_none());
+        let followed = reached.filter(|(_, reached)| facts.fixed_port(reached).is_none());
         let followed: Vec<_> = followed
             .map(|(app, reached)| (app.clone(), reached))
             .collect();
         for (app, reached) in followed {
-            self.follow(app, reached, changes);
+            self.follow(app, reached, facts, changes);
         }
     }
 
     /// The sources whose policies are about other ports than those at which an app is dialled now, or was until now.
-    fn follow(&mut self, app: AppGuid, reached: Reached, changes: &mut Changes) {
-        let now = self.dialled(&app, &reached);
+    fn follow(&mut self, app: AppGuid, reached: Reached, facts: &Facts, changes: &mut Changes) {
+        let now = facts.dialled(&app, &reached);
         let key = (app, reached);
         let before = self.dialled.get(&key);
         if let Some(before) = before.filter(|before| **before != now) {
@@ -77,7 +96,9 @@ impl RouteTable {
         }
         self.dialled.insert(key, now);
     }
+}
 
+impl Facts {
     /// Whether a policy lets requests pass to where its destination is dialled.
     fn opens(&self, policy: &Policy, reached: &Reached) -> bool {
         match self.fixed_port(reached) {

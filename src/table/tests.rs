@@ -5,7 +5,11 @@ mod places;
 mod policies;
 mod pushed;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use smallvec::smallvec;
@@ -13,8 +17,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 use crate::model::{
-    AppGuid, AppPort, Destination, DiegoProcessGuid, InstanceGuid, PortMapping, Process,
-    ProcessType, Protocol, RouteGuid, Weight,
+    AppPort, DiegoProcessGuid, Instance, InstanceGuid, PortMapping, Process, ProcessType, Protocol,
+    Route, RouteGuid, Weight,
 };
 
 fn workload(app: &str) -> Workload {
@@ -468,8 +472,8 @@ proptest! {
 
         // The same state, read once.
         let mut fresh = empty();
-        fresh.apply(Update::AllInstances(table.instances.all()));
-        let known = table.instances.descriptions().collect();
+        fresh.apply(Update::AllInstances(table.facts.instances.all()));
+        let known = table.facts.instances.descriptions().collect();
         fresh.apply(Update::Processes { known, unknown: vec![] });
         let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes).map(|(route, _)| route).collect();
         fresh.apply(Update::AllRoutes(routes));

@@ -17,8 +17,8 @@ pub(super) struct Known {
     /// Whether the workload is what was said of the instance itself, and not of its process.
     is_described: bool,
     /// The last event about it.
-    pub(super) heard: Mark,
-    /// Since when the lists lack it while the brake keeps it.
+    pub(super) last_event: Mark,
+    /// Since when the lists lack it while it is kept all the same.
     pub(super) missing_since: Option<Instant>,
     /// What others were told of it: mostly the very same that was seen.
     pub(super) served: Option<Arc<Instance>>,
@@ -46,19 +46,19 @@ pub(super) struct Limit {
     pub(super) instances: u32,
     pub(super) tag: Tag,
     pub(super) workload: Option<Workload>,
-    pub(super) heard: Mark,
+    pub(super) last_event: Mark,
     pub(super) removed_at: Option<Instant>,
 }
 
 impl Known {
     /// An instance that was not known before.
-    pub(super) fn new(observation: Observation, heard: Mark) -> Self {
+    pub(super) fn new(observation: Observation, last_event: Mark) -> Self {
         Self {
             index: observation.index,
             tag: observation.tag,
             is_described: observation.workload.is_some(),
             seen: Seen::new(observation),
-            heard,
+            last_event,
             missing_since: None,
             served: None,
         }
@@ -93,8 +93,8 @@ impl Known {
     }
 
     /// Takes what was observed, unless something newer is known.
-    pub(super) fn observe(&mut self, mut observation: Observation, heard: Mark) {
-        self.heard = self.heard.max(heard);
+    pub(super) fn observe(&mut self, mut observation: Observation, last_event: Mark) {
+        self.last_event = self.last_event.max(last_event);
         self.missing_since = None;
         if !self.precedes(&observation) {
             return;
@@ -182,8 +182,8 @@ impl Seen {
 }
 
 impl Limit {
-    /// What `desired` says, heard of at `heard`.
-    pub(super) fn new(desired: Desired, heard: Mark, removed_at: Option<Instant>) -> Self {
+    /// What `desired` says, heard of with `last_event`.
+    pub(super) fn new(desired: Desired, last_event: Mark, removed_at: Option<Instant>) -> Self {
         Self {
             instances: if removed_at.is_some() {
                 0
@@ -192,7 +192,7 @@ impl Limit {
             },
             tag: desired.tag,
             workload: desired.workload,
-            heard,
+            last_event,
             removed_at,
         }
     }
@@ -203,7 +203,7 @@ impl Limit {
         if self.tag.epoch == later.tag.epoch {
             self.removed_at.is_none() && later.tag.index >= self.tag.index
         } else {
-            self.heard <= known_until
+            self.last_event <= known_until
         }
     }
 }

@@ -100,15 +100,15 @@ impl Bench {
         bench
     }
 
-    fn event(&mut self, event: Event) -> Changes {
+    fn event(&mut self, event: Event) -> InstanceChanges {
         self.merge.event(event, self.now)
     }
 
-    fn observe(&mut self, observation: Observation) -> Changes {
+    fn observe(&mut self, observation: Observation) -> InstanceChanges {
         self.event(Event::Observed(observation))
     }
 
-    fn list(&mut self, list: List) -> Changes {
+    fn list(&mut self, list: List) -> InstanceChanges {
         let mark = self.merge.mark();
         self.merge.list(list, mark, self.now)
     }
@@ -462,7 +462,7 @@ fn served(merge: &Merge) -> Vec<InstanceGuid> {
 /// What those who follow the changes hold.
 type Followed = HashMap<InstanceGuid, Arc<Instance>>;
 
-fn apply(followed: &mut Followed, changes: Changes) {
+fn apply(followed: &mut Followed, changes: InstanceChanges) {
     for guid in changes.gone {
         assert!(followed.remove(&guid).is_some());
     }

@@ -15,37 +15,40 @@ const MAX: usize = 250_000;
 
 /// The last state of a row's incarnation. Not of an instance: one that was removed may be reported again under
 /// another incarnation, when its cell brings it back.
-type Grave = (InstanceGuid, u64);
+type Incarnation = (InstanceGuid, u64);
 
 /// What is gone.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
-    graves: HashMap<Grave, (u32, Instant)>,
-    /// In the order of burial; an older entry of a grave that was renewed has no effect.
-    order: VecDeque<(Instant, Grave)>,
+    states: HashMap<Incarnation, (u32, Instant)>,
+    /// In the order of insertion; an older entry of a incarnation that was renewed has no effect.
+    order: VecDeque<(Instant, Incarnation)>,
 }
 
 impl Tombstones {
     /// The incarnation of the tag is gone, up to the tag's index.
-    pub(super) fn bury(&mut self, guid: InstanceGuid, tag: Tag, now: Instant) {
-        let grave = (guid, tag.epoch);
-        let (index, at) = self.graves.entry(grave.clone()).or_insert((tag.index, now));
+    pub(super) fn insert(&mut self, guid: InstanceGuid, tag: Tag, now: Instant) {
+        let incarnation = (guid, tag.epoch);
+        let (index, at) = self
+            .states
+            .entry(incarnation.clone())
+            .or_insert((tag.index, now));
         *index = tag.index.max(*index);
         *at = now;
-        self.order.push_back((now, grave));
+        self.order.push_back((now, incarnation));
         if self.order.len() > MAX {
             self.forget_first();
         }
     }
 
     /// Whether the state with this tag is known to be gone.
-    pub(super) fn cover(&self, guid: &InstanceGuid, tag: Tag) -> bool {
-        self.graves
+    pub(super) fn covers(&self, guid: &InstanceGuid, tag: Tag) -> bool {
+        self.states
             .get(&(guid.clone(), tag.epoch))
             .is_some_and(|(index, _)| tag.index <= *index)
     }
 
-    /// Forgets what was buried long before `now`.
+    /// Forgets what was inserted long before `now`.
     pub(super) fn expire(&mut self, now: Instant) {
         while self
             .order
@@ -57,11 +60,15 @@ impl Tombstones {
     }
 
     fn forget_first(&mut self) {
-        let Some((buried, grave)) = self.order.pop_front() else {
+        let Some((inserted, incarnation)) = self.order.pop_front() else {
             return;
         };
-        if self.graves.get(&grave).is_some_and(|(_, at)| *at == buried) {
-            self.graves.remove(&grave);
+        if self
+            .states
+            .get(&incarnation)
+            .is_some_and(|(_, at)| *at == inserted)
+        {
+            self.states.remove(&incarnation);
         }
     }
 }

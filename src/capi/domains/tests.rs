@@ -35,42 +35,45 @@ fn domains() -> Domains {
 fn a_domain_that_enforces_policies_is_news_at_once() {
     let (mut domains, now) = (domains(), Instant::now());
     domains.replace(found(&[("a", "a.com", false)]), now);
-    let news = domains.take_news();
-    assert_eq!((news.enforced, news.stale), (names([]), names(["a.com"])));
+    let changes = domains.take_changes();
+    assert_eq!(
+        (changes.enforced, changes.stale),
+        (names([]), names(["a.com"]))
+    );
 
     // Made anew: what is known of its routes is withheld, and read again.
     domains.replace(found(&[("b", "a.com", true)]), now);
-    let news = domains.take_news();
-    assert_eq!(news.enforced, names(["a.com"]));
-    assert_eq!(news.stale, names(["a.com"]));
+    let changes = domains.take_changes();
+    assert_eq!(changes.enforced, names(["a.com"]));
+    assert_eq!(changes.stale, names(["a.com"]));
     assert!(domains.is_enforced(&name("a.com")));
     domains.replace(found(&[("b", "a.com", true)]), now);
-    assert_eq!(domains.take_news(), News::default());
+    assert_eq!(domains.take_changes(), DomainChanges::default());
 }
 
 #[test]
 fn a_domain_that_is_made_anew_without_policies_is_open_at_once() {
     let (mut domains, now) = (domains(), Instant::now());
     domains.replace(found(&[("a", "a.com", true)]), now);
-    domains.take_news();
+    domains.take_changes();
     domains.replace(found(&[("b", "a.com", false)]), now);
     assert!(!domains.is_enforced(&name("a.com")));
-    assert_eq!(domains.take_news().stale, names(["a.com"]));
+    assert_eq!(domains.take_changes().stale, names(["a.com"]));
 }
 
 #[test]
 fn a_domain_that_only_stops_to_say_so_is_believed_when_a_later_read_agrees() {
     let (mut domains, now) = (domains(), Instant::now());
     domains.replace(found(&[("a", "a.com", true)]), now);
-    domains.take_news();
+    domains.take_changes();
     domains.replace(found(&[("a", "a.com", false)]), now);
-    assert!(domains.take_news().is_doubted);
+    assert!(domains.take_changes().is_doubted);
     domains.replace(found(&[("a", "a.com", false)]), now + CONFIRM_AFTER / 2);
-    assert_eq!(domains.take_news(), News::default());
+    assert_eq!(domains.take_changes(), DomainChanges::default());
     assert!(domains.is_enforced(&name("a.com")) && domains.doubt().is_some());
 
     domains.replace(found(&[("a", "a.com", false)]), now + CONFIRM_AFTER);
-    assert_eq!(domains.take_news().stale, names(["a.com"]));
+    assert_eq!(domains.take_changes().stale, names(["a.com"]));
     assert!(!domains.is_enforced(&name("a.com")));
     assert_eq!(domains.doubt(), None);
 }
@@ -109,6 +112,6 @@ fn a_domain_that_cannot_be_read_is_the_one_that_was_known() {
         ..Found::default()
     };
     domains.replace(unreadable, now);
-    assert!(matches!(domains.get(&"a".into()), Known::Mesh(_)));
+    assert!(matches!(domains.get(&"a".into()), KnownDomain::Mesh(_)));
     assert!(domains.is_enforced(&name("a.com")));
 }

@@ -4,10 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    capi::domains::Domain as MeshDomain,
-    model::{HeaderName, LoadBalancing},
-};
+use crate::model::{HeaderName, LoadBalancing};
 
 const ROUTE: &str = "cbad697f-cac1-48f4-9017-ac08f39dfb31";
 const APP: &str = "0a6636b5-7fc4-44d8-8752-0db3e40b35a5";
@@ -37,21 +34,21 @@ fn wire_destination() -> Value {
     })
 }
 
-fn read(value: &Value) -> Result<Row, Dropped> {
+fn read(value: &Value) -> Result<ParsedRoute, Dropped> {
     let domain = MeshDomain {
         name: Hostname::parse("example.com").unwrap(),
         internal: false,
     };
     route(&raw(value), |guid| match guid.to_string().as_str() {
-        "d" => Known::Mesh(&domain),
-        "elsewhere" => Known::Outside,
-        _ => Known::Unknown,
+        "d" => KnownDomain::Mesh(&domain),
+        "elsewhere" => KnownDomain::Outside,
+        _ => KnownDomain::Unknown,
     })
 }
 
 fn read_mesh(value: &Value) -> (Route, Vec<Dropped>) {
     match read(value) {
-        Ok(Row::Mesh(located, dropped)) => (located.route, dropped),
+        Ok(ParsedRoute::Mesh(located, dropped)) => (located.route, dropped),
         other => panic!("{other:?}"),
     }
 }
@@ -244,11 +241,11 @@ fn tcp_routes_and_other_domains_are_elsewhere() {
     let mut domain = wire_route();
     domain["relationships"]["domain"]["data"]["guid"] = "elsewhere".into();
     for value in [tcp, port, domain] {
-        assert_eq!(read(&value), Ok(Row::Elsewhere));
+        assert_eq!(read(&value), Ok(ParsedRoute::Elsewhere));
     }
     let mut unknown = wire_route();
     unknown["relationships"]["domain"]["data"]["guid"] = "new".into();
-    assert_eq!(read(&unknown), Ok(Row::UnknownDomain("new".into())));
+    assert_eq!(read(&unknown), Ok(ParsedRoute::UnknownDomain("new".into())));
 }
 
 #[test]
@@ -304,7 +301,7 @@ proptest! {
             None => value["destinations"][0] = bad,
         }
         match read(&value) {
-            Ok(Row::Mesh(Located { route, .. }, _)) => {
+            Ok(ParsedRoute::Mesh(Located { route, .. }, _)) => {
                 prop_assert!(route.path.is_empty() || route.path.starts_with('/'));
             }
             Ok(_) => {}

@@ -13,7 +13,7 @@ use crate::{
     feed::Feeds,
 };
 
-fn start() -> Door {
+fn start() -> RegistrarHandle {
     let settings = Settings {
         max_bulk_sync_bytes: 1000,
         max_emptied_routes: 0,
@@ -26,11 +26,11 @@ fn start() -> Door {
     };
     let (service, registrar) = cloud_controller::new(settings, io);
     tokio::spawn(registrar.run(CancellationToken::new()));
-    service.door().unwrap().clone()
+    service.registrar().unwrap().clone()
 }
 
 /// Begins a BulkSync and goes away when all of it was received and is to be parsed.
-async fn cancel_when_received(door: &Door) {
+async fn cancel_when_received(registrar: &RegistrarHandle) {
     let ended = Notify::new();
     let chunks = stream::poll_fn(|_| {
         ended.notify_one();
@@ -38,7 +38,7 @@ async fn cancel_when_received(door: &Door) {
     });
     tokio::select! {
         biased;
-        outcome = door.bulk_sync(chunks) => panic!("{outcome:?}"),
+        outcome = registrar.bulk_sync(chunks) => panic!("{outcome:?}"),
         () = ended.notified() => {}
     }
 }
@@ -51,14 +51,14 @@ fn a_cancelled_bulk_sync_keeps_its_place_while_it_is_parsed() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let door = start();
+        let registrar = start();
         // Holds up the parsing of all.
         let (release, released) = std::sync::mpsc::channel::<()>();
         let blocker = tokio::task::spawn_blocking(move || released.recv());
         for _ in 0..BULK_SYNCS {
-            cancel_when_received(&door).await;
+            cancel_when_received(&registrar).await;
         }
-        let third = door.bulk_sync(stream::empty());
+        let third = registrar.bulk_sync(stream::empty());
         let third = tokio::time::timeout(Duration::from_secs(20), third).await;
         let third = third.expect("it is not parsed");
         assert!(matches!(third, Err(Refused::Busy)), "{third:?}");
@@ -66,8 +66,11 @@ fn a_cancelled_bulk_sync_keeps_its_place_while_it_is_parsed() {
         release.send(()).unwrap();
         blocker.await.unwrap().unwrap();
         let all = u32::try_from(BULK_SYNCS).unwrap();
-        let all = tokio::time::timeout(Duration::from_secs(20), door.bulk_syncs.acquire_many(all));
+        let all = tokio::time::timeout(
+            Duration::from_secs(20),
+            registrar.bulk_syncs.acquire_many(all),
+        );
         drop(all.await.unwrap().unwrap());
-        assert_eq!(door.bulk_sync(stream::empty()).await.unwrap(), 0);
+        assert_eq!(registrar.bulk_sync(stream::empty()).await.unwrap(), 0);
     });
 }

@@ -98,12 +98,12 @@ fn hosts(changes: &Changes) -> Vec<&str> {
 }
 
 fn standing(table: &RouteTable, guid: &str) -> (bool, bool) {
-    let all = table.instances.all();
+    let all = table.facts.instances.all();
     let instance = all.iter().find(|one| one.guid == guid.into()).unwrap();
     let Standing {
         has_cell,
         has_container,
-    } = table.instances.standing(instance);
+    } = table.facts.instances.standing(instance);
     (has_cell, has_container)
 }
 
@@ -295,10 +295,10 @@ proptest! {
         for n in ended {
             table.apply(gone(&format!("i{n}")));
         }
-        let all = table.instances.all();
+        let all = table.facts.instances.all();
         let mut owners = BTreeMap::new();
         for instance in &all {
-            let standing = table.instances.standing(instance);
+            let standing = table.facts.instances.standing(instance);
             prop_assert_eq!((standing.has_cell, standing.has_container), model(&all, instance));
             let owned = std::iter::zip(doors(instance), [standing.has_cell, standing.has_container]);
             for door in owned.filter(|(_, owns)| *owns).flat_map(|(doors, _)| doors) {

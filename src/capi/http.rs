@@ -1,0 +1,12 @@
+//! Requests to Cloud Controller: with a token, within its rate limit, and lists page by page.
+
+mod client;
+mod keyset;
+mod list;
+mod token;
+
+pub(super) use self::{
+    client::Client,
+    keyset::Keyset,
+    list::{List, MAX_GUIDS, filter, one_page},
+};

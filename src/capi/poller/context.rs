@@ -1,0 +1,69 @@
+//! What all parts of the poller work with: the way in, the way out, and what was sent.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{index::Index, pending::Pending};
+use crate::{
+    capi::{
+        error::Error,
+        http::Client,
+        reads::batch::Batch,
+        settings::{Io, Settings},
+    },
+    feed::Feed,
+    model::{Refusal, RouteGuid, Update},
+};
+
+/// Whether the peers inside the process are still there.
+pub(super) type Flow = ControlFlow<()>;
+
+/// What each part of the poller is lent.
+pub(super) struct Context {
+    pub(super) settings: Settings,
+    pub(super) io: Io,
+    pub(super) client: Client,
+    pub(super) index: Index,
+    pub(super) pending: Pending,
+}
+
+impl Context {
+    pub(super) async fn send(&self, update: Update) -> Flow {
+        match self.io.updates.send(update).await {
+            Ok(()) => Flow::Continue(()),
+            Err(_) => Flow::Break(()),
+        }
+    }
+
+    /// Withholds what is known of these routes, at once.
+    pub(super) async fn refuse(
+        &mut self,
+        routes: impl IntoIterator<Item = RouteGuid>,
+        why: Refusal,
+    ) -> Flow {
+        let refused: Vec<_> = routes
+            .into_iter()
+            .filter(|guid| self.index.refuse(guid, why))
+            .map(|guid| (guid, why))
+            .collect();
+        if refused.is_empty() {
+            return Flow::Continue(());
+        }
+        info!(routes = refused.len(), ?why, "routes are withheld");
+        self.send(Update::Refused(refused)).await
+    }
+
+    /// Reads these routes again.
+    pub(super) fn read_again(&mut self, routes: BTreeSet<RouteGuid>) {
+        if !routes.is_empty() {
+            self.pending
+                .changed(Batch::of_routes(routes), Instant::now());
+        }
+    }
+}
+
+pub(super) fn report(feed: &Feed, error: &Error) {
+    feed.failed(error.kind(), error);
+}

@@ -1,0 +1,88 @@
+//! Turns pages of the list of routes into routes of the mesh.
+
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
+
+use crate::{
+    capi::{
+        domains::Domains,
+        error::Error,
+        http::Client,
+        wire::{self, Located, ParsedRoute},
+    },
+    feed::Dropped,
+    model::{DomainGuid, RouteGuid},
+};
+
+/// The list of all routes.
+pub(super) const ROUTES: &str = "/v3/routes";
+
+/// What some pages of routes yield.
+#[derive(Debug, Default)]
+pub(super) struct RouteCollector {
+    /// Routes of the mesh.
+    pub(super) routes: Vec<Located>,
+    /// What was left out.
+    pub(super) dropped: Vec<Dropped>,
+    /// Rows of any kind: these routes exist.
+    pub(super) present: BTreeSet<RouteGuid>,
+    unsettled: Vec<(DomainGuid, Box<RawValue>)>,
+}
+
+impl RouteCollector {
+    /// Adds a row.
+    pub(super) fn add(&mut self, raw: &RawValue, domains: &Domains) {
+        if let Some(guid) = wire::guid(raw) {
+            self.present.insert(RouteGuid::from(&*guid));
+        }
+        if let Some(domain) = self.add_known(raw, domains) {
+            self.unsettled.push((domain, raw.to_owned()));
+        }
+    }
+
+    /// Settles the rows of unknown domains: looks the domains up once, and drops what stays unknown.
+    pub(super) async fn settle(
+        &mut self,
+        client: &mut Client,
+        domains: &mut Domains,
+    ) -> Result<(), Error> {
+        if !self.unsettled.is_empty() {
+            let unknown = self.unsettled.iter().map(|(domain, _)| domain.clone());
+            let mut dropped = domains.look_up(client, &unknown.collect()).await?;
+            self.dropped.append(&mut dropped);
+            for (domain, raw) in std::mem::take(&mut self.unsettled) {
+                if self.add_known(&raw, domains).is_some() {
+                    self.unsettled.push((domain, raw));
+                }
+            }
+            self.drop_unsettled();
+        }
+        Ok(())
+    }
+
+    /// Drops the rows of unknown domains.
+    pub(super) fn drop_unsettled(&mut self) {
+        for (domain, raw) in self.unsettled.drain(..) {
+            self.dropped.push(Dropped {
+                name: wire::guid(&raw).unwrap_or_default().into_owned(),
+                reason: "unknown_domain",
+                detail: format!("domain {domain} is unknown"),
+            });
+        }
+    }
+
+    /// Adds a row, unless its domain is unknown.
+    fn add_known(&mut self, raw: &RawValue, domains: &Domains) -> Option<DomainGuid> {
+        match wire::route(raw, |guid| domains.get(guid)) {
+            Ok(ParsedRoute::Mesh(route, mut invalid)) => {
+                self.routes.push(route);
+                self.dropped.append(&mut invalid);
+            }
+            Ok(ParsedRoute::Elsewhere) => {}
+            Ok(ParsedRoute::UnknownDomain(domain)) => return Some(domain),
+            Err(dropped) => self.dropped.push(dropped),
+        }
+        None
+    }
+}

@@ -1,0 +1,103 @@
+//! One complete read of the mesh's routes, a page at a time.
+
+use tokio::time::Instant;
+
+use super::collector::{ROUTES, RouteCollector};
+use crate::{
+    capi::{
+        domains::Domains,
+        error::Error,
+        http::{Client, Keyset, List, MAX_GUIDS, filter},
+        wire::Located,
+    },
+    feed::Dropped,
+    guids::GuidMap,
+    model::RouteGuid,
+};
+
+/// A full read in progress. Nothing of it counts until its last page was read.
+#[derive(Debug)]
+pub(crate) struct FullRead {
+    pub(crate) started: Instant,
+    page_size: u32,
+    /// One for each group of domains; none yet before the domains are read.
+    lists: Option<Vec<List>>,
+    pub(crate) routes: GuidMap<RouteGuid, Located>,
+    pub(crate) dropped: Vec<Dropped>,
+    failures: u32,
+}
+
+impl FullRead {
+    pub(crate) fn new(page_size: u32) -> Self {
+        Self {
+            started: Instant::now(),
+            page_size,
+            lists: None,
+            routes: GuidMap::default(),
+            dropped: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    /// Reads the domains or the next page. Whether that was the last one.
+    ///
+    /// After an error the same page can be tried again.
+    pub(crate) async fn step(
+        &mut self,
+        client: &mut Client,
+        domains: &mut Domains,
+    ) -> Result<bool, Error> {
+        let Some(lists) = &mut self.lists else {
+            self.dropped = domains.resolve(client).await?;
+            let lists = lists(domains, self.page_size);
+            let is_done = lists.is_empty();
+            self.lists = Some(lists);
+            return Ok(is_done);
+        };
+        let Some(list) = lists.last_mut() else {
+            return Ok(true);
+        };
+        let mut collector = RouteCollector::default();
+        if !list.next(client, |raw| collector.add(raw, domains)).await? {
+            lists.pop();
+        }
+        let is_done = lists.is_empty();
+        self.failures = 0;
+        // Only known domains were asked for: there is nothing to look up.
+        collector.drop_unsettled();
+        self.dropped.append(&mut collector.dropped);
+        let routes = collector.routes.into_iter();
+        self.routes
+            .extend(routes.map(|located| (located.route.guid.clone(), located)));
+        Ok(is_done)
+    }
+
+    /// A page could not be read; how often that happened in a row.
+    pub(crate) fn failed(&mut self) -> u32 {
+        self.failures += 1;
+        self.failures
+    }
+
+    /// What was read in between is newer than what this read has so far.
+    pub(crate) fn overlay(&mut self, current: &[Located], gone: &[RouteGuid]) {
+        for located in current {
+            let guid = located.route.guid.clone();
+            self.routes.insert(guid, located.clone());
+        }
+        for guid in gone {
+            self.routes.remove(guid);
+        }
+    }
+}
+
+/// Long lists of domains are read in several walks, each with a URL that fits.
+fn lists(domains: &Domains, page_size: u32) -> Vec<List> {
+    let guids: Vec<_> = domains.guids().collect();
+    guids
+        .chunks(MAX_GUIDS)
+        .map(|guids| {
+            let filter = vec![filter("domain_guids", guids)];
+            List::new(ROUTES, filter, Keyset::new("created_at", page_size, None))
+        })
+        .collect()
+}

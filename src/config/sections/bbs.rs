@@ -1,0 +1,52 @@
+//! Diego's BBS.
+
+use std::time::Duration;
+
+use super::tls::{ca, identity};
+use crate::{bbs, config::reader::Section};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// `None` if it is disabled, or could not be read.
+pub(crate) fn read(root: &mut Section<'_>) -> Option<bbs::Settings> {
+    let mut section = root
+        .required("BBS", Section::object)
+        .map(|object| root.section("BBS", object))?;
+    section.ignore(
+        "ClientSessionCacheSize",
+        "the connection to the BBS is kept open",
+    );
+    section.ignore(
+        "MaxIdleConnsPerHost",
+        "the connection to the BBS is kept open",
+    );
+    if section.flag("Disable", false) {
+        section.skip(&[
+            "Address",
+            "ServerCACertPath",
+            "ClientCertPath",
+            "ClientKeyPath",
+        ]);
+        section.skip(&["SyncInterval", "RequestTimeout", "MaxRemovedPercent"]);
+        section.end();
+        return None;
+    }
+    let address = section.required("Address", Section::https);
+    let ca = ca(&mut section, "ServerCACertPath");
+    let identity = identity(&mut section, "ClientCertPath", "ClientKeyPath");
+    let sync_interval = section.duration("SyncInterval", 60 * SECOND);
+    let request_timeout = section.duration("RequestTimeout", 30 * SECOND);
+    let max_removed_percent: u8 = section.count("MaxRemovedPercent", 0..=100, 30);
+    section.end();
+    Some(bbs::Settings {
+        address: address?,
+        ca: ca?,
+        identity: identity?,
+        sync_interval,
+        request_timeout,
+        connect_timeout: 5 * SECOND,
+        backoff: (SECOND / 2, 15 * SECOND),
+        max_removed_share: f64::from(max_removed_percent) / 100.0,
+        confirm_after: 60 * SECOND,
+    })
+}

@@ -1,0 +1,58 @@
+//! The listener for Pilots, and what sinks may use.
+
+use super::{grpc::Server, tls::ca};
+use crate::{config::reader::Section, mcp};
+
+/// What sinks may use, be they Pilots or istiods.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SinkLimits {
+    streams: usize,
+    streams_per_peer: usize,
+    requests_per_second: u32,
+}
+
+impl SinkLimits {
+    pub(crate) fn read(root: &mut Section<'_>) -> Self {
+        let defaults = mcp::Limits::default();
+        Self {
+            streams: root.count("MaxSinkStreams", 1..=1_000_000, defaults.streams_total),
+            streams_per_peer: root.count(
+                "MaxSinkStreamsPerPeer",
+                1..=1_000_000,
+                defaults.streams_per_peer,
+            ),
+            requests_per_second: root.count(
+                "MaxSinkRequestsPerSecond",
+                1..=100_000,
+                defaults.requests_per_second,
+            ),
+        }
+    }
+
+    /// Of one listener, whose other limits are `defaults`.
+    pub(super) fn of(self, defaults: mcp::Limits) -> mcp::Limits {
+        mcp::Limits {
+            streams_total: self.streams,
+            streams_per_peer: self.streams_per_peer,
+            requests_per_second: self.requests_per_second,
+            ..defaults
+        }
+    }
+}
+
+/// The listener for Pilots.
+pub(crate) fn read(
+    root: &mut Section<'_>,
+    server: &Server,
+    limits: SinkLimits,
+) -> Option<mcp::Settings> {
+    let client_ca = ca(root, "PilotClientCAPath");
+    let allowed_names = root.names("AllowedSinkNames");
+    Some(mcp::Settings {
+        identity: server.identity.clone()?,
+        client_ca: client_ca?,
+        certificates_every: server.every,
+        allowed_names,
+        limits: limits.of(mcp::Limits::default()),
+    })
+}

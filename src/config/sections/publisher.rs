@@ -1,0 +1,70 @@
+//! What is generated, and how soon.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{certificates, instance_tls, routes::Routes, vip_range::VipRange};
+use crate::{
+    config::reader::{Longest, Section},
+    istio,
+    publisher::{self, Input},
+    table::Join,
+};
+
+/// No proxy needs longer, and all that goes is served until then.
+const LONGEST_LINGER: Longest = Longest {
+    duration: Duration::from_mins(10),
+    written: "10m",
+};
+
+pub(crate) fn read(
+    root: &mut Section<'_>,
+    routes: Option<&Routes>,
+    with_instances: bool,
+    with_policies: bool,
+) -> Option<publisher::Settings> {
+    let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
+    let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
+    let linger = root.duration_up_to("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
+    let grace = root.duration("PolicyServerGrace", Duration::from_secs(30));
+    let vip_range = root
+        .parsed("VIPCIDR")
+        .map(|VipRange(range): VipRange| range);
+    let keep_empty_service_entries = root.flag("KeepEmptyServiceEntries", true);
+    let certificate_root = certificates::root(root);
+    root.string(certificates::GROUP);
+    let backend_tls = instance_tls::backend(root).map(|(tls, _)| tls);
+    let internal_tls = instance_tls::internal(root);
+    let (keypairs, left_out) = certificates::keypairs(root);
+    let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();
+    if let Err(error) = istio::gateway(&certificate_root, &certificates) {
+        root.problem("TLSPems", error);
+        return None;
+    }
+    let mut required = BTreeSet::from([Input::Routes]);
+    if with_instances {
+        required.insert(Input::Instances);
+    }
+    let join = match routes? {
+        Routes::Polled(_) if with_instances => {
+            required.insert(Input::Processes);
+            Join::Described
+        }
+        Routes::Polled(_) => Join::Described,
+        Routes::Pushed(_) => Join::Associated,
+    };
+    Some(publisher::Settings {
+        quiet,
+        ceiling,
+        linger,
+        required,
+        keep_empty_service_entries,
+        join,
+        policies: with_policies.then_some(grace),
+        certificate_root,
+        certificates,
+        left_out,
+        backend_tls,
+        internal_tls,
+        vip_range,
+    })
+}

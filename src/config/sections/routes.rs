@@ -1,0 +1,31 @@
+//! Where routes come from: read from Cloud Controller, or pushed by it.
+
+use super::{capi, cloud_controller};
+use crate::config::reader::Section;
+
+/// Where routes come from.
+#[derive(Debug)]
+pub enum Routes {
+    /// They are read from Cloud Controller.
+    Polled(Box<crate::capi::Settings>),
+    /// Cloud Controller pushes them.
+    Pushed(crate::cloud_controller::Settings),
+}
+
+pub(crate) fn read(root: &mut Section<'_>) -> Option<Routes> {
+    if let Some(object) = root.object("CAPI") {
+        cloud_controller::ignore(root);
+        return capi::read(root, object).map(|settings| Routes::Polled(Box::new(settings)));
+    }
+    if !cloud_controller::is_there(root) {
+        root.problem(
+            "CAPI",
+            "is required to read routes from Cloud Controller, or else ListenAddressForCloudController where it pushes them",
+        );
+        return None;
+    }
+    if root.has("MeshDomains") {
+        root.problem("MeshDomains", "is for routes that are read: it needs CAPI");
+    }
+    Some(Routes::Pushed(cloud_controller::read(root)))
+}
