@@ -94,7 +94,7 @@ fn generate(table: &RouteTable, name: &Hostname, touched: &Touched, by: By<'_>) 
 
 fn external(host: HostView<'_>, touched: &Touched, by: By<'_>) -> Generated {
     // A service that comes or goes is seen by the lookup.
-    let rules = touched.routes() || touched.lookup();
+    let rules = touched.options() || touched.lookup();
     let services = |key: &Arc<str>| {
         let pool = host.pool(key);
         let is_renamed = || by.renamed.contains(&(host.name.clone(), key.clone()));

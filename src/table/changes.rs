@@ -18,6 +18,8 @@ use crate::{
 pub struct Touched {
     /// Which routes it has, and what they say of themselves.
     pub(super) routes: bool,
+    /// What follows from their options.
+    pub(super) options: bool,
     /// Where its requests are looked up.
     pub(super) lookup: bool,
     /// The keys of the routes whose services are different. Sorted, each once.
@@ -28,6 +30,11 @@ impl Touched {
     /// Whether its routes are others, or of another sort of domain.
     pub fn routes(&self) -> bool {
         self.routes
+    }
+
+    /// Whether other options of its routes may count, of those that are where they were.
+    pub fn options(&self) -> bool {
+        self.options
     }
 
     /// Whether its requests may be looked up elsewhere, or shared otherwise.
@@ -49,6 +56,7 @@ impl Touched {
 
     fn merge(&mut self, later: &Self) {
         self.routes |= later.routes;
+        self.options |= later.options;
         self.lookup |= later.lookup;
         for key in &later.services {
             self.add_service(key);

@@ -62,6 +62,8 @@ impl Routes {
             return;
         }
         let is_in_place = known.is_some_and(|known| has_same_place(known, &route));
+        let keeps_options = known.is_some_and(|known| has_same_options(known, &route));
+        changes.of(&route.host).options |= !keeps_options;
         if is_in_place {
             self.unlink(&route.guid, changes);
         } else {
@@ -129,6 +131,14 @@ pub(super) fn shared_key(route: &Route) -> Arc<str> {
 fn has_same_place(one: &Route, other: &Route) -> bool {
     let place = |route: &Route| (route.internal, route.created_at);
     place(one) == place(other) && one.host == other.host && one.key() == other.key()
+}
+
+/// Whether a route asks for the same as another one, and counts as that did among routes that are spelled alike.
+fn has_same_options(one: &Route, other: &Route) -> bool {
+    let counts = |route: &Route| (route.refused, route.destinations.is_empty());
+    one.load_balancing == other.load_balancing
+        && one.path == other.path
+        && counts(one) == counts(other)
 }
 
 /// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same.

@@ -1,6 +1,6 @@
 //! What changes of apps and routes cost: which resources are encoded again, and in which collections.
 
-use copilot::model::{Destination, Protocol, Weight};
+use copilot::model::{Destination, HeaderName, LoadBalancing, Protocol, Weight};
 
 use super::*;
 
@@ -128,6 +128,26 @@ async fn blue_green_by_mapping_encodes_the_service_alone_at_1_000_routes_and_at_
     for count in [1_000, 100_000] {
         mapping_an_app_encodes_one_service(count).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_by_mapping_leaves_the_rule_of_a_route_with_options_as_it_is() {
+    let choosing = |apps: &[usize], header: &str| Route {
+        load_balancing: Some(Box::new(LoadBalancing::Hash(
+            HeaderName::parse(header).unwrap(),
+        ))),
+        ..mapped(7, apps)
+    };
+    let mut all: Vec<_> = (0..20).map(foundation::route).collect();
+    all[7] = choosing(&[7], "x-user");
+    let mut running = published(all, 0..20).await;
+    for apps in [&[7, 8][..], &[8]] {
+        let cost = cost(&mut running, routes(vec![choosing(apps, "x-user")])).await;
+        assert_eq!(cost, (1, vec![ENTRIES.collection()]), "{apps:?}");
+    }
+    // Its service is looked at too, and is as it was.
+    let chosen = cost(&mut running, routes(vec![choosing(&[8], "x-other")])).await;
+    assert_eq!(chosen, (2, vec![Kind::DestinationRule.collection()]));
 }
 
 #[tokio::test(start_paused = true)]
