@@ -61,7 +61,7 @@ impl Names {
                 names.push_back((name.clone(), now + self.time));
             }
         }
-        let recent = now + self.time - self.time / RECENT;
+        let recent = now + self.time / RECENT * (RECENT - 1);
         while names.len() > MOST && names.front().is_some_and(|(_, until)| *until <= recent) {
             names.pop_front();
         }
