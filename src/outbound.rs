@@ -10,8 +10,16 @@ mod error;
 mod sockets;
 mod transport;
 
-use std::{future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::{Future, pending},
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::Method;
 use rustls::ClientConfig;
 use tokio::{
@@ -34,6 +42,8 @@ use crate::{
 
 /// How long an address is used before the name is looked up again: it may not be the peer's any more.
 const LOOK_UP_EVERY: Duration = Duration::from_mins(1);
+/// How many pings a peer may miss in a row: one is lost easily, and what is asked again elsewhere is a large list.
+const PINGS: usize = 2;
 
 /// Whom to ask, and how long to wait.
 #[derive(Debug)]
@@ -142,10 +152,6 @@ impl Peer {
     ) -> Result<T, E> {
         let limit = self.request_timeout;
         timeout(limit, work).await.unwrap_or_else(|_| {
-            let used = self.place.borrow().used.clone();
-            if let Some(used) = used {
-                self.leave(used.address);
-            }
             let url = url.clone();
             Err(Error::Timeout { url, limit }.into())
         })
@@ -196,7 +202,10 @@ impl Peer {
         let mut addresses = match (self.look_up().await, used.clone()) {
             (Ok(addresses), _) => addresses,
             // Names are out of order; the peer is not.
-            (Err(_), Some(used)) => return Ok(used),
+            (Err(_), Some(used)) => {
+                self.looked_up(used.address);
+                return Ok(used);
+            }
             (Err(error), None) => return Err(error),
         };
         let has_others = addresses.len() > 1;
@@ -226,6 +235,16 @@ impl Peer {
         Ok(used)
     }
 
+    /// There is nothing to look up for a while, also where that was in vain: it may have taken long.
+    fn looked_up(&self, address: SocketAddr) {
+        self.place.send_modify(|place| {
+            let used = place.used.as_mut();
+            if let Some(used) = used.filter(|used| used.address == address) {
+                used.looked_up = Instant::now();
+            }
+        });
+    }
+
     async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
         let host = self.address.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -238,31 +257,54 @@ impl Peer {
     /// Asks at one address. Where there are others, a peer that has not answered for a while has to show that it is
     /// there: a large list takes its time, and says nothing of who is dead.
     async fn ask(&self, used: &Used, asked: &Url, request: Request) -> Result<Response, Error> {
+        let mut patience = Patience {
+            peer: self,
+            address: used.address,
+            since: Instant::now(),
+            is_alive: false,
+        };
         let mut answer = used.pool.send(request);
         loop {
             tokio::select! {
                 biased;
                 answer = &mut answer => {
+                    patience.is_alive = answer.is_ok();
                     return answer.map_err(|error| self.unanswered(asked, error));
                 }
-                is_alive = self.is_alive(used), if used.has_others => if !is_alive {
-                    let (url, address) = (asked.clone(), used.address.ip());
-                    return Err(Error::Silent { url, address });
-                },
+                is_alive = self.is_alive(used), if used.has_others => {
+                    if !is_alive {
+                        let (url, address) = (asked.clone(), used.address.ip());
+                        return Err(Error::Silent { url, address });
+                    }
+                    patience.is_alive = true;
+                }
             }
         }
     }
 
-    /// Waits for a while, then for the answer to a ping, whatever that is.
+    /// Waits for a while, then for the answer to a ping, whatever that is, and whichever of them it is to.
     async fn is_alive(&self, used: &Used) -> bool {
         sleep(self.connect_timeout).await;
-        let Ping { method, path } = self.ping.clone();
-        let ping = Request {
-            method,
-            ..Request::get(self.url(path))
-        };
-        let ping = used.pool.send(ping);
-        matches!(timeout(self.connect_timeout, ping).await, Ok(Ok(_)))
+        let mut pings = FuturesUnordered::new();
+        for _ in 0..PINGS {
+            let Ping { method, path } = self.ping.clone();
+            pings.push(used.pool.send(Request {
+                method,
+                ..Request::get(self.url(path))
+            }));
+            let answered = async {
+                while let Some(answer) = pings.next().await {
+                    if answer.is_ok() {
+                        return;
+                    }
+                }
+                pending().await
+            };
+            if timeout(self.connect_timeout, answered).await.is_ok() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Later requests begin with another address, if there is one, and with another connection in any case.
@@ -277,6 +319,25 @@ impl Peer {
     fn unanswered(&self, url: &Url, source: io::Error) -> Error {
         let url = url.clone();
         Error::tls(self.name, &url, source).unwrap_or_else(|source| Error::Connect { url, source })
+    }
+}
+
+/// An address that is waited for. Where its request's time is over before it has shown that it is alive, it is left.
+#[derive(Debug)]
+struct Patience<'a> {
+    peer: &'a Peer,
+    address: SocketAddr,
+    since: Instant,
+    is_alive: bool,
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        // What was asked just before the end of the time, or was called off at once, says nothing of the address.
+        let had_time = self.since.elapsed() >= self.peer.connect_timeout / 2;
+        if had_time && !self.is_alive {
+            self.peer.leave(self.address);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Names with several addresses, some of which are of no use.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    future::{pending, ready},
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
@@ -11,7 +12,6 @@ use std::{
 use copilot::{
     outbound::{Error, Peer, Ping, Pool, Request, Response, Settings, Sockets, Target, Transport},
     sim::pki::Pki,
-    tls,
 };
 use futures_util::{
     FutureExt as _, StreamExt as _,
@@ -22,7 +22,6 @@ use http::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, time::Instant};
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::mesh::{Daemon, foundation, with};
@@ -41,7 +40,7 @@ impl Transport for TwoAddresses {
         port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         let addresses = [SILENT, Ipv4Addr::LOCALHOST].map(|ip| (ip, port).into());
-        std::future::ready(Ok(addresses.to_vec())).boxed()
+        ready(Ok(addresses.to_vec())).boxed()
     }
 
     fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
@@ -49,37 +48,23 @@ impl Transport for TwoAddresses {
     }
 }
 
-/// Somebody who accepts connections, shakes hands if so told, and never answers. How many there were.
-async fn silence(port: u16, tls: Option<TlsAcceptor>) -> watch::Receiver<usize> {
+/// Somebody who accepts connections and never answers. How many there were.
+async fn silence(port: u16) -> watch::Receiver<usize> {
     let listener = TcpListener::bind((SILENT, port)).await.unwrap();
     let (accepted, seen) = watch::channel(0);
     tokio::spawn(async move {
-        let mut open: Vec<Box<dyn Send>> = Vec::new();
+        let mut open = Vec::new();
         while let Ok((connection, _)) = listener.accept().await {
-            match &tls {
-                None => open.push(Box::new(connection)),
-                // A client that goes away meanwhile has seen enough.
-                Some(tls) => match tls.accept(connection).await {
-                    Ok(connection) => open.push(Box::new(connection)),
-                    Err(_) => continue,
-                },
-            }
+            open.push(connection);
             accepted.send_modify(|accepted| *accepted += 1);
         }
     });
     seen
 }
 
-/// A daemon all of whose peers have a first address that answers nothing: each feed goes on with the second.
-async fn each_feed_goes_on(shakes_hands: bool) {
+#[tokio::test]
+async fn each_feed_goes_on_where_the_first_address_accepts_and_says_nothing() {
     let (foundation, _) = foundation().await;
-    let tls = shakes_hands.then(|| {
-        let identity = tls::Identity {
-            cert: foundation.folder().join("copilot.crt"),
-            key: foundation.folder().join("copilot.key"),
-        };
-        TlsAcceptor::from(Arc::new(tls::server(&identity).unwrap()))
-    });
     let mut config = foundation.config();
     let mut silent = Vec::new();
     for (key, address) in [
@@ -88,35 +73,17 @@ async fn each_feed_goes_on(shakes_hands: bool) {
         ("/PolicyServerAddress", foundation.policies.url()),
     ] {
         let port = address.port().unwrap();
-        silent.push(silence(port, tls.clone()).await);
+        silent.push(silence(port).await);
         let named = format!("https://localhost:{port}");
         config = with(config, &[(key, json!(named))]);
     }
-    let started = Instant::now();
     let daemon = Daemon::start_over(Arc::new(TwoAddresses), config).await;
     let feeds = ["capi_routes", "bbs_lists", "bbs_events", "policies"];
-    join_all(feeds.map(|feed| {
-        let daemon = &daemon;
-        async move {
-            daemon.recovers(feed).await;
-            println!("{feed} answered after {:?}", started.elapsed());
-        }
-    }))
-    .await;
+    join_all(feeds.map(|feed| daemon.recovers(feed))).await;
     daemon.ready().await;
     for mut accepted in silent {
         accepted.wait_for(|accepted| *accepted > 0).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn each_feed_goes_on_where_the_first_address_accepts_and_says_nothing() {
-    each_feed_goes_on(false).await;
-}
-
-#[tokio::test]
-async fn each_feed_goes_on_where_the_first_address_shakes_hands_and_answers_nothing() {
-    each_feed_goes_on(true).await;
 }
 
 /// What an address does with requests other than pings.
@@ -139,6 +106,9 @@ struct World {
     /// Where something other than a ping was asked.
     asked: Vec<SocketAddr>,
     pings: usize,
+    /// How long the answers to the next pings take, if any come; later ones come at once.
+    pongs: VecDeque<Option<Duration>>,
+    names_hang: bool,
 }
 
 impl Within {
@@ -149,6 +119,8 @@ impl Within {
             manners,
             asked: Vec::new(),
             pings: 0,
+            pongs: VecDeque::new(),
+            names_hang: false,
         })))
     }
 
@@ -168,8 +140,11 @@ impl Transport for Within {
         _host: &'a str,
         _port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        let addresses = self.world().addresses.clone();
-        std::future::ready(Ok(addresses)).boxed()
+        let world = self.world();
+        if world.names_hang {
+            return pending().boxed();
+        }
+        ready(Ok(world.addresses.clone())).boxed()
     }
 
     fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
@@ -196,11 +171,20 @@ impl Pool for At {
             world.asked.push(self.address);
         }
         let manner = world.manners[&self.address];
+        let pong = match manner {
+            Manner::Answers(_) if is_ping => world.pongs.pop_front(),
+            _ => None,
+        };
         async move {
+            match pong {
+                Some(Some(after)) => tokio::time::sleep(after).await,
+                Some(None) => pending().await,
+                None => {}
+            }
             match manner {
                 Manner::Answers(after) if !is_ping => tokio::time::sleep(after).await,
                 Manner::Answers(_) => {}
-                Manner::Silent => std::future::pending().await,
+                Manner::Silent => pending().await,
                 Manner::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
             }
             let body = stream::iter([Ok("all".into())]).boxed();
@@ -270,9 +254,9 @@ async fn an_address_that_answers_nothing_is_left_and_stays_left() {
     let (peer, _folder) = peer(&within, LONG);
     let started = Instant::now();
     ask(&peer).await.unwrap();
-    assert_eq!(started.elapsed(), 2 * CONNECT_TIMEOUT);
+    assert_eq!(started.elapsed(), 3 * CONNECT_TIMEOUT);
     ask(&peer).await.unwrap();
-    assert_eq!(started.elapsed(), 2 * CONNECT_TIMEOUT);
+    assert_eq!(started.elapsed(), 3 * CONNECT_TIMEOUT);
     let asked = [address(1), address(2), address(2)];
     assert_eq!(within.world().asked, asked);
 }
@@ -311,4 +295,87 @@ async fn a_name_that_has_moved_is_followed_within_a_minute() {
     ask(&peer).await.unwrap();
     let asked = [address(1), address(1), address(2)];
     assert_eq!(within.world().asked, asked);
+}
+
+/// How long a request of a feed may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long a large list takes.
+const SLOW: Manner = Manner::Answers(Duration::from_secs(22));
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_answers_pings_is_not_left_because_a_list_takes_too_long() {
+    let within = Within::new([Manner::Silent, SLOW]);
+    let (peer, _folder) = peer(&within, LIMIT);
+    // The silent one takes half of its time.
+    assert_eq!(ask(&peer).await.unwrap_err().kind().as_str(), "timeout");
+    ask(&peer).await.unwrap();
+    let longer = Manner::Answers(Duration::from_secs(31));
+    within.world().manners.insert(address(2), longer);
+    assert_eq!(ask(&peer).await.unwrap_err().kind().as_str(), "timeout");
+    within.world().manners.insert(address(2), SLOW);
+    ask(&peer).await.unwrap();
+    let asked = [1, 2, 2, 2, 2].map(address);
+    assert_eq!(within.world().asked, asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_has_no_time_left_to_answer_is_not_left() {
+    let soon = Manner::Answers(Duration::from_secs(2));
+    let within = Within::new([Manner::Silent, soon]);
+    let (peer, _folder) = peer(&within, 3 * CONNECT_TIMEOUT + Duration::from_secs(1));
+    assert_eq!(ask(&peer).await.unwrap_err().kind().as_str(), "timeout");
+    ask(&peer).await.unwrap();
+    assert_eq!(within.world().asked, [1, 2, 2].map(address));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_lost_ping_does_not_ask_for_a_list_twice() {
+    let within = Within::new([SLOW, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, LIMIT);
+    within.world().pongs.push_back(None);
+    let started = Instant::now();
+    ask(&peer).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::from_secs(22));
+    assert_eq!(within.world().asked, [address(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_to_a_ping_counts_although_the_next_is_lost() {
+    let within = Within::new([SLOW, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, LIMIT);
+    let late = CONNECT_TIMEOUT + Duration::from_secs(2);
+    within.world().pongs.extend([Some(late), None]);
+    ask(&peer).await.unwrap();
+    assert_eq!(within.world().asked, [address(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_hang_hold_up_one_request_a_minute() {
+    let at_once = Manner::Answers(Duration::ZERO);
+    let within = Within::new([at_once, at_once]);
+    let (peer, _folder) = peer(&within, LIMIT);
+    ask(&peer).await.unwrap();
+    within.world().names_hang = true;
+    tokio::time::advance(Duration::from_mins(1)).await;
+    let started = Instant::now();
+    ask(&peer).await.unwrap();
+    ask(&peer).await.unwrap();
+    assert_eq!(started.elapsed(), CONNECT_TIMEOUT);
+    within.world().names_hang = false;
+    within.world().addresses.remove(0);
+    tokio::time::advance(Duration::from_mins(1)).await;
+    ask(&peer).await.unwrap();
+    assert_eq!(within.world().asked, [1, 1, 1, 2].map(address));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_names_in_turn_is_asked_at_all_of_its_addresses_too() {
+    let within = Within::new([Manner::Silent, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, LIMIT);
+    let uaa = Url::parse("https://uaa.example.com/").unwrap();
+    let uaa = peer.elsewhere("UAA", &uaa);
+    ask(&uaa).await.unwrap();
+    // Each has addresses of its own to leave.
+    ask(&peer).await.unwrap();
+    assert_eq!(within.world().asked, [1, 2, 1, 2].map(address));
 }
