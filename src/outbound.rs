@@ -298,7 +298,7 @@ impl Peer {
                         return;
                     }
                 }
-                pending().await
+                pending::<()>().await;
             };
             if timeout(self.connect_timeout, answered).await.is_ok() {
                 return true;
