@@ -144,6 +144,22 @@ async fn one_changed_instance_encodes_one_resource_for_each_route_and_the_rule_w
     }
 }
 
+fn with_linger() -> Settings {
+    Settings {
+        linger: LINGER,
+        ..with_tls(Verify::Instance)
+    }
+}
+
+/// A publisher with that, which knows one route and no instances yet.
+async fn lingering() -> Running {
+    let running = start(with_linger());
+    running
+        .send(Update::AllRoutes(vec![foundation::route(0)]))
+        .await;
+    running
+}
+
 /// The names that are verified of the first route's instances.
 fn names(snapshot: &Snapshot) -> Vec<String> {
     let (_, mut names) = served(snapshot);
@@ -153,13 +169,7 @@ fn names(snapshot: &Snapshot) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_is_named_for_a_while_after_it_has_ended_and_then_all_is_as_at_first() {
-    let mut running = start(Settings {
-        linger: LINGER,
-        ..with_tls(Verify::Instance)
-    });
-    running
-        .send(Update::AllRoutes(vec![foundation::route(0)]))
-        .await;
+    let mut running = lingering().await;
     let instance = |index| tls_alone(&foundation::instance(0, index, 61_000));
     running.send(Update::AllInstances(vec![instance(0)])).await;
     let first = names(&*running.next().await);
@@ -184,13 +194,7 @@ async fn an_instance_is_named_for_a_while_after_it_has_ended_and_then_all_is_as_
 
 #[tokio::test(start_paused = true)]
 async fn an_app_that_ends_all_the_time_has_few_names_and_those_that_it_had_last() {
-    let mut running = start(Settings {
-        linger: LINGER,
-        ..with_tls(Verify::Instance)
-    });
-    running
-        .send(Update::AllRoutes(vec![foundation::route(0)]))
-        .await;
+    let mut running = lingering().await;
     let instance = |index| tls_alone(&foundation::instance(0, index, 61_000));
     running.send(Update::AllInstances(vec![])).await;
     running.next().await;
@@ -216,13 +220,7 @@ async fn an_app_that_ends_all_the_time_has_few_names_and_those_that_it_had_last(
 
 #[tokio::test(start_paused = true)]
 async fn however_many_end_at_once_their_names_stay_as_long_as_the_endpoints_may() {
-    let mut running = start(Settings {
-        linger: LINGER,
-        ..with_tls(Verify::Instance)
-    });
-    running
-        .send(Update::AllRoutes(vec![foundation::route(0)]))
-        .await;
+    let mut running = lingering().await;
     let instance = |index: u16| tls_alone(&foundation::instance(0, index.into(), 61_000 + index));
     let all: Vec<_> = (0..100).map(instance).collect();
     running.send(Update::AllInstances(all.clone())).await;
@@ -247,10 +245,7 @@ async fn however_many_end_at_once_their_names_stay_as_long_as_the_endpoints_may(
 
 #[tokio::test(start_paused = true)]
 async fn a_name_goes_in_its_time_though_something_happens_then() {
-    let settings = Settings {
-        linger: LINGER,
-        ..with_tls(Verify::Instance)
-    };
+    let settings = with_linger();
     let mut state = State::new(&settings, Metrics::new(&mut Registry::default())).unwrap();
     let instance = |index: u16| tls_alone(&foundation::instance(0, index.into(), 61_000 + index));
     let started = |index| Update::Instances {
