@@ -75,19 +75,28 @@ pub async fn bind_over(
     let (updates, inbox) = mpsc::channel(UPDATES);
     let (touched, touched_apps) = mpsc::channel(TOUCHED_APPS);
     let outputs = wiring.publisher(config.publisher, inbox)?;
+    let confirmations = outputs.confirmations.clone();
     let pushes = match config.routes {
         Routes::Polled(settings) => {
             let undescribed = outputs.undescribed.clone();
-            wiring.capi(*settings, updates.clone(), touched_apps, undescribed)?;
+            wiring.capi(
+                *settings,
+                updates.clone(),
+                confirmations.clone(),
+                touched_apps,
+                undescribed,
+            )?;
             cloud_controller::Service::polled()
         }
-        Routes::Pushed(settings) => wiring.cloud_controller(settings, updates.clone()),
+        Routes::Pushed(settings) => {
+            wiring.cloud_controller(settings, updates.clone(), confirmations.clone())
+        }
     };
     if let Some(settings) = config.bbs {
-        wiring.bbs(settings, updates.clone(), touched)?;
+        wiring.bbs(settings, updates.clone(), confirmations.clone(), touched)?;
     }
     if let Some(settings) = config.policy {
-        wiring.policy(settings, updates)?;
+        wiring.policy(settings, updates, confirmations)?;
     }
 
     let mcp = wiring.mcp(config.mcp_address, config.mcp, &outputs).await?;

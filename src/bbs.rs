@@ -23,13 +23,13 @@ mod captured;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
     feed::{Feed, Kind},
-    model::{AppGuid, Update},
+    model::{AppGuid, Confirmations, Report},
     outbound::{self, Transport},
     readiness::Gate,
     tls,
@@ -65,7 +65,9 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Outputs {
     /// The instances: all of them once, then only what changes.
-    pub updates: mpsc::Sender<Update>,
+    pub updates: mpsc::Sender<Report>,
+    /// When a complete read could confirm a loss that is held.
+    pub confirmations: watch::Receiver<Confirmations>,
     /// The apps whose desired state changed. Cloud Controller writes it right after a route is mapped or unmapped,
     /// so it is worth reading their routes at once. Closed where routes are not read.
     pub touched_apps: mpsc::Sender<AppGuid>,

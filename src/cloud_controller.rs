@@ -18,7 +18,7 @@ mod service;
 
 use std::collections::BTreeSet;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use self::{
     authorized::Authorized,
@@ -28,7 +28,11 @@ pub use self::{
     registrar::Registrar,
     service::Service,
 };
-use crate::{feed::Feed, model::Update, readiness::Gate};
+use crate::{
+    feed::Feed,
+    model::{Confirmations, Report},
+    readiness::Gate,
+};
 
 /// Calls that wait for the registrar; it answers each at once, unless the publisher is busy.
 const COMMANDS: usize = 64;
@@ -50,7 +54,9 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Io {
     /// Where updates go.
-    pub updates: mpsc::Sender<Update>,
+    pub updates: mpsc::Sender<Report>,
+    /// When a complete read could confirm a loss that is held.
+    pub confirmations: watch::Receiver<Confirmations>,
     /// Says how the BulkSyncs go, and what is known by them.
     pub feed: Feed,
     /// Opened by the first BulkSync that is applied.

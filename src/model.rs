@@ -9,6 +9,7 @@ pub mod hostname;
 mod load_balancing;
 pub mod path;
 mod policy;
+mod report;
 
 use std::{
     fmt,
@@ -24,6 +25,7 @@ pub use self::{
     load_balancing::{HeaderName, InvalidHeaderName, LoadBalancing},
     path::InvalidPath,
     policy::{Policy, PortRange, Transport},
+    report::{Basis, Confirmations, Reading, Report, Source},
 };
 
 /// Where Diego's own SSH daemon listens in containers.

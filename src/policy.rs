@@ -14,11 +14,15 @@ mod wire;
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use url::Url;
 
 pub use self::{error::Error, guard::Doubt, poller::Poller};
-use crate::{feed::Feed, model::Update, tls};
+use crate::{
+    feed::Feed,
+    model::{Confirmations, Report},
+    tls,
+};
 
 /// Where the policy server is, and how it is polled.
 #[derive(Debug, Clone)]
@@ -45,7 +49,9 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Outputs {
     /// The policies: all of them, whenever they have changed.
-    pub updates: mpsc::Sender<Update>,
+    pub updates: mpsc::Sender<Report>,
+    /// When a complete read could confirm a loss that is held.
+    pub confirmations: watch::Receiver<Confirmations>,
     /// How the polls fare.
     pub feed: Feed,
 }

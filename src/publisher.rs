@@ -26,7 +26,7 @@ use crate::{
         BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
-    model::{CapiProcessGuid, Update},
+    model::{CapiProcessGuid, Confirmations, Report},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot},
     table::Join,
@@ -98,6 +98,8 @@ pub struct Outputs {
     pub rejected: watch::Receiver<Arc<Rejected>>,
     /// The processes of running instances that nobody has described yet: a question to Cloud Controller.
     pub undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
+    /// When complete reads could confirm what is held.
+    pub confirmations: watch::Receiver<Confirmations>,
 }
 
 /// Owns the table; everyone else reads what it publishes.
@@ -105,7 +107,7 @@ pub struct Outputs {
 pub struct Publisher {
     settings: Settings,
     state: State,
-    updates: mpsc::Receiver<Update>,
+    reports: mpsc::Receiver<Report>,
     described: Option<Gate>,
     published: Option<Gate>,
     /// Since the first snapshot: until when policies may come.
@@ -113,6 +115,7 @@ pub struct Publisher {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     rejected: watch::Sender<Arc<Rejected>>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
+    confirmations: watch::Sender<Confirmations>,
 }
 
 /// When the changes that wait have to be published.
@@ -123,13 +126,13 @@ struct Armed {
 }
 
 impl Publisher {
-    /// Takes updates from `updates`. Ready with the first snapshot.
+    /// Takes what feeds say from `reports`. Ready with the first snapshot.
     ///
     /// # Errors
     /// Istio would discard the gateway, which is made of the configured certificates.
     pub fn new(
         settings: Settings,
-        updates: mpsc::Receiver<Update>,
+        reports: mpsc::Receiver<Report>,
         readiness: &Readiness,
         registry: &mut Registry,
     ) -> Result<(Self, Outputs), Invalid> {
@@ -139,18 +142,20 @@ impl Publisher {
         let this = Self {
             settings,
             state,
-            updates,
+            reports,
             described: described.then(|| readiness.gate("processes from Cloud Controller")),
             published: Some(readiness.gate("first snapshot")),
             grace: None,
             snapshots: watch::Sender::new(None),
             rejected: watch::Sender::new(rejected),
             undescribed: watch::Sender::default(),
+            confirmations: watch::Sender::default(),
         };
         let outputs = Outputs {
             snapshots: this.snapshots.subscribe(),
             rejected: this.rejected.subscribe(),
             undescribed: this.undescribed.subscribe(),
+            confirmations: this.confirmations.subscribe(),
         };
         Ok((this, outputs))
     }
@@ -170,9 +175,9 @@ impl Publisher {
                 }
                 () = wait_until(self.grace) => self.end_grace(),
                 () = wait_until(self.state.next_end().map(Instant::from_std)) => self.publish(),
-                update = self.updates.recv() => {
-                    let Some(update) = update else { return };
-                    self.take_in(update, &mut armed);
+                report = self.reports.recv() => {
+                    let Some(report) = report else { return };
+                    self.take_in(report, &mut armed);
                 }
             }
         }
@@ -182,8 +187,8 @@ impl Publisher {
         (armed.last + self.settings.quiet).min(armed.first + self.settings.ceiling)
     }
 
-    fn take_in(&mut self, update: Update, armed: &mut Option<Armed>) {
-        self.state.apply(update);
+    fn take_in(&mut self, report: Report, armed: &mut Option<Armed>) {
+        self.state.apply(report.update);
         let undescribed = self.state.undescribed();
         self.undescribed.send_if_modified(|sent| {
             let changed = **sent != *undescribed;

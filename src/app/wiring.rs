@@ -16,7 +16,7 @@ use crate::{
     grpc::{self, Reports, Security, Services},
     mcp::{self, Sinks},
     metrics,
-    model::{AppGuid, CapiProcessGuid, Update},
+    model::{AppGuid, CapiProcessGuid, Confirmations, Report},
     outbound::Transport,
     policy,
     proto::DESCRIPTOR_SET,
@@ -79,7 +79,7 @@ impl Wiring {
     pub(super) fn publisher(
         &mut self,
         settings: publisher::Settings,
-        inbox: mpsc::Receiver<Update>,
+        inbox: mpsc::Receiver<Report>,
     ) -> anyhow::Result<publisher::Outputs> {
         let made = Publisher::new(settings, inbox, &self.readiness, &mut self.registry);
         let (publisher, outputs) = made.context("TLSPems")?;
@@ -90,12 +90,14 @@ impl Wiring {
     pub(super) fn bbs(
         &mut self,
         settings: bbs::Settings,
-        updates: mpsc::Sender<Update>,
+        updates: mpsc::Sender<Report>,
+        confirmations: watch::Receiver<Confirmations>,
         touched_apps: mpsc::Sender<AppGuid>,
     ) -> anyhow::Result<()> {
         let stalls_after = stalls_after(settings.request_timeout);
         let outputs = bbs::Outputs {
             updates,
+            confirmations,
             touched_apps,
             lists: self.feeds.register("bbs_lists", stalls_after),
             events: self.feeds.register("bbs_events", stalls_after),
@@ -110,7 +112,8 @@ impl Wiring {
     pub(super) fn capi(
         &mut self,
         settings: capi::Settings,
-        updates: mpsc::Sender<Update>,
+        updates: mpsc::Sender<Report>,
+        confirmations: watch::Receiver<Confirmations>,
         touched_apps: mpsc::Receiver<AppGuid>,
         undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
     ) -> anyhow::Result<()> {
@@ -122,6 +125,7 @@ impl Wiring {
         let stalls_after = stalls_after(settings.request_timeout);
         let io = capi::Io {
             updates,
+            confirmations,
             touched_apps,
             undescribed,
             routes: self.feeds.register("capi_routes", stalls_after),
@@ -140,13 +144,15 @@ impl Wiring {
     pub(super) fn cloud_controller(
         &mut self,
         settings: cloud_controller::Settings,
-        updates: mpsc::Sender<Update>,
+        updates: mpsc::Sender<Report>,
+        confirmations: watch::Receiver<Confirmations>,
     ) -> cloud_controller::Service {
         warn!(
             "pushed routes do not say whether they are bound to a route service: they are served past it"
         );
         let io = cloud_controller::Io {
             updates,
+            confirmations,
             feed: self.feeds.register("cloud_controller", PUSHES_STALL_AFTER),
             synced: Some(self.readiness.gate(ROUTES)),
         };
@@ -158,11 +164,13 @@ impl Wiring {
     pub(super) fn policy(
         &mut self,
         settings: policy::Settings,
-        updates: mpsc::Sender<Update>,
+        updates: mpsc::Sender<Report>,
+        confirmations: watch::Receiver<Confirmations>,
     ) -> anyhow::Result<()> {
         let stalls_after = settings.poll_interval + stalls_after(settings.request_timeout);
         let outputs = policy::Outputs {
             updates,
+            confirmations,
             feed: self.feeds.register("policies", stalls_after),
         };
         let poller = policy::Poller::new(settings, Arc::clone(&self.transport), outputs)

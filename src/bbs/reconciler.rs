@@ -24,7 +24,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     feed::Feed,
-    model::{AppGuid, Update},
+    model::{AppGuid, Basis, Report, Update},
     readiness::Gate,
 };
 
@@ -34,7 +34,7 @@ const QUEUE: usize = 16_384;
 const MAX_UNREADABLE: usize = 10;
 
 /// Nobody receives the updates any more.
-type Closed = SendError<Update>;
+type Closed = SendError<Report>;
 
 /// Follows the BBS until nobody receives the updates.
 pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs) {
@@ -75,7 +75,7 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
 struct Reconciler {
     client: Arc<Client>,
     merge: Merge,
-    updates: mpsc::Sender<Update>,
+    updates: mpsc::Sender<Report>,
     touched_apps: mpsc::Sender<AppGuid>,
     feed: Feed,
     /// Until the first complete list.
@@ -175,7 +175,10 @@ impl Reconciler {
         if let Some(gate) = self.synced.take() {
             let all = self.merge.all();
             info!(instances = all.len(), took = ?read.took, "instances read");
-            self.updates.send(Update::AllInstances(all)).await?;
+            let basis = Basis::read_since(Instant::now() - read.took);
+            self.updates
+                .send(Update::AllInstances(all).on(basis))
+                .await?;
             self.feed.holds("instances", self.merge.served());
             gate.open();
             return Ok(());
@@ -210,6 +213,7 @@ impl Reconciler {
             return Ok(());
         }
         let InstanceChanges { current, gone } = changes;
-        self.updates.send(Update::Instances { current, gone }).await
+        let update = Update::Instances { current, gone };
+        self.updates.send(update.on(Basis::Told)).await
     }
 }

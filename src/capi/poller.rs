@@ -33,7 +33,12 @@ use super::{
     reads::{batch::Batch, processes::Processes},
     settings::{Io, MAX_PAGE_SIZE, Settings},
 };
-use crate::{backoff::Backoff, model::Update, outbound::Transport, tls};
+use crate::{
+    backoff::Backoff,
+    model::{Basis, Update},
+    outbound::Transport,
+    tls,
+};
 
 /// An idle loop still comes round this often, to show that it is not stuck.
 const IDLE: Duration = Duration::from_secs(5);
@@ -208,7 +213,9 @@ impl Poller {
             context.io.processes.dropped(dropped);
         }
         let (known, unknown) = (answer.known, answer.unknown);
-        context.send(Update::Processes { known, unknown }).await
+        context
+            .send(Update::Processes { known, unknown }, Basis::Asked)
+            .await
     }
 
     fn turned(&self) {

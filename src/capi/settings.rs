@@ -8,7 +8,7 @@ use url::Url;
 use super::domain_pattern::DomainPattern;
 use crate::{
     feed::Feed,
-    model::{AppGuid, CapiProcessGuid, Update},
+    model::{AppGuid, CapiProcessGuid, Confirmations, Report},
     readiness::Gate,
     secret::Secret,
 };
@@ -68,7 +68,9 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Io {
     /// Where its updates go.
-    pub updates: mpsc::Sender<Update>,
+    pub updates: mpsc::Sender<Report>,
+    /// When a complete read could confirm a loss that is held.
+    pub confirmations: watch::Receiver<Confirmations>,
     /// Apps whose routes may have changed, as the BBS tells; closed where there is none.
     pub touched_apps: mpsc::Receiver<AppGuid>,
     /// Processes with instances that the BBS does not describe.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     feed::{Dropped, Kind},
-    model::Update,
+    model::{Basis, Report},
 };
 
 /// An idle loop still comes round this often, to show that it is not stuck.
@@ -133,13 +133,13 @@ impl Registrar {
     /// Answers when the publisher has been told.
     async fn conclude<E>(
         &self,
-        outcome: Result<Option<Update>, E>,
+        outcome: Result<Option<Report>, E>,
         reply: oneshot::Sender<Result<(), E>>,
     ) -> Flow {
         let answer = match outcome {
-            Ok(update) => {
-                if let Some(update) = update
-                    && self.io.updates.send(update).await.is_err()
+            Ok(report) => {
+                if let Some(report) = report
+                    && self.io.updates.send(report).await.is_err()
                 {
                     return Flow::Break(());
                 }
@@ -153,15 +153,15 @@ impl Registrar {
         Flow::Continue(())
     }
 
-    fn apply(&mut self, change: &Change) -> Result<Option<Update>, Full> {
+    fn apply(&mut self, change: &Change) -> Result<Option<Report>, Full> {
         let update = self.pushed.apply(change.clone())?;
         self.journal.note(change);
-        Ok(update)
+        Ok(update.map(|update| update.on(Basis::Told)))
     }
 
     /// Puts a BulkSync in the place of what is known, with what is newer on top of it. One that is not believed yet
     /// is well received all the same: Cloud Controller's client ends its process at any error.
-    fn replace(&mut self, sync: BulkSync) -> Result<Option<Update>, Refused> {
+    fn replace(&mut self, sync: BulkSync) -> Result<Option<Report>, Refused> {
         let newer = self.journal.close(&sync.ticket)?;
         let is_empty = sync.pushed.sizes().routes == 0;
         let mut pushed = sync.pushed;
@@ -187,7 +187,8 @@ impl Registrar {
         if let Some(gate) = self.io.synced.take() {
             gate.open();
         }
-        Ok(is_news.then(|| self.pushed.all()))
+        let basis = Basis::read_since(sync.began);
+        Ok(is_news.then(|| self.pushed.all().on(basis)))
     }
 
     /// A BulkSync of nothing, or of little, is what a broken query looks like too. At the start it would wipe what

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{Error, Outputs, Settings, client::Client, guard::Guard, wire};
 use crate::{
     backoff::Backoff,
-    model::{Policy, Update},
+    model::{Basis, Policy, Report, Update},
     outbound::Transport,
     tls,
 };
@@ -22,7 +22,7 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(5);
 
 /// Nobody receives the updates any more.
-type Closed = SendError<Update>;
+type Closed = SendError<Report>;
 
 /// Polls the policy server and sends the policies when they have changed.
 ///
@@ -77,10 +77,8 @@ impl Poller {
             let pause = match changed {
                 Ok(changed) => {
                     if let Some(policies) = changed {
-                        self.outputs
-                            .updates
-                            .send(Update::AllPolicies(policies))
-                            .await?;
+                        let report = Update::AllPolicies(policies).on(Basis::read_since(started));
+                        self.outputs.updates.send(report).await?;
                     }
                     self.outputs.feed.succeeded(started.elapsed());
                     self.backoff.reset();

@@ -20,7 +20,7 @@ use std::{
 use copilot::{
     capi::{Io, Poller, Settings},
     feed::{Feed, Feeds, Status},
-    model::{AppGuid, CapiProcessGuid, DomainGuid, Refusal, Route, RouteGuid, Update},
+    model::{AppGuid, CapiProcessGuid, DomainGuid, Refusal, Report, Route, RouteGuid, Update},
     outbound::Sockets,
     readiness::Readiness,
     sim::{
@@ -185,7 +185,7 @@ impl Held {
 /// A running poller, and what it says.
 struct Polling {
     held: Held,
-    updates: mpsc::Receiver<Update>,
+    updates: mpsc::Receiver<Report>,
     touched: mpsc::Sender<AppGuid>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
     routes: watch::Receiver<Status>,
@@ -218,6 +218,7 @@ impl Polling {
         ] = statuses;
         let io = Io {
             updates: sender,
+            confirmations: watch::Sender::default().subscribe(),
             touched_apps,
             undescribed: undescribed.subscribe(),
             routes,
@@ -247,7 +248,10 @@ impl Polling {
     }
 
     async fn update(&mut self) -> Update {
-        soon(self.updates.recv()).await.expect("the poller runs")
+        soon(self.updates.recv())
+            .await
+            .expect("the poller runs")
+            .update
     }
 
     /// Takes in updates until they add up to what is expected.
@@ -255,14 +259,14 @@ impl Polling {
         while !expected(&self.held) {
             let update = tokio::time::timeout(SOON, self.updates.recv()).await;
             let update = update.unwrap_or_else(|_| panic!("holds {:#?}", self.held));
-            self.held.apply(update.expect("the poller runs"));
+            self.held.apply(update.expect("the poller runs").update);
         }
     }
 
     /// Takes in what there is.
     fn catch_up(&mut self) -> &Held {
         while let Ok(update) = self.updates.try_recv() {
-            self.held.apply(update);
+            self.held.apply(update.update);
         }
         &self.held
     }

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use copilot::{
     feed::{Feeds, Problem, Status},
-    model::{Policy, PortRange, Transport, Update},
+    model::{Policy, PortRange, Report, Transport, Update},
     outbound::Sockets,
     policy::{Outputs, Poller, Settings},
     sim::{
@@ -71,6 +71,7 @@ impl Peers {
         let (sender, updates) = mpsc::channel(1);
         let outputs = Outputs {
             updates: sender,
+            confirmations: watch::Sender::default().subscribe(),
             feed,
         };
         let shutdown = CancellationToken::new();
@@ -89,7 +90,7 @@ impl Peers {
 /// A running poller, and what it says.
 struct Polling {
     server: PolicyServer,
-    updates: mpsc::Receiver<Update>,
+    updates: mpsc::Receiver<Report>,
     status: watch::Receiver<Status>,
     task: JoinHandle<()>,
     shutdown: CancellationToken,
@@ -119,7 +120,8 @@ impl Polling {
 
     /// What the next update says.
     async fn policies(&mut self) -> Vec<Policy> {
-        match soon(self.updates.recv()).await.expect("the poller runs") {
+        let report = soon(self.updates.recv()).await.expect("the poller runs");
+        match report.update {
             Update::AllPolicies(policies) => policies,
             other => panic!("{other:?}"),
         }

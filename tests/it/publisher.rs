@@ -17,7 +17,7 @@ pub use copilot::publisher::{Input, Settings};
 use copilot::{
     istio::{self, Kind},
     metrics,
-    model::{Hostname, Route, Update},
+    model::{Basis, Hostname, Report, Route, Update},
     publisher::{Outputs, Publisher},
     readiness::Readiness,
     sim::foundation,
@@ -30,7 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A running publisher and its peers.
 pub struct Running {
-    pub updates: mpsc::Sender<Update>,
+    pub updates: mpsc::Sender<Report>,
     pub outputs: Outputs,
     registry: Registry,
     readiness: Readiness,
@@ -64,7 +64,7 @@ pub fn start(settings: Settings) -> Running {
 
 impl Running {
     pub async fn send(&self, update: Update) {
-        self.updates.send(update).await.unwrap();
+        self.updates.send(update.on(Basis::Told)).await.unwrap();
     }
 
     async fn next(&mut self) -> Arc<Snapshot> {

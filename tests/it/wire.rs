@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use copilot::{
     istio::FrontendCertificate,
     model::{
-        AppGuid, AppPort, Destination, Hostname, Instance, LoadBalancing, Policy, PortMapping,
-        PortRange, ProcessType, Protocol, Refusal, Route, RouteGuid, Transport, Update, Weight,
-        Workload,
+        AppGuid, AppPort, Basis, Destination, Hostname, Instance, LoadBalancing, Policy,
+        PortMapping, PortRange, ProcessType, Protocol, Refusal, Route, RouteGuid, Transport,
+        Update, Weight, Workload,
     },
     proto::any_to_json,
     publisher::{Input, Metrics, Publisher, Settings, State},
@@ -221,7 +221,7 @@ async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
     let readiness = Readiness::default();
     let (sender, receiver) = mpsc::channel(updates.len());
     for update in updates {
-        sender.send(update).await.unwrap();
+        sender.send(update.on(Basis::Told)).await.unwrap();
     }
     let (publisher, mut outputs) =
         Publisher::new(settings(), receiver, &readiness, &mut Registry::default()).unwrap();

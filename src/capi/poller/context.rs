@@ -14,7 +14,7 @@ use crate::{
         settings::{Io, Settings},
     },
     feed::Feed,
-    model::{Refusal, RouteGuid, Update},
+    model::{Basis, Refusal, RouteGuid, Update},
 };
 
 /// Whether the peers inside the process are still there.
@@ -30,8 +30,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) async fn send(&self, update: Update) -> Flow {
-        match self.io.updates.send(update).await {
+    pub(super) async fn send(&self, update: Update, basis: Basis) -> Flow {
+        match self.io.updates.send(update.on(basis)).await {
             Ok(()) => Flow::Continue(()),
             Err(_) => Flow::Break(()),
         }
@@ -52,7 +52,7 @@ impl Context {
             return Flow::Continue(());
         }
         info!(routes = refused.len(), ?why, "routes are withheld");
-        self.send(Update::Refused(refused)).await
+        self.send(Update::Refused(refused), Basis::Told).await
     }
 
     /// Reads these routes again.

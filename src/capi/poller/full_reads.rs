@@ -18,7 +18,7 @@ use crate::{
         reads::full::FullRead,
         wire::{Located, MALFORMED},
     },
-    model::{RouteGuid, Update},
+    model::{Basis, RouteGuid, Update},
 };
 
 /// Routes that a full read finds while bindings cannot be read; more of them wait for the next one.
@@ -174,7 +174,9 @@ impl FullReads {
         feed.holds("domains", access.domains.guids().count());
         info!(routes = routes.len(), elapsed = ?took, "full read");
         let routes = routes.into_iter().map(|located| located.route).collect();
-        context.send(Update::AllRoutes(routes)).await?;
+        context
+            .send(Update::AllRoutes(routes), Basis::read_since(started))
+            .await?;
         context.io.routes.succeeded(took);
         self.has_synced = true;
         if let Some(synced) = context.io.synced.take() {

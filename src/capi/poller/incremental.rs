@@ -20,7 +20,7 @@ use crate::{
         settings::Settings,
         wire::Located,
     },
-    model::{RouteGuid, Update},
+    model::{Basis, RouteGuid, Update},
 };
 
 pub(super) struct IncrementalReads {
@@ -181,5 +181,7 @@ async fn upsert(
     }
     context.io.routes.holds("routes", context.index.len());
     let current = current.into_iter().map(|located| located.route).collect();
-    context.send(Update::Routes { current, gone }).await
+    context
+        .send(Update::Routes { current, gone }, Basis::Asked)
+        .await
 }

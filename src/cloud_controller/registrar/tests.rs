@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use smallvec::SmallVec;
-use tokio::{sync::Semaphore, time::advance};
+use tokio::{sync::Semaphore, sync::watch, time::advance};
 
 use super::*;
 use crate::{
@@ -33,6 +33,7 @@ impl Rig {
         let readiness = Readiness::default();
         let io = Io {
             updates: mpsc::channel(1).0,
+            confirmations: watch::Sender::default().subscribe(),
             feed: feeds.register("push", Duration::from_mins(1)),
             synced: Some(readiness.gate("routes")),
         };
@@ -49,7 +50,7 @@ impl Rig {
         self.replace(ticket, guids).unwrap().is_some()
     }
 
-    fn replace(&mut self, ticket: Ticket, guids: &[usize]) -> Result<Option<Update>, Refused> {
+    fn replace(&mut self, ticket: Ticket, guids: &[usize]) -> Result<Option<Report>, Refused> {
         let places = Arc::new(Semaphore::new(1));
         self.registrar.replace(BulkSync {
             _place: places.try_acquire_owned().unwrap(),

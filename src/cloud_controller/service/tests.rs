@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use prometheus_client::registry::Registry;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -21,6 +21,7 @@ fn start() -> RegistrarHandle {
     };
     let io = Io {
         updates: mpsc::channel(8).0,
+        confirmations: watch::Sender::default().subscribe(),
         feed: Feeds::new(&mut Registry::default()).register("push", Duration::from_mins(1)),
         synced: None,
     };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 use copilot::{
     bbs::{Outputs, Settings, Watcher},
     feed::{Feeds, Problem, Status},
-    model::{AppGuid, Instance, InstanceGuid, Update},
+    model::{AppGuid, Instance, InstanceGuid, Report, Update},
     outbound::Sockets,
     readiness::Readiness,
     sim::{
@@ -40,7 +40,7 @@ pub(super) struct Rig {
     pub(super) events: watch::Receiver<Status>,
     pub(super) readiness: Readiness,
     pub(super) touched_apps: mpsc::Receiver<AppGuid>,
-    updates: mpsc::Receiver<Update>,
+    updates: mpsc::Receiver<Report>,
     watcher: JoinHandle<()>,
     shutdown: DropGuard,
     _folder: TempDir,
@@ -96,6 +96,7 @@ impl Peers {
         let (touched_in, touched_apps) = mpsc::channel(8);
         let outputs = Outputs {
             updates: updates_in,
+            confirmations: watch::Sender::default().subscribe(),
             touched_apps: touched_in,
             lists,
             events,
@@ -183,6 +184,7 @@ impl Rig {
         update
             .expect("an update was due")
             .expect("the feed has ended")
+            .update
     }
 
     /// Starts an instance of its own process and applies updates until it arrives: what was due before has then been

@@ -34,7 +34,7 @@ async fn an_api_that_goes_down_later_takes_nothing_along() {
     polling.all_routes().await;
     foundation.capi.stop().await;
     polling.problem("connect").await;
-    while let Ok(update) = polling.updates.try_recv() {
+    while let Ok(Report { update, .. }) = polling.updates.try_recv() {
         assert!(matches!(update, Update::AllRoutes(routes) if routes.len() == 2));
     }
 
@@ -68,7 +68,7 @@ async fn every_bad_answer_has_its_kind_and_changes_nothing() {
             .inject(Endpoint::Routes, 0, usize::MAX, fault);
         let message = polling.problem(kind).await;
         assert!(message.contains("/v3/routes"), "{message}");
-        while let Ok(update) = polling.updates.try_recv() {
+        while let Ok(Report { update, .. }) = polling.updates.try_recv() {
             assert!(
                 matches!(update, Update::AllRoutes(routes) if routes.len() == 3),
                 "{fault:?}"

@@ -274,7 +274,7 @@ async fn a_read_that_shrinks_to_nothing_is_held_until_a_second_one_confirms_it()
     }
     let message = polling.problem("implausible_shrink").await;
     assert!(message.contains("10 of 10"), "{message}");
-    while let Ok(update) = polling.updates.try_recv() {
+    while let Ok(Report { update, .. }) = polling.updates.try_recv() {
         assert!(matches!(update, Update::AllRoutes(routes) if routes.len() == 10));
     }
     polling.stop().await;
@@ -328,7 +328,7 @@ async fn routes_that_turn_unreadable_by_the_dozen_stay() {
     polling.problem("unreadable").await;
     let asked = foundation.capi.count(Endpoint::Routes);
     soon(foundation.capi.requested(Endpoint::Routes, asked + 4)).await;
-    while let Ok(update) = polling.updates.try_recv() {
+    while let Ok(Report { update, .. }) = polling.updates.try_recv() {
         assert!(matches!(update, Update::AllRoutes(routes) if routes.len() == 40));
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use copilot::{
     cloud_controller::{self, Io, Service, Settings},
     feed::{Feeds, Status as FeedStatus},
-    model::Update,
+    model::{Report, Update},
     proto::api::{self, cloud_controller_copilot_client::CloudControllerCopilotClient},
     readiness::Readiness,
 };
@@ -37,7 +37,7 @@ pub(super) async fn soon<F: Future>(future: F) -> F::Output {
 pub(super) struct Rig {
     pub(super) address: SocketAddr,
     pub(super) client: Client,
-    pub(super) updates: mpsc::Receiver<Update>,
+    pub(super) updates: mpsc::Receiver<Report>,
     pub(super) readiness: Readiness,
     pub(super) shutdown: CancellationToken,
     pub(super) registrar: JoinHandle<()>,
@@ -63,6 +63,7 @@ impl Rig {
         let (updates, received) = mpsc::channel(1024);
         let io = Io {
             updates,
+            confirmations: watch::Sender::default().subscribe(),
             feed,
             synced: Some(readiness.gate("routes")),
         };
@@ -100,7 +101,7 @@ impl Rig {
     }
 
     pub(super) async fn next_update(&mut self) -> Update {
-        soon(self.updates.recv()).await.expect("an update")
+        soon(self.updates.recv()).await.expect("an update").update
     }
 
     /// What came to the publisher up to now.

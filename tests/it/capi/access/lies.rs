@@ -190,7 +190,7 @@ async fn p2_a_list_without_the_domain_opens_nothing() {
         .inject(Endpoint::Domains, 0, 5, Fault::Empty);
     let reads = foundation.capi.count(Endpoint::Domains);
     soon(foundation.capi.requested(Endpoint::Domains, reads + 8)).await;
-    while let Ok(update) = polling.updates.try_recv() {
+    while let Ok(Report { update, .. }) = polling.updates.try_recv() {
         polling.held.apply(update);
         assert!(!polling.held.is_open(&route));
     }
