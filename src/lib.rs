@@ -14,6 +14,7 @@ pub mod telemetry;
 pub mod tls;
 
 pub mod grpc;
+pub mod guard;
 mod guids;
 pub mod model;
 pub mod proto;

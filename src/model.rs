@@ -10,6 +10,7 @@ mod load_balancing;
 pub mod path;
 mod policy;
 mod report;
+mod served;
 
 use std::{
     fmt,
@@ -26,6 +27,7 @@ pub use self::{
     path::InvalidPath,
     policy::{Policy, PortRange, Transport},
     report::{Basis, Confirmations, Reading, Report, Source},
+    served::Served,
 };
 
 /// Where Diego's own SSH daemon listens in containers.

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use ipnet::Ipv4Net;
 use prometheus_client::registry::Registry;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,11 +22,12 @@ use tracing::{info, warn};
 
 pub use self::{metrics::Metrics, state::State};
 use crate::{
+    guard,
     istio::{
         BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
-    model::{CapiProcessGuid, Confirmations, Report},
+    model::{CapiProcessGuid, Confirmations, Report, Source},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot},
     table::Join,
@@ -78,6 +79,8 @@ pub struct Settings {
     pub keep_empty_service_entries: bool,
     /// How it is known what an instance is an instance of.
     pub join: Join,
+    /// What may go by a read at once.
+    pub guard: guard::Settings,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
     pub policies: Option<Duration>,
 }
@@ -100,7 +103,25 @@ pub struct Outputs {
     pub undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
     /// When complete reads could confirm what is held.
     pub confirmations: watch::Receiver<Confirmations>,
+    /// What is held.
+    pub held: watch::Receiver<Arc<Vec<guard::Summary>>>,
+    /// What operators say of it.
+    pub decisions: mpsc::Sender<Decision>,
 }
+
+/// An operator's word on what is held of a source.
+#[derive(Debug)]
+pub struct Decision {
+    /// Whose reads lack it.
+    pub source: Source,
+    /// Whether it goes with the next read that lacks it, or is held anew.
+    pub is_believed: bool,
+    /// Told whether anything was held.
+    pub reply: oneshot::Sender<bool>,
+}
+
+/// Operators whose word waits.
+const DECISIONS: usize = 4;
 
 /// Owns the table; everyone else reads what it publishes.
 #[derive(Debug)]
@@ -116,6 +137,8 @@ pub struct Publisher {
     rejected: watch::Sender<Arc<Rejected>>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
     confirmations: watch::Sender<Confirmations>,
+    held: watch::Sender<Arc<Vec<guard::Summary>>>,
+    decisions: mpsc::Receiver<Decision>,
 }
 
 /// When the changes that wait have to be published.
@@ -139,6 +162,7 @@ impl Publisher {
         let described = settings.required.contains(&Input::Processes);
         let state = State::new(&settings, Metrics::new(registry))?;
         let rejected = state.rejected();
+        let (decide, decisions) = mpsc::channel(DECISIONS);
         let this = Self {
             settings,
             state,
@@ -150,12 +174,16 @@ impl Publisher {
             rejected: watch::Sender::new(rejected),
             undescribed: watch::Sender::default(),
             confirmations: watch::Sender::default(),
+            held: watch::Sender::default(),
+            decisions,
         };
         let outputs = Outputs {
             snapshots: this.snapshots.subscribe(),
             rejected: this.rejected.subscribe(),
             undescribed: this.undescribed.subscribe(),
             confirmations: this.confirmations.subscribe(),
+            held: this.held.subscribe(),
+            decisions: decide,
         };
         Ok((this, outputs))
     }
@@ -175,6 +203,7 @@ impl Publisher {
                 }
                 () = wait_until(self.grace) => self.end_grace(),
                 () = wait_until(self.state.next_end().map(Instant::from_std)) => self.publish(),
+                Some(decision) = self.decisions.recv() => self.decide(decision),
                 report = self.reports.recv() => {
                     let Some(report) = report else { return };
                     self.take_in(report, &mut armed);
@@ -188,7 +217,8 @@ impl Publisher {
     }
 
     fn take_in(&mut self, report: Report, armed: &mut Option<Armed>) {
-        self.state.apply(report.update);
+        self.state.take(report, Instant::now());
+        self.tell_held();
         let undescribed = self.state.undescribed();
         self.undescribed.send_if_modified(|sent| {
             let changed = **sent != *undescribed;
@@ -210,6 +240,28 @@ impl Publisher {
                     last: now,
                 })
                 .last = now;
+        }
+    }
+
+    fn decide(&mut self, decision: Decision) {
+        let Decision {
+            source,
+            is_believed,
+            reply,
+        } = decision;
+        let is_held = self.state.decide(source, is_believed);
+        self.tell_held();
+        // Whoever asked may have gone.
+        let _gone = reply.send(is_held);
+    }
+
+    /// Tells feeds when to read, and operators what is held.
+    fn tell_held(&self) {
+        let confirmations = self.state.confirmations();
+        self.confirmations
+            .send_if_modified(|sent| std::mem::replace(sent, confirmations) != confirmations);
+        if confirmations != Confirmations::default() || !self.held.borrow().is_empty() {
+            self.held.send_replace(Arc::new(self.state.held()));
         }
     }
 

@@ -16,6 +16,7 @@
 mod associations;
 mod changes;
 mod descriptions;
+mod displaced;
 mod fall_backs;
 mod fronts;
 mod host;
@@ -28,6 +29,7 @@ mod policies;
 mod pool;
 mod reach;
 mod routes;
+mod served;
 mod shapes;
 mod sources;
 mod vips;
@@ -39,24 +41,27 @@ use ipnet::Ipv4Net;
 
 pub use self::{
     changes::{Changes, Touched},
+    displaced::Displaced,
     host::HostView,
     instances::Join,
     places::Standing,
     pool::{Part, Pool, Target, Which},
     reach::{Door, Tls, Unreachable},
+    served::Subject,
 };
 use self::{
     fall_backs::FallBacks,
     host::Facts,
     instances::Instances,
     routes::shared_key,
+    served::{Answer, Ledger},
     shapes::{Change, Shape, Shapes},
     sources::Sources,
     vips::{Claim, Vips},
 };
 use crate::{
     guids::GuidSet,
-    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Update, Workload},
+    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Served, Update, Workload},
 };
 
 /// All that is known of the foundation.
@@ -65,6 +70,7 @@ pub struct RouteTable {
     facts: Facts,
     sources: Sources,
     shapes: Shapes,
+    ledger: Ledger,
     fall_backs: FallBacks,
 }
 
@@ -135,10 +141,29 @@ impl RouteTable {
                 self.sources.replace(policies, &self.facts, &mut changes);
             }
         }
-        self.touch_lookups(&mut changes);
-        self.assign_vips(&mut changes);
-        self.sources.touch(&mut self.facts, &mut changes);
+        self.conclude(&mut changes);
         changes
+    }
+
+    /// What follows from what was touched.
+    fn conclude(&mut self, changes: &mut Changes) {
+        self.touch_lookups(changes);
+        self.assign_vips(changes);
+        self.sources.touch(&mut self.facts, changes);
+        for app in changes.sources() {
+            let hosts = self.sources.reachable_from(app, &self.facts).len();
+            self.ledger.set_source(app, hosts);
+        }
+        changes.losses.append(&mut self.ledger.take_losses());
+        changes
+            .displaced
+            .routes
+            .append(&mut self.facts.routes.displaced);
+        let instances = &mut self.facts.instances;
+        changes.displaced.instances.append(&mut instances.displaced);
+        let associations = instances.take_displaced_associations();
+        changes.displaced.associations.extend(associations);
+        changes.displaced.policies.append(self.sources.displaced());
     }
 
     fn touch_endpoints(&self, workloads: GuidSet<Workload>, changes: &mut Changes) {
@@ -185,7 +210,9 @@ impl RouteTable {
         let mut is_seen = false;
         for key in &touched.services {
             let pool = self.host(name).and_then(|host| host.pool(key));
+            let answer = pool.as_ref().map(Answer::of).unwrap_or_default();
             let shape = pool.map(|pool| Shape::of(&pool)).unwrap_or_default();
+            self.ledger.set_route(name, key, answer);
             is_seen |= match self.shapes.update(name, key, shape) {
                 Change::Nothing => false,
                 Change::Emptiness => self
@@ -251,6 +278,11 @@ impl RouteTable {
     /// Whether each of them was asked for: Cloud Controller does not know what is left.
     pub fn is_answered(&self) -> bool {
         self.facts.instances.is_answered()
+    }
+
+    /// How much sinks are served of it.
+    pub fn served(&self) -> Served {
+        self.ledger.total()
     }
 
     /// How many of everything there are.

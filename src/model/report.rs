@@ -44,6 +44,20 @@ pub enum Source {
     Policies,
 }
 
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Routes, Self::Instances, Self::Policies];
+
+    /// Its name: a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Routes => "routes",
+            Self::Instances => "instances",
+            Self::Policies => "policies",
+        }
+    }
+}
+
 /// When a complete read of each source can confirm a loss that is held; `None` where nothing is. A feed reads then, on
 /// a connection of its own, however long its interval is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -9,10 +9,12 @@ use prometheus_client::{
 };
 
 use crate::{
+    guard::Verdict,
     istio::Eras,
     metrics::SECONDS,
+    model::{Served, Source},
     snapshot::{Collection, Encoded},
-    table::RouteTable,
+    table::{RouteTable, Subject},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -23,6 +25,18 @@ struct CollectionLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ItemLabel {
     item: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeldLabels {
+    feed: &'static str,
+    what: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LossLabels {
+    feed: &'static str,
+    outcome: &'static str,
 }
 
 /// What the publisher measures.
@@ -36,6 +50,8 @@ pub struct Metrics {
     resources: Family<CollectionLabel, Gauge>,
     bytes: Family<CollectionLabel, Gauge>,
     changes: Family<CollectionLabel, Counter>,
+    held: Family<HeldLabels, Gauge>,
+    losses: Family<LossLabels, Counter>,
 }
 
 impl Metrics {
@@ -50,6 +66,8 @@ impl Metrics {
             resources: Family::default(),
             bytes: Family::default(),
             changes: Family::default(),
+            held: Family::default(),
+            losses: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("copilot");
         registry.register("table_items", "What the table holds", metrics.sizes.clone());
@@ -90,7 +108,45 @@ impl Metrics {
             "Versions of a collection",
             metrics.changes.clone(),
         );
+        registry.register(
+            "held",
+            "What reads lack and is served all the same until later reads agree",
+            metrics.held.clone(),
+        );
+        registry.register(
+            "held_losses",
+            "Losses that were held, and what became of them",
+            metrics.losses.clone(),
+        );
         metrics
+    }
+
+    /// What became of losses of a source.
+    pub(super) fn held(&self, source: Source, verdict: &Verdict<Subject>) {
+        for (part, outcome) in [
+            (&verdict.began, "held"),
+            (&verdict.confirmed, "confirmed"),
+            (&verdict.refuted, "refuted"),
+        ] {
+            let label = LossLabels {
+                feed: source.as_str(),
+                outcome,
+            };
+            let counter = self.losses.get_or_create_owned(&label);
+            counter.inc_by(u64::from(!part.is_empty()));
+        }
+    }
+
+    /// What is held of a source now.
+    pub(super) fn holds(&self, source: Source, amount: Served) {
+        for (what, amount) in amount.named() {
+            let label = HeldLabels {
+                feed: source.as_str(),
+                what,
+            };
+            let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+            self.held.get_or_create(&label).set(amount);
+        }
     }
 
     pub(super) fn record_sizes(&self, table: &RouteTable) {

@@ -1,5 +1,6 @@
 //! The table and what is made of it, without the clock.
 
+mod held;
 mod leaving;
 mod reviews;
 
@@ -22,13 +23,14 @@ use super::{
     withdrawn::Withdrawn,
 };
 use crate::{
+    guard::Guard,
     istio::{
         self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
         validate::{Invalid, Rejected},
     },
-    model::{AppGuid, CapiProcessGuid, Hostname, Update},
+    model::{AppGuid, Basis, CapiProcessGuid, Hostname, Report, Update},
     snapshot::{Collection, Encoded, Snapshot, Vips},
-    table::{Changes, RouteTable, Touched},
+    table::{Changes, RouteTable, Subject, Touched},
 };
 
 /// Hostnames that are generated before their resources move into the collections: what is generated is there twice
@@ -77,6 +79,8 @@ pub struct State {
     complete_since: u64,
     vips: Vips,
     rejected: Arc<Rejected>,
+    /// What decides which losses are believed.
+    guard: Guard<Subject>,
     metrics: Metrics,
 }
 
@@ -131,16 +135,23 @@ impl State {
             complete_since: 0,
             vips: Vips::default(),
             rejected,
+            guard: Guard::new(settings.guard),
             metrics,
         })
     }
 
-    /// Takes in an update; cheap, since nothing is generated yet.
+    /// Takes in an update that is told item by item, and therefore believed.
     pub fn apply(&mut self, update: Update) {
+        self.take(update.on(Basis::Told), tokio::time::Instant::now());
+    }
+
+    /// Takes in an update; cheap, since nothing is generated yet.
+    pub fn take(&mut self, report: Report, now: tokio::time::Instant) {
+        let update = &report.update;
         if matches!(update, Update::AllPolicies(_)) {
             self.release_sidecars();
         }
-        let complete = match &update {
+        let complete = match update {
             Update::AllRoutes(_) | Update::AllPushed { .. } => Some(Input::Routes),
             Update::AllInstances(_) => Some(Input::Instances),
             Update::Routes { .. }
@@ -151,7 +162,7 @@ impl State {
             | Update::AllPolicies(_) => None,
         };
         let has_places = matches!(update, Update::AllInstances(_) | Update::Instances { .. });
-        let mut changes = self.table.apply(update);
+        let mut changes = self.believe(report, now);
         if has_places {
             self.linger.touch_patient();
         }

@@ -21,6 +21,8 @@ pub(super) struct Associations {
     /// The same turned around: who names a process in Diego, sorted.
     naming: HashMap<DiegoProcessGuid, SmallVec<[CapiProcessGuid; 1]>>,
     instances: HashMap<DiegoProcessGuid, BTreeSet<InstanceGuid>>,
+    /// Those that are gone or changed, as they were.
+    pub(super) displaced: Vec<Association>,
 }
 
 type DiegoProcesses = SmallVec<[DiegoProcessGuid; 1]>;
@@ -98,6 +100,12 @@ impl Associations {
             return;
         }
         let known = self.by_process.remove(&process).unwrap_or_default();
+        if !known.is_empty() {
+            self.displaced.push(Association {
+                process: process.clone(),
+                diego_processes: known.clone(),
+            });
+        }
         for diego_process in known.iter().chain(&named) {
             if self.instances.contains_key(diego_process) && !before.contains_key(diego_process) {
                 before.insert(diego_process.clone(), self.workloads(diego_process));

@@ -8,9 +8,10 @@ use std::{
 
 use smallvec::SmallVec;
 
+use super::{displaced::Displaced, served::Subject};
 use crate::{
     guids::GuidSet,
-    model::{AppGuid, Hostname, Route, Workload},
+    model::{AppGuid, Hostname, Route, Served, Workload},
 };
 
 /// What of a hostname may be different.
@@ -65,7 +66,7 @@ impl Touched {
 }
 
 /// The hostnames and source apps that an update, or several in a row, made different.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Changes {
     hosts: BTreeMap<Hostname, Touched>,
     sources: BTreeSet<AppGuid>,
@@ -73,6 +74,10 @@ pub struct Changes {
     left: HashMap<Hostname, Vec<Arc<Route>>>,
     /// Whose instances are different, whether or not a route leads to them.
     workloads: GuidSet<Workload>,
+    /// What was served, and is not.
+    pub(super) losses: BTreeMap<Subject, Served>,
+    /// What made that difference, as it was.
+    pub(super) displaced: Displaced,
 }
 
 impl Changes {
@@ -154,6 +159,11 @@ impl Changes {
     /// Takes out the workloads whose instances are different, whether or not a route leads to them.
     pub(crate) fn take_workloads(&mut self) -> GuidSet<Workload> {
         mem::take(&mut self.workloads)
+    }
+
+    /// Takes out what is not served any more, and what it was served by.
+    pub(crate) fn take_losses(&mut self) -> (BTreeMap<Subject, Served>, Displaced) {
+        (mem::take(&mut self.losses), mem::take(&mut self.displaced))
     }
 
     /// The apps, in their order, that may by their policies reach other internal hostnames now.

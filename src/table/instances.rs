@@ -1,6 +1,6 @@
 //! Instances by guid and by workload.
 
-use std::{collections::BTreeSet, net::SocketAddrV4, sync::Arc};
+use std::{collections::BTreeSet, mem, net::SocketAddrV4, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -32,6 +32,8 @@ pub(super) struct Instances {
     /// Each in the order of their guids.
     by_workload: GuidMap<Workload, SmallVec<[Arc<Instance>; 2]>>,
     places: Places,
+    /// Instances that are gone or changed, as they were.
+    pub(super) displaced: Vec<(Arc<Instance>, Workloads)>,
     descriptions: Descriptions,
     /// Where routes are pushed; then they count, and not the descriptions.
     associations: Option<Associations>,
@@ -154,6 +156,13 @@ impl Instances {
         self.relocate(moved.unwrap_or_default())
     }
 
+    pub(super) fn take_displaced_associations(&mut self) -> Vec<Association> {
+        let associations = self.associations.as_mut();
+        associations.map_or_else(Vec::new, |associations| {
+            mem::take(&mut associations.displaced)
+        })
+    }
+
     fn insert(&mut self, instance: Arc<Instance>, touched: &mut GuidSet<Workload>) {
         self.settle(&instance, touched);
         let workloads = match &mut self.associations {
@@ -181,6 +190,7 @@ impl Instances {
         for workload in &workloads {
             self.displace(workload, guid);
         }
+        self.displaced.push((instance, workloads.clone()));
         touched.extend(workloads);
     }
 
@@ -197,8 +207,9 @@ impl Instances {
             self.place(workload, instance.clone());
         }
         if self.places.standing(instance) != before {
-            touched.extend(workloads);
+            touched.extend(workloads.iter().cloned());
         }
+        self.displaced.push((known, workloads));
     }
 
     /// Takes in where an instance is. Others may have been there.

@@ -13,6 +13,8 @@ pub(super) struct Policies {
     all: Vec<Policy>,
     /// By destination: how many policies each source has.
     sources: HashMap<AppGuid, BTreeMap<AppGuid, usize>>,
+    /// Those that are gone.
+    pub(super) displaced: Vec<Policy>,
 }
 
 impl Policies {
@@ -37,8 +39,19 @@ impl Policies {
             let sources = self.sources.entry(policy.destination.clone()).or_default();
             *sources.entry(policy.source.clone()).or_default() += 1;
         }
+        self.displaced.extend(different.iter().cloned());
         different.extend(new);
         different
+    }
+
+    /// These policies are there after all; answers with those that were not.
+    pub(super) fn restore(&mut self, policies: Vec<Policy>) -> Vec<Policy> {
+        if policies.is_empty() {
+            return policies;
+        }
+        let mut all = self.all.clone();
+        all.extend(policies);
+        self.replace(all)
     }
 
     fn forget_source(&mut self, policy: &Policy) {

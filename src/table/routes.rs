@@ -23,6 +23,8 @@ pub(super) struct Routes {
     hosts: HashMap<Hostname, SmallVec<[Arc<Route>; 1]>>,
     workloads: GuidMap<Workload, SmallVec<[Arc<Route>; 1]>>,
     pub(super) internal: InternalHosts,
+    /// Routes that are gone or changed, as they were.
+    pub(super) displaced: Vec<Arc<Route>>,
 }
 
 impl Routes {
@@ -101,6 +103,7 @@ impl Routes {
     fn unlink(&mut self, guid: &RouteGuid, changes: &mut Changes) -> Option<Arc<Route>> {
         let route = self.guids.remove(guid)?;
         changes.leave(&route);
+        self.displaced.push(route.clone());
         self.internal.remove(&route);
         forget(&mut self.hosts, &route.host, guid);
         for workload in workloads(&route) {

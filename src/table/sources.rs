@@ -47,7 +47,23 @@ impl Sources {
 
     /// These are all policies.
     pub(super) fn replace(&mut self, policies: Vec<Policy>, facts: &Facts, changes: &mut Changes) {
-        for policy in self.policies.replace(policies) {
+        let different = self.policies.replace(policies);
+        Self::touch_all(different, facts, changes);
+    }
+
+    /// These policies are there after all.
+    pub(super) fn restore(&mut self, policies: Vec<Policy>, facts: &Facts, changes: &mut Changes) {
+        let different = self.policies.restore(policies);
+        Self::touch_all(different, facts, changes);
+    }
+
+    /// The policies that have gone or changed, as they were.
+    pub(super) fn displaced(&mut self) -> &mut Vec<Policy> {
+        &mut self.policies.displaced
+    }
+
+    fn touch_all(different: Vec<Policy>, facts: &Facts, changes: &mut Changes) {
+        for policy in different {
             let mut reached = facts.routes.internal.of_app(&policy.destination);
             if reached.any(|reached| facts.opens(&policy, reached)) {
                 changes.touch_source(&policy.source);

@@ -6,6 +6,7 @@ use copilot::{
     bbs, capi, cloud_controller,
     config::{Config, Ignored, Listener, Routes, Xds},
     grpc::{self, Security},
+    guard,
     istio::{
         BackendTls, CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS, InternalTls,
         ProxyIdentity, Verify,
@@ -204,6 +205,7 @@ impl Files {
             }),
             policy: None,
             publisher: publisher::Settings {
+                guard: guard::Settings::default(),
                 quiet: Duration::from_millis(10),
                 ceiling: Duration::from_millis(100),
                 linger: 15 * SECOND,

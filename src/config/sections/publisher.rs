@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{certificates, instance_tls, routes::Routes, vip_range::VipRange};
 use crate::{
     config::reader::{Longest, Section},
-    istio,
+    guard, istio,
     publisher::{self, Input},
     table::Join,
 };
@@ -26,6 +26,10 @@ pub(crate) fn read(
     let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
     let linger = root.duration_up_to("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
     let grace = root.duration("PolicyServerGrace", Duration::from_secs(30));
+    let guard = guard::Settings {
+        free: root.count("MaxLoss", 0..=1_000_000, 10),
+        percent: root.count("MaxLossPercent", 0..=100, 10),
+    };
     let vip_range = root
         .parsed("VIPCIDR")
         .map(|VipRange(range): VipRange| range);
@@ -53,6 +57,7 @@ pub(crate) fn read(
         Routes::Pushed(_) => Join::Associated,
     };
     Some(publisher::Settings {
+        guard,
         quiet,
         ceiling,
         linger,

@@ -1,0 +1,354 @@
+//! Decides which losses are believed: sees what would stop being served, on what grounds, and when; no I/O, no clock.
+//!
+//! An answer can be well-formed and wrong: an empty database, a replica that lags, a bug. What a read takes away is
+//! therefore held where it is implausibly much, and let go when later reads, each begun after the one before had ended,
+//! have taken away the same for long enough. What is told item by item passes.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Display,
+    ops::Add as _,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::model::{Basis, Confirmations, Reading, Served, Source};
+
+/// The time in which small losses add up.
+const WINDOW: Duration = Duration::from_mins(1);
+/// Reads that have to agree with the one whose loss was held.
+const AGREEING: u32 = 2;
+/// Names of what is held that are told.
+const NAMES: usize = 5;
+
+/// What is implausible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Reads may take this much of anything within a minute.
+    pub free: u64,
+    /// And this share of it, in percent. Only what is more than both is held.
+    pub percent: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            free: 10,
+            percent: 10,
+        }
+    }
+}
+
+/// Something whose loss is held.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    amount: Served,
+    /// When the read ended that took it away first.
+    since: Instant,
+    /// When the last one ended that did.
+    last: Instant,
+    /// How many have agreed.
+    agreeing: u32,
+    /// An operator believes it.
+    is_accepted: bool,
+}
+
+/// An amount of subjects that something has become of, and some of their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// How much.
+    pub amount: Served,
+    /// The first of them by name.
+    pub names: Vec<String>,
+}
+
+/// What becomes of a loss.
+#[derive(Debug)]
+pub struct Verdict<S> {
+    /// What stays as it was.
+    pub hold: BTreeSet<S>,
+    /// Of that, what was not held before.
+    pub began: Part,
+    /// What was held, and goes now.
+    pub confirmed: Part,
+    /// What was held, and is there after all, or has gone in the ordinary course.
+    pub refuted: Part,
+}
+
+/// What is held of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Whose reads lack it.
+    pub source: Source,
+    /// How much, and some names.
+    pub part: Part,
+    /// Since when.
+    pub since: Instant,
+    /// When a read could let all of it go.
+    pub due: Instant,
+}
+
+/// Holds losses of subjects, each of them something that is served or not.
+#[derive(Debug)]
+pub struct Guard<S> {
+    settings: Settings,
+    held: BTreeMap<Source, BTreeMap<S, Held>>,
+    /// What was let pass lately.
+    passed: VecDeque<(Instant, Served)>,
+}
+
+// === impl Guard ===
+
+impl<S: Ord + Clone + Display> Guard<S> {
+    /// Holds nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            held: BTreeMap::new(),
+            passed: VecDeque::new(),
+        }
+    }
+
+    /// Judges what an update would take away of what was `served` before it.
+    pub fn judge(
+        &mut self,
+        source: Source,
+        basis: Basis,
+        losses: &BTreeMap<S, Served>,
+        served: Served,
+        now: Instant,
+    ) -> Verdict<S> {
+        let mut held = self.held.remove(&source).unwrap_or_default();
+        let mut verdict = Verdict {
+            hold: BTreeSet::new(),
+            began: Part::default(),
+            confirmed: Part::default(),
+            refuted: Part::default(),
+        };
+        match basis {
+            Basis::Told => {}
+            Basis::Asked => self.hold(&mut held, losses, now, served, &mut verdict),
+            Basis::Read(reading) => {
+                settle(&mut held, losses, &mut verdict);
+                agree(&mut held, losses, reading);
+                self.hold(&mut held, losses, reading.ended, served, &mut verdict);
+                release(&mut held, served, reading, &mut verdict);
+            }
+        }
+        if basis != Basis::Told {
+            let lost = losses.keys().filter(|subject| held.contains_key(subject));
+            verdict.hold = lost.cloned().collect();
+        }
+        if !held.is_empty() {
+            self.held.insert(source, held);
+        }
+        verdict
+    }
+
+    /// Holds what is lost now and was not held, if it is implausibly much together with what went lately.
+    fn hold(
+        &mut self,
+        held: &mut BTreeMap<S, Held>,
+        losses: &BTreeMap<S, Served>,
+        now: Instant,
+        served: Served,
+        verdict: &mut Verdict<S>,
+    ) {
+        let new = losses
+            .iter()
+            .filter(|(subject, _)| !held.contains_key(subject));
+        let new: Vec<_> = new.collect();
+        let amount = total(new.iter().map(|(_, amount)| **amount));
+        if amount.is_nothing() {
+            return;
+        }
+        while self
+            .passed
+            .front()
+            .is_some_and(|(at, _)| *at + WINDOW < now)
+        {
+            self.passed.pop_front();
+        }
+        let recent = total(self.passed.iter().map(|(_, amount)| *amount));
+        if !self.is_implausible(amount + recent, served + recent) {
+            self.passed.push_back((now, amount));
+            return;
+        }
+        for (subject, amount) in new {
+            verdict.began.add(subject, *amount);
+            let held_now = Held {
+                amount: *amount,
+                since: now,
+                last: now,
+                agreeing: 0,
+                is_accepted: false,
+            };
+            held.insert(subject.clone(), held_now);
+        }
+    }
+
+    fn is_implausible(&self, lost: Served, served: Served) -> bool {
+        let Settings { free, percent } = self.settings;
+        lost.beside(served).any(|(lost, served)| {
+            let is_much = lost > free && lost * 100 > served * percent;
+            lost > 0 && (lost >= served || is_much)
+        })
+    }
+
+    /// When complete reads could confirm what is held.
+    pub fn confirmations(&self, served: Served) -> Confirmations {
+        let next = |source| Some(next_read(self.held.get(&source)?, served));
+        Confirmations {
+            routes: next(Source::Routes),
+            instances: next(Source::Instances),
+            policies: next(Source::Policies),
+        }
+    }
+
+    /// What is held of a source.
+    pub fn held_of(&self, source: Source) -> Part {
+        let mut part = Part::default();
+        for (subject, held) in self.held.get(&source).into_iter().flatten() {
+            part.add(subject, held.amount);
+        }
+        part
+    }
+
+    /// What is held, by source.
+    pub fn held(&self, served: Served) -> impl Iterator<Item = Summary> {
+        self.held.iter().map(move |(source, held)| {
+            let part = self.held_of(*source);
+            let since = held.values().map(|held| held.since).min();
+            let since = since.expect("what is held of a source is not empty");
+            let latest = held.values().map(|held| held.since).max().unwrap_or(since);
+            Summary {
+                source: *source,
+                part,
+                since,
+                due: latest + required(amount_of(held), served),
+            }
+        })
+    }
+
+    /// An operator believes what is held of a source: the next complete read that lacks it lets it go.
+    pub fn accept(&mut self, source: Source) -> bool {
+        let held = self.held.get_mut(&source);
+        let held = held.into_iter().flat_map(BTreeMap::values_mut);
+        held.map(|held| held.is_accepted = true).count() > 0
+    }
+
+    /// An operator does not believe what is held of a source: a read that lacks it begins anew.
+    pub fn reject(&mut self, source: Source) -> bool {
+        self.held.remove(&source).is_some()
+    }
+}
+
+/// What was held and is not taken away by a complete read is there, or gone already.
+fn settle<S: Ord + Display>(
+    held: &mut BTreeMap<S, Held>,
+    losses: &BTreeMap<S, Served>,
+    verdict: &mut Verdict<S>,
+) {
+    held.retain(|subject, held| {
+        let stays = losses.contains_key(subject);
+        if !stays {
+            verdict.refuted.add(subject, held.amount);
+        }
+        stays
+    });
+}
+
+/// A later read that takes away no more than the one before agrees. One that takes more is the first to say so.
+fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, reading: Reading) {
+    for (subject, held) in held {
+        let amount = losses[subject];
+        let is_more = amount.beside(held.amount).any(|(now, before)| now > before);
+        held.amount = amount;
+        if is_more {
+            (held.since, held.agreeing) = (reading.ended, 0);
+        } else if reading.began >= held.last {
+            // One that was under way with the one before may have had the same answer.
+            held.agreeing += 1;
+        } else {
+            continue;
+        }
+        held.last = reading.ended;
+    }
+}
+
+fn release<S: Ord + Display>(
+    held: &mut BTreeMap<S, Held>,
+    served: Served,
+    reading: Reading,
+    verdict: &mut Verdict<S>,
+) {
+    let required = required(amount_of(held), served);
+    held.retain(|subject, held| {
+        let has_lasted = reading.ended.duration_since(held.since) >= required;
+        let is_confirmed = held.agreeing >= AGREEING && has_lasted;
+        if held.is_accepted || is_confirmed {
+            verdict.confirmed.add(subject, held.amount);
+        }
+        !held.is_accepted && !is_confirmed
+    });
+}
+
+/// How long reads have to agree, by how much of anything is lost.
+fn required(lost: Served, served: Served) -> Duration {
+    let loses = |percent| {
+        let mut amounts = lost.beside(served);
+        amounts.any(|(lost, served)| lost > 0 && lost * 100 > served * percent)
+    };
+    let is_everything = lost
+        .beside(served)
+        .any(|(lost, served)| lost > 0 && lost >= served);
+    if is_everything || loses(90) {
+        Duration::from_mins(10)
+    } else if lost.beside(served).any(|(lost, served)| lost * 3 > served) {
+        Duration::from_mins(1)
+    } else {
+        Duration::from_secs(20)
+    }
+}
+
+/// Halfway first, then when it could be enough.
+fn next_read<S>(held: &BTreeMap<S, Held>, served: Served) -> Instant {
+    let required = required(amount_of(held), served);
+    let next = |held: &Held| {
+        if held.is_accepted {
+            held.last
+        } else if held.agreeing + 1 < AGREEING {
+            (held.since + required / 2).max(held.last)
+        } else {
+            (held.since + required).max(held.last)
+        }
+    };
+    let next = held.values().map(next).min();
+    next.expect("what is held of a source is not empty")
+}
+
+fn amount_of<S>(held: &BTreeMap<S, Held>) -> Served {
+    total(held.values().map(|held| held.amount))
+}
+
+fn total(amounts: impl Iterator<Item = Served>) -> Served {
+    amounts.fold(Served::default(), Served::add)
+}
+
+impl Part {
+    /// Whether it is of nothing.
+    pub fn is_empty(&self) -> bool {
+        self.amount.is_nothing()
+    }
+
+    fn add(&mut self, subject: &impl Display, amount: Served) {
+        self.amount += amount;
+        if self.names.len() < NAMES {
+            self.names.push(subject.to_string());
+        }
+    }
+}

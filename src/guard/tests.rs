@@ -1,0 +1,232 @@
+//! What is held and for how long: by example, and by properties of any sequence of reads.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A foundation of routes that are numbers, each with an endpoint, and its guard.
+struct World {
+    guard: Guard<u32>,
+    served: BTreeSet<u32>,
+    now: Instant,
+}
+
+const ONE: Served = Served {
+    routes: 1,
+    endpoints: 1,
+    restrictions: 0,
+    sidecar_hosts: 0,
+};
+
+fn amount(count: usize) -> Served {
+    total(std::iter::repeat_n(ONE, count))
+}
+
+impl World {
+    fn of(routes: u32) -> Self {
+        Self {
+            guard: Guard::new(Settings::default()),
+            served: (0..routes).collect(),
+            now: Instant::now(),
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    fn lose(&mut self, basis: Basis, lacks: impl Fn(u32) -> bool) -> Verdict<u32> {
+        let lost = self.served.iter().filter(|route| lacks(**route));
+        let losses = lost.map(|route| (*route, ONE)).collect();
+        let served = amount(self.served.len());
+        let verdict = self
+            .guard
+            .judge(Source::Routes, basis, &losses, served, self.now);
+        self.served
+            .retain(|route| !losses.contains_key(route) || verdict.hold.contains(route));
+        verdict
+    }
+
+    /// A complete read that takes no time.
+    fn read(&mut self, lacks: impl Fn(u32) -> bool) -> Verdict<u32> {
+        let basis = Basis::Read(Reading {
+            began: self.now,
+            ended: self.now,
+        });
+        self.lose(basis, lacks)
+    }
+
+    fn next(&self) -> Option<u64> {
+        let served = amount(self.served.len());
+        let next = self.guard.confirmations(served).routes?;
+        Some(next.saturating_duration_since(self.now).as_secs())
+    }
+}
+
+#[test]
+fn a_few_go_at_once_and_add_up_for_a_minute() {
+    let mut world = World::of(100);
+    assert!(world.read(|route| route < 6).hold.is_empty());
+    world.pass(30);
+    assert_eq!(world.read(|route| route < 11).hold.len(), 5);
+    world.pass(61);
+    assert_eq!(world.served.len(), 94);
+    let verdict = world.read(|route| (20..24).contains(&route));
+    assert_eq!((verdict.hold.len(), verdict.refuted.amount), (0, amount(5)));
+    assert_eq!(world.served.len(), 90);
+}
+
+#[test]
+fn a_tenth_of_many_goes_at_once() {
+    let mut world = World::of(1000);
+    assert!(world.read(|route| route < 100).hold.is_empty());
+    let mut world = World::of(1000);
+    assert_eq!(world.read(|route| route < 101).hold.len(), 101);
+}
+
+#[test]
+fn up_to_a_third_goes_when_two_later_reads_over_twenty_seconds_agree() {
+    let mut world = World::of(99);
+    let lacks = |route| route < 33;
+    assert_eq!(world.read(lacks).began.amount, amount(33));
+    assert_eq!(world.next(), Some(10));
+    world.pass(10);
+    assert_eq!(world.read(lacks).hold.len(), 33);
+    assert_eq!(world.next(), Some(10));
+    world.pass(9);
+    assert_eq!(world.read(lacks).hold.len(), 33);
+    assert_eq!(world.next(), Some(1));
+    world.pass(1);
+    assert_eq!(world.read(lacks).confirmed.amount, amount(33));
+    assert_eq!((world.served.len(), world.next()), (66, None));
+}
+
+#[test]
+fn more_takes_longer_and_nearly_everything_ten_minutes() {
+    for (lost, seconds) in [(34, 60), (90, 60), (91, 600), (100, 600)] {
+        let mut world = World::of(100);
+        let lacks = |route| route < lost;
+        world.read(lacks);
+        world.pass(seconds / 2);
+        world.read(lacks);
+        world.pass(seconds / 2 - 1);
+        assert!(world.read(lacks).confirmed.is_empty(), "{lost}");
+        world.pass(1);
+        assert!(world.read(lacks).hold.is_empty(), "{lost}");
+    }
+}
+
+#[test]
+fn the_only_one_is_everything() {
+    let mut world = World::of(1);
+    assert_eq!(world.read(|_| true).hold.len(), 1);
+    assert_eq!(world.next(), Some(300));
+}
+
+#[test]
+fn a_read_that_was_under_way_with_the_first_confirms_nothing() {
+    let mut world = World::of(100);
+    let began = world.now;
+    world.read(|route| route < 30);
+    for _ in 0..4 {
+        world.pass(20);
+        let ended = world.now;
+        let under_way = Basis::Read(Reading { began, ended });
+        assert_eq!(world.lose(under_way, |route| route < 30).hold.len(), 30);
+    }
+}
+
+#[test]
+fn what_was_asked_for_by_name_begins_and_confirms_nothing() {
+    let mut world = World::of(100);
+    let lacks = |route| route < 30;
+    assert_eq!(world.lose(Basis::Asked, lacks).hold.len(), 30);
+    for _ in 0..4 {
+        world.pass(20);
+        assert_eq!(world.lose(Basis::Asked, lacks).hold.len(), 30);
+    }
+    world.read(lacks);
+    world.pass(20);
+    assert!(world.read(lacks).hold.is_empty());
+}
+
+#[test]
+fn what_is_told_item_by_item_goes_also_while_it_is_held() {
+    let mut world = World::of(100);
+    assert!(world.lose(Basis::Told, |route| route < 50).hold.is_empty());
+    world.read(|route| route < 80);
+    assert!(world.lose(Basis::Told, |route| route < 80).hold.is_empty());
+    let verdict = world.read(|route| route < 80);
+    assert_eq!((verdict.refuted.amount, world.next()), (amount(30), None));
+}
+
+#[test]
+fn a_read_that_finds_it_again_ends_the_hold_and_one_that_lacks_more_begins_anew() {
+    let mut world = World::of(100);
+    world.read(|route| route < 30);
+    world.pass(10);
+    assert_eq!(world.read(|_| false).refuted.amount, amount(30));
+    world.read(|route| route < 30);
+    world.pass(10);
+    let verdict = world.read(|route| route < 60);
+    assert_eq!((verdict.hold.len(), verdict.began.amount), (60, amount(30)));
+    world.pass(10);
+    assert_eq!(world.read(|route| route < 60).hold.len(), 60, "two thirds");
+}
+
+#[test]
+fn an_operator_lets_it_go_or_begins_it_anew() {
+    let mut world = World::of(100);
+    assert!(!world.guard.accept(Source::Routes));
+    world.read(|_| true);
+    assert!(world.guard.accept(Source::Routes));
+    assert_eq!(world.next(), Some(0));
+    assert_eq!(world.read(|_| true).confirmed.amount, amount(100));
+    let mut world = World::of(100);
+    world.read(|_| true);
+    assert!(world.guard.reject(Source::Routes) && !world.guard.reject(Source::Routes));
+    assert_eq!(world.read(|_| true).began.amount, amount(100));
+}
+
+proptest! {
+    /// Of any reads, some under way for long, nothing goes that not at least three complete ones lacked, each begun after
+    /// the one before had ended, over twenty seconds; but for a tenth or ten within a minute.
+    #[test]
+    fn nothing_goes_unconfirmed(
+        routes in 1u32..60,
+        reads in prop::collection::vec((0u64..40, 0u64..40, 0u32..60, 0u32..60), 1..30),
+    ) {
+        let mut world = World::of(routes);
+        // Of each route: the reads in a row that lacked it, by their times.
+        let mut lacking: BTreeMap<u32, Vec<(Instant, Instant)>> = BTreeMap::new();
+        let mut gone: Vec<(Instant, usize, usize)> = Vec::new();
+        for (pause, takes, from, count) in reads {
+            world.pass(pause);
+            let began = world.now;
+            world.pass(takes);
+            let (lacks, before) = (|route| (from..from + count).contains(&route), world.served.clone());
+            let basis = Basis::Read(Reading { began, ended: world.now });
+            world.lose(basis, lacks);
+            let mut unconfirmed = 0;
+            for route in &before {
+                let reads = lacking.entry(*route).or_default();
+                if !lacks(*route) {
+                    reads.clear();
+                    continue;
+                }
+                if reads.last().is_none_or(|(_, ended)| began >= *ended) {
+                    reads.push((began, world.now));
+                }
+                let first = reads[0].1;
+                let is_confirmed = reads.len() >= 3 && world.now - first >= Duration::from_secs(20);
+                unconfirmed += usize::from(!world.served.contains(route) && !is_confirmed);
+            }
+            gone.push((world.now, unconfirmed, before.len()));
+            gone.retain(|(at, _, _)| *at + WINDOW >= world.now);
+            let lost: usize = gone.iter().map(|(_, lost, _)| lost).sum();
+            let known = before.len() + lost;
+            prop_assert!(lost <= 10 || lost * 10 <= known, "{lost} of {known}");
+            prop_assert!(unconfirmed == 0 || !world.served.is_empty(), "everything went");
+        }
+    }
+}

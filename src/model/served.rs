@@ -1,0 +1,66 @@
+//! How much is served: what a loss is measured by.
+
+use std::ops::{Add, AddAssign, SubAssign};
+
+/// Amounts of what sinks are served, or of what they would lose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Routes, each a hostname with a path, that lead to somebody.
+    pub routes: u64,
+    /// The endpoints of all of them.
+    pub endpoints: u64,
+    /// Routes that are withheld because Cloud Foundry restricts who may use them.
+    pub restrictions: u64,
+    /// Internal hostnames in the Sidecars of all apps.
+    pub sidecar_hosts: u64,
+}
+
+impl Served {
+    /// Each amount by its name, a metric label.
+    pub fn named(self) -> [(&'static str, u64); 4] {
+        [
+            ("routes", self.routes),
+            ("endpoints", self.endpoints),
+            ("restrictions", self.restrictions),
+            ("sidecar_hosts", self.sidecar_hosts),
+        ]
+    }
+
+    /// Whether there is nothing of any.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Each amount beside the same one of another, and which they are.
+    pub fn beside(self, other: Self) -> impl Iterator<Item = (u64, u64)> {
+        let amounts = self.named().into_iter().zip(other.named());
+        amounts.map(|((_, one), (_, other))| (one, other))
+    }
+}
+
+impl AddAssign for Served {
+    fn add_assign(&mut self, other: Self) {
+        self.routes += other.routes;
+        self.endpoints += other.endpoints;
+        self.restrictions += other.restrictions;
+        self.sidecar_hosts += other.sidecar_hosts;
+    }
+}
+
+impl Add for Served {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
+impl SubAssign for Served {
+    fn sub_assign(&mut self, other: Self) {
+        self.routes -= other.routes;
+        self.endpoints -= other.endpoints;
+        self.restrictions -= other.restrictions;
+        self.sidecar_hosts -= other.sidecar_hosts;
+    }
+}

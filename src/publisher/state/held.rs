@@ -1,0 +1,88 @@
+//! What is believed of an update: the guard in front of the table's changes.
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::State;
+use crate::{
+    guard::{Part, Summary, Verdict},
+    model::{Confirmations, Report, Source},
+    table::{Changes, Subject},
+};
+
+impl State {
+    /// Takes an update into the table, but for what the guard holds of it: that stays as it was.
+    pub(super) fn believe(&mut self, report: Report, now: Instant) -> Changes {
+        let Report { update, basis } = report;
+        let (source, served) = (update.source(), self.table.served());
+        let mut changes = self.table.apply(update);
+        let (losses, displaced) = changes.take_losses();
+        let verdict = self.guard.judge(source, basis, &losses, served, now);
+        if !verdict.hold.is_empty() {
+            let mut restored = self.table.restore(displaced, &verdict.hold);
+            restored.take_losses();
+            changes.merge(restored);
+        }
+        self.tell(source, &verdict);
+        changes
+    }
+
+    fn tell(&self, source: Source, verdict: &Verdict<Subject>) {
+        let Verdict {
+            began,
+            confirmed,
+            refuted,
+            ..
+        } = verdict;
+        let feed = source.as_str();
+        if !began.is_empty() {
+            let Part { amount, names } = began;
+            warn!(
+                feed,
+                ?amount,
+                ?names,
+                "a read lacks much of what is served: it is held until later reads agree"
+            );
+        }
+        for (part, what) in [
+            (confirmed, "what was held has gone: later reads lack it too"),
+            (refuted, "what was held is there, or has ended by itself"),
+        ] {
+            if !part.is_empty() {
+                let Part { amount, names } = part;
+                info!(feed, ?amount, ?names, "{what}");
+            }
+        }
+        self.metrics.held(source, verdict);
+        for source in Source::ALL {
+            let held = self.guard.held_of(source).amount;
+            self.metrics.holds(source, held);
+        }
+    }
+
+    /// When complete reads could confirm what is held.
+    pub fn confirmations(&self) -> Confirmations {
+        self.guard.confirmations(self.table.served())
+    }
+
+    /// What is held, by source.
+    pub fn held(&self) -> Vec<Summary> {
+        self.guard.held(self.table.served()).collect()
+    }
+
+    /// An operator's word on what is held of a source. Whether anything is.
+    pub fn decide(&mut self, source: Source, is_believed: bool) -> bool {
+        let is_held = if is_believed {
+            self.guard.accept(source)
+        } else {
+            self.guard.reject(source)
+        };
+        if is_held {
+            info!(
+                feed = source.as_str(),
+                is_believed, "an operator decided on what is held"
+            );
+        }
+        is_held
+    }
+}

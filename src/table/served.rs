@@ -1,0 +1,146 @@
+//! What is served, so that it is known what an update takes away.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use super::pool::Pool;
+use crate::model::{AppGuid, Hostname, Served};
+
+/// Something whose loss would be felt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A route, by its hostname and its key: whether it is answered, restricted, and by how many.
+    Route(Hostname, Arc<str>),
+    /// What an app may connect to.
+    Source(AppGuid),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route(host, key) => write!(f, "{host}{key}"),
+            Self::Source(app) => write!(f, "the Sidecar of {app}"),
+        }
+    }
+}
+
+/// What is served of a route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nobody is there.
+    #[default]
+    Nobody,
+    /// So many endpoints.
+    Endpoints(u32),
+    /// A refusal.
+    Refusal,
+}
+
+impl Answer {
+    pub(super) fn of(pool: &Pool<'_>) -> Self {
+        if pool.refused().is_some() {
+            return Self::Refusal;
+        }
+        match pool.reachable().count() {
+            0 => Self::Nobody,
+            endpoints => Self::Endpoints(u32::try_from(endpoints).unwrap_or(u32::MAX)),
+        }
+    }
+
+    fn amount(self) -> Served {
+        match self {
+            Self::Nobody => Served::default(),
+            Self::Endpoints(endpoints) => Served {
+                routes: 1,
+                endpoints: endpoints.into(),
+                ..Served::default()
+            },
+            Self::Refusal => Served {
+                restrictions: 1,
+                ..Served::default()
+            },
+        }
+    }
+}
+
+/// How much of everything is served, and what has been lost of it lately.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    routes: HashMap<(Hostname, Arc<str>), Answer>,
+    sources: HashMap<AppGuid, u64>,
+    total: Served,
+    losses: BTreeMap<Subject, Served>,
+}
+
+impl Ledger {
+    /// All that is served.
+    pub(super) fn total(&self) -> Served {
+        self.total
+    }
+
+    /// What was lost since this was asked last.
+    pub(super) fn take_losses(&mut self) -> BTreeMap<Subject, Served> {
+        std::mem::take(&mut self.losses)
+    }
+
+    /// How a route is answered now.
+    pub(super) fn set_route(&mut self, host: &Hostname, key: &Arc<str>, now: Answer) {
+        let place = (host.clone(), key.clone());
+        let before = match now {
+            Answer::Nobody => self.routes.remove(&place),
+            now => self.routes.insert(place, now),
+        };
+        let before = before.unwrap_or_default();
+        if before == now {
+            return;
+        }
+        // A new restriction is no loss: it is what was asked for.
+        let lost = if now == Answer::Refusal {
+            Served::default()
+        } else {
+            less(before.amount(), now.amount())
+        };
+        self.move_to(before.amount(), now.amount());
+        self.lose(lost, || Subject::Route(host.clone(), key.clone()));
+    }
+
+    /// To how many internal hostnames an app may connect now.
+    pub(super) fn set_source(&mut self, app: &AppGuid, hosts: usize) {
+        let now = hosts as u64;
+        let before = match now {
+            0 => self.sources.remove(app),
+            now => self.sources.insert(app.clone(), now),
+        };
+        let amount = |sidecar_hosts| Served {
+            sidecar_hosts,
+            ..Served::default()
+        };
+        let (before, now) = (amount(before.unwrap_or_default()), amount(now));
+        self.move_to(before, now);
+        self.lose(less(before, now), || Subject::Source(app.clone()));
+    }
+
+    fn move_to(&mut self, before: Served, now: Served) {
+        self.total -= before;
+        self.total += now;
+    }
+
+    fn lose(&mut self, lost: Served, subject: impl FnOnce() -> Subject) {
+        if !lost.is_nothing() {
+            *self.losses.entry(subject()).or_default() += lost;
+        }
+    }
+}
+
+/// What there was more of.
+fn less(before: Served, now: Served) -> Served {
+    Served {
+        routes: before.routes.saturating_sub(now.routes),
+        endpoints: before.endpoints.saturating_sub(now.endpoints),
+        restrictions: before.restrictions.saturating_sub(now.restrictions),
+        sidecar_hosts: before.sidecar_hosts.saturating_sub(now.sidecar_hosts),
+    }
+}
