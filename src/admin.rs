@@ -2,6 +2,7 @@
 
 mod debug;
 mod health;
+mod held;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -13,12 +14,21 @@ use axum::{
     routing::{get, put},
 };
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    delivery::Sinks, feed::Feeds, istio::validate::Rejected, metrics, readiness::Readiness,
-    snapshot, telemetry::LevelHandle,
+    delivery::Sinks,
+    feed::Feeds,
+    guard::{Decision, Summary},
+    istio::validate::Rejected,
+    metrics,
+    readiness::Readiness,
+    snapshot,
+    telemetry::LevelHandle,
 };
 
 /// A request carries a word at most.
@@ -35,6 +45,10 @@ pub struct Sources {
     pub snapshots: snapshot::Receiver,
     /// What is withheld.
     pub rejected: watch::Receiver<Arc<Rejected>>,
+    /// What is held.
+    pub held: watch::Receiver<Arc<Vec<Summary>>>,
+    /// Takes an operator's word on it.
+    pub decisions: mpsc::Sender<Decision>,
     /// Who reads it.
     pub sinks: Vec<Sinks>,
     /// Every metric.
@@ -83,12 +97,16 @@ impl Server {
             .route("/debug/resources/{*path}", get(debug::resources))
             .route("/debug/rejected", get(debug::rejected))
             .route("/debug/sinks", get(debug::sinks))
+            .route("/debug/held", get(held::held).put(held::decide))
             .route("/debug/log-level", put(debug::set_log_level))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self.sources);
         // `axum::serve` itself never fails; a broken connection ends only itself.
-        let served = axum::serve(self.listener, router)
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = axum::serve(
+            self.listener,
+            router.into_make_service_with_connect_info::<SocketAddr>(),
+        )
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
             served = served => served.unwrap_or_else(|error| tracing::error!(%error, "admin server ended")),
             // A client that keeps its connection open does not hold up the end.

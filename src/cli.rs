@@ -1,5 +1,6 @@
 //! The command line.
 
+mod accept;
 #[cfg(feature = "sim")]
 mod bench;
 #[cfg(feature = "sim")]
@@ -40,6 +41,8 @@ enum Command {
     Check(ConfigFile),
     /// List the keys that a config file may have.
     Keys,
+    /// Let what the guard holds go, or hold it anew.
+    Accept(accept::Options),
     /// Write the router's certificates to where its proxies find them.
     Librarian(ConfigFile),
     /// Show the daemon at work on a simulated foundation; nothing to set up.
@@ -75,6 +78,7 @@ impl Cli {
                 drop(printed);
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Accept(options) => accept::run(options).await,
             Command::Librarian(file) => write_certificates(&file),
             #[cfg(feature = "sim")]
             Command::Demo(options) => demo::run(options).await,

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::model::{Basis, Confirmations, Reading, Served, Source};
 
@@ -90,6 +90,17 @@ pub struct Summary {
     pub since: Instant,
     /// When a read could let all of it go.
     pub due: Instant,
+}
+
+/// An operator's word on what is held of a source.
+#[derive(Debug)]
+pub struct Decision {
+    /// Whose reads lack it.
+    pub source: Source,
+    /// Whether it goes with the next read that lacks it, or is held anew.
+    pub is_believed: bool,
+    /// Told whether anything was held.
+    pub reply: oneshot::Sender<bool>,
 }
 
 /// Holds losses of subjects, each of them something that is served or not.

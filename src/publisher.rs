@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use ipnet::Ipv4Net;
 use prometheus_client::registry::Registry;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use crate::{
         BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
-    model::{CapiProcessGuid, Confirmations, Report, Source},
+    model::{CapiProcessGuid, Confirmations, Report},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot},
     table::Join,
@@ -106,18 +106,7 @@ pub struct Outputs {
     /// What is held.
     pub held: watch::Receiver<Arc<Vec<guard::Summary>>>,
     /// What operators say of it.
-    pub decisions: mpsc::Sender<Decision>,
-}
-
-/// An operator's word on what is held of a source.
-#[derive(Debug)]
-pub struct Decision {
-    /// Whose reads lack it.
-    pub source: Source,
-    /// Whether it goes with the next read that lacks it, or is held anew.
-    pub is_believed: bool,
-    /// Told whether anything was held.
-    pub reply: oneshot::Sender<bool>,
+    pub decisions: mpsc::Sender<guard::Decision>,
 }
 
 /// Operators whose word waits.
@@ -138,7 +127,7 @@ pub struct Publisher {
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
     confirmations: watch::Sender<Confirmations>,
     held: watch::Sender<Arc<Vec<guard::Summary>>>,
-    decisions: mpsc::Receiver<Decision>,
+    decisions: mpsc::Receiver<guard::Decision>,
 }
 
 /// When the changes that wait have to be published.
@@ -243,8 +232,8 @@ impl Publisher {
         }
     }
 
-    fn decide(&mut self, decision: Decision) {
-        let Decision {
+    fn decide(&mut self, decision: guard::Decision) {
+        let guard::Decision {
             source,
             is_believed,
             reply,

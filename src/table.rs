@@ -210,9 +210,10 @@ impl RouteTable {
         let mut is_seen = false;
         for key in &touched.services {
             let pool = self.host(name).and_then(|host| host.pool(key));
+            let is_internal = pool.as_ref().is_some_and(|pool| pool.host().is_internal());
             let answer = pool.as_ref().map(Answer::of).unwrap_or_default();
             let shape = pool.map(|pool| Shape::of(&pool)).unwrap_or_default();
-            self.ledger.set_route(name, key, answer);
+            self.ledger.set_route(name, key, answer, is_internal);
             is_seen |= match self.shapes.update(name, key, shape) {
                 Change::Nothing => false,
                 Change::Emptiness => self

@@ -9,7 +9,7 @@ use std::{
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
-use super::Sources;
+use super::{Sources, held::Held};
 use crate::feed::Status;
 
 /// A feed in the answers.
@@ -48,6 +48,9 @@ pub(super) struct Readiness {
     shutting_down: bool,
     waiting_for: Vec<&'static str>,
     feeds: Vec<Feed>,
+    /// What is served though reads lack it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held: Vec<Held>,
 }
 
 /// Alive: every feed's loop still turns. That every task runs goes without saying: the process ends with the first
@@ -77,6 +80,7 @@ pub(super) async fn readyz(State(sources): State<Arc<Sources>>) -> (StatusCode, 
             shutting_down,
             waiting_for,
             feeds,
+            held: sources.held(),
         }),
     )
 }

@@ -282,6 +282,8 @@ impl Wiring {
             feeds: self.feeds,
             snapshots: outputs.snapshots,
             rejected: outputs.rejected,
+            held: outputs.held,
+            decisions: outputs.decisions,
             sinks,
             registry: self.registry,
             log_level,

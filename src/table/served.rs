@@ -73,6 +73,8 @@ pub(super) struct Ledger {
     sources: HashMap<AppGuid, u64>,
     total: Served,
     losses: BTreeMap<Subject, Served>,
+    /// Whether an internal hostname has been restricted.
+    restricts_internal: bool,
 }
 
 impl Ledger {
@@ -83,11 +85,21 @@ impl Ledger {
 
     /// What was lost since this was asked last.
     pub(super) fn take_losses(&mut self) -> BTreeMap<Subject, Served> {
+        if std::mem::take(&mut self.restricts_internal) {
+            let is_route = |subject: &Subject| matches!(subject, Subject::Route(..));
+            self.losses.retain(|subject, _| is_route(subject));
+        }
         std::mem::take(&mut self.losses)
     }
 
     /// How a route is answered now.
-    pub(super) fn set_route(&mut self, host: &Hostname, key: &Arc<str>, now: Answer) {
+    pub(super) fn set_route(
+        &mut self,
+        host: &Hostname,
+        key: &Arc<str>,
+        now: Answer,
+        is_internal: bool,
+    ) {
         let place = (host.clone(), key.clone());
         let before = match now {
             Answer::Nobody => self.routes.remove(&place),
@@ -97,8 +109,9 @@ impl Ledger {
         if before == now {
             return;
         }
-        // A new restriction is no loss: it is what was asked for.
+        // A new restriction is no loss: it is what was asked for, and so is what Sidecars lose by it.
         let lost = if now == Answer::Refusal {
+            self.restricts_internal |= is_internal;
             Served::default()
         } else {
             less(before.amount(), now.amount())

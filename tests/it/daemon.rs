@@ -16,7 +16,10 @@ use copilot::{
     },
 };
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -264,6 +267,8 @@ async fn a_feed_whose_loop_is_stuck_makes_the_process_unhealthy() {
         feeds,
         snapshots: watch::channel(None).1,
         rejected: watch::channel(Arc::default()).1,
+        held: watch::channel(Arc::default()).1,
+        decisions: mpsc::channel(1).0,
         sinks: vec![Sinks::default()],
         registry,
         log_level: None,

@@ -4,6 +4,7 @@ mod arbitrary;
 mod counts;
 mod divisions;
 mod eras;
+mod held;
 mod linger;
 mod places;
 mod pushed;

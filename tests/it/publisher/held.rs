@@ -1,0 +1,269 @@
+//! What lies of a read cost whoever is served: nothing, until later reads agree.
+
+use copilot::{
+    model::{Basis, Reading, Refusal},
+    publisher::{Metrics, State},
+};
+use tokio::time::Instant;
+
+use super::*;
+
+const ROUTES: usize = 40;
+
+/// A publisher's state of forty external and forty internal routes with an instance each, and policies among these.
+struct Mesh {
+    state: State,
+    now: Instant,
+}
+
+fn routes() -> Vec<Route> {
+    let internal = (ROUTES..2 * ROUTES).map(foundation::internal_route);
+    (0..ROUTES).map(foundation::route).chain(internal).collect()
+}
+
+fn instances() -> Vec<Arc<copilot::model::Instance>> {
+    let instances = 0..2 * ROUTES;
+    instances
+        .map(|n| foundation::instance(n, 0, 61_000))
+        .collect()
+}
+
+fn policies() -> Vec<copilot::model::Policy> {
+    foundation::policies(2 * ROUTES)
+}
+
+impl Mesh {
+    fn new() -> Self {
+        Self::of(Join::Described, Update::AllRoutes(routes()))
+    }
+
+    fn of(join: Join, routes: Update) -> Self {
+        let settings = Settings {
+            join,
+            ..settings([Input::Routes, Input::Instances])
+        };
+        let metrics = Metrics::new(&mut Registry::default());
+        let mut mesh = Self {
+            state: State::new(&settings, metrics).unwrap(),
+            now: Instant::now(),
+        };
+        for update in [
+            routes,
+            Update::AllInstances(instances()),
+            Update::AllPolicies(policies()),
+        ] {
+            mesh.read(update);
+        }
+        mesh.publish().expect("the first snapshot");
+        mesh
+    }
+
+    /// A complete read, a second after the one before.
+    fn read(&mut self, update: Update) {
+        self.now += Duration::from_secs(1);
+        let basis = Basis::Read(Reading {
+            began: self.now,
+            ended: self.now,
+        });
+        self.state.take(update.on(basis), self.now);
+    }
+
+    /// What is different for sinks.
+    fn publish(&mut self) -> Option<Snapshot> {
+        self.state.publish_at(self.now.into_std())
+    }
+
+    fn held(&self) -> usize {
+        self.state.held().len()
+    }
+}
+
+fn without_destinations(mut route: Route) -> Route {
+    route.destinations.clear();
+    route
+}
+
+fn elsewhere(instance: &Arc<copilot::model::Instance>) -> Arc<copilot::model::Instance> {
+    let mut instance = instance.as_ref().clone();
+    instance.ports.clear();
+    Arc::new(instance)
+}
+
+/// Reads that lose much of a foundation, each in another way.
+fn lies() -> Vec<(&'static str, Basis, Update)> {
+    let read = Basis::Read(Reading {
+        began: Instant::now(),
+        ended: Instant::now(),
+    });
+    let instances = instances();
+    let gone = |guids: Vec<_>| Update::Routes {
+        current: vec![],
+        gone: guids,
+    };
+    let all: Vec<_> = routes().into_iter().map(|route| route.guid).collect();
+    let open = |mut route: Route| {
+        route.internal = !route.internal;
+        route
+    };
+    vec![
+        ("no routes", read, Update::AllRoutes(vec![])),
+        (
+            "three routes",
+            read,
+            Update::AllRoutes(routes()[..3].to_vec()),
+        ),
+        (
+            "no destinations",
+            read,
+            Update::AllRoutes(routes().into_iter().map(without_destinations).collect()),
+        ),
+        (
+            "internal routes that are external, and the other way round",
+            read,
+            Update::AllRoutes(
+                routes()
+                    .into_iter()
+                    .map(open)
+                    .map(without_destinations)
+                    .collect(),
+            ),
+        ),
+        ("none of the named routes", Basis::Asked, gone(all)),
+        (
+            "no destinations of the named routes",
+            Basis::Asked,
+            Update::Routes {
+                current: routes().into_iter().map(without_destinations).collect(),
+                gone: vec![],
+            },
+        ),
+        ("no instances", read, Update::AllInstances(vec![])),
+        (
+            "every other instance",
+            read,
+            Update::AllInstances(instances.iter().step_by(2).cloned().collect()),
+        ),
+        (
+            "no ports",
+            read,
+            Update::AllInstances(instances.iter().map(elsewhere).collect()),
+        ),
+        ("no policies", read, Update::AllPolicies(vec![])),
+        (
+            "half of the policies",
+            read,
+            Update::AllPolicies(policies().into_iter().step_by(3).collect()),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn no_lie_of_one_read_changes_a_byte_of_what_is_served() {
+    for (lie, basis, update) in lies() {
+        let mut mesh = Mesh::new();
+        mesh.now += Duration::from_secs(1);
+        let basis = match basis {
+            Basis::Read(_) => Basis::Read(Reading {
+                began: mesh.now,
+                ended: mesh.now,
+            }),
+            other => other,
+        };
+        mesh.state.take(update.on(basis), mesh.now);
+        assert_eq!(mesh.held(), 1, "{lie}");
+        let changed = mesh.publish().map(|snapshot| format!("{snapshot:?}"));
+        assert_eq!(changed, None, "{lie}");
+
+        mesh.read(Update::AllRoutes(routes()));
+        mesh.read(Update::AllInstances(instances()));
+        mesh.read(Update::AllPolicies(policies()));
+        assert!(mesh.publish().is_none(), "{lie}");
+        assert_eq!(mesh.held(), 0, "{lie}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_new_and_changed_in_a_read_that_loses_much_is_served() {
+    let mut mesh = Mesh::new();
+    let mut moved = foundation::instance(0, 0, 61_999).as_ref().clone();
+    moved.since = 1;
+    let new = foundation::instance(2 * ROUTES, 0, 61_000);
+    mesh.state.apply(Update::Routes {
+        current: vec![foundation::route(2 * ROUTES)],
+        gone: vec![],
+    });
+    mesh.publish().expect("a new route");
+    mesh.read(Update::AllInstances(vec![Arc::new(moved), new]));
+    assert_eq!(mesh.held(), 1);
+    let snapshot = mesh.publish().expect("a new instance and one that moved");
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    assert_eq!(entries.len(), 2 * ROUTES + 1);
+}
+
+#[tokio::test]
+async fn rows_that_all_claim_one_place_put_nobody_out() {
+    let mut mesh = Mesh::new();
+    let claim = |instance: &Arc<copilot::model::Instance>| {
+        let mut instance = instance.as_ref().clone();
+        instance.host_address = "10.9.9.9".parse().unwrap();
+        instance.container_address = Some("10.199.9.9".parse().unwrap());
+        Arc::new(instance)
+    };
+    mesh.read(Update::AllInstances(
+        instances().iter().map(claim).collect(),
+    ));
+    let snapshot = mesh.publish().expect("one that has moved there");
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    assert_eq!(entries.len(), 2 * ROUTES);
+}
+
+#[tokio::test]
+async fn a_true_loss_goes_in_its_time_with_all_that_was_held() {
+    let mut mesh = Mesh::new();
+    let half = || instances().into_iter().step_by(2).collect::<Vec<_>>();
+    mesh.read(Update::AllInstances(half()));
+    for _ in 0..2 {
+        mesh.now += Duration::from_secs(29);
+        assert!(mesh.publish().is_none());
+        assert_eq!(mesh.held(), 1);
+        mesh.read(Update::AllInstances(half()));
+    }
+    assert_eq!(mesh.held(), 0);
+    let snapshot = mesh.publish().expect("half of the instances");
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    assert_eq!(entries.len(), ROUTES, "those that are left");
+}
+
+#[tokio::test]
+async fn a_new_restriction_is_never_held_and_one_that_goes_is() {
+    let mut mesh = Mesh::new();
+    let bound = |mut route: Route| {
+        route.refused = Some(Refusal::RouteService);
+        route
+    };
+    mesh.read(Update::AllRoutes(routes().into_iter().map(bound).collect()));
+    assert_eq!(mesh.held(), 0);
+    let snapshot = mesh.publish().expect("refusals");
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    assert!(entries.is_empty());
+    mesh.read(Update::AllRoutes(routes()));
+    assert_eq!(mesh.held(), 1);
+    assert!(mesh.publish().is_none(), "still restricted");
+}
+
+#[tokio::test]
+async fn while_routes_are_held_they_can_be_restricted_and_instances_come_and_go() {
+    let mut mesh = Mesh::new();
+    mesh.read(Update::AllRoutes(vec![]));
+    assert_eq!(mesh.held(), 1);
+    let bound = vec![(foundation::route(3).guid, Refusal::RouteService)];
+    mesh.state.apply(Update::Refused(bound));
+    let gone = vec![foundation::instance(5, 0, 61_000).guid.clone()];
+    mesh.state.apply(Update::Instances {
+        current: vec![foundation::instance(4, 1, 61_000)],
+        gone,
+    });
+    let snapshot = mesh.publish().expect("a refusal and two changes");
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    assert_eq!(entries.len(), 2 * ROUTES - 2);
+}
