@@ -203,6 +203,7 @@ impl Files {
             }),
             policy: None,
             publisher: publisher::Settings {
+                store: None,
                 guard: guard::Settings::default(),
                 quiet: Duration::from_millis(10),
                 ceiling: Duration::from_millis(100),
