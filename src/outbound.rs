@@ -217,12 +217,7 @@ impl Peer {
         let address = *addresses.first().ok_or(io::ErrorKind::NotFound)?;
         let pool = match used {
             Some(used) if used.address == address => used.pool,
-            _ => self.transport.pool(&Target {
-                host: self.address.host_str().unwrap_or_default(),
-                address,
-                tls: &self.tls,
-                connect_timeout: self.connect_timeout,
-            })?,
+            _ => self.pool(address)?,
         };
         let used = Used {
             address,
@@ -233,6 +228,27 @@ impl Peer {
         self.place
             .send_modify(|place| place.used = Some(used.clone()));
         Ok(used)
+    }
+
+    fn pool(&self, address: SocketAddr) -> io::Result<Arc<dyn Pool>> {
+        self.transport.pool(&Target {
+            host: self.address.host_str().unwrap_or_default(),
+            address,
+            tls: &self.tls,
+            connect_timeout: self.connect_timeout,
+        })
+    }
+
+    /// Later requests are made on another connection, to the same address.
+    pub fn renew(&self) {
+        self.place.send_if_modified(|place| {
+            if let Some(used) = &mut place.used
+                && let Ok(pool) = self.pool(used.address)
+            {
+                used.pool = pool;
+            }
+            false
+        });
     }
 
     /// There is nothing to look up for a while, also where that was in vain: it may have taken long.
@@ -305,11 +321,6 @@ impl Peer {
             }
         }
         false
-    }
-
-    /// What is asked from now on is asked on new connections.
-    pub fn renew(&self) {
-        self.place.send_modify(|place| place.used = None);
     }
 
     /// Later requests begin with another address, if there is one, and with another connection in any case.

@@ -125,7 +125,6 @@ impl Files {
                 ("/PolicyServerDisabled", json!(false)),
                 ("/PolicyServerPollInterval", json!("23s")),
                 ("/PolicyServerRequestTimeout", json!("24s")),
-                ("/PolicyServerMaxRemovedPercent", json!(26)),
                 ("/PolicyServerGrace", json!("27s")),
                 ("/BBS/Disable", json!(false)),
                 ("/IstioCertRootPath", json!("/var/istio")),
@@ -142,7 +141,6 @@ impl Files {
                 ("/CAPI/TailAuditEvents", json!(false)),
                 ("/CAPI/TailRouteUpdates", json!(false)),
                 ("/CAPI/PageSize", json!(17)),
-                ("/CAPI/MaxShrinkPercent", json!(18)),
                 ("/CAPI/ServeBoundRoutes", json!(true)),
                 ("/CAPI/RequestTimeout", json!("19s")),
                 ("/BBS/SyncInterval", json!("20s")),
@@ -247,7 +245,6 @@ impl Files {
             tail_audit_events: true,
             tail_updated_at: true,
             page_size: 5000,
-            max_shrink_percent: 20,
             confirm_after: 10 * SECOND,
             serve_bound_routes: false,
             domains_interval: 5 * SECOND,
@@ -312,7 +309,6 @@ impl Files {
                 tail_audit_events: false,
                 tail_updated_at: false,
                 page_size: 17,
-                max_shrink_percent: 18,
                 serve_bound_routes: true,
                 request_timeout: 19 * SECOND,
                 ..self.capi_defaults()
@@ -331,7 +327,6 @@ impl Files {
                 request_timeout: 24 * SECOND,
                 connect_timeout: 5 * SECOND,
                 backoff: (SECOND / 2, 15 * SECOND),
-                max_removed_percent: 26,
             }),
             bbs: Some(bbs::Settings {
                 sync_interval: 20 * SECOND,
@@ -417,7 +412,6 @@ fn without_capi_routes_are_pushed() {
     expected.ignored.clear();
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 128 << 20,
-        max_emptied_routes: 10,
         allowed_names: Some(["cc".to_owned()].into()),
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
@@ -425,10 +419,8 @@ fn without_capi_routes_are_pushed() {
     assert_same(&files.load(&json!(config)), &expected);
 
     config.insert("MaxBulkSyncBytes".to_owned(), json!(1000));
-    config.insert("MaxEmptiedRoutes".to_owned(), json!(0));
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 1000,
-        max_emptied_routes: 0,
         allowed_names: Some(["cc".to_owned()].into()),
     });
     assert_same(&files.load(&json!(config)), &expected);
@@ -500,7 +492,7 @@ fn what_is_disabled_needs_no_files_and_is_not_waited_for() {
 }
 
 #[test]
-fn keys_of_the_original_without_a_use_are_accepted_and_named() {
+fn keys_without_a_use_are_accepted_and_named() {
     let files = Files::new();
     let config = with(
         files.minimal(),
@@ -508,6 +500,8 @@ fn keys_of_the_original_without_a_use_are_accepted_and_named() {
             ("/ListenAddressForPilot", json!("127.0.0.1:9000")),
             ("/BBS/ClientSessionCacheSize", json!(128)),
             ("/BBS/MaxIdleConnsPerHost", json!(8)),
+            // Of older versions of this program.
+            ("/CAPI/MaxShrinkPercent", json!(18)),
             // As Go writes what is not set.
             ("/ListenAddressForVIPResolver", json!("")),
             ("/PolicyServerAddress", json!("")),
@@ -525,6 +519,7 @@ fn keys_of_the_original_without_a_use_are_accepted_and_named() {
         ignored,
         [
             "MaxBulkSyncBytes",
+            "CAPI.MaxShrinkPercent",
             "CloudControllerClientCAPath",
             "ListenAddressForPilot",
             "BBS.ClientSessionCacheSize",
@@ -592,6 +587,8 @@ fn every_key_is_listed_for_those_who_write_files() {
         "/ListenAddressForPilot",
         "/BBS/ClientSessionCacheSize",
         "/BBS/MaxIdleConnsPerHost",
+        "/CAPI/MaxShrinkPercent",
+        "/PolicyServerMaxRemovedPercent",
     ];
     let others = original.map(str::to_owned).into_iter();
     let expected: BTreeSet<_> = keys(&Files::new().full())

@@ -106,6 +106,8 @@ struct World {
     /// Where something other than a ping was asked.
     asked: Vec<SocketAddr>,
     pings: usize,
+    /// How many pools of connections there were.
+    pools: usize,
     /// How long the answers to the next pings take, if any come; later ones come at once.
     pongs: VecDeque<Option<Duration>>,
     names_hang: bool,
@@ -119,6 +121,7 @@ impl Within {
             manners,
             asked: Vec::new(),
             pings: 0,
+            pools: 0,
             pongs: VecDeque::new(),
             names_hang: false,
         })))
@@ -148,6 +151,7 @@ impl Transport for Within {
     }
 
     fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
+        self.world().pools += 1;
         Ok(Arc::new(At {
             address: target.address,
             within: self.clone(),
@@ -223,6 +227,21 @@ async fn ask(peer: &Peer) -> Result<Vec<u8>, Error> {
         answer.whole(100).await
     })
     .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_asked_on_another_connection_at_the_same_address_where_that_is_wanted() {
+    let within = Within::new([Manner::Answers(Duration::ZERO); 2]);
+    let (peer, _folder) = peer(&within, LONG);
+    peer.renew();
+    for pools in [1, 1, 2] {
+        if pools == 2 {
+            peer.renew();
+        }
+        ask(&peer).await.unwrap();
+        assert_eq!(within.world().pools, pools);
+    }
+    assert_eq!(within.world().asked, [address(1); 3]);
 }
 
 /// What is asked of a peer of today within a minute.
