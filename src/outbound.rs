@@ -176,7 +176,7 @@ impl Peer {
                         let (peer, error) = (self.name, chain(&error));
                         warn!(peer, address = %used.address, error, "another address answers");
                     }
-                    return Ok(Answer::new(self.name, asked, response));
+                    return Ok(Answer::new(self.name, asked, used, response));
                 }
                 Err(error) => {
                     self.leave(used.address);
@@ -321,6 +321,21 @@ impl Peer {
             }
         }
         false
+    }
+
+    /// Ends when the address that gave an answer leaves pings unanswered; it is left then. The rest of the answer would
+    /// never come. Does not end where there is no other address.
+    pub fn silence<'a>(&'a self, answer: &Answer) -> impl Future<Output = Error> + use<'a> {
+        let (used, url) = (answer.used.clone(), answer.url.clone());
+        async move {
+            if !used.has_others {
+                return pending().await;
+            }
+            while self.is_alive(&used).await {}
+            self.leave(used.address);
+            let address = used.address.ip();
+            Error::Silent { url, address }
+        }
     }
 
     /// Later requests begin with another address, if there is one, and with another connection in any case.

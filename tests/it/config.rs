@@ -502,6 +502,7 @@ fn keys_without_a_use_are_accepted_and_named() {
             ("/BBS/MaxIdleConnsPerHost", json!(8)),
             // Of older versions of this program.
             ("/CAPI/MaxShrinkPercent", json!(18)),
+            ("/BBS/MaxRemovedPercent", json!(30)),
             // As Go writes what is not set.
             ("/ListenAddressForVIPResolver", json!("")),
             ("/PolicyServerAddress", json!("")),
@@ -524,6 +525,7 @@ fn keys_without_a_use_are_accepted_and_named() {
             "ListenAddressForPilot",
             "BBS.ClientSessionCacheSize",
             "BBS.MaxIdleConnsPerHost",
+            "BBS.MaxRemovedPercent",
         ]
     );
     let defaults = files.defaults();
@@ -583,14 +585,15 @@ fn the_documents_show_what_is_required_and_the_default_of_everything_else() {
 fn every_key_is_listed_for_those_who_write_files() {
     let pushed = ["/MaxBulkSyncBytes", "/MaxEmptiedRoutes"].map(str::to_owned);
     let pairs = ["/TLSPems[]/CertChain", "/TLSPems[]/PrivateKey"].map(str::to_owned);
-    let original = [
+    let unused = [
         "/ListenAddressForPilot",
         "/BBS/ClientSessionCacheSize",
         "/BBS/MaxIdleConnsPerHost",
         "/CAPI/MaxShrinkPercent",
         "/PolicyServerMaxRemovedPercent",
+        "/BBS/MaxRemovedPercent",
     ];
-    let others = original.map(str::to_owned).into_iter();
+    let others = unused.map(str::to_owned).into_iter();
     let expected: BTreeSet<_> = keys(&Files::new().full())
         .into_iter()
         .chain(pushed)

@@ -92,6 +92,8 @@ enum Manner {
     Answers(Duration),
     /// Nor with pings.
     Silent,
+    /// With the beginning of an answer; nor with pings.
+    Stalls,
     Refuses,
 }
 
@@ -188,7 +190,8 @@ impl Pool for At {
             match manner {
                 Manner::Answers(after) if !is_ping => tokio::time::sleep(after).await,
                 Manner::Answers(_) => {}
-                Manner::Silent => pending().await,
+                Manner::Stalls if !is_ping => return Ok(Response::new(stream::pending().boxed())),
+                Manner::Silent | Manner::Stalls => pending().await,
                 Manner::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
             }
             let body = stream::iter([Ok("all".into())]).boxed();
@@ -278,6 +281,22 @@ async fn an_address_that_answers_nothing_is_left_and_stays_left() {
     assert_eq!(started.elapsed(), 3 * CONNECT_TIMEOUT);
     let asked = [address(1), address(2), address(2)];
     assert_eq!(within.world().asked, asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_answers_nothing_after_it_began_is_left_too() {
+    let within = Within::new([Manner::Stalls, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, LONG);
+    let request = || Request::get(peer.url("/list"));
+    let started = Instant::now();
+    let stalled = peer.send(request()).await.unwrap();
+    let error = peer.silence(&stalled).await;
+    assert_eq!(error.kind().as_str(), "timeout");
+    assert_eq!(started.elapsed(), 3 * CONNECT_TIMEOUT);
+    let answer = peer.send(request()).await.unwrap();
+    assert_eq!(within.world().asked, [1, 2].map(address));
+    let alive = tokio::time::timeout(LONG, peer.silence(&answer));
+    alive.await.expect_err("it answers pings");
 }
 
 #[tokio::test(start_paused = true)]

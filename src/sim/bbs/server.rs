@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use prost::Message as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -17,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Emission, ListFault, QUEUE, foundation::Foundation};
-use crate::tls;
+use crate::{
+    proto::bbs::{ActualLrPsRequest, ActualLrPsResponse, Error},
+    tls,
+};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -76,13 +80,17 @@ async fn converse(
 ) -> io::Result<()> {
     let mut stream = BufReader::new(connection.stream);
     loop {
-        let (method, path) = tokio::select! {
+        let (method, path, body) = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             request = read_request(&mut stream) => match request? {
                 Some(request) => request,
                 None => return Ok(()),
             },
         };
+        if shared.foundation().faults.hang {
+            shutdown.cancelled().await;
+            return Ok(());
+        }
         let replay = shared.foundation().faults.replays.get(&path).cloned();
         match (path.as_str(), replay) {
             ("/v1/events/lrp_instances.r1", replay) => {
@@ -96,7 +104,7 @@ async fn converse(
             (path, None) if method == "POST" => {
                 tokio::select! {
                     () = shutdown.cancelled() => return Ok(()),
-                    answered = answer(&mut stream, path, shared) => answered?,
+                    answered = answer(&mut stream, path, &body, shared) => answered?,
                 }
             }
             (_, None) => {
@@ -112,8 +120,8 @@ async fn converse(
     }
 }
 
-/// The method and the path; `None` once the client has closed the connection.
-async fn read_request(stream: &mut Stream) -> io::Result<Option<(String, String)>> {
+/// The method, the path and the body; `None` once the client has closed the connection.
+async fn read_request(stream: &mut Stream) -> io::Result<Option<(String, String, Vec<u8>)>> {
     let mut head = String::new();
     let mut limited = stream.take(MAX_REQUEST);
     while !head.ends_with("\r\n\r\n") {
@@ -132,18 +140,21 @@ async fn read_request(stream: &mut Stream) -> io::Result<Option<(String, String)
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, length)| length.trim().parse().ok())
         .unwrap_or(0);
-    // Every request means the same with the body that it has: the simulated domain is the only one.
-    tokio::io::copy(&mut limited.take(length), &mut tokio::io::sink()).await?;
-    Ok(words.next().zip(words.next()))
+    let mut body = Vec::new();
+    limited.take(length).read_to_end(&mut body).await?;
+    let words = words.next().zip(words.next());
+    Ok(words.map(|(method, path)| (method, path, body)))
 }
 
-async fn answer(stream: &mut Stream, path: &str, shared: &Shared) -> io::Result<()> {
-    let is_list = path == "/v1/actual_lrps/list";
+async fn answer(stream: &mut Stream, path: &str, sent: &[u8], shared: &Shared) -> io::Result<()> {
+    // The simulated domain is the only one, but a process may be asked for.
+    let asked = ActualLrPsRequest::decode(sent).map_err(io::Error::other)?;
+    let is_list = path == "/v1/actual_lrps/list" && asked.process_guid.is_empty();
     let (body, fault) = {
         let foundation = shared.foundation();
         let body = match path {
             "/v1/ping" => Some(vec![0x08, 0x01]),
-            "/v1/actual_lrps/list" => Some(foundation.actual_lrps()),
+            "/v1/actual_lrps/list" => Some(foundation.actual_lrps(&asked.process_guid)),
             "/v1/desired_lrp_routing_infos/list" if foundation.routing_infos => {
                 Some(foundation.routing_infos())
             }
@@ -185,10 +196,6 @@ async fn answer(stream: &mut Stream, path: &str, shared: &Shared) -> io::Result<
 }
 
 fn reported(kind: i32) -> Vec<u8> {
-    use prost::Message as _;
-
-    use crate::proto::bbs::{ActualLrPsResponse, Error};
-
     let error = Error {
         r#type: kind,
         message: "simulated".to_owned(),
