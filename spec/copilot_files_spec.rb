@@ -71,7 +71,15 @@ RSpec.describe 'files of the job copilot' do
         'executable' => '/var/vcap/packages/copilot/bin/copilot',
         'args' => %w[serve --config /var/vcap/jobs/copilot/config/copilot.json],
         'limits' => { 'open_files' => 65_536 },
+        'ephemeral_disk' => true,
       }])
+    end
+
+    it 'give it the disk of its state file, if it has one' do
+      process = ->(properties) { bpm(properties)['processes'].first }
+      expect(process.(Manifests.everything)).to include('persistent_disk' => true)
+      without = process.(Manifests.with(minimal, 'state_file.enabled', false))
+      expect(without.keys).not_to include('ephemeral_disk', 'persistent_disk')
     end
 
     it 'limit it as the manifest says' do

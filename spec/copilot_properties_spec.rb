@@ -49,16 +49,16 @@ RSpec.describe 'properties of the job copilot' do
   KINDS = {
     'port' => %w[listen_port_for_mcp listen_port_for_cloud_controller admin.port],
     'port or none' => %w[listen_port_for_vip_resolver xds.listen_port],
-    'percent' => %w[capi.max_shrink_percent bbs.max_removed_percent policy_server.max_removed_percent],
+    'percent' => %w[limits.loss_percent capi.max_shrink_percent bbs.max_removed_percent policy_server.max_removed_percent],
     'whole' => %w[
-      capi.page_size limits.sink_streams limits.sink_streams_per_peer limits.sink_requests_per_second
+      capi.page_size limits.loss limits.sink_streams limits.sink_streams_per_peer limits.sink_requests_per_second
       limits.bulk_sync_bytes limits.emptied_routes limits.open_files post_start.timeout_seconds drain.wait_seconds
       bbs.client_session_cache_size bbs.max_idle_conns_per_host
     ],
-    'duration' => names.grep(/interval\z|request_timeout\z|grace\z/),
+    'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z/),
     'flag' => %w[
       capi.tail_audit_events capi.tail_route_updates capi.serve_bound_routes bbs.disable policy_server.disable
-      vip_resolver_tls xds.allow_plaintext xds.keep_empty_service_entries
+      vip_resolver_tls state_file.enabled state_file.persistent xds.allow_plaintext xds.keep_empty_service_entries
     ],
     'certificates' => names.grep(/_cert\z/),
     'key' => names.grep(/_key\z/),

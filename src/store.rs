@@ -153,6 +153,8 @@ impl Settings {
     pub fn write(&self, saved: &Saved, now: SystemTime) -> io::Result<()> {
         let state = saved.to_wire(&self.foundation, now);
         let bytes = encode(&state);
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
         let mut temporary = self.path.clone().into_os_string();
         temporary.push(".new");
         let temporary = PathBuf::from(temporary);
@@ -169,7 +171,6 @@ impl Settings {
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()
     }
 }

@@ -147,7 +147,10 @@ impl<'p> Section<'p> {
 
     /// Accepts a key that set when one feed doubted a read: all losses are judged where it is known what is served.
     pub(super) fn ignore_doubt(&mut self, key: &str) {
-        self.ignore(key, "what a read takes away is held where it is served");
+        self.ignore(
+            key,
+            "MaxLoss and MaxLossPercent say what a read may take away",
+        );
     }
 
     /// Accepts a key that has no effect any more.

@@ -14,6 +14,7 @@ use copilot::{
     mcp, policy,
     publisher::{self, Input},
     sim::pki::Pki,
+    store,
     table::Join,
     telemetry::{Level, Timestamp},
     tls::Identity,
@@ -62,6 +63,10 @@ impl Files {
         }
     }
 
+    fn state_file(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// Only what is required.
     fn minimal(&self) -> Value {
         json!({
@@ -96,6 +101,11 @@ impl Files {
                 ("/MCPQuietInterval", json!("11ms")),
                 ("/MCPConvergeInterval", json!("101ms")),
                 ("/MCPLingerInterval", json!("16s")),
+                ("/MaxLoss", json!(28)),
+                ("/MaxLossPercent", json!(29)),
+                ("/StateFile", json!(self.state_file())),
+                ("/StateFileMaxAge", json!("30h")),
+                ("/StateFileAfter", json!("31s")),
                 ("/VIPCIDR", json!("127.129.0.0/16")),
                 ("/AllowedSinkNames", json!(["pilot", "galley"])),
                 ("/MaxSinkStreams", json!(12)),
@@ -337,6 +347,17 @@ impl Files {
                 quiet: Duration::from_millis(11),
                 ceiling: Duration::from_millis(101),
                 linger: 16 * SECOND,
+                guard: guard::Settings {
+                    free: 28,
+                    percent: 29,
+                },
+                store: Some(store::Settings {
+                    path: self.state_file(),
+                    foundation: "https://cc.example.com:9024/ *.apps.internal apps.example.com"
+                        .to_owned(),
+                    max_age: Duration::from_hours(30),
+                    after: 31 * SECOND,
+                }),
                 certificate_root: "/var/istio".parse().unwrap(),
                 certificates: vec![FrontendCertificate {
                     names: vec!["*.apps.example.com".to_owned(), "example.com".to_owned()],

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    publisher::GUARDED,
-    tls::{ca, identity},
-};
+use super::tls::{ca, identity};
 use crate::{bbs, config::reader::Section};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -39,7 +36,7 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<bbs::Settings> {
     let identity = identity(&mut section, "ClientCertPath", "ClientKeyPath");
     let sync_interval = section.duration("SyncInterval", 60 * SECOND);
     let request_timeout = section.duration("RequestTimeout", 30 * SECOND);
-    section.ignore("MaxRemovedPercent", GUARDED);
+    section.ignore_doubt("MaxRemovedPercent");
     section.end();
     Some(bbs::Settings {
         address: address?,

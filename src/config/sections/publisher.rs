@@ -1,6 +1,6 @@
 //! What is generated, and how soon.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{certificates, instance_tls, routes::Routes, vip_range::VipRange};
 use crate::{
@@ -16,9 +16,6 @@ const LONGEST_LINGER: Longest = Longest {
     duration: Duration::from_mins(10),
     written: "10m",
 };
-
-/// Why older keys have no effect.
-pub(super) const GUARDED: &str = "MaxLoss and MaxLossPercent say what reads may take away";
 
 pub(crate) fn read(
     root: &mut Section<'_>,
@@ -85,16 +82,8 @@ fn store(root: &mut Section<'_>, routes: Option<&Routes>) -> Option<store::Setti
     let path = root.path("StateFile");
     let max_age = root.duration("StateFileMaxAge", Duration::from_hours(24));
     let after = root.duration("StateFileAfter", Duration::from_mins(1));
-    let path = path?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if !folder.unwrap_or(Path::new(".")).is_dir() {
-        root.problem("StateFile", "its folder is not there");
-        return None;
-    }
     Some(store::Settings {
-        path,
+        path: path?,
         foundation: routes?.foundation(),
         max_age,
         after,
