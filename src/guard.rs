@@ -207,6 +207,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
     fn is_implausible(&self, lost: Served, served: Served) -> bool {
         let Settings { free, percent } = self.settings;
         lost.beside(served)
+            .into_iter()
             .any(|(lost, served)| lost > free && lost * 100 > served * percent)
     }
 
@@ -277,7 +278,8 @@ fn settle<S: Ord + Display>(
 fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, reading: Reading) {
     for (subject, held) in held {
         let amount = losses[subject];
-        let is_more = amount.beside(held.amount).any(|(now, before)| now > before);
+        let mut amounts = amount.beside(held.amount).into_iter();
+        let is_more = amounts.any(|(now, before)| now > before);
         held.amount = amount;
         if is_more {
             (held.since, held.agreeing) = (reading.ended, 0);
@@ -311,12 +313,13 @@ fn release<S: Ord + Display>(
 /// How long reads have to agree, by how much of anything is lost.
 fn required(lost: Served, served: Served) -> Duration {
     let loses = |percent| {
-        let mut amounts = lost.beside(served);
+        let mut amounts = lost.beside(served).into_iter();
         amounts.any(|(lost, served)| lost > 0 && lost * 100 > served * percent)
     };
+    let is_over_a_third = |(lost, served)| lost * 3 > served;
     if is_everything(lost, served) || loses(90) {
         Duration::from_mins(10)
-    } else if lost.beside(served).any(|(lost, served)| lost * 3 > served) {
+    } else if lost.beside(served).into_iter().any(is_over_a_third) {
         Duration::from_mins(1)
     } else {
         Duration::from_secs(20)
@@ -341,7 +344,7 @@ fn next_read<S>(held: &BTreeMap<S, Held>, served: Served) -> Instant {
 
 /// Whether it is all that there is of anything.
 fn is_everything(lost: Served, served: Served) -> bool {
-    let mut amounts = lost.beside(served);
+    let mut amounts = lost.beside(served).into_iter();
     amounts.any(|(lost, served)| lost > 0 && lost >= served)
 }
 

@@ -5,11 +5,11 @@ use std::ops::{Add, AddAssign, SubAssign};
 /// Amounts of what sinks are served, or of what they would lose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Served {
-    /// Routes, each a hostname with a path, that lead to somebody.
+    /// Routes, each a hostname with a path, that lead to somebody or are restricted.
     pub routes: u64,
     /// The endpoints of all of them.
     pub endpoints: u64,
-    /// Routes that are withheld because Cloud Foundry restricts who may use them.
+    /// Those of them that are withheld because Cloud Foundry restricts who may use them.
     pub restrictions: u64,
     /// Internal hostnames in the Sidecars of all apps.
     pub sidecar_hosts: u64,
@@ -31,10 +31,13 @@ impl Served {
         self == Self::default()
     }
 
-    /// Each amount beside the same one of another, and which they are.
-    pub fn beside(self, other: Self) -> impl Iterator<Item = (u64, u64)> {
-        let amounts = self.named().into_iter().zip(other.named());
-        amounts.map(|((_, one), (_, other))| (one, other))
+    /// Each amount beside the same one of another. Restrictions are among the routes.
+    pub fn beside(self, other: Self) -> [(u64, u64); 3] {
+        [
+            (self.routes, other.routes),
+            (self.endpoints, other.endpoints),
+            (self.sidecar_hosts, other.sidecar_hosts),
+        ]
     }
 }
 

@@ -59,6 +59,7 @@ impl Answer {
                 ..Served::default()
             },
             Self::Refusal => Served {
+                routes: 1,
                 restrictions: 1,
                 ..Served::default()
             },
@@ -133,7 +134,10 @@ impl Ledger {
             self.restricts_internal |= kind == RouteKind::Internal;
             Served::default()
         } else {
-            less(before.amount(), now.amount())
+            // A restriction that goes counts like a route that does.
+            let mut lost = less(before.amount(), now.amount());
+            lost.routes = lost.routes.max(lost.restrictions);
+            lost
         };
         self.move_to(before.amount(), now.amount());
         self.lose(lost, || Subject::Route(host.clone(), key.clone()));

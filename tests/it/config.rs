@@ -437,6 +437,7 @@ fn without_capi_routes_are_pushed() {
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
     expected.publisher.join = Join::Associated;
+    expected.publisher.store.as_mut().unwrap().foundation = "pushed".to_owned();
     assert_same(&files.load(&json!(config)), &expected);
 
     config.insert("MaxBulkSyncBytes".to_owned(), json!(1000));
