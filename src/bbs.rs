@@ -11,6 +11,7 @@
 
 mod client;
 mod events;
+mod first;
 mod merge;
 mod observation;
 mod parse;
@@ -55,8 +56,6 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The shortest and the longest delay before another attempt.
     pub backoff: (Duration, Duration),
-    /// A list that lacks more than this share of the routable instances is not believed at once.
-    pub max_removed_share: f64,
     /// After how long a first list is believed that the BBS does not vouch for.
     pub confirm_after: Duration,
 }
@@ -162,18 +161,22 @@ pub enum Error {
         /// The others.
         unreadable: usize,
     },
-    /// A list lacks so much that it is not believed until another one agrees.
+    /// The BBS vouches for a first list without instances.
+    #[error("the first list has no instances; a second one has to confirm it")]
+    Nothing,
+    /// A first list has fewer than half of what is to run.
     #[error(
-        "{held} of {served} routable instances are not listed (domain fresh: {fresh}), they stay until that is confirmed"
+        "{running} of {wanted} instances run by the first list; three lists over a minute have to say so"
     )]
-    Shrink {
-        /// The instances that stay.
-        held: usize,
+    Doubtful {
         /// The routable instances.
-        served: usize,
-        /// Whether the BBS vouches for the domain.
-        fresh: bool,
+        running: usize,
+        /// How many are to run.
+        wanted: usize,
     },
+    /// The event stream is ended from here.
+    #[error("the event stream is begun anew, since lists fail or bring what no event announced")]
+    Abandoned,
 }
 
 impl Error {
@@ -187,8 +190,8 @@ impl Error {
             Self::Malformed { .. } => Kind::Malformed,
             Self::Unreadable { .. } => Kind::Unreadable,
             Self::Overflow(_) => Kind::Overflow,
-            Self::NotFresh => Kind::Unconfirmed,
-            Self::Shrink { .. } => Kind::ImplausibleShrink,
+            Self::NotFresh | Self::Nothing | Self::Doubtful { .. } => Kind::Unconfirmed,
+            Self::Abandoned => Kind::StreamEnded,
         }
     }
 }

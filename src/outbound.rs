@@ -307,6 +307,11 @@ impl Peer {
         false
     }
 
+    /// What is asked from now on is asked on new connections.
+    pub fn renew(&self) {
+        self.place.send_modify(|place| place.used = None);
+    }
+
     /// Later requests begin with another address, if there is one, and with another connection in any case.
     fn leave(&self, address: SocketAddr) {
         self.place.send_if_modified(|place| {

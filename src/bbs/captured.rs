@@ -183,8 +183,8 @@ fn any_pieces_of_a_captured_stream_give_the_same_events() {
 #[test]
 fn a_captured_minute_serves_what_ran_at_each_moment() {
     for generation in GENERATIONS {
-        let mut merge = Merge::new(0.3);
-        let now = std::time::Instant::now();
+        let mut merge = Merge::default();
+        let now = tokio::time::Instant::now();
         let mut most = 0;
         for event in events(generation, usize::MAX) {
             if let Some(event) = parse::event(event, &mut Vec::new()).unwrap() {

@@ -1,18 +1,23 @@
 //! Speaks the BBS's protocol: POST over HTTP/1.1 and mutual TLS, protobuf both ways, errors inside good answers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use prost::Message;
+use tokio::time::Instant;
 use url::Url;
 
 use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, parse};
 use crate::{
     feed::Dropped,
+    model::DiegoProcessGuid,
     outbound::{self, Answer, Peer, Ping, Request, Transport},
     proto::{
-        bbs::{self, ActualLrPsRequest, ActualLrp, DesiredLrPsRequest, DesiredLrp, EventsByCellId},
+        bbs::{
+            self, ActualLrPsRequest, ActualLrp, DesiredLrPsRequest, DesiredLrp,
+            DesiredLrpSchedulingInfo, EventsByCellId,
+        },
         fields::{Fields, Malformed},
     },
     tls,
@@ -51,7 +56,16 @@ pub(super) struct Read {
     pub(super) dropped: Vec<Dropped>,
     /// What is left out alone of rows that can.
     pub(super) parts: Vec<Dropped>,
-    pub(super) took: Duration,
+    pub(super) began: Instant,
+}
+
+/// What there is of one process.
+#[derive(Debug)]
+pub(super) struct ProcessRead {
+    pub(super) process: DiegoProcessGuid,
+    pub(super) list: List,
+    /// The events that had been merged when it was requested.
+    pub(super) mark: Mark,
 }
 
 impl Client {
@@ -93,17 +107,11 @@ impl Client {
 
     /// Reads all that runs, all that is to run, and whether the BBS vouches for it.
     pub(super) async fn read(&self, mark: Mark) -> Result<Read, Error> {
-        let started = tokio::time::Instant::now();
+        let began = Instant::now();
         let mut list = List::default();
         let (mut dropped, mut parts) = (Vec::new(), Vec::new());
-        let request = ActualLrPsRequest {
-            domain: DOMAIN.to_owned(),
-        };
-        self.list(ACTUAL_LRPS, &request, |row| {
-            let parse = |lrp: ActualLrp| parse::actual_lrp(lrp, &mut parts);
-            take(row, parse, &mut list.instances, &mut dropped);
-        })
-        .await?;
+        self.read_instances("", &mut list, &mut dropped, &mut parts)
+            .await?;
         self.read_desired(&mut list, &mut dropped).await?;
         self.list(DOMAINS, &(), |name| {
             list.fresh |= *name == *DOMAIN.as_bytes();
@@ -114,8 +122,68 @@ impl Client {
             mark,
             dropped,
             parts,
-            took: started.elapsed(),
+            began,
         })
+    }
+
+    /// Reads what runs of a process.
+    pub(super) async fn read_process(
+        &self,
+        process: DiegoProcessGuid,
+        mark: Mark,
+    ) -> Result<ProcessRead, Error> {
+        let mut list = List::default();
+        let (mut dropped, mut parts) = (Vec::new(), Vec::new());
+        self.read_instances(&process.to_string(), &mut list, &mut dropped, &mut parts)
+            .await?;
+        Ok(ProcessRead {
+            process,
+            list,
+            mark,
+        })
+    }
+
+    /// What is asked next is asked on a new connection, and may be answered by another server behind the same address.
+    pub(super) fn renew(&self) {
+        self.0.renew();
+    }
+
+    /// All rows of a process, or of all if it has no name.
+    async fn read_instances(
+        &self,
+        process: &str,
+        list: &mut List,
+        dropped: &mut Vec<Dropped>,
+        parts: &mut Vec<Dropped>,
+    ) -> Result<(), Error> {
+        let request = ActualLrPsRequest {
+            domain: DOMAIN.to_owned(),
+            process_guid: process.to_owned(),
+        };
+        let List {
+            instances, unclear, ..
+        } = list;
+        self.list(ACTUAL_LRPS, &request, |row| {
+            let mut guid = String::new();
+            let mut is_foreign = false;
+            let parse = |lrp: ActualLrp| {
+                is_foreign = !parse::is_ours(&lrp);
+                let key = lrp.actual_lrp_instance_key.as_ref();
+                key.map_or("", |key| &key.instance_guid)
+                    .clone_into(&mut guid);
+                parse::actual_lrp(lrp, parts)
+            };
+            let is_read = take(row, parse, instances, dropped);
+            if is_read && !is_foreign {
+                return;
+            }
+            if !guid.is_empty() {
+                unclear.instances.insert(guid.as_str().into());
+            } else if !is_read {
+                unclear.has_nameless_instances = true;
+            }
+        })
+        .await
     }
 
     async fn read_desired(&self, list: &mut List, dropped: &mut Vec<Dropped>) -> Result<(), Error> {
@@ -124,8 +192,14 @@ impl Client {
         };
         let read = self
             .list(ROUTING_INFOS, &request, |row| {
-                let parse = |lrp: DesiredLrp| parse::desired_lrp(&lrp);
-                take(row, parse, &mut list.desired, dropped);
+                let mut process = String::new();
+                let parse = |lrp: DesiredLrp| {
+                    process.clone_from(&lrp.process_guid);
+                    parse::desired_lrp(&lrp)
+                };
+                if !take(row, parse, &mut list.desired, dropped) {
+                    list.unclear.note_process(&process);
+                }
             })
             .await;
         match read {
@@ -133,7 +207,16 @@ impl Client {
                 if status == StatusCode::NOT_FOUND =>
             {
                 self.list(SCHEDULING_INFOS, &request, |row| {
-                    take(row, parse::scheduling_info, &mut list.desired, dropped);
+                    let mut process = String::new();
+                    let parse = |info: DesiredLrpSchedulingInfo| {
+                        let key = info.desired_lrp_key.as_ref();
+                        key.map_or("", |key| &key.process_guid)
+                            .clone_into(&mut process);
+                        parse::scheduling_info(info)
+                    };
+                    if !take(row, parse, &mut list.desired, dropped) {
+                        list.unclear.note_process(&process);
+                    }
                 })
                 .await
             }
@@ -177,13 +260,13 @@ impl EventStream {
     }
 }
 
-/// Decodes and parses one row. A bad one is dropped by itself.
+/// Decodes and parses one row. A bad one is dropped by itself. Whether it is good.
 fn take<M: Message + Default, T>(
     row: Bytes,
     parse: impl FnOnce(M) -> Result<Option<T>, Dropped>,
     rows: &mut Vec<T>,
     dropped: &mut Vec<Dropped>,
-) {
+) -> bool {
     let parsed = M::decode(row).map_err(|error| Dropped {
         name: format!("row {}", rows.len() + dropped.len()),
         reason: "malformed",
@@ -191,8 +274,12 @@ fn take<M: Message + Default, T>(
     });
     match parsed.and_then(parse) {
         Ok(row) => rows.extend(row),
-        Err(item) => dropped.push(item),
+        Err(item) => {
+            dropped.push(item);
+            return false;
+        }
     }
+    true
 }
 
 /// Refuses answers that are not the BBS's, as its Go client does: only what is protobuf is decoded.

@@ -10,33 +10,33 @@ mod tombstones;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{mem, sync::Arc};
 
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use self::{
     known::{Known, Limit},
     tombstones::Tombstones,
 };
-use super::observation::{Desired, Event, List, Observation};
+use super::observation::{Desired, Event, List, Observation, Tag, Unclear};
 use crate::{
     guids::{GuidMap, GuidSet},
     model::{DiegoProcessGuid, Instance, InstanceGuid},
 };
 
-/// How long what a list lacks must have been lacking before it is believed all the same. Cells report what they
-/// run every 30 s, so that a BBS that lost its database has most of it back by then.
-const CONFIRM_AFTER: Duration = Duration::from_mins(1);
-
-/// So few instances may go at once without a question: a small foundation loses a third with one app.
-const FREE_REMOVALS: usize = 10;
-
 /// The events up to a point in time: a list that is requested then knows all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark(u64);
+
+/// What a list said of rows that no event had said by then.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The events until then.
+    mark: Mark,
+    changed: Vec<InstanceGuid>,
+    gone: Vec<(InstanceGuid, Tag)>,
+}
 
 /// What changed for those who route.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,35 +54,29 @@ impl InstanceChanges {
 #[derive(Debug, Default)]
 struct Process {
     desired: Option<Limit>,
+    /// The BBS vouches that nothing of it is to run, whatever its containers say.
+    is_unwanted: bool,
     members: SmallVec<[InstanceGuid; 1]>,
 }
 
 /// Everything that is known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Merge {
-    max_removed_share: f64,
     instances: GuidMap<InstanceGuid, Known>,
     processes: GuidMap<DiegoProcessGuid, Process>,
     tombstones: Tombstones,
     events: Mark,
     served: usize,
+    /// Instances whose rows lack ports that their containers have.
+    kept: Vec<InstanceGuid>,
+    /// The processes of which an event removed an older state of a row than is known: it may be gone all the same.
+    doubtful: Vec<DiegoProcessGuid>,
+    news: News,
 }
 
 // === impl Merge ===
 
 impl Merge {
-    /// Knows nothing yet. A list that lacks more than `max_removed_share` of what is served removes nothing at once.
-    pub(super) fn new(max_removed_share: f64) -> Self {
-        Self {
-            max_removed_share,
-            instances: GuidMap::default(),
-            processes: GuidMap::default(),
-            tombstones: Tombstones::default(),
-            events: Mark(0),
-            served: 0,
-        }
-    }
-
     /// Taken when a list is requested.
     pub(super) fn mark(&self) -> Mark {
         self.events
@@ -101,12 +95,37 @@ impl Merge {
         self.served
     }
 
-    /// How many instances are served although the last list lacks them.
-    pub(super) fn held(&self) -> usize {
-        self.instances
-            .values()
-            .filter(|known| known.is_routed() && known.missing_since.is_some())
-            .count()
+    /// Takes out the instances of which rows lacked ports since this was asked last.
+    pub(super) fn take_kept(&mut self) -> Vec<InstanceGuid> {
+        mem::take(&mut self.kept)
+    }
+
+    /// Takes out the processes that have to be read: a row of theirs may be gone.
+    pub(super) fn take_doubtful(&mut self) -> Vec<DiegoProcessGuid> {
+        mem::take(&mut self.doubtful)
+    }
+
+    /// Takes out what the last list said first.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        let news = mem::take(&mut self.news);
+        (!news.changed.is_empty() || !news.gone.is_empty()).then_some(news)
+    }
+
+    /// Whether events have said all of it since.
+    pub(super) fn is_announced(&self, news: &News) -> bool {
+        let is_heard_of = |guid| {
+            let known: Option<&Known> = self.instances.get(guid);
+            known.is_none_or(|known| known.last_event > news.mark)
+        };
+        let is_removed = |(guid, tag): &(InstanceGuid, Tag)| self.tombstones.covers(guid, *tag);
+        news.changed.iter().all(is_heard_of) && news.gone.iter().all(is_removed)
+    }
+
+    /// How many instances are to run of all processes that are known.
+    pub(super) fn wanted(&self) -> u64 {
+        let limits = self.processes.values();
+        let limits = limits.filter_map(|process| process.desired.as_ref());
+        limits.map(|limit| u64::from(limit.instances)).sum()
     }
 
     /// Takes an event.
@@ -128,27 +147,17 @@ impl Merge {
 
     /// Takes a list that was requested at `mark`.
     pub(super) fn list(&mut self, list: List, mark: Mark, now: Instant) -> InstanceChanges {
+        let List {
+            instances,
+            desired,
+            fresh,
+            unclear,
+        } = list;
         self.tombstones.expire(now);
-        self.list_desired(list.desired, mark, now);
-        let listed = latest(&list.instances);
-        let missing: Vec<_> = self
-            .instances
-            .iter()
-            .filter(|(guid, known)| !listed.contains_key(*guid) && known.last_event <= mark)
-            .map(|(guid, _)| guid.clone())
-            .collect();
-        let mut changes = InstanceChanges::default();
-        for (index, observation) in list.instances.into_iter().enumerate() {
-            if listed[&observation.guid].0 != index {
-                continue;
-            }
-            if let Some(known) = self.instances.get_mut(&observation.guid) {
-                known.missing_since = None;
-            }
-            self.observe(observation, Mark(0));
-        }
-        drop(listed);
-        self.remove_missing(missing, list.fresh, now, &mut changes);
+        let members: Vec<_> = self.instances.keys().cloned().collect();
+        let mut changes = self.list_instances(instances, &unclear, members, mark);
+        // Last, when all processes are known.
+        self.list_desired(desired, fresh, &unclear, mark, now);
         let guids: Vec<_> = self.instances.keys().cloned().collect();
         for guid in guids {
             self.settle(&guid, &mut changes);
@@ -158,12 +167,74 @@ impl Merge {
         changes
     }
 
+    /// Takes a list of one process that was requested at `mark`.
+    pub(super) fn list_process(
+        &mut self,
+        guid: &DiegoProcessGuid,
+        list: List,
+        mark: Mark,
+    ) -> InstanceChanges {
+        let process = self.processes.get(guid);
+        let members = process.map_or_else(Vec::new, |process| process.members.to_vec());
+        let mut changes = self.list_instances(list.instances, &list.unclear, members, mark);
+        let process = self.processes.get(guid);
+        let members = process.map_or_else(Vec::new, |process| process.members.to_vec());
+        for guid in members {
+            self.settle(&guid, &mut changes);
+        }
+        changes
+    }
+
+    /// These are all the rows of what the members are of. Those that it lacks are gone, unless they were heard of since
+    /// the request, or have a row that cannot be read.
+    fn list_instances(
+        &mut self,
+        rows: Vec<Observation>,
+        unclear: &Unclear,
+        members: Vec<InstanceGuid>,
+        mark: Mark,
+    ) -> InstanceChanges {
+        let mut changes = InstanceChanges::default();
+        let listed = latest(&rows);
+        let is_gone = |guid: &InstanceGuid| {
+            let is_there = listed.contains_key(guid) || unclear.instances.contains(guid);
+            let known = self.instances.get(guid);
+            !is_there && known.is_some_and(|known| known.last_event <= mark)
+        };
+        let mut gone = members;
+        gone.retain(|guid| !unclear.has_nameless_instances && is_gone(guid));
+        self.news = News {
+            mark: self.events,
+            ..News::default()
+        };
+        for (index, observation) in rows.into_iter().enumerate() {
+            if listed[&observation.guid].0 == index {
+                let (guid, tag) = (observation.guid.clone(), observation.tag);
+                let before = self.instances.get(&guid).map(|known| known.tag);
+                self.observe(observation, Mark(0));
+                let now = self.instances.get(&guid).map(|known| known.tag);
+                if before != now && now == Some(tag) {
+                    self.news.changed.push(guid);
+                }
+            }
+        }
+        for guid in gone {
+            let tag = self.instances.get(&guid).map(|known| known.tag);
+            self.news.gone.extend(tag.map(|tag| (guid.clone(), tag)));
+            self.remove(&guid, &mut changes);
+        }
+        changes
+    }
+
     fn observe(&mut self, observation: Observation, last_event: Mark) {
         if self.tombstones.covers(&observation.guid, observation.tag) {
             return;
         }
         if let Some(known) = self.instances.get_mut(&observation.guid) {
-            known.observe(observation, last_event);
+            let guid = observation.guid.clone();
+            if known.observe(observation, last_event) {
+                self.kept.push(guid);
+            }
             return;
         }
         let guid = observation.guid.clone();
@@ -176,14 +247,16 @@ impl Merge {
     /// The tombstone outlives the instance: a retired one stays in the lists, running, until its container has
     /// stopped.
     fn remove_observed(&mut self, gone: &Observation, now: Instant, changes: &mut InstanceChanges) {
-        self.tombstones.insert(gone.guid.clone(), gone.tag, now);
-        if self
-            .instances
-            .get(&gone.guid)
-            .is_some_and(|known| known.precedes(gone))
-        {
-            self.remove(&gone.guid, changes);
+        match self.instances.get(&gone.guid) {
+            // The events of a row have no order among themselves: its later state may be gone, or come after this.
+            Some(known) if !known.precedes(gone) => {
+                self.doubtful.push(known.process().clone());
+                return;
+            }
+            Some(_) => self.remove(&gone.guid, changes),
+            None => {}
         }
+        self.tombstones.insert(gone.guid.clone(), gone.tag, now);
     }
 
     fn remove(&mut self, guid: &InstanceGuid, changes: &mut InstanceChanges) {
@@ -199,33 +272,6 @@ impl Merge {
         self.served -= usize::from(known.is_routed());
         if known.served.is_some() {
             changes.gone.push(guid.clone());
-        }
-    }
-
-    /// Fails static: what an implausible list lacks stays until the lists have lacked it for a while.
-    fn remove_missing(
-        &mut self,
-        missing: Vec<InstanceGuid>,
-        fresh: bool,
-        now: Instant,
-        changes: &mut InstanceChanges,
-    ) {
-        let is_served = |guid| self.instances.get(guid).is_some_and(Known::is_routed);
-        let lost = missing.iter().filter(|guid| is_served(guid)).count();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a share needs no more precision"
-        )]
-        let implausible =
-            lost > FREE_REMOVALS && lost as f64 > self.max_removed_share * self.served as f64;
-        for guid in missing {
-            let Some(known) = self.instances.get_mut(&guid) else {
-                continue;
-            };
-            let since = *known.missing_since.get_or_insert(now);
-            if (fresh && !implausible) || now.duration_since(since) >= CONFIRM_AFTER {
-                self.remove(&guid, changes);
-            }
         }
     }
 
@@ -258,6 +304,7 @@ impl Merge {
         last_event: Mark,
     ) {
         let process = self.processes.entry(desired.process.clone()).or_default();
+        process.is_unwanted = false;
         let current = process.desired.take();
         process.desired = match current {
             Some(current) if !current.precedes(&desired, known_until) => Some(current),
@@ -271,9 +318,16 @@ impl Merge {
         };
     }
 
-    /// A process that is not listed has no limit that we know of. Those that an event removed keep theirs for as long
-    /// as their instances may still stop.
-    fn list_desired(&mut self, desired: Vec<Desired>, mark: Mark, now: Instant) {
+    /// Nothing is to run of a process that is not listed, if the BBS vouches for that; else it has no limit that we know
+    /// of. Those that an event removed keep theirs for as long as their instances may still stop.
+    fn list_desired(
+        &mut self,
+        desired: Vec<Desired>,
+        fresh: bool,
+        unclear: &Unclear,
+        mark: Mark,
+        now: Instant,
+    ) {
         let mut listed = GuidSet::default();
         listed.reserve(desired.len());
         for desired in desired {
@@ -281,12 +335,18 @@ impl Merge {
             self.desire(desired, None, mark, Mark(0));
         }
         for (guid, process) in &mut self.processes {
+            let is_listed = unclear.has_nameless_processes
+                || listed.contains(guid)
+                || unclear.processes.contains(guid);
+            let is_older = |limit: &Limit| limit.last_event <= mark;
+            if is_listed || !process.desired.as_ref().is_none_or(is_older) {
+                continue;
+            }
             process.desired.take_if(|limit| {
-                let stopping = limit
-                    .removed_at
-                    .is_some_and(|at| now.duration_since(at) < tombstones::KEPT);
-                !listed.contains(guid) && limit.last_event <= mark && !stopping
+                let removed_at = limit.removed_at;
+                !removed_at.is_some_and(|at| now.duration_since(at) < tombstones::KEPT)
             });
+            process.is_unwanted = fresh;
         }
     }
 
@@ -295,11 +355,10 @@ impl Merge {
         let Some(known) = self.instances.get_mut(guid) else {
             return;
         };
-        let limit = self
-            .processes
-            .get(known.process())
-            .and_then(|process| process.desired.as_ref());
-        let serves = known.instance(limit);
+        let process = self.processes.get(known.process());
+        let limit = process.and_then(|process| process.desired.as_ref());
+        let is_unwanted = process.is_some_and(|process| process.is_unwanted);
+        let serves = known.instance(limit, is_unwanted);
         let is_same = match (&serves, &known.served) {
             (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now == before,
             (None, None) => true,

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use super::ports::Ports;
-use crate::model::{AppGuid, DiegoProcessGuid, InstanceGuid, Workload};
+use crate::{
+    guids::GuidSet,
+    model::{AppGuid, DiegoProcessGuid, InstanceGuid, Workload},
+};
 
 /// Which state of a row was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,4 +74,30 @@ pub(super) struct List {
     pub(super) desired: Vec<Desired>,
     /// Whether the BBS vouches that the domain's desired state is complete.
     pub(super) fresh: bool,
+    /// What it has rows of that say nothing we understand.
+    pub(super) unclear: Unclear,
+}
+
+/// Rows that are there and say nothing that we understand: no proof that what they are of is gone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unclear {
+    /// Instances.
+    pub(super) instances: GuidSet<InstanceGuid>,
+    /// Processes that are to run.
+    pub(super) processes: GuidSet<DiegoProcessGuid>,
+    /// Whether there are rows of instances that do not even say of which.
+    pub(super) has_nameless_instances: bool,
+    /// Whether there are such rows of processes.
+    pub(super) has_nameless_processes: bool,
+}
+
+impl Unclear {
+    /// A row of this process cannot be read; without a name, not even that.
+    pub(super) fn note_process(&mut self, process: &str) {
+        if process.is_empty() {
+            self.has_nameless_processes = true;
+        } else {
+            self.processes.insert(process.into());
+        }
+    }
 }

@@ -19,6 +19,11 @@ use crate::{
     },
 };
 
+const RUNNING: &str = "RUNNING";
+const CRASHED: &str = "CRASHED";
+/// All that a row can be in.
+const STATES: [&str; 4] = ["UNCLAIMED", "CLAIMED", RUNNING, CRASHED];
+
 /// What an event says. What is left out of it alone goes to `parts`.
 pub(super) fn event(
     event: StreamEvent,
@@ -38,7 +43,8 @@ pub(super) fn event(
 /// Of a row that is gone only its identity and tag matter; where it was reached may even be invalid.
 fn bygone(lrp: ActualLrp) -> ActualLrp {
     ActualLrp {
-        state: String::new(),
+        state: CRASHED.to_owned(),
+        presence: Presence::Ordinary.into(),
         ..lrp
     }
 }
@@ -60,6 +66,12 @@ pub(super) fn changed(event: ActualLrpInstanceChangedEvent) -> Option<ActualLrp>
     })
 }
 
+/// Whether a row is of our domain.
+pub(super) fn is_ours(lrp: &ActualLrp) -> bool {
+    let key = lrp.actual_lrp_key.as_ref();
+    key.is_some_and(|key| key.domain == DOMAIN)
+}
+
 /// What a row says of an instance; `None` for rows that nothing was started for yet, and for other domains. Mappings
 /// that are left out alone go to `parts`.
 pub(super) fn actual_lrp(
@@ -71,7 +83,7 @@ pub(super) fn actual_lrp(
         .actual_lrp_instance_key
         .unwrap_or_default()
         .instance_guid;
-    let running = lrp.state == "RUNNING";
+    let running = lrp.state == RUNNING;
     if key.domain != DOMAIN || (guid.is_empty() && !running) {
         return Ok(None);
     }
@@ -84,10 +96,17 @@ pub(super) fn actual_lrp(
         return Err(invalid(("guid", "the guid is empty".to_owned())));
     }
     let index = u32::try_from(key.index).map_err(|_| invalid(("index", key.index.to_string())))?;
-    // A BBS older than the field does not send `routable`; it routes to all that runs. Every presence that is known
-    // serves: a suspect cell may only be out of touch, and an evacuating one serves until its replacement runs.
-    let routable =
-        running && lrp.routable != Some(false) && Presence::try_from(lrp.presence).is_ok();
+    if !STATES.contains(&lrp.state.as_str()) {
+        return Err(invalid(("state", format!("{:?} is no state", lrp.state))));
+    }
+    // Every presence that is known serves: a suspect cell may only be out of touch, and an evacuating one serves until
+    // its replacement runs.
+    if Presence::try_from(lrp.presence).is_err() {
+        let detail = format!("{} is no presence", lrp.presence);
+        return Err(invalid(("presence", detail)));
+    }
+    // A BBS older than the field does not send `routable`; it routes to all that runs.
+    let routable = running && lrp.routable != Some(false);
     let endpoint = running.then(|| {
         endpoint(&lrp.actual_lrp_net_info.unwrap_or_default(), |at, why| {
             let row = invalid(why);
@@ -270,7 +289,6 @@ mod tests {
         assert!(with(|lrp| lrp.routable = Some(true)));
         assert!(with(|lrp| lrp.presence = Presence::Suspect.into()));
         assert!(with(|lrp| lrp.presence = Presence::Evacuating.into()));
-        assert!(!with(|lrp| lrp.presence = 7));
         assert!(!with(|lrp| lrp.routable = Some(false)));
         assert!(!with(|lrp| lrp.state = "CRASHED".to_owned()));
     }
@@ -350,6 +368,9 @@ mod tests {
             actual_lrp(lrp, &mut Vec::new()).unwrap_err().reason
         };
         assert_eq!(reason(|lrp| lrp.actual_lrp_net_info = None), "address");
+        assert_eq!(reason(|lrp| lrp.state.clear()), "state");
+        assert_eq!(reason(|lrp| lrp.state = "ASLEEP".to_owned()), "state");
+        assert_eq!(reason(|lrp| lrp.presence = 7), "presence");
         assert_eq!(reason(|lrp| lrp.actual_lrp_instance_key = None), "guid");
         assert_eq!(
             reason(|lrp| lrp.actual_lrp_key.as_mut().unwrap().process_guid.clear()),

@@ -3,9 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc::{
-        self,
-        error::{SendError, TrySendError},
+    sync::{
+        Notify,
+        mpsc::{
+            self,
+            error::{SendError, TrySendError},
+        },
+        watch,
     },
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -14,24 +18,25 @@ use tracing::{debug, info};
 
 use super::{
     Error, Outputs, Settings,
-    client::{Client, Read},
+    client::{Client, ProcessRead, Read},
     events::StreamEvent,
-    merge::{InstanceChanges, Merge},
+    first::FirstList,
+    merge::{InstanceChanges, Merge, News},
     observation::Event,
     parse,
     subscription::{Message, Subscription, TURN},
 };
 use crate::{
     backoff::Backoff,
-    feed::Feed,
-    model::{AppGuid, Basis, Report, Update},
+    feed::{Dropped, Feed, Kind},
+    model::{AppGuid, Basis, Confirmations, InstanceGuid, Report, Update},
     readiness::Gate,
 };
 
 /// Events between the reader and the merge: half a minute of the busiest stream that was measured, some tens of megabytes.
 const QUEUE: usize = 16_384;
-/// So few rows that cannot be read are bad rows, left out one by one.
-const MAX_UNREADABLE: usize = 10;
+/// What a list said first is announced by then, if events come at all.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Nobody receives the updates any more.
 type Closed = SendError<Report>;
@@ -41,8 +46,10 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
     let (min, max) = settings.backoff;
     let client = Arc::new(client);
     let (sender, messages) = mpsc::channel(QUEUE);
+    let restart = Arc::new(Notify::new());
     let subscription = Subscription {
         client: Arc::clone(&client),
+        restart: Arc::clone(&restart),
         backoff: Backoff::new(min, max),
         feed: outputs.events,
     };
@@ -53,18 +60,23 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let reconciler = Reconciler {
         client,
-        merge: Merge::new(settings.max_removed_share),
+        merge: Merge::default(),
+        first: Some(FirstList::new(settings.confirm_after)),
         updates: outputs.updates,
+        confirmations: outputs.confirmations,
+        subscription: restart,
         touched_apps: outputs.touched_apps,
         feed: outputs.lists,
         synced: Some(outputs.synced),
+        is_followed: false,
         backoff: Backoff::new(min, max),
         sync_interval: settings.sync_interval,
-        confirm_after: settings.confirm_after,
-        doubted: None,
         // The first list is to follow a subscription; without one it is better than nothing.
         next_list: Instant::now() + settings.connect_timeout,
+        unannounced: None,
+        failures: 0,
         reads: JoinSet::new(),
+        process_reads: JoinSet::new(),
         turn,
     };
     if reconciler.run(messages).await.is_err() {
@@ -72,22 +84,40 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
     }
 }
 
+/// What a list said first, of which events should have told.
+#[derive(Debug)]
+struct Unannounced {
+    news: News,
+    due: Instant,
+}
+
 struct Reconciler {
     client: Arc<Client>,
     merge: Merge,
+    /// Until the first list that is believed.
+    first: Option<FirstList>,
     updates: mpsc::Sender<Report>,
+    /// When a list could confirm what the publisher holds.
+    confirmations: watch::Receiver<Confirmations>,
+    /// Ends the subscription.
+    subscription: Arc<Notify>,
+    /// Changes that a list brought and no event announced so far.
+    unannounced: Option<Unannounced>,
     touched_apps: mpsc::Sender<AppGuid>,
     feed: Feed,
-    /// Until the first complete list.
+    /// Opened by the first complete list.
     synced: Option<Gate>,
+    /// Whether a list has followed the present subscription.
+    is_followed: bool,
     backoff: Backoff,
     sync_interval: Duration,
-    confirm_after: Duration,
-    /// Since when there was a first list that was not believed.
-    doubted: Option<Instant>,
     next_list: Instant,
+    /// How many lists in a row have failed.
+    failures: u32,
     /// One at most.
     reads: JoinSet<Result<Read, Error>>,
+    /// Of single processes.
+    process_reads: JoinSet<Result<ProcessRead, Error>>,
     turn: Interval,
 }
 
@@ -97,7 +127,7 @@ impl Reconciler {
             self.feed.turned();
             tokio::select! {
                 message = messages.recv() => match message {
-                    Some(Message::Subscribed) => self.next_list = Instant::now(),
+                    Some(Message::Subscribed) => self.on_subscribed(),
                     Some(Message::Event(event)) => self.on_event(*event).await?,
                     // The reader only ends with this loop.
                     None => return Ok(()),
@@ -107,14 +137,39 @@ impl Reconciler {
                     let read = read.expect("reading a list does not panic");
                     self.on_read(read).await?;
                 }
-                _ = self.turn.tick() => {}
+                Some(read) = self.process_reads.join_next() => {
+                    let read = read.expect("reading a list does not panic");
+                    self.on_process_read(read).await?;
+                }
+                Ok(()) = self.confirmations.changed() => self.confirm_after(None),
+                _ = self.turn.tick() => self.look_for_silence(),
             }
         }
+    }
+
+    fn on_subscribed(&mut self) {
+        self.is_followed = false;
+        self.unannounced = None;
+        // While lists fail, a new subscription is no reason to ask more often.
+        if self.failures == 0 {
+            self.next_list = Instant::now();
+        }
+    }
+
+    /// A list can confirm what the publisher holds: it is asked for then. One that began later than that has been.
+    fn confirm_after(&mut self, began: Option<Instant>) {
+        let at = self.confirmations.borrow_and_update().instances;
+        let at = at.filter(|at| began.is_none_or(|began| began < *at));
+        self.next_list = self.next_list.min(at.unwrap_or(self.next_list));
     }
 
     fn request_list(&mut self) {
         // What is subscribed to while this list is under way sets it to an earlier time.
         self.next_list = Instant::now() + self.sync_interval;
+        let confirms = self.confirmations.borrow().instances.is_some() || self.first.is_some();
+        if confirms {
+            self.client.renew();
+        }
         let (client, mark) = (Arc::clone(&self.client), self.merge.mark());
         self.reads.spawn(async move { client.read(mark).await });
     }
@@ -140,80 +195,136 @@ impl Reconciler {
         {
             debug!(%app, "not announced: too many touched apps");
         }
-        let changes = self.merge.event(event, std::time::Instant::now());
-        self.publish(changes).await
+        let changes = self.merge.event(event, Instant::now());
+        for guid in self.merge.take_kept() {
+            self.feed.dropped(kept(&guid));
+        }
+        for process in self.merge.take_doubtful() {
+            let (client, mark) = (Arc::clone(&self.client), self.merge.mark());
+            self.process_reads
+                .spawn(async move { client.read_process(process, mark).await });
+        }
+        self.publish(changes, Basis::Told).await
     }
 
     async fn on_read(&mut self, read: Result<Read, Error>) -> Result<(), Closed> {
-        let read = match read.and_then(|read| self.plausible(read)) {
+        let read = match read.and_then(|read| self.judge(read)) {
             Ok(read) => read,
             Err(error) => {
-                self.feed.failed(error.kind(), &error);
-                self.next_list = self.next_list.min(Instant::now() + self.backoff.delay());
+                self.on_failure(&error);
                 return Ok(());
             }
         };
+        self.failures = 0;
         self.backoff.reset();
+        let (began, fresh) = (read.began, read.list.fresh);
+        let changes = self.merge.list(read.list, read.mark, Instant::now());
+        let kept = self.merge.take_kept();
         let dropped = read.dropped.into_iter().chain(read.parts);
+        let dropped = dropped.chain(kept.iter().map(self::kept));
         self.feed.dropped_in_read(dropped.collect());
-        let fresh = read.list.fresh;
-        let changes = self
-            .merge
-            .list(read.list, read.mark, std::time::Instant::now());
-        match self.merge.held() {
-            0 => self.feed.succeeded(read.took),
-            held => {
-                let served = self.merge.served();
-                let error = Error::Shrink {
-                    held,
-                    served,
-                    fresh,
-                };
-                self.feed.failed(error.kind(), &error);
-            }
-        }
-        if let Some(gate) = self.synced.take() {
+        self.follow_news();
+        let confirms = self.confirmations.borrow().instances.is_some();
+        self.confirm_after(Some(began));
+        let basis = if fresh {
+            Basis::read_since(began)
+        } else {
+            Basis::Asked
+        };
+        self.feed.holds("instances", self.merge.served());
+        self.feed.succeeded(began.elapsed());
+        // What was held is confirmed only by saying all of it again.
+        if self.synced.is_some() || confirms || !changes.is_empty() {
             let all = self.merge.all();
-            info!(instances = all.len(), took = ?read.took, "instances read");
-            let basis = Basis::read_since(Instant::now() - read.took);
+            let (now, gone) = (changes.current.len(), changes.gone.len());
+            info!(instances = all.len(), changed = now, gone, took = ?began.elapsed(), "instances read");
             self.updates
                 .send(Update::AllInstances(all).on(basis))
                 .await?;
-            self.feed.holds("instances", self.merge.served());
-            gate.open();
-            return Ok(());
         }
-        self.publish(changes).await
+        if let Some(gate) = self.synced.take() {
+            gate.open();
+        }
+        Ok(())
     }
 
-    /// There is nothing to compare the first list with, and whoever routes by it may hold more from before. A BBS whose
-    /// database was lost lists nothing at first, then some, and does not vouch for it; so what it does not vouch for
-    /// is believed after a while only, and nothing never. Rows that cannot be read are a format that we do not know.
-    fn plausible(&mut self, read: Read) -> Result<Read, Error> {
-        if self.synced.is_none() {
+    fn judge(&mut self, read: Read) -> Result<Read, Error> {
+        let Some(first) = &mut self.first else {
             return Ok(read);
+        };
+        let read = first.judge(read)?;
+        self.first = None;
+        Ok(read)
+    }
+
+    fn on_failure(&mut self, error: &Error) {
+        self.feed.failed(error.kind(), error);
+        let pause = FirstList::retry(error).unwrap_or_else(|| self.backoff.delay());
+        self.next_list = self.next_list.min(Instant::now() + pause);
+        // A BBS that does not answer may not send events either. One that answers badly may.
+        let is_silent = matches!(error.kind(), Kind::Timeout | Kind::Connect);
+        if self.failures == 0 && is_silent {
+            self.subscription.notify_waiters();
         }
-        let (listed, unreadable) = (read.list.instances.len(), read.dropped.len());
-        if unreadable > MAX_UNREADABLE && unreadable > listed {
-            return Err(Error::Unreadable { listed, unreadable });
+        self.failures += 1;
+    }
+
+    async fn on_process_read(&mut self, read: Result<ProcessRead, Error>) -> Result<(), Closed> {
+        match read {
+            Ok(ProcessRead {
+                process,
+                list,
+                mark,
+            }) => {
+                let changes = self.merge.list_process(&process, list, mark);
+                self.publish(changes, Basis::Asked).await
+            }
+            // All are read instead.
+            Err(error) => {
+                debug!(%error, "a process could not be read");
+                self.next_list = Instant::now();
+                Ok(())
+            }
         }
-        let doubted = *self.doubted.get_or_insert_with(Instant::now);
-        let patient = !read.list.instances.is_empty() && doubted.elapsed() >= self.confirm_after;
-        if read.list.fresh || patient {
-            Ok(read)
-        } else {
-            Err(Error::NotFresh)
+    }
+
+    /// What a list says first, although there is a subscription, is announced within moments; else the stream is deaf.
+    fn follow_news(&mut self) {
+        let news = self.merge.take_news();
+        if std::mem::replace(&mut self.is_followed, true)
+            && let Some(news) = news
+        {
+            let due = Instant::now() + ANNOUNCED_WITHIN;
+            self.unannounced = Some(Unannounced { news, due });
+        }
+    }
+
+    fn look_for_silence(&mut self) {
+        let is_due = |news: &mut Unannounced| news.due <= Instant::now();
+        if let Some(Unannounced { news, .. }) = self.unannounced.take_if(is_due)
+            && !self.merge.is_announced(&news)
+        {
+            info!("lists bring what no event announced, the subscription is begun anew");
+            self.subscription.notify_waiters();
         }
     }
 
     /// Before the first complete list there is nothing to which changes could be added.
-    async fn publish(&mut self, changes: InstanceChanges) -> Result<(), Closed> {
+    async fn publish(&mut self, changes: InstanceChanges, basis: Basis) -> Result<(), Closed> {
         self.feed.holds("instances", self.merge.served());
         if changes.is_empty() || self.synced.is_some() {
             return Ok(());
         }
         let InstanceChanges { current, gone } = changes;
         let update = Update::Instances { current, gone };
-        self.updates.send(update.on(Basis::Told)).await
+        self.updates.send(update.on(basis)).await
+    }
+}
+
+fn kept(guid: &InstanceGuid) -> Dropped {
+    Dropped {
+        name: format!("instance {guid}"),
+        reason: "ports",
+        detail: "its row lacks ports that its container has: they are kept".to_owned(),
     }
 }

@@ -3,7 +3,10 @@
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc::{Sender, error::TrySendError},
+    sync::{
+        Notify,
+        mpsc::{Sender, error::TrySendError},
+    },
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tracing::debug;
@@ -13,10 +16,15 @@ use super::{
     client::{Client, EventStream},
     events::{Decoder, StreamEvent},
 };
-use crate::{backoff::Backoff, feed::Feed};
+use crate::{
+    backoff::Backoff,
+    feed::{Feed, Kind},
+};
 
-/// How long a stream must last before its end is taken for an accident.
-const HEALTHY: Duration = Duration::from_mins(1);
+/// A stream that delivered and lasted this long is begun anew at once: its server went, and another one took over.
+const SHORT: Duration = Duration::from_secs(1);
+/// Where a connection was refused, the next server may listen at any moment.
+const REFUSED: Duration = Duration::from_secs(2);
 /// How often a feed reports that it is alive while it waits.
 pub(super) const TURN: Duration = Duration::from_secs(5);
 
@@ -33,6 +41,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) client: Arc<Client>,
+    /// Ends the present stream.
+    pub(super) restart: Arc<Notify>,
     pub(super) backoff: Backoff,
     pub(super) feed: Feed,
 }
@@ -43,32 +53,48 @@ impl Subscription {
         // The place for `Subscribed` is taken before the stream opens, because nothing may wait while it is open.
         while let Ok(place) = turning(&self.feed, messages.reserve()).await {
             let started = Instant::now();
+            let mut has_delivered = false;
             let error = match turning(&self.feed, self.client.subscribe()).await {
                 Ok(stream) => {
                     self.feed.succeeded(started.elapsed());
                     debug!("subscribed to the BBS's events");
                     place.send(Message::Subscribed);
-                    self.read(stream, &messages).await
+                    self.read(stream, &messages, &mut has_delivered).await
                 }
                 Err(error) => error,
             };
             self.feed.failed(error.kind(), &error);
-            if started.elapsed() >= HEALTHY {
+            if has_delivered && started.elapsed() >= SHORT {
                 self.backoff.reset();
+                continue;
             }
-            turning(&self.feed, sleep(self.backoff.delay())).await;
+            let delay = match error.kind() {
+                Kind::Connect => self.backoff.delay().min(REFUSED),
+                _ => self.backoff.delay(),
+            };
+            turning(&self.feed, sleep(delay)).await;
         }
     }
 
     /// Reads until something is lost, and says why.
-    async fn read(&self, mut stream: EventStream, messages: &Sender<Message>) -> Error {
+    async fn read(
+        &self,
+        mut stream: EventStream,
+        messages: &Sender<Message>,
+        has_delivered: &mut bool,
+    ) -> Error {
         let mut decoder = Decoder::default();
         let mut events = Vec::new();
         loop {
-            let bytes = match turning(&self.feed, stream.next()).await {
+            let next = tokio::select! {
+                next = turning(&self.feed, stream.next()) => next,
+                () = self.restart.notified() => Err(Error::Abandoned),
+            };
+            let bytes = match next {
                 Ok(bytes) => bytes,
                 Err(error) => return error,
             };
+            *has_delivered = true;
             let outcome = decoder.push(&bytes, &mut events);
             for event in events.drain(..) {
                 match messages.try_send(Message::Event(Box::new(event))) {

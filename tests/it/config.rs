@@ -147,7 +147,6 @@ impl Files {
                 ("/CAPI/RequestTimeout", json!("19s")),
                 ("/BBS/SyncInterval", json!("20s")),
                 ("/BBS/RequestTimeout", json!("21s")),
-                ("/BBS/MaxRemovedPercent", json!(25)),
             ],
         )
     }
@@ -200,7 +199,6 @@ impl Files {
                 request_timeout: 30 * SECOND,
                 connect_timeout: 5 * SECOND,
                 backoff: (SECOND / 2, 15 * SECOND),
-                max_removed_share: 0.3,
                 confirm_after: 60 * SECOND,
             }),
             policy: None,
@@ -337,7 +335,6 @@ impl Files {
             bbs: Some(bbs::Settings {
                 sync_interval: 20 * SECOND,
                 request_timeout: 21 * SECOND,
-                max_removed_share: 0.25,
                 ..defaults.bbs.unwrap()
             }),
             publisher: publisher::Settings {

@@ -1,25 +1,25 @@
 //! What is known of one instance and of one process, and which of two observations is newer.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::Mark;
 use crate::{
     bbs::observation::{Desired, Observation, Tag},
-    model::{DiegoProcessGuid, Instance, Workload},
+    model::{DiegoProcessGuid, Instance, PortMapping, Workload},
 };
 
 /// An instance. There are as many as the foundation has, so nothing is in here twice.
 #[derive(Debug)]
 pub(super) struct Known {
     index: u32,
-    tag: Tag,
+    pub(super) tag: Tag,
     seen: Seen,
     /// Whether the workload is what was said of the instance itself, and not of its process.
     is_described: bool,
     /// The last event about it.
     pub(super) last_event: Mark,
-    /// Since when the lists lack it while it is kept all the same.
-    pub(super) missing_since: Option<Instant>,
     /// What others were told of it: mostly the very same that was seen.
     pub(super) served: Option<Arc<Instance>>,
 }
@@ -59,7 +59,6 @@ impl Known {
             is_described: observation.workload.is_some(),
             seen: Seen::new(observation),
             last_event,
-            missing_since: None,
             served: None,
         }
     }
@@ -92,13 +91,13 @@ impl Known {
         served.is_some_and(|instance| instance.routable)
     }
 
-    /// Takes what was observed, unless something newer is known.
-    pub(super) fn observe(&mut self, mut observation: Observation, last_event: Mark) {
+    /// Takes what was observed, unless something newer is known. Whether ports were kept that it lacks.
+    pub(super) fn observe(&mut self, mut observation: Observation, last_event: Mark) -> bool {
         self.last_event = self.last_event.max(last_event);
-        self.missing_since = None;
         if !self.precedes(&observation) {
-            return;
+            return false;
         }
+        let keeps_ports = self.keep_ports(&mut observation);
         self.tag = observation.tag;
         self.is_described |= observation.workload.is_some();
         if observation.workload.is_none() {
@@ -111,6 +110,23 @@ impl Known {
             (Seen::Running(before), Seen::Running(now)) if before == now => {}
             _ => self.seen = seen,
         }
+        keeps_ports
+    }
+
+    /// A container has its ports from its beginning to its end: a row that lacks one of them says nothing of them.
+    fn keep_ports(&self, observation: &mut Observation) -> bool {
+        let (Seen::Running(known), Some(endpoint)) = (&self.seen, &mut observation.endpoint) else {
+            return false;
+        };
+        let has = |port: &PortMapping| {
+            let mut ports = endpoint.ports.iter();
+            ports.any(|mapping| mapping.container == port.container)
+        };
+        let lacks = !known.ports.iter().all(has);
+        if lacks {
+            endpoint.ports.clone_from(&known.ports);
+        }
+        lacks
     }
 
     /// Whether `later` is as new as this or newer. Presence changes leave the tag as it is; an evacuation gives the
@@ -124,7 +140,11 @@ impl Known {
     }
 
     /// What is to be told of it. One that is to stop has its addresses until it has.
-    pub(super) fn instance(&mut self, limit: Option<&Limit>) -> Option<Arc<Instance>> {
+    pub(super) fn instance(
+        &mut self,
+        limit: Option<&Limit>,
+        is_unwanted: bool,
+    ) -> Option<Arc<Instance>> {
         let Seen::Running(instance) = &mut self.seen else {
             return None;
         };
@@ -137,7 +157,7 @@ impl Known {
                 });
             }
         }
-        let is_to_stop = limit.is_some_and(|limit| self.index >= limit.instances);
+        let is_to_stop = limit.map_or(is_unwanted, |limit| self.index >= limit.instances);
         Some(if is_to_stop && instance.routable {
             Arc::new(Instance {
                 routable: false,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     bbs::observation::{Endpoint, Tag},
-    model::{ProcessType, Workload},
+    model::{PortMapping, ProcessType, Workload},
 };
 
 fn workload() -> Workload {
@@ -72,11 +72,13 @@ fn wanted(instances: u32, epoch: u64, index: u32) -> Desired {
     }
 }
 
+/// A fresh list, by which as many as there may be are to run.
 fn listed(instances: Vec<Observation>) -> List {
     List {
         instances,
-        desired: Vec::new(),
+        desired: vec![wanted(1_000, 9, 9)],
         fresh: true,
+        ..List::default()
     }
 }
 
@@ -88,7 +90,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            merge: Merge::new(0.3),
+            merge: Merge::default(),
             now: Instant::now(),
         }
     }
@@ -246,18 +248,40 @@ fn instances_beyond_the_desired_number_are_not_served() {
 }
 
 #[test]
-fn a_process_that_is_not_listed_has_no_limit() {
+fn nothing_runs_of_a_process_that_is_not_to_run_if_the_bbs_vouches_for_that() {
+    let unlisted = |fresh| List {
+        instances: vec![at(1, 5, 100)],
+        fresh,
+        ..List::default()
+    };
     let mut bench = Bench::new();
-    bench.event(Event::Desired(wanted(0, 1, 2)));
+    bench.list(unlisted(false));
+    assert!(bench.is_served(), "nobody vouches for it");
+    bench.list(unlisted(true));
+    assert!(!bench.is_served());
     bench.list(listed(vec![at(1, 5, 100)]));
     assert!(bench.is_served());
+    let mark = bench.merge.mark();
+    bench.event(Event::Desired(wanted(1, 2, 0)));
+    bench.merge.list(unlisted(true), mark, bench.now);
+    assert!(bench.is_served(), "it was heard of since");
+    let mut unreadable = unlisted(true);
+    unreadable.unclear.note_process("process");
+    bench.list(unreadable);
+    let mut nameless = unlisted(true);
+    nameless.unclear.note_process("");
+    bench.list(nameless);
+    assert!(bench.is_served(), "there is a row, whatever it says");
 }
 
 #[test]
 fn a_stopped_process_stays_stopped_while_its_instances_are_still_listed() {
     let mut bench = Bench::serving(at(1, 5, 100));
     bench.event(Event::DesiredRemoved(wanted(1, 1, 2)));
-    bench.list(listed(vec![at(1, 5, 100)]));
+    bench.list(List {
+        desired: Vec::new(),
+        ..listed(vec![at(1, 5, 100)])
+    });
     bench.event(Event::Desired(wanted(1, 1, 2)));
     assert!(!bench.is_served());
     bench.event(Event::Desired(wanted(1, 2, 0)));
@@ -281,53 +305,85 @@ fn many(count: u8) -> Vec<Observation> {
 }
 
 #[test]
-fn a_list_that_lacks_too_much_is_believed_when_it_stays_so_for_a_minute() {
+fn what_has_a_row_that_cannot_be_read_is_not_gone() {
     let mut bench = Bench::new();
-    bench.list(listed(many(100)));
-    bench.list(listed(many(60)));
-    assert_eq!((bench.merge.served(), bench.merge.held()), (100, 40));
-    bench.now += CONFIRM_AFTER / 2;
-    bench.list(listed(many(60)));
-    assert_eq!(bench.merge.served(), 100);
-    bench.now += CONFIRM_AFTER / 2;
-    bench.list(listed(many(60)));
-    assert_eq!((bench.merge.served(), bench.merge.held()), (60, 0));
-}
-
-#[test]
-fn what_is_listed_again_was_never_missing() {
-    let mut bench = Bench::new();
-    bench.list(listed(many(100)));
-    bench.list(listed(many(60)));
-    bench.list(listed(many(100)));
-    bench.now += CONFIRM_AFTER;
-    bench.list(listed(many(60)));
-    assert_eq!(bench.merge.served(), 100);
-}
-
-#[test]
-fn a_few_may_always_go_and_events_are_never_held_back() {
-    let mut bench = Bench::new();
-    bench.list(listed(many(10)));
+    bench.list(listed(many(3)));
+    let mut list = listed(many(1));
+    list.unclear.instances.insert("i1".into());
+    bench.list(list);
+    assert_eq!(bench.merge.served(), 2);
+    let mut list = listed(Vec::new());
+    list.unclear.has_nameless_instances = true;
+    bench.list(list);
+    assert_eq!(bench.merge.served(), 2, "any of them may be one of ours");
     bench.list(listed(Vec::new()));
     assert_eq!(bench.merge.served(), 0);
-
-    bench.list(listed(many(100)));
-    for observation in many(90) {
-        bench.event(Event::Removed(observation));
-    }
-    assert_eq!(bench.merge.served(), 10);
 }
 
 #[test]
-fn while_the_domain_is_not_fresh_lists_add_and_change_but_do_not_remove() {
+fn a_row_that_lacks_ports_of_its_container_keeps_them() {
+    let with = |ports: &[PortMapping]| {
+        let mut row = at(1, 5, 100);
+        row.endpoint.as_mut().unwrap().ports = ports.into();
+        row
+    };
+    let (both, one) = (
+        [
+            PortMapping::plain(8080, 61_000),
+            PortMapping::plain(9090, 61_001),
+        ],
+        [PortMapping::plain(9090, 61_001)],
+    );
+    let mut bench = Bench::serving(with(&both));
+    for row in [with(&one), with(&[])] {
+        let changes = bench.list(listed(vec![row]));
+        assert!(changes.is_empty());
+        assert_eq!(bench.merge.take_kept(), ["a".into()]);
+    }
+    let moved = [PortMapping::plain(8080, 61_002), both[1]];
+    assert_eq!(bench.observe(with(&moved)).current[0].ports[0].host, 61_002);
+    assert_eq!(bench.merge.take_kept(), []);
+}
+
+#[test]
+fn a_removal_of_an_older_state_is_a_reason_to_read_its_process() {
+    let mut bench = Bench::serving(at(1, 8, 100));
+    let removed = bench.event(Event::Removed(at(1, 7, 90)));
+    assert!(removed.is_empty());
+    assert_eq!(bench.merge.take_doubtful(), ["process".into()]);
+    let mark = bench.merge.mark();
+    let there = listed(vec![at(1, 8, 100)]);
+    bench.merge.list_process(&"process".into(), there, mark);
+    assert!(bench.is_served());
+    let changes = bench
+        .merge
+        .list_process(&"process".into(), listed(Vec::new()), mark);
+    assert_eq!(changes.gone, ["a".into()]);
+}
+
+#[test]
+fn a_retired_instance_does_not_come_back_by_what_is_said_of_it_later() {
     let mut bench = Bench::serving(at(1, 5, 100));
-    let mut list = listed(vec![running("b")]);
-    list.fresh = false;
-    bench.list(list);
-    assert_eq!((bench.merge.served(), bench.merge.held()), (2, 1));
-    bench.list(listed(vec![running("b")]));
-    assert_eq!((bench.merge.served(), bench.merge.held()), (1, 0));
+    bench.event(Event::Removed(at(1, 5, 100)));
+    bench.observe(at(1, 6, 110));
+    bench.list(listed(vec![at(1, 7, 120)]));
+    assert!(!bench.is_served());
+}
+
+#[test]
+fn what_a_list_says_first_is_news_until_an_event_says_it() {
+    let mut bench = Bench::new();
+    bench.list(listed(vec![at(1, 5, 100), running("b")]));
+    bench.merge.take_news();
+    bench.list(listed(vec![at(1, 5, 100), running("b")]));
+    assert!(bench.merge.take_news().is_none());
+    bench.list(listed(vec![at(1, 6, 110)]));
+    let news = bench.merge.take_news().unwrap();
+    assert!(!bench.merge.is_announced(&news));
+    bench.observe(at(1, 6, 110));
+    assert!(!bench.merge.is_announced(&news), "b went without a word");
+    bench.event(Event::Removed(running("b")));
+    assert!(bench.merge.is_announced(&news));
 }
 
 // === Histories ===
@@ -447,6 +503,7 @@ impl Database {
             instances: self.rows.values().cloned().collect(),
             desired: self.desired.clone().into_iter().collect(),
             fresh: true,
+            unclear: Unclear::default(),
         }
     }
 }
@@ -480,7 +537,7 @@ proptest! {
     ) {
         let now = Instant::now();
         let mut database = Database::default();
-        let mut merge = Merge::new(1.0);
+        let mut merge = Merge::default();
         let mut followed = Followed::new();
         let mut late: Vec<(usize, Event)> = Vec::new();
         let mut reading: Option<(List, Mark)> = None;
@@ -510,7 +567,7 @@ proptest! {
         let mark = merge.mark();
         apply(&mut followed, merge.list(database.list(), mark, now));
 
-        let mut once = Merge::new(1.0);
+        let mut once = Merge::default();
         once.list(database.list(), Mark(0), now);
         // A process that is desired no more limits what is still listed of it, until that has stopped.
         let expected = if database.desired.is_some() || merge.processes.values().all(|process| process.desired.is_none()) {

@@ -2,8 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::{bbs::observation::Tag, model::InstanceGuid};
 
@@ -13,39 +15,32 @@ pub(super) const KEPT: Duration = Duration::from_mins(5);
 /// As many as a large foundation has instances; beyond that the oldest are forgotten first.
 const MAX: usize = 250_000;
 
-/// The last state of a row's incarnation. Not of an instance: one that was removed may be reported again under
-/// another incarnation, when its cell brings it back.
+/// Not an instance: one that was removed may be reported again under another incarnation, when its cell brings it back.
+/// Under the same it never is, whatever is said of it later: a retired one may change until it has stopped.
 type Incarnation = (InstanceGuid, u64);
 
 /// What is gone.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
-    states: HashMap<Incarnation, (u32, Instant)>,
-    /// In the order of insertion; an older entry of a incarnation that was renewed has no effect.
+    inserted: HashMap<Incarnation, Instant>,
+    /// In the order of insertion; an older entry of an incarnation that was renewed has no effect.
     order: VecDeque<(Instant, Incarnation)>,
 }
 
 impl Tombstones {
-    /// The incarnation of the tag is gone, up to the tag's index.
+    /// The incarnation of the tag is gone.
     pub(super) fn insert(&mut self, guid: InstanceGuid, tag: Tag, now: Instant) {
         let incarnation = (guid, tag.epoch);
-        let (index, at) = self
-            .states
-            .entry(incarnation.clone())
-            .or_insert((tag.index, now));
-        *index = tag.index.max(*index);
-        *at = now;
+        self.inserted.insert(incarnation.clone(), now);
         self.order.push_back((now, incarnation));
         if self.order.len() > MAX {
             self.forget_first();
         }
     }
 
-    /// Whether the state with this tag is known to be gone.
+    /// Whether the incarnation of the tag is known to be gone.
     pub(super) fn covers(&self, guid: &InstanceGuid, tag: Tag) -> bool {
-        self.states
-            .get(&(guid.clone(), tag.epoch))
-            .is_some_and(|(index, _)| tag.index <= *index)
+        self.inserted.contains_key(&(guid.clone(), tag.epoch))
     }
 
     /// Forgets what was inserted long before `now`.
@@ -63,12 +58,8 @@ impl Tombstones {
         let Some((inserted, incarnation)) = self.order.pop_front() else {
             return;
         };
-        if self
-            .states
-            .get(&incarnation)
-            .is_some_and(|(_, at)| *at == inserted)
-        {
-            self.states.remove(&incarnation);
+        if self.inserted.get(&incarnation) == Some(&inserted) {
+            self.inserted.remove(&incarnation);
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::tls::{ca, identity};
+use super::{
+    publisher::GUARDED,
+    tls::{ca, identity},
+};
 use crate::{bbs, config::reader::Section};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,7 +39,7 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<bbs::Settings> {
     let identity = identity(&mut section, "ClientCertPath", "ClientKeyPath");
     let sync_interval = section.duration("SyncInterval", 60 * SECOND);
     let request_timeout = section.duration("RequestTimeout", 30 * SECOND);
-    let max_removed_percent: u8 = section.count("MaxRemovedPercent", 0..=100, 30);
+    section.ignore("MaxRemovedPercent", GUARDED);
     section.end();
     Some(bbs::Settings {
         address: address?,
@@ -46,7 +49,6 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<bbs::Settings> {
         request_timeout,
         connect_timeout: 5 * SECOND,
         backoff: (SECOND / 2, 15 * SECOND),
-        max_removed_share: f64::from(max_removed_percent) / 100.0,
         confirm_after: 60 * SECOND,
     })
 }

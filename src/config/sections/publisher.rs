@@ -16,6 +16,9 @@ const LONGEST_LINGER: Longest = Longest {
     written: "10m",
 };
 
+/// Why older keys have no effect.
+pub(super) const GUARDED: &str = "MaxLoss and MaxLossPercent say what reads may take away";
+
 pub(crate) fn read(
     root: &mut Section<'_>,
     routes: Option<&Routes>,

@@ -154,6 +154,7 @@ async fn an_event_that_overtakes_the_list_is_not_undone_by_it() {
     let mut rig = peers.follow();
     reached(&mut rig.bbs.lists_requested(), 1).await;
     // The list that is on its way shows two instances of p, and none of q.
+    rig.bbs.desire(process("q", 1));
     let started = rig.bbs.start_instance("q", 0, &place(5));
     rig.bbs.scale("p", 1);
     rig.bbs.release_lists();

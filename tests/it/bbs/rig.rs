@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 use copilot::{
     bbs::{Outputs, Settings, Watcher},
     feed::{Feeds, Problem, Status},
-    model::{AppGuid, Instance, InstanceGuid, Report, Update},
+    model::{AppGuid, Basis, Confirmations, Instance, InstanceGuid, Reading, Report, Update},
     outbound::Sockets,
     readiness::Readiness,
     sim::{
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -41,6 +41,7 @@ pub(super) struct Rig {
     pub(super) readiness: Readiness,
     pub(super) touched_apps: mpsc::Receiver<AppGuid>,
     updates: mpsc::Receiver<Report>,
+    confirmations: watch::Sender<Confirmations>,
     watcher: JoinHandle<()>,
     shutdown: DropGuard,
     _folder: TempDir,
@@ -67,7 +68,6 @@ impl Peers {
             request_timeout: LONG,
             connect_timeout: LONG,
             backoff: (Duration::from_millis(5), Duration::from_millis(20)),
-            max_removed_share: 0.3,
             confirm_after: NEVER,
         };
         Self {
@@ -94,9 +94,10 @@ impl Peers {
         // So small that the feed has to wait for its reader.
         let (updates_in, updates) = mpsc::channel(1);
         let (touched_in, touched_apps) = mpsc::channel(8);
+        let confirmations = watch::Sender::default();
         let outputs = Outputs {
             updates: updates_in,
-            confirmations: watch::Sender::default().subscribe(),
+            confirmations: confirmations.subscribe(),
             touched_apps: touched_in,
             lists,
             events,
@@ -113,6 +114,7 @@ impl Peers {
             readiness,
             touched_apps,
             updates,
+            confirmations,
             watcher: tokio::spawn(watcher.run(shutdown.clone())),
             shutdown: shutdown.drop_guard(),
             _folder: self.folder,
@@ -163,6 +165,35 @@ impl Rig {
         }
     }
 
+    /// Says that a list could confirm what is held.
+    pub(super) fn hold(&self, until: Instant) {
+        self.confirmations.send_replace(Confirmations {
+            instances: Some(until),
+            ..Confirmations::default()
+        });
+    }
+
+    /// Takes in the next complete read.
+    pub(super) async fn next_read(&mut self) -> Reading {
+        loop {
+            if let Basis::Read(reading) = self.next_basis().await {
+                return reading;
+            }
+        }
+    }
+
+    /// On what the next report of all instances is based.
+    pub(super) async fn next_basis(&mut self) -> Basis {
+        loop {
+            let report = self.report().await;
+            if let Update::AllInstances(all) = report.update {
+                self.instances.clear();
+                self.take(all);
+                return report.basis;
+            }
+        }
+    }
+
     /// Applies one update.
     pub(super) async fn change(&mut self) {
         match self.update().await {
@@ -175,16 +206,24 @@ impl Rig {
                 }
                 self.take(current);
             }
+            Update::AllInstances(all) => {
+                self.instances.clear();
+                self.withheld.clear();
+                self.take(all);
+            }
             other => panic!("{other:?} after the first complete read"),
         }
     }
 
     async fn update(&mut self) -> Update {
-        let update = timeout(LONG, self.updates.recv()).await;
-        update
+        self.report().await.update
+    }
+
+    async fn report(&mut self) -> Report {
+        let report = timeout(LONG, self.updates.recv()).await;
+        report
             .expect("an update was due")
             .expect("the feed has ended")
-            .update
     }
 
     /// Starts an instance of its own process and applies updates until it arrives: what was due before has then been
