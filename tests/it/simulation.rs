@@ -170,8 +170,8 @@ impl Run {
     }
 
     /// A second, with so many changes.
-    async fn second(&self, changes: usize) -> Result<(), String> {
-        self.oracle.world(|world| world.tick(changes));
+    async fn second(&self, changes: usize, is_calm: bool) -> Result<(), String> {
+        self.oracle.world(|world| world.tick(changes, is_calm));
         sleep(Duration::from_secs(1)).await;
         for daemon in &self.daemons {
             if daemon.running.is_finished() {
@@ -193,7 +193,7 @@ impl Run {
                 self.restart().await;
             }
             let changes = self.rng.usize(0..3).saturating_sub(1);
-            self.second(changes).await?;
+            self.second(changes, false).await?;
         }
         for daemon in &self.daemons {
             for peer in [CAPI, BBS, POLICIES] {
@@ -248,7 +248,7 @@ impl Run {
     async fn converges(&self) -> Result<(), String> {
         let until = Instant::now() + CONVERGES_WITHIN;
         loop {
-            self.second(0).await?;
+            self.second(0, true).await?;
             let is_settled = self.oracle.world(|world| world.is_settled());
             match self.oracle.converged(self.sinks) {
                 Ok(()) if is_settled => return Ok(()),
@@ -270,7 +270,7 @@ impl Run {
             } else {
                 0
             };
-            self.second(changes).await?;
+            self.second(changes, true).await?;
             self.oracle.is_prompt(begin);
         }
         self.oracle.verdict()
@@ -313,6 +313,7 @@ fn simulate(seed: u64) -> Result<(), String> {
 #[test]
 fn whatever_peers_do_nothing_true_is_lost_and_what_is_served_becomes_what_is_true() {
     if let Some(seed) = number("SEED") {
+        tracing_subscriber::fmt().without_time().init();
         let ran = simulate(seed);
         ran.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
         return;

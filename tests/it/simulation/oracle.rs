@@ -16,7 +16,7 @@ use copilot::{
 use prost::Message;
 use tokio::time::Instant;
 
-use super::world::{Pair, Truth, World};
+use super::world::{Pair, World};
 
 /// For how long something has to be true before it may not be lost: a peer that lags, or a slow answer, is of before.
 const YOUNG: Duration = Duration::from_mins(1);
@@ -42,6 +42,11 @@ struct Inner {
 #[derive(Debug, Default, Clone)]
 pub(super) struct View {
     pairs: BTreeSet<Pair>,
+    /// The services that VirtualServices name, with their hostnames; and those that are not there.
+    named: BTreeMap<String, String>,
+    absent: BTreeSet<String>,
+    /// Those that were named first and are not there yet, and since when.
+    early: BTreeMap<String, Instant>,
     versions: BTreeMap<String, String>,
 }
 
@@ -91,14 +96,19 @@ impl Oracle {
 
     /// A sink has applied a response. `is_whole` once it has all collections of its present stream.
     pub(super) fn look(&self, sink: usize, state: &State, is_whole: bool) {
-        let (view, dangling) = View::of(state);
+        let mut view = View::of(state);
         let now = Instant::now();
         let mut failures = Vec::new();
         let mut inner = self.inner();
-        if is_whole && !dangling.is_empty() {
-            failures.push(format!("sink {sink}: no service for {dangling:?}"));
+        let before = inner.views.remove(&sink).unwrap_or_default();
+        if is_whole {
+            for service in view.follows(&before, now) {
+                failures.push(format!(
+                    "sink {sink}: {service} was named before it was there"
+                ));
+            }
         }
-        let before = inner.views.insert(sink, view.clone()).unwrap_or_default();
+        inner.views.insert(sink, view.clone());
         let truth = &inner.world.truth;
         for lost in before.pairs.difference(&view.pairs) {
             let since = truth.since.get(lost);
@@ -107,7 +117,7 @@ impl Oracle {
             }
         }
         for pair in &view.pairs {
-            if !truth.since.contains_key(pair) && !truth.until.contains_key(pair) {
+            if !truth.since.contains_key(pair) && truth.end(pair).is_none() {
                 failures.push(format!("sink {sink} is served {pair:?}, which never was"));
             }
         }
@@ -124,14 +134,15 @@ impl Oracle {
         {
             let inner = self.inner();
             let long_ago = |at: &Instant| (*at).max(calm) + SOON <= Instant::now();
-            let Truth { since, until, .. } = &inner.world.truth;
+            let truth = &inner.world.truth;
             for (sink, view) in &inner.views {
-                let known = since.iter().filter(|(_, at)| long_ago(at));
+                let known = truth.since.iter().filter(|(_, at)| long_ago(at));
                 for (missing, _) in known.filter(|(pair, _)| !view.pairs.contains(*pair)) {
                     failures.push(format!("sink {sink} is still not served {missing:?}"));
                 }
-                let gone = until.iter().filter(|(_, at)| long_ago(at));
-                for (stale, _) in gone.filter(|(pair, _)| view.pairs.contains(*pair)) {
+                let gone = view.pairs.iter();
+                let gone = gone.filter(|pair| !truth.since.contains_key(*pair));
+                for stale in gone.filter(|pair| truth.end(pair).is_some_and(|at| long_ago(&at))) {
                     failures.push(format!("sink {sink} is still served {stale:?}"));
                 }
             }
@@ -207,8 +218,38 @@ fn decoded<M: Message + Default>(state: &State, kind: Kind) -> Vec<M> {
 }
 
 impl View {
-    /// With the services that are named and not there.
-    fn of(state: &State) -> (Self, Vec<String>) {
+    /// The services that were named by a new VirtualService, and came right after it, though where they lead to was known.
+    fn follows(&mut self, before: &Self, now: Instant) -> Vec<String> {
+        let known: BTreeSet<_> = before.pairs.iter().map(|(_, address)| *address).collect();
+        let mut failures = Vec::new();
+        for (service, at) in &before.early {
+            let Some(host) = self.named.get(service) else {
+                continue;
+            };
+            if self.absent.contains(service) {
+                self.early.insert(service.clone(), *at);
+                continue;
+            }
+            let mut of_host = self.pairs.iter().filter(|(of, _)| of == host);
+            let is_known = of_host.any(|(_, address)| known.contains(address));
+            if is_known && *at + Duration::from_secs(1) > now {
+                failures.push(service.clone());
+            }
+        }
+        let hosts: BTreeSet<_> = before.named.values().collect();
+        for service in &self.absent {
+            if self
+                .named
+                .get(service)
+                .is_some_and(|host| !hosts.contains(host))
+            {
+                self.early.insert(service.clone(), now);
+            }
+        }
+        failures
+    }
+
+    fn of(state: &State) -> Self {
         let mut services: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
         for entry in decoded::<ServiceEntry>(state, Kind::ServiceEntry) {
             let addresses = entry.endpoints.iter();
@@ -218,12 +259,14 @@ impl View {
             }
         }
         let mut view = Self::default();
-        let mut dangling = Vec::new();
         for service in decoded::<VirtualService>(state, Kind::VirtualService) {
             let ways = service.http.iter().flat_map(|http| &http.route);
             for to in ways.filter_map(|way| way.destination.as_ref()) {
+                for host in &service.hosts {
+                    view.named.insert(to.host.clone(), host.clone());
+                }
                 let Some(addresses) = services.get(&to.host) else {
-                    dangling.push(to.host.clone());
+                    view.absent.insert(to.host.clone());
                     continue;
                 };
                 for host in &service.hosts {
@@ -242,6 +285,6 @@ impl View {
         view.versions = versions
             .map(|(name, replica)| (name.clone(), replica.version.clone()))
             .collect();
-        (view, dangling)
+        view
     }
 }

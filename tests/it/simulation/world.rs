@@ -19,6 +19,9 @@ use tokio::time::Instant;
 
 use super::peers::CAPI;
 
+/// As many routes and apps stay: what is nearly everything is held for long, however it goes.
+const LEAST: usize = 8;
+
 /// A hostname, and an address at which it is answered.
 pub(super) type Pair = (String, IpAddr);
 
@@ -27,8 +30,19 @@ pub(super) type Pair = (String, IpAddr);
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     pub(super) since: BTreeMap<Pair, Instant>,
-    pub(super) until: BTreeMap<Pair, Instant>,
-    pub(super) changed: Option<Instant>,
+    /// The apps of hostnames, and until when they were if they are not any more.
+    mapped: BTreeMap<(String, AppGuid), Option<Instant>>,
+    /// The apps of addresses, and until when they were.
+    running: BTreeMap<IpAddr, (AppGuid, Option<Instant>)>,
+}
+
+impl Truth {
+    /// When something that is not true ceased to be; `None` if it never was.
+    pub(super) fn end(&self, (host, address): &Pair) -> Option<Instant> {
+        let (app, stopped) = self.running.get(address)?;
+        let unmapped = self.mapped.get(&(host.clone(), app.clone()))?;
+        stopped.iter().chain(unmapped).min().copied()
+    }
 }
 
 #[derive(Debug)]
@@ -85,7 +99,7 @@ impl World {
                 state.add_domain(INTERNAL_DOMAIN, DomainKind::Internal),
             ]
         };
-        let routes = rng.u32(5..=25);
+        let routes = rng.u32(12..=30);
         let mut world = Self {
             capi,
             bbs: Bbs::within(),
@@ -111,7 +125,7 @@ impl World {
     }
 
     /// A second passes, and perhaps something changes.
-    pub(super) fn tick(&mut self, changes: usize) {
+    pub(super) fn tick(&mut self, changes: usize, is_calm: bool) {
         self.capi.state().advance(1);
         let now = Instant::now();
         let stopping = std::mem::take(&mut self.stopping);
@@ -126,7 +140,7 @@ impl World {
             }
         }
         for _ in 0..changes {
-            self.change();
+            self.change(is_calm);
         }
         self.look();
     }
@@ -141,10 +155,12 @@ impl World {
         self.history.push(format!("{at} s: {what}"));
     }
 
-    fn change(&mut self) {
+    /// Nothing that takes much at once, where all is to be quick.
+    fn change(&mut self, is_calm: bool) {
         match self.rng.u32(0..100) {
             0..12 => self.push(),
-            12..22 => self.map(),
+            12..16 => self.route_again(),
+            16..22 => self.map(),
             22..30 => self.unmap(),
             30..38 => self.delete_route(),
             38..54 => self.scale_up(),
@@ -153,7 +169,7 @@ impl World {
             76..84 => self.evacuate(),
             84..90 => self.deploy(),
             90..94 => self.stop(),
-            94..96 => self.delete_org(),
+            94..96 if !is_calm => self.delete_org(),
             _ => self.allow(),
         }
     }
@@ -174,6 +190,13 @@ impl World {
         self.note(format!("push {guid} x{instances}"));
         self.start_process(&guid, instances);
         self.create_route(&guid);
+    }
+
+    fn route_again(&mut self) {
+        if let Some(app) = self.any_app() {
+            self.create_route(&app);
+            self.note(format!("another route for {app}"));
+        }
     }
 
     fn create_route(&mut self, app: &AppGuid) {
@@ -262,6 +285,10 @@ impl World {
     }
 
     fn unmap(&mut self) {
+        let mapped = self.routes.values().filter(|of| !of.apps.is_empty());
+        if mapped.count() <= LEAST {
+            return;
+        }
         let Some(route) = self.any_route() else {
             return;
         };
@@ -277,7 +304,7 @@ impl World {
         let Some(route) = self.any_route() else {
             return;
         };
-        if self.routes.len() > 3 {
+        if self.routes.len() > LEAST {
             self.remove_route(&route);
         }
     }
@@ -383,7 +410,7 @@ impl World {
 
     /// Its routes stay.
     fn stop(&mut self) {
-        if self.apps.len() > 3
+        if self.apps.len() > LEAST
             && let Some(app) = self.take_app()
         {
             self.remove_app(app);
@@ -401,7 +428,8 @@ impl World {
         self.note("delete an org".to_owned());
         let routes: Vec<_> = self.routes.keys().cloned().collect();
         let count = routes.len() / 3;
-        for route in routes.into_iter().take(count) {
+        let spare = routes.len().saturating_sub(LEAST);
+        for route in routes.into_iter().take(count.min(spare)) {
             self.remove_route(&route);
         }
         for _ in 0..self.apps.len() / 3 {
@@ -422,8 +450,30 @@ impl World {
 
     /// Writes down what has become true, and what is not any more.
     fn look(&mut self) {
+        let now = Instant::now();
+        let Truth {
+            since,
+            mapped,
+            running,
+        } = &mut self.truth;
+        for (_, until) in running.values_mut() {
+            until.get_or_insert(now);
+        }
+        for app in self.apps.values() {
+            for instance in app.instances.values().chain(&app.leaving) {
+                for address in [instance.cell, instance.container] {
+                    running.insert(address, (app.guid.clone(), None));
+                }
+            }
+        }
+        for until in mapped.values_mut() {
+            until.get_or_insert(now);
+        }
         let mut pairs = BTreeSet::new();
         for route in self.routes.values() {
+            for app in &route.apps {
+                mapped.insert((route.host.clone(), app.clone()), None);
+            }
             let apps = route.apps.iter().filter_map(|app| self.apps.get(app));
             for running in apps.flat_map(|app| app.instances.values().chain(&app.leaving)) {
                 let address = if route.is_internal {
@@ -434,23 +484,9 @@ impl World {
                 pairs.insert((route.host.clone(), address));
             }
         }
-        let now = Instant::now();
-        let Truth {
-            since,
-            until,
-            changed,
-        } = &mut self.truth;
-        let before = since.len();
-        let gone = since.extract_if(.., |pair, _| !pairs.contains(pair));
-        let gone: Vec<_> = gone.map(|(pair, _)| (pair, now)).collect();
-        let has_gone = !gone.is_empty();
-        until.extend(gone);
+        since.retain(|pair, _| pairs.contains(pair));
         for pair in pairs {
-            until.remove(&pair);
             since.entry(pair).or_insert(now);
-        }
-        if has_gone || since.len() != before {
-            *changed = Some(now);
         }
     }
 }
