@@ -20,6 +20,8 @@ use super::world::{Pair, World};
 
 /// For how long something has to be true before it may not be lost: a peer that lags, or a slow answer, is of before.
 const YOUNG: Duration = Duration::from_mins(1);
+/// How long a stream takes at most to bring all that its daemon has.
+const SETTLED: Duration = Duration::from_secs(10);
 /// How long a change takes to reach sinks while all is well.
 pub(super) const SOON: Duration = Duration::from_secs(25);
 
@@ -36,6 +38,8 @@ struct Inner {
     contents: BTreeMap<(String, String), u64>,
     versions: BTreeMap<(String, u64), String>,
     views: BTreeMap<usize, View>,
+    /// When each sink went to another daemon.
+    moved: BTreeMap<usize, Instant>,
 }
 
 /// What a sink holds, as its proxies would use it.
@@ -59,6 +63,7 @@ impl Oracle {
             contents: BTreeMap::new(),
             versions: BTreeMap::new(),
             views: BTreeMap::new(),
+            moved: BTreeMap::new(),
         })))
     }
 
@@ -91,7 +96,9 @@ impl Oracle {
 
     /// A sink has another stream: with another daemon, which may know less.
     pub(super) fn moves(&self, sink: usize) {
-        self.inner().views.remove(&sink);
+        let mut inner = self.inner();
+        inner.views.remove(&sink);
+        inner.moved.insert(sink, Instant::now());
     }
 
     /// A sink has applied a response. `is_whole` once it has all collections of its present stream.
@@ -110,9 +117,12 @@ impl Oracle {
         }
         inner.views.insert(sink, view.clone());
         let truth = &inner.world.truth;
+        let moved = inner.moved.get(&sink);
+        // What only the other daemon knew goes response by response.
+        let is_at_home = moved.is_none_or(|at| at.elapsed() > SETTLED);
         for lost in before.pairs.difference(&view.pairs) {
             let since = truth.since.get(lost);
-            if since.is_some_and(|since| *since + YOUNG <= now) {
+            if is_at_home && since.is_some_and(|since| *since + YOUNG <= now) {
                 failures.push(format!("sink {sink} has lost {lost:?}"));
             }
         }
