@@ -5,8 +5,9 @@ use std::{env, fs, path::PathBuf, process::Command};
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "copilot/api.proto",
+    "copilot/state.proto",
     "diego/bbs.proto",
     "envoy/service/discovery/v3/ads.proto",
     "istio/mcp/v1alpha1/mcp.proto",

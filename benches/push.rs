@@ -58,7 +58,7 @@ fn route(n: usize) -> Route {
 }
 
 fn update(message: &[u8]) -> Update {
-    let (pushed, dropped) = Pushed::from_bulk_sync(message).expect("a valid BulkSync");
+    let (pushed, _, dropped) = Pushed::from_bulk_sync(message).expect("a valid BulkSync");
     assert!(dropped.is_empty());
     pushed.all()
 }
@@ -94,9 +94,9 @@ fn bulk_sync_cold(bencher: Bencher, count: usize) {
 #[divan::bench(args = ROUTES, sample_count = 20)]
 fn bulk_sync_unchanged(bencher: Bencher, count: usize) {
     let message = message(count);
-    let (known, _) = Pushed::from_bulk_sync(&message).expect("a valid BulkSync");
+    let (known, _, _) = Pushed::from_bulk_sync(&message).expect("a valid BulkSync");
     bencher.bench_local(|| {
-        let (pushed, _) = Pushed::from_bulk_sync(&message).expect("a valid BulkSync");
+        let (pushed, _, _) = Pushed::from_bulk_sync(&message).expect("a valid BulkSync");
         assert!(black_box(pushed == known));
     });
 }

@@ -186,12 +186,11 @@ impl Error {
             Self::Http(error) => error.kind(),
             Self::Foreign { .. } => Kind::Foreign,
             Self::Response { .. } => Kind::ServerError,
-            Self::Ended => Kind::StreamEnded,
+            Self::Ended | Self::Abandoned => Kind::StreamEnded,
             Self::Malformed { .. } => Kind::Malformed,
             Self::Unreadable { .. } => Kind::Unreadable,
             Self::Overflow(_) => Kind::Overflow,
             Self::NotFresh | Self::Nothing | Self::Doubtful { .. } => Kind::Unconfirmed,
-            Self::Abandoned => Kind::StreamEnded,
         }
     }
 }

@@ -2,15 +2,14 @@
 //!
 //! ```text
 //! BBS: touched apps ─▶ poller ─▶ Update
-//!                      │ │ └ guard: whether a full read is believed
 //!                      │ └ reads: full, tail, refresh, bindings, processes ─ domains of the mesh
 //!                      └ http: client, token, lists ─▶ UAA, Cloud Controller ─ wire: its objects
 //! ```
 
 mod domain_pattern;
 mod domains;
+mod doubt;
 mod error;
-mod guard;
 mod http;
 mod poller;
 mod reads;
@@ -20,8 +19,8 @@ mod wire;
 
 pub use self::{
     domain_pattern::{DomainPattern, InvalidDomainPattern},
+    doubt::Doubt,
     error::Error,
-    guard::Doubt,
     poller::Poller,
     settings::{Io, MAX_PAGE_SIZE, Settings},
 };

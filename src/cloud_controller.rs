@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub use self::{
     authorized::Authorized,
     calls::Calls,
-    pushed::{Full, Pushed, Sizes},
+    pushed::{Full, Pushed, Sizes, Unclear},
     refused::Refused,
     registrar::Registrar,
     service::Service,
@@ -42,10 +42,6 @@ const COMMANDS: usize = 64;
 pub struct Settings {
     /// Largest BulkSync, all chunks together.
     pub max_bulk_sync_bytes: usize,
-    /// A BulkSync that would remove more of the known routes than this, and more than half of them, is held until a
-    /// second one in a row confirms it, which has to begin when the first is held. A first one without routes is held
-    /// whatever is set here.
-    pub max_emptied_routes: usize,
     /// The subject alternative names that may call; all verified clients if `None`.
     pub allowed_names: Option<BTreeSet<String>>,
 }
@@ -67,6 +63,6 @@ pub struct Io {
 pub fn new(settings: Settings, io: Io) -> (Service, Registrar) {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let feed = io.feed.clone();
-    let registrar = Registrar::new(settings.max_emptied_routes, inbox, io);
+    let registrar = Registrar::new(inbox, io);
     (Service::new(settings, commands, feed), registrar)
 }

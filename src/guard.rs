@@ -185,7 +185,9 @@ impl<S: Ord + Clone + Display> Guard<S> {
             self.passed.pop_front();
         }
         let recent = total(self.passed.iter().map(|(_, amount)| *amount));
-        if !self.is_implausible(amount + recent, served + recent) {
+        // With what is held already it may be everything, though it is little by itself.
+        let is_everything = is_everything(total(losses.values().copied()), served);
+        if !is_everything && !self.is_implausible(amount + recent, served + recent) {
             self.passed.push_back((now, amount));
             return;
         }
@@ -204,10 +206,8 @@ impl<S: Ord + Clone + Display> Guard<S> {
 
     fn is_implausible(&self, lost: Served, served: Served) -> bool {
         let Settings { free, percent } = self.settings;
-        lost.beside(served).any(|(lost, served)| {
-            let is_much = lost > free && lost * 100 > served * percent;
-            lost > 0 && (lost >= served || is_much)
-        })
+        lost.beside(served)
+            .any(|(lost, served)| lost > free && lost * 100 > served * percent)
     }
 
     /// When complete reads could confirm what is held.
@@ -314,10 +314,7 @@ fn required(lost: Served, served: Served) -> Duration {
         let mut amounts = lost.beside(served);
         amounts.any(|(lost, served)| lost > 0 && lost * 100 > served * percent)
     };
-    let is_everything = lost
-        .beside(served)
-        .any(|(lost, served)| lost > 0 && lost >= served);
-    if is_everything || loses(90) {
+    if is_everything(lost, served) || loses(90) {
         Duration::from_mins(10)
     } else if lost.beside(served).any(|(lost, served)| lost * 3 > served) {
         Duration::from_mins(1)
@@ -340,6 +337,12 @@ fn next_read<S>(held: &BTreeMap<S, Held>, served: Served) -> Instant {
     };
     let next = held.values().map(next).min();
     next.expect("what is held of a source is not empty")
+}
+
+/// Whether it is all that there is of anything.
+fn is_everything(lost: Served, served: Served) -> bool {
+    let mut amounts = lost.beside(served);
+    amounts.any(|(lost, served)| lost > 0 && lost >= served)
 }
 
 fn amount_of<S>(held: &BTreeMap<S, Held>) -> Served {

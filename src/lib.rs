@@ -24,6 +24,7 @@ pub mod capi;
 pub mod outbound;
 pub mod policy;
 pub mod snapshot;
+pub mod store;
 pub mod table;
 
 pub mod delivery;

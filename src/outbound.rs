@@ -176,7 +176,7 @@ impl Peer {
                         let (peer, error) = (self.name, chain(&error));
                         warn!(peer, address = %used.address, error, "another address answers");
                     }
-                    return Ok(Answer::new(self.name, asked, response));
+                    return Ok(Answer::new(self.name, asked, used, response));
                 }
                 Err(error) => {
                     self.leave(used.address);
@@ -217,12 +217,7 @@ impl Peer {
         let address = *addresses.first().ok_or(io::ErrorKind::NotFound)?;
         let pool = match used {
             Some(used) if used.address == address => used.pool,
-            _ => self.transport.pool(&Target {
-                host: self.address.host_str().unwrap_or_default(),
-                address,
-                tls: &self.tls,
-                connect_timeout: self.connect_timeout,
-            })?,
+            _ => self.pool(address)?,
         };
         let used = Used {
             address,
@@ -233,6 +228,27 @@ impl Peer {
         self.place
             .send_modify(|place| place.used = Some(used.clone()));
         Ok(used)
+    }
+
+    fn pool(&self, address: SocketAddr) -> io::Result<Arc<dyn Pool>> {
+        self.transport.pool(&Target {
+            host: self.address.host_str().unwrap_or_default(),
+            address,
+            tls: &self.tls,
+            connect_timeout: self.connect_timeout,
+        })
+    }
+
+    /// Later requests are made on another connection, to the same address.
+    pub fn renew(&self) {
+        self.place.send_if_modified(|place| {
+            if let Some(used) = &mut place.used
+                && let Ok(pool) = self.pool(used.address)
+            {
+                used.pool = pool;
+            }
+            false
+        });
     }
 
     /// There is nothing to look up for a while, also where that was in vain: it may have taken long.
@@ -307,9 +323,19 @@ impl Peer {
         false
     }
 
-    /// What is asked from now on is asked on new connections.
-    pub fn renew(&self) {
-        self.place.send_modify(|place| place.used = None);
+    /// Ends when the address that gave an answer leaves pings unanswered; it is left then. The rest of the answer would
+    /// never come. Does not end where there is no other address.
+    pub fn silence<'a>(&'a self, answer: &Answer) -> impl Future<Output = Error> + use<'a> {
+        let (used, url) = (answer.used.clone(), answer.url.clone());
+        async move {
+            if !used.has_others {
+                return pending().await;
+            }
+            while self.is_alive(&used).await {}
+            self.leave(used.address);
+            let address = used.address.ip();
+            Error::Silent { url, address }
+        }
     }
 
     /// Later requests begin with another address, if there is one, and with another connection in any case.

@@ -3,12 +3,11 @@
 //! ```text
 //! Poller ─▶ client ─▶ policy server
 //!    │        └─ wire: item by item
-//!    └─ guard ─▶ Update::AllPolicies
+//!    └─▶ Update::AllPolicies
 //! ```
 
 mod client;
 mod error;
-mod guard;
 mod poller;
 mod wire;
 
@@ -17,7 +16,10 @@ use std::{path::PathBuf, time::Duration};
 use tokio::sync::{mpsc, watch};
 use url::Url;
 
-pub use self::{error::Error, guard::Doubt, poller::Poller};
+pub use self::{
+    error::{Doubt, Error},
+    poller::Poller,
+};
 use crate::{
     feed::Feed,
     model::{Confirmations, Report},
@@ -41,14 +43,12 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The shortest and the longest delay after a failure.
     pub backoff: (Duration, Duration),
-    /// The share of the known policies that an answer may lose without a second one that confirms it.
-    pub max_removed_percent: u8,
 }
 
 /// Where the feed's findings go.
 #[derive(Debug)]
 pub struct Outputs {
-    /// The policies: all of them, whenever they have changed.
+    /// The policies: all of them, whenever they have changed, and while they could confirm something.
     pub updates: mpsc::Sender<Report>,
     /// When a complete read could confirm a loss that is held.
     pub confirmations: watch::Receiver<Confirmations>,

@@ -19,6 +19,11 @@ pub mod api {
     tonic::include_proto!("api");
 }
 
+/// What a state file holds.
+pub mod state {
+    tonic::include_proto!("copilot.state");
+}
+
 /// Istio's messages.
 pub mod istio {
     /// The Mesh Configuration Protocol.

@@ -4,6 +4,7 @@ mod collections;
 mod generation;
 mod hold;
 mod linger;
+mod memory;
 mod metrics;
 mod names;
 mod state;
@@ -29,7 +30,8 @@ use crate::{
     },
     model::{CapiProcessGuid, Confirmations, Report},
     readiness::{Gate, Readiness},
-    snapshot::{self, Snapshot},
+    snapshot::{self, Snapshot, Vips},
+    store::{self, Saved},
     table::Join,
 };
 
@@ -43,6 +45,9 @@ pub enum Input {
     /// What the running instances are instances of.
     Processes,
 }
+
+/// The gate of whoever tells the routes.
+pub const ROUTES_GATE: &str = "routes from Cloud Controller";
 
 /// How long a service lingers, if nothing else is set: Pilots and istiods push at most ten seconds after a change.
 pub const LINGER: Duration = Duration::from_secs(15);
@@ -79,6 +84,8 @@ pub struct Settings {
     pub keep_empty_service_entries: bool,
     /// How it is known what an instance is an instance of.
     pub join: Join,
+    /// Where what is served is written down, if it is.
+    pub store: Option<store::Settings>,
     /// What may go by a read at once.
     pub guard: guard::Settings,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
@@ -103,6 +110,10 @@ pub struct Outputs {
     pub undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
     /// When complete reads could confirm what is held.
     pub confirmations: watch::Receiver<Confirmations>,
+    /// The virtual addresses, as soon as routes are known.
+    pub vips: watch::Receiver<Option<Vips>>,
+    /// What is to be written down.
+    pub saved: store::Receiver,
     /// What is held.
     pub held: watch::Receiver<Arc<Vec<guard::Summary>>>,
     /// What operators say of it.
@@ -127,6 +138,15 @@ pub struct Publisher {
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
     confirmations: watch::Sender<Confirmations>,
     held: watch::Sender<Arc<Vec<guard::Summary>>>,
+    vips: watch::Sender<Option<Vips>>,
+    saved: watch::Sender<Option<Arc<Saved>>>,
+    /// When what has changed is to be written down.
+    unsaved: Option<Instant>,
+    /// When what an earlier process served stands in for sources that are silent.
+    stands_in: Option<Instant>,
+    readiness: Readiness,
+    /// Whether network policies were read, or remembered.
+    knows_policies: bool,
     decisions: mpsc::Receiver<guard::Decision>,
 }
 
@@ -164,6 +184,12 @@ impl Publisher {
             undescribed: watch::Sender::default(),
             confirmations: watch::Sender::default(),
             held: watch::Sender::default(),
+            vips: watch::Sender::default(),
+            saved: watch::Sender::default(),
+            unsaved: None,
+            stands_in: None,
+            readiness: readiness.clone(),
+            knows_policies: false,
             decisions,
         };
         let outputs = Outputs {
@@ -172,6 +198,8 @@ impl Publisher {
             undescribed: this.undescribed.subscribe(),
             confirmations: this.confirmations.subscribe(),
             held: this.held.subscribe(),
+            vips: this.vips.subscribe(),
+            saved: this.saved.subscribe(),
             decisions: decide,
         };
         Ok((this, outputs))
@@ -179,6 +207,7 @@ impl Publisher {
 
     /// Runs until `shutdown`, or until every feed is gone.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        self.remember();
         let mut armed = None;
         loop {
             let due = armed.map(|armed| self.due(armed));
@@ -191,6 +220,8 @@ impl Publisher {
                     self.publish();
                 }
                 () = wait_until(self.grace) => self.end_grace(),
+                () = wait_until(self.stands_in) => self.stand_in(),
+                () = wait_until(self.unsaved) => self.save(),
                 () = wait_until(self.state.next_end().map(Instant::from_std)) => self.publish(),
                 Some(decision) = self.decisions.recv() => self.decide(decision),
                 report = self.reports.recv() => {
@@ -206,8 +237,11 @@ impl Publisher {
     }
 
     fn take_in(&mut self, report: Report, armed: &mut Option<Armed>) {
-        self.state.take(report, Instant::now());
+        let now = Instant::now();
+        self.note_unsaved(&report, now);
+        self.state.take(report, now);
         self.tell_held();
+        self.tell_early_vips();
         let undescribed = self.state.undescribed();
         self.undescribed.send_if_modified(|sent| {
             let changed = **sent != *undescribed;
@@ -278,6 +312,7 @@ impl Publisher {
             .iter()
             .map(|(_, collection)| collection.len())
             .sum();
+        self.vips.send_replace(Some(snapshot.vips().clone()));
         self.snapshots.send_replace(Some(Arc::new(snapshot)));
         if let Some(gate) = self.published.take() {
             info!(resources, "first snapshot");

@@ -30,8 +30,8 @@ pub use self::{
 pub type Receiver = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// Resolves once something is published.
-pub async fn published(mut snapshots: Receiver) {
-    if snapshots.wait_for(Option::is_some).await.is_err() {
+pub async fn published<T>(mut published: watch::Receiver<Option<T>>) {
+    if published.wait_for(Option::is_some).await.is_err() {
         // Nobody publishes any more: the process is about to end.
         std::future::pending::<()>().await;
     }

@@ -28,6 +28,7 @@ mod places;
 mod policies;
 mod pool;
 mod reach;
+mod remembered;
 mod routes;
 mod served;
 mod shapes;
@@ -54,7 +55,7 @@ use self::{
     host::Facts,
     instances::Instances,
     routes::shared_key,
-    served::{Answer, Ledger},
+    served::{Answer, Ledger, RouteKind},
     shapes::{Change, Shape, Shapes},
     sources::Sources,
     vips::{Claim, Vips},
@@ -210,10 +211,14 @@ impl RouteTable {
         let mut is_seen = false;
         for key in &touched.services {
             let pool = self.host(name).and_then(|host| host.pool(key));
-            let is_internal = pool.as_ref().is_some_and(|pool| pool.host().is_internal());
+            let kind = match &pool {
+                None => RouteKind::Gone,
+                Some(pool) if pool.host().is_internal() => RouteKind::Internal,
+                Some(_) => RouteKind::External,
+            };
             let answer = pool.as_ref().map(Answer::of).unwrap_or_default();
             let shape = pool.map(|pool| Shape::of(&pool)).unwrap_or_default();
-            self.ledger.set_route(name, key, answer, is_internal);
+            self.ledger.set_route(name, key, answer, kind);
             is_seen |= match self.shapes.update(name, key, shape) {
                 Change::Nothing => false,
                 Change::Emptiness => self

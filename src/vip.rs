@@ -1,5 +1,6 @@
 //! `api.VIPResolverCopilot`: the virtual addresses of internal hostnames, for the DNS servers of the platform.
 
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
         GetVipByNameRequest, GetVipByNameResponse, HealthRequest, HealthResponse,
         vip_resolver_copilot_server::{VipResolverCopilot, VipResolverCopilotServer},
     },
-    snapshot,
+    snapshot::Vips,
 };
 
 /// Longest part of a name that is repeated in an answer: a domain name has no more bytes.
@@ -16,22 +17,25 @@ const MAX_NAME: usize = 253;
 /// Longest request: a name, with room for clients that know more fields. Many may be unfinished at a time.
 const MAX_REQUEST: usize = 1 << 10;
 
-/// The service, which answers by what is published.
-pub fn service(snapshots: snapshot::Receiver) -> VipResolverCopilotServer<Resolver> {
-    VipResolverCopilotServer::new(Resolver { snapshots }).max_decoding_message_size(MAX_REQUEST)
+/// The service.
+pub fn service(vips: Receiver) -> VipResolverCopilotServer<Resolver> {
+    VipResolverCopilotServer::new(Resolver { vips }).max_decoding_message_size(MAX_REQUEST)
 }
 
-/// Looks hostnames up in the published state.
+/// The addresses, once routes are known.
+pub type Receiver = watch::Receiver<Option<Vips>>;
+
+/// Looks hostnames up by what routes say: of instances it needs nothing.
 #[derive(Debug)]
 pub struct Resolver {
-    snapshots: snapshot::Receiver,
+    vips: Receiver,
 }
 
 #[async_trait]
 impl VipResolverCopilot for Resolver {
-    /// Healthy once anything is published: until then no name can be looked up.
+    /// Healthy once routes are known: until then no name can be looked up.
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
-        let healthy = self.snapshots.borrow().is_some();
+        let healthy = self.vips.borrow().is_some();
         Ok(Response::new(HealthResponse { healthy }))
     }
 
@@ -45,11 +49,11 @@ impl VipResolverCopilot for Resolver {
         if name.is_empty() {
             return Err(Status::invalid_argument("no hostname"));
         }
-        let Some(snapshot) = self.snapshots.borrow().clone() else {
+        let Some(vips) = self.vips.borrow().clone() else {
             return Err(Status::unavailable("routes are not known yet"));
         };
         let host = Hostname::parse(name).ok();
-        match host.and_then(|host| snapshot.vips().get(&host)) {
+        match host.and_then(|host| vips.get(&host)) {
             Some(vip) => Ok(Response::new(GetVipByNameResponse {
                 ip: vip.to_string(),
             })),

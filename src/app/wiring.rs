@@ -22,16 +22,16 @@ use crate::{
     proto::DESCRIPTOR_SET,
     publisher::{self, Publisher},
     readiness::Readiness,
-    snapshot,
+    snapshot, store,
     telemetry::LevelHandle,
     vip, xds,
 };
 
-/// The gate that the source of routes opens, whichever it is.
-const ROUTES: &str = "routes from Cloud Controller";
-
 /// The push API waits for Cloud Controller, which calls when it likes: its loop turns by a timer.
 const PUSHES_STALL_AFTER: Duration = Duration::from_mins(2);
+
+/// A disk that hangs for longer is out of order.
+const STORE_STALLS_AFTER: Duration = Duration::from_mins(5);
 
 /// A task that is not started yet.
 type Starting = (&'static str, BoxFuture<'static, ()>);
@@ -82,8 +82,14 @@ impl Wiring {
         settings: publisher::Settings,
         inbox: mpsc::Receiver<Report>,
     ) -> anyhow::Result<publisher::Outputs> {
+        let store = settings.store.clone();
         let made = Publisher::new(settings, inbox, &self.readiness, &mut self.registry);
         let (publisher, outputs) = made.context("TLSPems")?;
+        if let Some(store) = store {
+            let feed = self.feeds.register("state_file", STORE_STALLS_AFTER);
+            let writer = store::Writer::new(store, outputs.saved.clone(), feed);
+            self.start("state_file", writer.run(self.shutdown.clone()));
+        }
         self.start("publisher", publisher.run(self.shutdown.clone()));
         Ok(outputs)
     }
@@ -134,7 +140,7 @@ impl Wiring {
             processes: self.feeds.register("capi_processes", stalls_after),
             access: self.feeds.register("capi_access", stalls_after),
             token: self.feeds.register("capi_token", stalls_after),
-            synced: Some(self.readiness.gate(ROUTES)),
+            synced: Some(self.readiness.gate(publisher::ROUTES_GATE)),
         };
         let poller =
             capi::Poller::new(settings, Arc::clone(&self.transport), io).context("CAPI")?;
@@ -155,7 +161,7 @@ impl Wiring {
             updates,
             confirmations,
             feed: self.feeds.register("cloud_controller", PUSHES_STALL_AFTER),
-            synced: Some(self.readiness.gate(ROUTES)),
+            synced: Some(self.readiness.gate(publisher::ROUTES_GATE)),
         };
         let (service, registrar) = cloud_controller::new(settings, io);
         self.start("cloud_controller", registrar.run(self.shutdown.clone()));
@@ -250,9 +256,9 @@ impl Wiring {
         if is_open && !address.ip().is_loopback() {
             warn!(%address, "virtual addresses are told to everyone in plaintext: VIPResolverTLS is off");
         }
-        let snapshots = outputs.snapshots.clone();
-        let services = Services::new(DESCRIPTOR_SET).with(vip::service(snapshots.clone()));
-        let ready = snapshot::published(snapshots);
+        let vips = outputs.vips.clone();
+        let services = Services::new(DESCRIPTOR_SET).with(vip::service(vips.clone()));
+        let ready = snapshot::published(vips);
         let serving = bound.serve(services, ready, self.shutdown.clone());
         self.start("vip_resolver_listener", serving);
         Ok(address)

@@ -143,6 +143,15 @@ impl Client {
         })
     }
 
+    /// Ends when the BBS that sends a stream does not answer pings any more, if there is another.
+    pub(super) fn silence<'a>(
+        &'a self,
+        stream: &EventStream,
+    ) -> impl Future<Output = Error> + use<'a> {
+        let silence = self.0.silence(&stream.0);
+        async move { silence.await.into() }
+    }
+
     /// What is asked next is asked on a new connection, and may be answered by another server behind the same address.
     pub(super) fn renew(&self) {
         self.0.renew();
@@ -165,22 +174,20 @@ impl Client {
         } = list;
         self.list(ACTUAL_LRPS, &request, |row| {
             let mut guid = String::new();
-            let mut is_foreign = false;
             let parse = |lrp: ActualLrp| {
-                is_foreign = !parse::is_ours(&lrp);
                 let key = lrp.actual_lrp_instance_key.as_ref();
                 key.map_or("", |key| &key.instance_guid)
                     .clone_into(&mut guid);
-                parse::actual_lrp(lrp, parts)
+                parse::listed_lrp(lrp, parts)
             };
-            let is_read = take(row, parse, instances, dropped);
-            if is_read && !is_foreign {
+            if take(row, parse, instances, dropped) {
                 return;
             }
-            if !guid.is_empty() {
-                unclear.instances.insert(guid.as_str().into());
-            } else if !is_read {
+            if guid.is_empty() {
                 unclear.has_nameless_instances = true;
+            } else {
+                let named = dropped.len() - 1;
+                unclear.instances.insert(guid.as_str().into(), named);
             }
         })
         .await
@@ -192,14 +199,14 @@ impl Client {
         };
         let read = self
             .list(ROUTING_INFOS, &request, |row| {
-                let mut process = String::new();
+                let (mut process, mut domain) = (String::new(), DOMAIN.to_owned());
                 let parse = |lrp: DesiredLrp| {
                     process.clone_from(&lrp.process_guid);
+                    domain.clone_from(&lrp.domain);
                     parse::desired_lrp(&lrp)
                 };
-                if !take(row, parse, &mut list.desired, dropped) {
-                    list.unclear.note_process(&process);
-                }
+                let is_read = take(row, parse, &mut list.desired, dropped);
+                list.unclear.note_process(&process, &domain, is_read);
             })
             .await;
         match read {
@@ -207,16 +214,16 @@ impl Client {
                 if status == StatusCode::NOT_FOUND =>
             {
                 self.list(SCHEDULING_INFOS, &request, |row| {
-                    let mut process = String::new();
+                    let (mut process, mut domain) = (String::new(), DOMAIN.to_owned());
                     let parse = |info: DesiredLrpSchedulingInfo| {
                         let key = info.desired_lrp_key.as_ref();
                         key.map_or("", |key| &key.process_guid)
                             .clone_into(&mut process);
+                        key.map_or("", |key| &key.domain).clone_into(&mut domain);
                         parse::scheduling_info(info)
                     };
-                    if !take(row, parse, &mut list.desired, dropped) {
-                        list.unclear.note_process(&process);
-                    }
+                    let is_read = take(row, parse, &mut list.desired, dropped);
+                    list.unclear.note_process(&process, &domain, is_read);
                 })
                 .await
             }
@@ -238,7 +245,11 @@ impl Client {
                 let answer = self.0.send(request).await?;
                 let answer = accept(answer, "application/x-protobuf")?;
                 delimited(&url, &answer.headers)?;
-                items(answer, take).await
+                let silence = self.0.silence(&answer);
+                tokio::select! {
+                    read = items(answer, take) => read,
+                    silent = silence => Err(silent.into()),
+                }
             })
             .await
     }

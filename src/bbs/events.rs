@@ -4,10 +4,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::Message;
 
 use super::Error;
-use crate::proto::bbs::{
-    ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpInstanceCreatedEvent,
-    ActualLrpInstanceRemovedEvent, DesiredLrp, DesiredLrpChangedEvent, DesiredLrpCreatedEvent,
-    DesiredLrpRemovedEvent,
+use crate::{
+    model::InstanceGuid,
+    proto::bbs::{
+        ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpInstanceCreatedEvent,
+        ActualLrpInstanceRemovedEvent, DesiredLrp, DesiredLrpChangedEvent, DesiredLrpCreatedEvent,
+        DesiredLrpRemovedEvent,
+    },
 };
 
 /// The largest event that is put together. A changed event holds an app's definition twice, in base64; routes alone
@@ -27,6 +30,18 @@ pub(super) enum StreamEvent {
     Desired(DesiredLrp),
     /// What is no longer to run.
     DesiredRemoved(DesiredLrp),
+}
+
+impl StreamEvent {
+    /// The instance that it is about, if any.
+    pub(super) fn instance(&self) -> Option<InstanceGuid> {
+        let key = match self {
+            Self::Created(lrp) | Self::Removed(lrp) => &lrp.actual_lrp_instance_key,
+            Self::Changed(event) => &event.actual_lrp_instance_key,
+            Self::Desired(_) | Self::DesiredRemoved(_) => return None,
+        };
+        Some(key.as_ref()?.instance_guid.as_str().into())
+    }
 }
 
 /// The state between two pieces of the stream.

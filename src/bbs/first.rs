@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Error, client::Read, merge::Merge};
+use super::{
+    Error,
+    client::Read,
+    observation::{List, Observation},
+};
+use crate::model::ProcessType;
 
 /// Rows that cannot be read and are bad rows, left out one by one; more are a format that we do not know.
 const MAX_UNREADABLE: usize = 10;
@@ -17,10 +22,27 @@ const DOUBTED_READS: u32 = 3;
 #[derive(Debug)]
 pub(super) struct FirstList {
     confirm_after: Duration,
-    /// Since when they have been doubted.
-    since: Option<Instant>,
-    /// How many have been.
+    doubted: Option<Doubted>,
+}
+
+/// Lists that were doubted for the same reason, one after the other.
+#[derive(Debug)]
+struct Doubted {
+    why: Doubt,
+    /// When the first of them was asked for.
+    since: Instant,
     reads: u32,
+}
+
+/// Why a list is doubted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// The BBS does not vouch for it.
+    NotFresh,
+    /// It has fewer than half of what is to run.
+    Few,
+    /// It has nothing, and nothing is to run.
+    Nothing,
 }
 
 impl FirstList {
@@ -28,8 +50,7 @@ impl FirstList {
     pub(super) fn new(confirm_after: Duration) -> Self {
         Self {
             confirm_after,
-            since: None,
-            reads: 0,
+            doubted: None,
         }
     }
 
@@ -44,29 +65,35 @@ impl FirstList {
         if is_much || listed == 0 && unreadable > 0 {
             return Err(Error::Unreadable { listed, unreadable });
         }
-        let since = *self.since.get_or_insert_with(Instant::now);
-        self.reads += 1;
-        let (running, wanted) = amounts(&read);
-        if !read.list.fresh {
-            let is_patient = listed > 0 && since.elapsed() >= self.confirm_after;
-            return if is_patient {
-                Ok(read)
-            } else {
-                Err(Error::NotFresh)
-            };
-        }
-        if running * 2 < wanted {
-            let has_lasted = since.elapsed() >= DOUBTED && self.reads >= DOUBTED_READS;
-            return if has_lasted {
-                Ok(read)
-            } else {
-                Err(Error::Doubtful { running, wanted })
-            };
-        }
-        if listed == 0 && self.reads < 2 {
-            return Err(Error::Nothing);
-        }
-        Ok(read)
+        let (running, wanted) = amounts(&read.list);
+        let (why, error) = if !read.list.fresh {
+            (Doubt::NotFresh, Error::NotFresh)
+        } else if running * 2 < wanted {
+            (Doubt::Few, Error::Doubtful { running, wanted })
+        } else if listed == 0 {
+            (Doubt::Nothing, Error::Nothing)
+        } else {
+            return Ok(read);
+        };
+        let (age, reads) = self.doubt(why, read.began);
+        let is_believed = match why {
+            Doubt::NotFresh => listed > 0 && age >= self.confirm_after,
+            Doubt::Few => age >= DOUBTED && reads >= DOUBTED_READS,
+            Doubt::Nothing => reads > 1,
+        };
+        if is_believed { Ok(read) } else { Err(error) }
+    }
+
+    /// How long lists have been doubted for this reason, and how many were.
+    fn doubt(&mut self, why: Doubt, began: Instant) -> (Duration, u32) {
+        let same = self.doubted.take().filter(|doubted| doubted.why == why);
+        let doubted = self.doubted.insert(same.unwrap_or(Doubted {
+            why,
+            since: began,
+            reads: 0,
+        }));
+        doubted.reads += 1;
+        (began.duration_since(doubted.since), doubted.reads)
     }
 
     /// When the next list could be believed.
@@ -79,10 +106,94 @@ impl FirstList {
     }
 }
 
-/// How many instances run, and how many are to.
-fn amounts(read: &Read) -> (usize, usize) {
-    let mut once = Merge::default();
-    once.list(read.list.clone(), once.mark(), Instant::now());
-    let wanted = usize::try_from(once.wanted()).unwrap_or(usize::MAX);
-    (once.served(), wanted)
+/// How many instances run, and how many are to. A web process has ports: an instance of it without any is none that runs.
+fn amounts(list: &List) -> (usize, usize) {
+    let runs = |one: &&Observation| {
+        let is_web = one.workload.as_ref().map(|of| &of.process_type) == Some(&ProcessType::Web);
+        let endpoint = one.endpoint.as_ref();
+        one.routable && endpoint.is_some_and(|endpoint| !is_web || !endpoint.ports.is_empty())
+    };
+    let running = list.instances.iter().filter(runs).count();
+    let wanted: u64 = list
+        .desired
+        .iter()
+        .map(|one| u64::from(one.instances))
+        .sum();
+    (running, usize::try_from(wanted).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bbs::{merge::Mark, observation::Desired, observation::Tag};
+
+    const NEVER: Duration = Duration::from_hours(1);
+
+    struct Bench {
+        first: FirstList,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self {
+                first: FirstList::new(NEVER),
+                now: Instant::now(),
+            }
+        }
+
+        /// Whether a list is believed that is asked for `later` and has nothing of `wanted` instances.
+        fn believes(&mut self, later: u64, fresh: bool, wanted: u32) -> bool {
+            self.now += Duration::from_secs(later);
+            let desired = Desired {
+                process: "process".into(),
+                instances: wanted,
+                tag: Tag { epoch: 1, index: 1 },
+                app: None,
+                workload: None,
+            };
+            let list = List {
+                desired: vec![desired],
+                fresh,
+                ..List::default()
+            };
+            let read = Read {
+                list,
+                mark: Mark::default(),
+                dropped: Vec::new(),
+                parts: Vec::new(),
+                began: self.now,
+            };
+            self.first.judge(read).is_ok()
+        }
+    }
+
+    #[test]
+    fn fewer_than_half_are_believed_when_three_lists_over_a_minute_say_so() {
+        let mut bench = Bench::new();
+        assert!(!bench.believes(0, true, 40));
+        assert!(!bench.believes(60, true, 40), "there were two");
+        assert!(bench.believes(0, true, 40));
+        let mut bench = Bench::new();
+        assert!(!bench.believes(0, true, 40));
+        assert!(!bench.believes(30, true, 40));
+        assert!(!bench.believes(29, true, 40), "the minute is not over");
+        assert!(bench.believes(1, true, 40));
+    }
+
+    #[test]
+    fn nothing_is_believed_the_second_time() {
+        let mut bench = Bench::new();
+        assert!(!bench.believes(0, true, 0));
+        assert!(bench.believes(0, true, 0));
+    }
+
+    #[test]
+    fn what_was_doubted_for_another_reason_does_not_count() {
+        let mut bench = Bench::new();
+        assert!(!bench.believes(0, false, 40));
+        assert!(!bench.believes(60, false, 40));
+        assert!(!bench.believes(60, true, 40), "nobody vouched before");
+        assert!(!bench.believes(0, true, 0));
+    }
 }

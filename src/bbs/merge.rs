@@ -100,9 +100,24 @@ impl Merge {
         mem::take(&mut self.kept)
     }
 
-    /// Takes out the processes that have to be read: a row of theirs may be gone.
-    pub(super) fn take_doubtful(&mut self) -> Vec<DiegoProcessGuid> {
-        mem::take(&mut self.doubtful)
+    /// Whether anything is known of an instance.
+    pub(super) fn knows(&self, guid: &InstanceGuid) -> bool {
+        self.instances.contains_key(guid)
+    }
+
+    /// How many processes have to be read: a row of theirs may be gone.
+    pub(super) fn doubtful(&self) -> usize {
+        self.doubtful.len()
+    }
+
+    /// Takes out one of them.
+    pub(super) fn next_doubtful(&mut self) -> Option<DiegoProcessGuid> {
+        self.doubtful.pop()
+    }
+
+    /// All are read instead.
+    pub(super) fn forget_doubtful(&mut self) {
+        self.doubtful.clear();
     }
 
     /// Takes out what the last list said first.
@@ -119,13 +134,6 @@ impl Merge {
         };
         let is_removed = |(guid, tag): &(InstanceGuid, Tag)| self.tombstones.covers(guid, *tag);
         news.changed.iter().all(is_heard_of) && news.gone.iter().all(is_removed)
-    }
-
-    /// How many instances are to run of all processes that are known.
-    pub(super) fn wanted(&self) -> u64 {
-        let limits = self.processes.values();
-        let limits = limits.filter_map(|process| process.desired.as_ref());
-        limits.map(|limit| u64::from(limit.instances)).sum()
     }
 
     /// Takes an event.
@@ -197,7 +205,7 @@ impl Merge {
         let mut changes = InstanceChanges::default();
         let listed = latest(&rows);
         let is_gone = |guid: &InstanceGuid| {
-            let is_there = listed.contains_key(guid) || unclear.instances.contains(guid);
+            let is_there = listed.contains_key(guid) || unclear.instances.contains_key(guid);
             let known = self.instances.get(guid);
             !is_there && known.is_some_and(|known| known.last_event <= mark)
         };
@@ -250,7 +258,9 @@ impl Merge {
         match self.instances.get(&gone.guid) {
             // The events of a row have no order among themselves: its later state may be gone, or come after this.
             Some(known) if !known.precedes(gone) => {
-                self.doubtful.push(known.process().clone());
+                if !self.doubtful.contains(known.process()) {
+                    self.doubtful.push(known.process().clone());
+                }
                 return;
             }
             Some(_) => self.remove(&gone.guid, changes),
@@ -318,8 +328,8 @@ impl Merge {
         };
     }
 
-    /// Nothing is to run of a process that is not listed, if the BBS vouches for that; else it has no limit that we know
-    /// of. Those that an event removed keep theirs for as long as their instances may still stop.
+    /// Nothing is to run of a process that is not listed, if the BBS vouches for that, or has; else it has no limit that we
+    /// know of. Those that an event removed keep theirs for as long as their instances may still stop.
     fn list_desired(
         &mut self,
         desired: Vec<Desired>,
@@ -344,9 +354,9 @@ impl Merge {
             }
             process.desired.take_if(|limit| {
                 let removed_at = limit.removed_at;
-                !removed_at.is_some_and(|at| now.duration_since(at) < tombstones::KEPT)
+                removed_at.is_none_or(|at| now.duration_since(at) >= tombstones::KEPT)
             });
-            process.is_unwanted = fresh;
+            process.is_unwanted |= fresh;
         }
     }
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::ports::Ports;
 use crate::{
-    guids::GuidSet,
+    bbs::DOMAIN,
+    guids::{GuidMap, GuidSet},
     model::{AppGuid, DiegoProcessGuid, InstanceGuid, Workload},
 };
 
@@ -81,8 +82,8 @@ pub(super) struct List {
 /// Rows that are there and say nothing that we understand: no proof that what they are of is gone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unclear {
-    /// Instances.
-    pub(super) instances: GuidSet<InstanceGuid>,
+    /// Instances, with where their rows are among those that cannot be read.
+    pub(super) instances: GuidMap<InstanceGuid, usize>,
     /// Processes that are to run.
     pub(super) processes: GuidSet<DiegoProcessGuid>,
     /// Whether there are rows of instances that do not even say of which.
@@ -92,12 +93,14 @@ pub(super) struct Unclear {
 }
 
 impl Unclear {
-    /// A row of this process cannot be read; without a name, not even that.
-    pub(super) fn note_process(&mut self, process: &str) {
-        if process.is_empty() {
+    /// There is a row of this process. If it cannot be read, or is of another domain, it says nothing of ours.
+    pub(super) fn note_process(&mut self, process: &str, domain: &str, is_read: bool) {
+        if !process.is_empty() {
+            if !is_read || domain != DOMAIN {
+                self.processes.insert(process.into());
+            }
+        } else if !is_read {
             self.has_nameless_processes = true;
-        } else {
-            self.processes.insert(process.into());
         }
     }
 }

@@ -66,10 +66,22 @@ pub(super) fn changed(event: ActualLrpInstanceChangedEvent) -> Option<ActualLrp>
     })
 }
 
-/// Whether a row is of our domain.
-pub(super) fn is_ours(lrp: &ActualLrp) -> bool {
-    let key = lrp.actual_lrp_key.as_ref();
-    key.is_some_and(|key| key.domain == DOMAIN)
+/// What a row of a list of our domain says, as [`actual_lrp`]: an instance of another domain says nothing there.
+pub(super) fn listed_lrp(
+    lrp: ActualLrp,
+    parts: &mut Vec<Dropped>,
+) -> Result<Option<Observation>, Dropped> {
+    let key = lrp.actual_lrp_key.clone().unwrap_or_default();
+    let instance = lrp.actual_lrp_instance_key.as_ref();
+    let guid = instance.map_or("", |key| &key.instance_guid);
+    if key.domain == DOMAIN || guid.is_empty() {
+        return actual_lrp(lrp, parts);
+    }
+    Err(Dropped {
+        name: format!("{}/{} {guid}", key.process_guid, key.index),
+        reason: "domain",
+        detail: format!("{:?} was not asked for", key.domain),
+    })
 }
 
 /// What a row says of an instance; `None` for rows that nothing was started for yet, and for other domains. Mappings
@@ -145,11 +157,15 @@ fn endpoint(
         "" => None,
         text => Some(address(text)?),
     };
+    let ports = ports::parse(&net.ports, leave_out);
+    if ports.is_empty() && !net.ports.is_empty() {
+        return Err(("port", "none of its ports can be used".to_owned()));
+    }
     Ok(Endpoint {
         host_address: address(&net.address)?,
         container_address,
         prefers_container: net.preferred_address() == PreferredAddress::Instance,
-        ports: ports::parse(&net.ports, leave_out),
+        ports,
     })
 }
 

@@ -35,6 +35,8 @@ use crate::{
 
 /// Events between the reader and the merge: half a minute of the busiest stream that was measured, some tens of megabytes.
 const QUEUE: usize = 16_384;
+/// So many processes are read one by one. An evacuation of a cell has some hundred.
+const MAX_DOUBTFUL: usize = 10;
 /// What a list said first is announced by then, if events come at all.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,7 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
         touched_apps: outputs.touched_apps,
         feed: outputs.lists,
         synced: Some(outputs.synced),
-        is_followed: false,
+        followed: Followed::default(),
         backoff: Backoff::new(min, max),
         sync_interval: settings.sync_interval,
         // The first list is to follow a subscription; without one it is better than nothing.
@@ -91,6 +93,20 @@ struct Unannounced {
     due: Instant,
 }
 
+/// How far lists have followed the present subscription.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Followed {
+    /// There was no subscription yet.
+    #[default]
+    Never,
+    /// It has just begun; a list that is under way is older.
+    NotYet,
+    /// A list was asked for.
+    Asked,
+    /// A list was merged: what changes from now on is announced by events.
+    Listed,
+}
+
 struct Reconciler {
     client: Arc<Client>,
     merge: Merge,
@@ -107,8 +123,7 @@ struct Reconciler {
     feed: Feed,
     /// Opened by the first complete list.
     synced: Option<Gate>,
-    /// Whether a list has followed the present subscription.
-    is_followed: bool,
+    followed: Followed,
     backoff: Backoff,
     sync_interval: Duration,
     next_list: Instant,
@@ -150,7 +165,7 @@ impl Reconciler {
     }
 
     fn on_subscribed(&mut self) {
-        self.is_followed = false;
+        self.followed = Followed::NotYet;
         self.unannounced = None;
         // While lists fail, a new subscription is no reason to ask more often.
         if self.failures == 0 {
@@ -166,6 +181,9 @@ impl Reconciler {
     }
 
     fn request_list(&mut self) {
+        if self.followed == Followed::NotYet {
+            self.followed = Followed::Asked;
+        }
         // What is subscribed to while this list is under way sets it to an earlier time.
         self.next_list = Instant::now() + self.sync_interval;
         let confirms = self.confirmations.borrow().instances.is_some() || self.first.is_some();
@@ -178,6 +196,7 @@ impl Reconciler {
 
     async fn on_event(&mut self, event: StreamEvent) -> Result<(), Closed> {
         let mut parts = Vec::new();
+        let guid = event.instance();
         let event = parse::event(event, &mut parts);
         for item in parts {
             self.feed.dropped(item);
@@ -185,7 +204,8 @@ impl Reconciler {
         let event = match event {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(()),
-            Err(item) => {
+            Err(mut item) => {
+                self.say_what_stays(guid.as_ref(), &mut item);
                 self.feed.dropped(item);
                 return Ok(());
             }
@@ -201,16 +221,34 @@ impl Reconciler {
         for guid in self.merge.take_kept() {
             self.feed.dropped(kept(&guid));
         }
-        for process in self.merge.take_doubtful() {
+        self.read_doubtful();
+        self.publish(changes, Basis::Told).await
+    }
+
+    /// Reads one process after the other of which an instance may be gone, or all if there are many.
+    fn read_doubtful(&mut self) {
+        if self.merge.doubtful() > MAX_DOUBTFUL {
+            self.merge.forget_doubtful();
+            self.next_list = Instant::now();
+        }
+        if self.process_reads.is_empty()
+            && let Some(process) = self.merge.next_doubtful()
+        {
             let (client, mark) = (Arc::clone(&self.client), self.merge.mark());
             self.process_reads
                 .spawn(async move { client.read_process(process, mark).await });
         }
-        self.publish(changes, Basis::Told).await
+    }
+
+    /// Of an instance that is known, a row that cannot be read leaves what was known.
+    fn say_what_stays(&self, guid: Option<&InstanceGuid>, item: &mut Dropped) {
+        if guid.is_some_and(|guid| self.merge.knows(guid)) {
+            item.detail.push_str("; what was known of it stays");
+        }
     }
 
     async fn on_read(&mut self, read: Result<Read, Error>) -> Result<(), Closed> {
-        let read = match read.and_then(|read| self.judge(read)) {
+        let mut read = match read.and_then(|read| self.judge(read)) {
             Ok(read) => read,
             Err(error) => {
                 self.on_failure(&error);
@@ -220,6 +258,9 @@ impl Reconciler {
         self.failures = 0;
         self.backoff.reset();
         let (began, fresh) = (read.began, read.list.fresh);
+        for (guid, row) in &read.list.unclear.instances {
+            self.say_what_stays(Some(guid), &mut read.dropped[*row]);
+        }
         let changes = self.merge.list(read.list, read.mark, Instant::now());
         let kept = self.merge.take_kept();
         let dropped = read.dropped.into_iter().chain(read.parts);
@@ -272,6 +313,7 @@ impl Reconciler {
     }
 
     async fn on_process_read(&mut self, read: Result<ProcessRead, Error>) -> Result<(), Closed> {
+        self.read_doubtful();
         match read {
             Ok(ProcessRead {
                 process,
@@ -293,11 +335,13 @@ impl Reconciler {
     /// What a list says first, although there is a subscription, is announced within moments; else the stream is deaf.
     fn follow_news(&mut self) {
         let news = self.merge.take_news();
-        if std::mem::replace(&mut self.is_followed, true)
-            && let Some(news) = news
-        {
-            let due = Instant::now() + ANNOUNCED_WITHIN;
-            self.unannounced = Some(Unannounced { news, due });
+        match self.followed {
+            Followed::Asked => self.followed = Followed::Listed,
+            Followed::Listed if self.unannounced.is_none() => {
+                let due = Instant::now() + ANNOUNCED_WITHIN;
+                self.unannounced = news.map(|news| Unannounced { news, due });
+            }
+            _ => {}
         }
     }
 
@@ -327,6 +371,6 @@ fn kept(guid: &InstanceGuid) -> Dropped {
     Dropped {
         name: format!("instance {guid}"),
         reason: "ports",
-        detail: "its row lacks ports that its container has: they are kept".to_owned(),
+        detail: "its row lacks ports that its container has; what was known of it stays".to_owned(),
     }
 }

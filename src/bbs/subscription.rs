@@ -23,6 +23,8 @@ use crate::{
 
 /// A stream that delivered and lasted this long is begun anew at once: its server went, and another one took over.
 const SHORT: Duration = Duration::from_secs(1);
+/// So is one that lasted this long, although nothing happened meanwhile.
+const HEALTHY: Duration = Duration::from_mins(1);
 /// Where a connection was refused, the next server may listen at any moment.
 const REFUSED: Duration = Duration::from_secs(2);
 /// How often a feed reports that it is alive while it waits.
@@ -64,7 +66,8 @@ impl Subscription {
                 Err(error) => error,
             };
             self.feed.failed(error.kind(), &error);
-            if has_delivered && started.elapsed() >= SHORT {
+            let lasted = started.elapsed();
+            if has_delivered && lasted >= SHORT || lasted >= HEALTHY {
                 self.backoff.reset();
                 continue;
             }
@@ -85,10 +88,14 @@ impl Subscription {
     ) -> Error {
         let mut decoder = Decoder::default();
         let mut events = Vec::new();
+        // Both see what happens between two turns of the loop.
+        let mut restart = pin!(self.restart.notified());
+        let mut silence = pin!(self.client.silence(&stream));
         loop {
             let next = tokio::select! {
                 next = turning(&self.feed, stream.next()) => next,
-                () = self.restart.notified() => Err(Error::Abandoned),
+                () = &mut restart => Err(Error::Abandoned),
+                silent = &mut silence => Err(silent),
             };
             let bytes = match next {
                 Ok(bytes) => bytes,

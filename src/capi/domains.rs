@@ -14,8 +14,8 @@ use tokio::time::Instant;
 pub(super) use self::unmatched::Unmatched;
 use super::{
     domain_pattern::DomainPattern,
+    doubt::Doubt,
     error::Error,
-    guard::Doubt,
     http::{Client, Keyset, List, MAX_GUIDS, filter},
     wire::{self, DomainKind, KnownDomain, MeshDomain},
 };

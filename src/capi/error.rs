@@ -5,15 +5,45 @@ use std::time::Duration;
 use http::StatusCode;
 use url::Url;
 
-use super::guard::Doubt;
+use super::doubt::Doubt;
 use crate::{feed::Kind, outbound};
 
-/// Rows came before rows that are older.
+/// A page that is no part of a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a page that should begin at {cursor} ends at {last}")]
-pub struct OutOfOrder {
-    pub(super) cursor: String,
-    pub(super) last: String,
+pub enum BadPage {
+    /// Rows came before rows that are older.
+    #[error("a page that should begin at {cursor} ends at {last}")]
+    OutOfOrder {
+        /// Where it was to begin.
+        cursor: String,
+        /// Where it ends.
+        last: String,
+    },
+    /// It says two things.
+    #[error(transparent)]
+    Contradicts(#[from] Contradiction),
+}
+
+/// How an answer contradicts itself, or the one before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// There are to be more rows, or fewer.
+    #[error("a page of {rows} rows does not fit to the {total} that it counts")]
+    Short {
+        /// How many rows it has.
+        rows: usize,
+        /// How many there are to be.
+        total: u64,
+    },
+    /// A row is there twice.
+    #[error("a page has a row twice")]
+    Repeats,
+    /// The walk would come round for ever.
+    #[error("a page names another one than the next as its next")]
+    Next,
+    /// Rows vanish whenever the next page is asked for.
+    #[error("the rows of one second shift from page to page")]
+    Shifts,
 }
 
 /// Why something could not be read from Cloud Controller or UAA.
@@ -42,13 +72,13 @@ pub enum Error {
         /// What was asked for.
         url: Url,
     },
-    /// The rows did not come in the order asked for.
+    /// A page does not belong to the list, or contradicts itself.
     #[error("paging {url}")]
-    OutOfOrder {
+    Page {
         /// What was asked for.
         url: Url,
         /// How.
-        source: Box<OutOfOrder>,
+        source: Box<BadPage>,
     },
     /// Cloud Controller names no UAA.
     #[error("cloud controller names no UAA in its links")]
@@ -59,7 +89,7 @@ pub enum Error {
     /// UAA gave no token.
     #[error("getting a token from UAA")]
     Uaa(#[source] Box<Error>),
-    /// A full read is not plausible.
+    /// What was read is not believed yet.
     #[error(transparent)]
     Doubt(#[from] Doubt),
 }
@@ -72,7 +102,10 @@ impl Error {
             Self::Maintenance { .. } => Kind::Maintenance,
             Self::RateLimited { .. } => Kind::RateLimited,
             Self::Token | Self::NewestRow { .. } => Kind::Malformed,
-            Self::OutOfOrder { .. } => Kind::OutOfOrder,
+            Self::Page { source, .. } => match **source {
+                BadPage::OutOfOrder { .. } => Kind::OutOfOrder,
+                BadPage::Contradicts(_) => Kind::Truncated,
+            },
             Self::NoUaa | Self::Uaa(_) => Kind::Uaa,
             Self::Doubt(doubt) => doubt.kind(),
         }

@@ -4,11 +4,13 @@
 
 mod access;
 mod context;
+mod first;
 mod full_reads;
 mod incremental;
 mod index;
 mod pending;
 mod schedule;
+mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +30,6 @@ use self::{
     schedule::Schedule,
 };
 use super::{
-    guard::Guard,
     http::Client,
     reads::{batch::Batch, processes::Processes},
     settings::{Io, MAX_PAGE_SIZE, Settings},
@@ -70,10 +71,9 @@ impl Poller {
             ..settings
         };
         let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
-        let guard = Guard::new(settings.max_shrink_percent);
         Ok(Self {
             access: Access::new(&settings, &backoff),
-            full: FullReads::new(guard, backoff.clone()),
+            full: FullReads::new(backoff.clone()),
             incremental: IncrementalReads::new(&settings, &backoff),
             processes: Processes::default(),
             asking: Schedule::new(backoff),
@@ -117,7 +117,7 @@ impl Poller {
         context.pending.slow_down(context.client.slowdown());
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if full.at() <= now {
+        if full.at(context.confirmation()) <= now {
             if full.is_at_start() {
                 incremental.seed(context, access).await;
             }
@@ -158,6 +158,8 @@ impl Poller {
                 context.pending.announced(batch, Instant::now());
                 self.full.take_overflow(context);
             }
+            // What a read could confirm, and when, has changed.
+            Ok(()) = context.io.confirmations.changed() => {}
             changed = context.io.undescribed.changed() => {
                 if changed.is_err() {
                     return Flow::Break(());
@@ -174,7 +176,7 @@ impl Poller {
         if let Some(until) = self.context.client.rate_limited_until() {
             return until.min(idle);
         }
-        let mut wake = idle.min(self.full.at());
+        let mut wake = idle.min(self.full.at(self.context.confirmation()));
         if self.full.has_synced() {
             let pending = self.context.pending.next();
             wake = [self.incremental.at(), self.access.at(), pending]

@@ -41,9 +41,7 @@ pub struct Settings {
     pub tail_updated_at: bool,
     /// How many routes are asked for at a time; at most [`MAX_PAGE_SIZE`].
     pub page_size: u32,
-    /// The share of the known routes, or of the bound ones, that a read may lose without a second one that confirms it.
-    pub max_shrink_percent: u8,
-    /// From a read that loses more than that, or that lacks a restriction, to the one that confirms or refutes it.
+    /// From a read that lacks a restriction to the one that confirms or refutes it.
     pub confirm_after: Duration,
     /// Whether routes that are bound to a route service are served past it.
     pub serve_bound_routes: bool,

@@ -17,6 +17,8 @@ use crate::{
     },
 };
 
+/// Why a destination is left out.
+pub(super) const INVALID_DESTINATION: &str = "invalid_destination";
 /// Why an item is dropped that is not what the API promises.
 pub(super) const MALFORMED: &str = "malformed";
 /// Some errors quote what they found, at any length.
@@ -208,6 +210,16 @@ pub(super) enum ParsedRoute {
     UnknownDomain(DomainGuid),
 }
 
+/// A route of an HTTP domain cannot be one.
+#[derive(Debug, thiserror::Error)]
+#[error("a TCP route of an HTTP domain")]
+struct TcpRoute;
+
+/// Instances speak one of two.
+#[derive(Debug, thiserror::Error)]
+#[error("protocol {0:?}")]
+struct UnknownProtocol(String);
+
 /// Port 0 cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("port 0")]
@@ -219,12 +231,13 @@ pub(super) fn route<'d>(
     domains: impl FnOnce(&DomainGuid) -> KnownDomain<'d>,
 ) -> Result<ParsedRoute, Dropped> {
     let wire: WireRoute = malformed(raw)?;
-    if wire.port.is_some() || wire.protocol.as_deref() == Some("tcp") {
-        return Ok(ParsedRoute::Elsewhere);
-    }
+    let is_tcp = wire.port.is_some() || wire.protocol.as_deref() == Some("tcp");
     let domain_guid = DomainGuid::from(&*wire.relationships.domain.data.guid);
     let domain = match domains(&domain_guid) {
+        // Its domain is one for HTTP: this says nothing that we understand.
+        KnownDomain::Mesh(_) if is_tcp => return Err(dropped(raw, "tcp_route", &TcpRoute)),
         KnownDomain::Mesh(domain) => domain,
+        KnownDomain::Unknown if is_tcp => return Ok(ParsedRoute::Elsewhere),
         KnownDomain::Outside => return Ok(ParsedRoute::Elsewhere),
         KnownDomain::Unknown => return Ok(ParsedRoute::UnknownDomain(domain_guid)),
     };
@@ -275,7 +288,7 @@ fn destinations(
     for raw in wire {
         match destination(raw) {
             Ok(destination) => destinations.push(destination),
-            Err(error) => invalid.push(dropped(route, "invalid_destination", &*error)),
+            Err(error) => invalid.push(dropped(route, INVALID_DESTINATION, &*error)),
         }
     }
     destinations.sort_unstable();
@@ -297,8 +310,9 @@ fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>
         port: AppPort::Number(port),
         weight: wire.weight.map_or(Weight::Instances, Weight::Fixed),
         protocol: match wire.protocol.as_deref() {
+            None | Some("http1") => Protocol::Http1,
             Some("http2") => Protocol::Http2,
-            _ => Protocol::Http1,
+            Some(other) => return Err(Box::new(UnknownProtocol(other.to_owned()))),
         },
     })
 }

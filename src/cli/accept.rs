@@ -1,9 +1,10 @@
 //! `accept`: an operator's word on what the guard holds.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 /// The daemon is on this machine, and answers at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,7 +42,13 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Feed::Instances => "instances",
         Feed::Policies => "policies",
     };
+    // The surface is plain HTTP, but a client cannot be made without a TLS configuration.
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
     let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .no_proxy()
         .timeout(PATIENCE)
         .build()?;

@@ -4,8 +4,8 @@
 use prost::{DecodeError, Message as _};
 
 use super::{
-    Pushed, Refused,
-    change::{Change, Invalid, MAX_WEIGHT, echo},
+    Pushed, Refused, Unclear,
+    change::{Change, Invalid, MAX_WEIGHT, echo, guid},
 };
 use crate::{
     feed::Dropped,
@@ -31,13 +31,14 @@ const ROUTES: u64 = 2;
 const ASSOCIATIONS: u64 = 3;
 
 impl Pushed {
-    /// Reads an encoded `api.BulkSyncRequest`; also what had to be left out of it. Of items with the same guids the
-    /// last one counts.
+    /// Reads an encoded `api.BulkSyncRequest`; also what had to be left out of it, and whose that is. Of items with the
+    /// same guids the last one counts.
     ///
     /// # Errors
     /// The bytes are no such message, or too much of it is invalid, or it does not fit.
-    pub fn from_bulk_sync(message: &[u8]) -> Result<(Self, Vec<Dropped>), Refused> {
+    pub fn from_bulk_sync(message: &[u8]) -> Result<(Self, Unclear, Vec<Dropped>), Refused> {
         let (mut pushed, mut dropped) = (Self::default(), Vec::new());
+        let mut unclear = Unclear::default();
         let (mut routes, mut invalid_routes) = (0, 0);
         let mut rest = message;
         while let Some((number, content)) = field(&mut rest)? {
@@ -50,7 +51,10 @@ impl Pushed {
                 Some(Ok(change)) => {
                     pushed.take(change)?;
                 }
-                Some(Err(invalid)) => dropped.push(invalid),
+                Some(Err(invalid)) => {
+                    dropped.push(invalid);
+                    unclear.note(number, content)?;
+                }
                 None => {}
             }
             if dropped.len() > MAX_DROPPED {
@@ -58,10 +62,41 @@ impl Pushed {
             }
         }
         if is_believable(routes, invalid_routes) {
-            Ok((pushed, dropped))
+            Ok((pushed, unclear, dropped))
         } else {
             Err(unreadable(&dropped))
         }
+    }
+}
+
+impl Unclear {
+    /// An item says nothing that is understood. Whose it is, it may say.
+    fn note(&mut self, number: u64, item: &[u8]) -> Result<(), DecodeError> {
+        let readable = |text: &str| guid("guid", text).is_ok();
+        match number {
+            ROUTE_MAPPINGS => {
+                let mapping = api::RouteMapping::decode(item)?;
+                let guids = [&mapping.route_guid, &mapping.capi_process_guid];
+                if guids.iter().all(|text| readable(text)) {
+                    let [route, process] = guids.map(String::as_str);
+                    self.mappings.insert((route.into(), process.into()));
+                }
+            }
+            ROUTES => {
+                let route = api::Route::decode(item)?;
+                if readable(&route.guid) {
+                    self.routes.insert(route.guid.as_str().into());
+                }
+            }
+            _ => {
+                let association = api::CapiDiegoProcessAssociation::decode(item)?;
+                let process = &association.capi_process_guid;
+                if readable(process) {
+                    self.associations.insert(process.as_str().into());
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -188,7 +188,8 @@ fn diego_processes(guids: &[String]) -> Result<SmallVec<[DiegoProcessGuid; 1]>, 
     }
 }
 
-fn guid<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Invalid> {
+/// A guid, if it can be one.
+pub(super) fn guid<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Invalid> {
     if text.is_empty() {
         return Err(Invalid::Missing(field));
     }

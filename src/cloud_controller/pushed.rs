@@ -1,6 +1,6 @@
 //! What was pushed, and what each change of it means to the table.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use crate::model::{
     AppPort, Association, CapiProcessGuid, Destination, Protocol, Route, RouteGuid, Update, Weight,
@@ -23,6 +23,17 @@ pub struct Pushed {
     /// The weights, by route and process.
     mappings: BTreeMap<Pair, u32>,
     associations: BTreeMap<CapiProcessGuid, Association>,
+}
+
+/// The items of a BulkSync that say nothing that is understood, but for whose they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unclear {
+    /// Routes.
+    pub(super) routes: BTreeSet<RouteGuid>,
+    /// Mappings.
+    pub(super) mappings: BTreeSet<Pair>,
+    /// Associations.
+    pub(super) associations: BTreeSet<CapiProcessGuid>,
 }
 
 /// How much was pushed.
@@ -179,12 +190,27 @@ impl Pushed {
         self.associations.values()
     }
 
-    /// How many of its routes another one has not.
-    pub(super) fn routes_without(&self, other: &Self) -> usize {
-        let guids = self.routes.keys();
-        guids
-            .filter(|guid| !other.routes.contains_key(*guid))
-            .count()
+    /// Adds what was known of items that say nothing that is understood, and are not there otherwise. How many.
+    pub(super) fn keep(&mut self, unclear: &Unclear, known: &Self) -> Result<usize, Full> {
+        let routes = unclear.routes.iter();
+        let routes = routes.filter(|guid| !self.routes.contains_key(*guid));
+        let routes = routes.filter_map(|guid| known.routes.get(guid).cloned());
+        let mappings = unclear.mappings.iter();
+        let mappings = mappings.filter(|pair| !self.mappings.contains_key(*pair));
+        let mappings = mappings.filter_map(|pair| known.mappings.get_key_value(pair));
+        let associations = unclear.associations.iter();
+        let associations = associations.filter(|guid| !self.associations.contains_key(*guid));
+        let associations = associations.filter_map(|guid| known.associations.get(guid).cloned());
+        let changes: Vec<_> = routes
+            .map(Change::UpsertRoute)
+            .chain(mappings.map(|(pair, weight)| Change::Map(pair.clone(), *weight)))
+            .chain(associations.map(Change::Associate))
+            .collect();
+        let count = changes.len();
+        for change in changes {
+            self.take(change)?;
+        }
+        Ok(count)
     }
 
     /// How many of each there are.

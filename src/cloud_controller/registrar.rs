@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
-    Full, Io, Pushed, Refused,
+    Full, Io, Pushed, Refused, Unclear,
     change::Change,
     journal::{Journal, Ticket},
 };
@@ -41,23 +41,20 @@ pub(super) struct BulkSync {
     pub(super) ticket: Ticket,
     pub(super) began: Instant,
     pub(super) pushed: Pushed,
+    pub(super) unclear: Unclear,
     pub(super) dropped: Vec<Dropped>,
 }
 
-/// Why a BulkSync is not believed yet.
+/// Why a first BulkSync is not believed yet: it is what a broken query looks like too, while sinks may hold the routes of
+/// an earlier process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Unconfirmed {
-    #[error("the first BulkSync has no routes; a second one in a row has to confirm it")]
-    First,
-    #[error("a BulkSync lacks {lost} of {known} routes; a second one in a row has to confirm it")]
-    Lossy { lost: usize, known: usize },
-}
+#[error("the first BulkSync has no routes; a second one in a row has to confirm it")]
+struct Unconfirmed;
 
 /// Owns what was pushed.
 pub struct Registrar {
     commands: mpsc::Receiver<Command>,
     io: Io,
-    max_emptied_routes: usize,
     pushed: Pushed,
     journal: Journal,
     has_synced: bool,
@@ -69,15 +66,10 @@ pub struct Registrar {
 type Flow = ControlFlow<()>;
 
 impl Registrar {
-    pub(super) fn new(
-        max_emptied_routes: usize,
-        commands: mpsc::Receiver<Command>,
-        io: Io,
-    ) -> Self {
+    pub(super) fn new(commands: mpsc::Receiver<Command>, io: Io) -> Self {
         Self {
             commands,
             io,
-            max_emptied_routes,
             pushed: Pushed::default(),
             journal: Journal::default(),
             has_synced: false,
@@ -165,20 +157,21 @@ impl Registrar {
         let newer = self.journal.close(&sync.ticket)?;
         let is_empty = sync.pushed.sizes().routes == 0;
         let mut pushed = sync.pushed;
+        let kept = pushed.keep(&sync.unclear, &self.pushed)?;
         for change in newer {
             pushed.take(change)?;
         }
-        if let Some(doubt) = self.doubt(is_empty, &pushed)
-            && !self.is_confirmed_by(&sync.ticket)
-        {
-            self.io.feed.failed(Kind::Unconfirmed, &doubt);
+        if is_empty && !self.has_synced && !self.is_confirmed_by(&sync.ticket) {
+            self.io.feed.failed(Kind::Unconfirmed, &Unconfirmed);
             return Ok(None);
         }
         self.confirmed_from = None;
         self.journal.overtake(&sync.ticket);
-        let is_news = !self.has_synced || pushed != self.pushed;
+        let confirms = self.io.confirmations.borrow().routes.is_some();
+        let is_news = !self.has_synced || pushed != self.pushed || confirms;
         self.pushed = pushed;
         self.io.feed.dropped_in_read(sync.dropped);
+        self.io.feed.holds("kept_items", kept);
         self.io.feed.succeeded(sync.began.elapsed());
         if !self.has_synced {
             self.has_synced = true;
@@ -189,18 +182,6 @@ impl Registrar {
         }
         let basis = Basis::read_since(sync.began);
         Ok(is_news.then(|| self.pushed.all().on(basis)))
-    }
-
-    /// A BulkSync of nothing, or of little, is what a broken query looks like too. At the start it would wipe what
-    /// sinks have of an earlier process, and later what they have of this one.
-    fn doubt(&self, is_empty: bool, next: &Pushed) -> Option<Unconfirmed> {
-        if !self.has_synced {
-            return is_empty.then_some(Unconfirmed::First);
-        }
-        let known = self.pushed.sizes().routes;
-        let lost = self.pushed.routes_without(next);
-        let is_lossy = lost > self.max_emptied_routes && lost > known / 2;
-        is_lossy.then_some(Unconfirmed::Lossy { lost, known })
     }
 
     /// One that was under way when the doubt arose may come from the same query.

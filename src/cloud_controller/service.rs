@@ -136,12 +136,13 @@ impl RegistrarHandle {
         // Tens of milliseconds of work at 20,000 routes, which would hold up other connections. It goes on when the
         // client has gone, and so has its place with it.
         let read = tokio::task::spawn_blocking(move || {
-            let (pushed, dropped) = Pushed::from_bulk_sync(&message)?;
+            let (pushed, unclear, dropped) = Pushed::from_bulk_sync(&message)?;
             Ok::<_, Refused>(Box::new(BulkSync {
                 _place: place,
                 ticket,
                 began,
                 pushed,
+                unclear,
                 dropped,
             }))
         });

@@ -145,6 +145,11 @@ impl<'p> Section<'p> {
         }
     }
 
+    /// Accepts a key that set when one feed doubted a read: all losses are judged where it is known what is served.
+    pub(super) fn ignore_doubt(&mut self, key: &str) {
+        self.ignore(key, "what a read takes away is held where it is served");
+    }
+
     /// Accepts a key that has no effect any more.
     pub(super) fn ignore(&mut self, key: &str, why: &'static str) {
         if self.take(key).is_some() {

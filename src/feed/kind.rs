@@ -51,6 +51,8 @@ pub enum Kind {
     ShuttingDown,
     /// A certificate's or a key's file cannot be read.
     Read,
+    /// A file cannot be written.
+    Unwritable,
     /// A file holds no certificate.
     Empty,
     /// None of a file's certificates can be a CA's.
@@ -87,6 +89,7 @@ impl Kind {
             Self::Outdated => "outdated",
             Self::ShuttingDown => "shutting_down",
             Self::Read => "read",
+            Self::Unwritable => "unwritable",
             Self::Empty => "empty",
             Self::Ca => "ca",
             Self::Pair => "pair",

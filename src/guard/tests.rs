@@ -124,6 +124,16 @@ fn the_only_one_is_everything() {
 }
 
 #[test]
+fn a_few_that_would_be_the_last_ones_beside_what_is_held_are_held_too() {
+    let mut world = World::of(16);
+    world.read(|route| route < 13);
+    world.pass(40);
+    world.read(|route| route < 13);
+    world.pass(40);
+    assert_eq!(world.read(|_| true).hold.len(), 16);
+}
+
+#[test]
 fn a_read_that_was_under_way_with_the_first_confirms_nothing() {
     let mut world = World::of(100);
     let began = world.now;

@@ -60,6 +60,16 @@ impl PortRange {
         (1..=last).contains(&first).then_some(Self { first, last })
     }
 
+    /// The first of them.
+    pub fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The last one.
+    pub fn last(self) -> u16 {
+        self.last
+    }
+
     /// Whether a port is one of them.
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)

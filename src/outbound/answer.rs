@@ -7,6 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
+    Used,
     error::Error,
     transport::{Body, Response},
 };
@@ -19,17 +20,19 @@ pub struct Answer {
     pub status: StatusCode,
     /// The fields of its head.
     pub headers: HeaderMap,
+    pub(super) used: Used,
     peer: &'static str,
     body: Body,
 }
 
 impl Answer {
-    pub(super) fn new(peer: &'static str, url: Url, response: Response) -> Self {
+    pub(super) fn new(peer: &'static str, url: Url, used: Used, response: Response) -> Self {
         let (head, body) = response.into_parts();
         Self {
             url,
             status: head.status,
             headers: head.headers,
+            used,
             peer,
             body,
         }

@@ -55,6 +55,11 @@ impl Client {
         &self.url
     }
 
+    /// The next answer comes over another connection.
+    pub(super) fn renew(&self) {
+        self.peer.renew();
+    }
+
     /// Reads a whole answer.
     pub(super) async fn read(&self) -> Result<Vec<u8>, Error> {
         self.peer

@@ -2,8 +2,22 @@
 
 use url::Url;
 
-use super::guard::Doubt;
 use crate::{feed::Kind, outbound};
+
+/// Why a first answer is not believed: it has nothing to be compared with, while sinks may hold the Sidecars of an earlier
+/// process.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// It is empty.
+    #[error("the first answer has no policies; another has to confirm it")]
+    Nothing,
+    /// It has policies and few of them can be read, or none; no second answer helps.
+    #[error("{unreadable} policies of the first answer cannot be read; it counts once most can")]
+    Unreadable {
+        /// How many.
+        unreadable: usize,
+    },
+}
 
 /// Why the policies could not be read, or are not believed.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +35,7 @@ pub enum Error {
         /// How many there are to be.
         total: usize,
     },
-    /// The answer is not plausible.
+    /// The answer is not believed yet.
     #[error(transparent)]
     Doubt(#[from] Doubt),
 }
@@ -32,7 +46,8 @@ impl Error {
         match self {
             Self::Http(error) => error.kind(),
             Self::Short { .. } => Kind::Truncated,
-            Self::Doubt(doubt) => doubt.kind(),
+            Self::Doubt(Doubt::Nothing) => Kind::Unconfirmed,
+            Self::Doubt(Doubt::Unreadable { .. }) => Kind::Unreadable,
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Error, Outputs, Settings, client::Client, guard::Guard, wire};
+use super::{Doubt, Error, Outputs, Settings, client::Client, wire};
 use crate::{
     backoff::Backoff,
     model::{Basis, Policy, Report, Update},
@@ -20,6 +20,8 @@ use crate::{
 
 /// An idle loop still comes round this often, to show that it is not stuck.
 const IDLE: Duration = Duration::from_secs(5);
+/// Fewer unreadable policies are bad ones, left out one by one; this many may be a format that we do not understand.
+const MANY: usize = 10;
 
 /// Nobody receives the updates any more.
 type Closed = SendError<Report>;
@@ -33,11 +35,14 @@ pub struct Poller {
     settings: Settings,
     outputs: Outputs,
     backoff: Backoff,
-    guard: Guard,
-    /// The hash of the body that came last, if it was believed: the same one need not be parsed again.
-    believed: Option<u128>,
-    /// What was read last and believed.
+    /// The hash of the body that came last, if it was good: the same one need not be parsed again.
+    last: Option<u128>,
+    /// What was read last.
     known: Option<Vec<Policy>>,
+    /// Whether a first answer had none, and the next one is to confirm it.
+    is_doubted: bool,
+    /// When the last good answer was asked for.
+    began: Option<Instant>,
 }
 
 impl Poller {
@@ -51,11 +56,12 @@ impl Poller {
         Ok(Self {
             client: Client::new(&settings, transport)?,
             backoff: Backoff::new(min, max),
-            guard: Guard::new(settings.max_removed_percent),
             settings,
             outputs,
-            believed: None,
+            last: None,
             known: None,
+            is_doubted: false,
+            began: None,
         })
     }
 
@@ -70,65 +76,115 @@ impl Poller {
         loop {
             self.outputs.feed.turned();
             let started = Instant::now();
-            let changed = match self.client.read().await {
-                Ok(body) => self.believe(&body),
+            let confirms = self.confirmation().is_some();
+            if confirms || self.is_doubted {
+                self.client.renew();
+            }
+            let news = match self.client.read().await {
+                Ok(body) => self.take_in(&body),
                 Err(error) => Err(error.into()),
             };
-            let pause = match changed {
-                Ok(changed) => {
-                    if let Some(policies) = changed {
+            match news {
+                Ok(is_news) => {
+                    self.began = Some(started);
+                    if let Some(policies) = self.known.clone().filter(|_| is_news || confirms) {
                         let report = Update::AllPolicies(policies).on(Basis::read_since(started));
                         self.outputs.updates.send(report).await?;
                     }
                     self.outputs.feed.succeeded(started.elapsed());
                     self.backoff.reset();
-                    self.settings.poll_interval
+                    self.rest(self.settings.poll_interval, true).await;
                 }
-                Err(error) => self.failed(&error),
-            };
-            self.rest(pause).await;
+                Err(error) => self.failed(&error).await,
+            }
         }
     }
 
-    /// The policies, if they are to be believed and are not the same as before.
-    fn believe(&mut self, body: &[u8]) -> Result<Option<Vec<Policy>>, Error> {
+    /// When an answer could confirm something that is held.
+    fn confirmation(&self) -> Option<Instant> {
+        self.outputs.confirmations.borrow().policies
+    }
+
+    /// Takes in an answer. Whether it differs from the one before.
+    fn take_in(&mut self, body: &[u8]) -> Result<bool, Error> {
         let hash = xxh3_128(body);
-        if self.believed == Some(hash) {
-            return Ok(None);
+        if self.last == Some(hash) {
+            return Ok(false);
         }
-        self.believed = None;
+        self.last = None;
         let answer = wire::answer(self.client.url(), body)?;
-        let (policies, unreadable) = (answer.policies, answer.dropped.len());
+        let (mut policies, unreadable) = (answer.policies, answer.dropped.len());
         // Even of an answer that is not believed: what could not be read may be the reason.
         self.outputs.feed.dropped_in_read(answer.dropped);
-        self.guard
-            .judge(self.known.as_deref(), &policies, unreadable)?;
-        self.believed = Some(hash);
+        let kept = match &self.known {
+            Some(known) if unreadable > 0 => keep(&mut policies, known),
+            Some(_) => 0,
+            None => self.judge_first(policies.len(), unreadable).map(|()| 0)?,
+        };
+        self.last = Some(hash);
         self.outputs.feed.holds("policies", policies.len());
-        if self.known.as_ref() == Some(&policies) {
-            return Ok(None);
-        }
-        Ok(Some(self.known.insert(policies).clone()))
+        self.outputs.feed.holds("kept_policies", kept);
+        let is_news = self.known.as_ref() != Some(&policies);
+        self.known = Some(policies);
+        Ok(is_news)
     }
 
-    /// Reports what went wrong; how long to wait.
-    fn failed(&mut self, error: &Error) -> Duration {
+    /// A first answer without any counts when a second one agrees.
+    fn judge_first(&mut self, read: usize, unreadable: usize) -> Result<(), Doubt> {
+        let is_most = unreadable >= MANY && unreadable > read;
+        if unreadable > 0 && (read == 0 || is_most) {
+            return Err(Doubt::Unreadable { unreadable });
+        }
+        let was_doubted = std::mem::replace(&mut self.is_doubted, read == 0);
+        if self.is_doubted && !was_doubted {
+            return Err(Doubt::Nothing);
+        }
+        self.is_doubted = false;
+        Ok(())
+    }
+
+    /// Reports what went wrong, and waits.
+    async fn failed(&mut self, error: &Error) {
         self.outputs.feed.failed(error.kind(), error);
         match error {
+            // Asked again at once.
+            Error::Doubt(Doubt::Nothing) => self.backoff.reset(),
             // The server is well: the next answer is as good at its usual time.
             Error::Doubt(_) => {
                 self.backoff.reset();
-                self.settings.poll_interval
+                self.rest(self.settings.poll_interval, true).await;
             }
-            _ => self.backoff.delay(),
+            _ => {
+                let delay = self.backoff.delay();
+                self.rest(delay, false).await;
+            }
         }
     }
 
-    async fn rest(&self, pause: Duration) {
+    /// Waits; if it may be shorter, only until an answer could confirm something.
+    async fn rest(&mut self, pause: Duration, may_be_shorter: bool) {
         let end = Instant::now() + pause;
-        while Instant::now() < end {
+        loop {
             self.outputs.feed.turned();
-            sleep_until(end.min(Instant::now() + IDLE)).await;
+            let confirms = self.confirmation().filter(|_| may_be_shorter);
+            let confirms = confirms.filter(|at| self.began < Some(*at));
+            let wake = confirms.map_or(end, |at| end.min(at));
+            if wake <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(wake.min(Instant::now() + IDLE)) => {}
+                Ok(()) = self.outputs.confirmations.changed() => {}
+            }
         }
     }
+}
+
+/// What cannot be read does not say what it is: any of those that are missing. How many are kept.
+fn keep(policies: &mut Vec<Policy>, known: &[Policy]) -> usize {
+    let read = policies.len();
+    policies.extend_from_slice(known);
+    policies.sort_unstable();
+    policies.dedup();
+    policies.len() - read
 }

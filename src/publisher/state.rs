@@ -2,6 +2,7 @@
 
 mod held;
 mod leaving;
+mod remembered;
 mod reviews;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 
 use tracing::{info, warn};
 
+use self::remembered::Remembered;
 use super::{
     Input, Metrics, Settings,
     collections::Edits,
@@ -81,6 +83,10 @@ pub struct State {
     rejected: Arc<Rejected>,
     /// What decides which losses are believed.
     guard: Guard<Subject>,
+    /// What stands in for sources that are silent.
+    remembered: Option<Remembered>,
+    /// Whether the first list of instances is compared with what there was before the start.
+    is_expecting: bool,
     metrics: Metrics,
 }
 
@@ -136,6 +142,8 @@ impl State {
             vips: Vips::default(),
             rejected,
             guard: Guard::new(settings.guard),
+            remembered: None,
+            is_expecting: false,
             metrics,
         })
     }
@@ -162,7 +170,8 @@ impl State {
             | Update::AllPolicies(_) => None,
         };
         let has_places = matches!(update, Update::AllInstances(_) | Update::Instances { .. });
-        let mut changes = self.believe(report, now);
+        let (mut changes, is_believed) = self.believe(report, now);
+        let complete = complete.filter(|_| is_believed);
         if has_places {
             self.linger.touch_patient();
         }

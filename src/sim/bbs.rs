@@ -25,6 +25,7 @@ use self::{foundation::Foundation, server::Shared};
 use crate::{
     model::InstanceGuid,
     outbound,
+    proto::bbs::{ActualLrp, DesiredLrp},
     tls::{self, Identity},
 };
 
@@ -165,8 +166,8 @@ impl Bbs {
     }
 
     /// What it answers to a request that no socket carries: the truth, or a stream of what changes.
-    pub fn answer(&self, path: &str) -> outbound::Response {
-        server::answer_within(&self.shared, path)
+    pub fn answer(&self, path: &str, sent: &[u8]) -> outbound::Response {
+        server::answer_within(&self.shared, path, sent)
     }
 
     /// The same on a free port of the loopback interface.
@@ -243,6 +244,11 @@ impl Bbs {
         self.foundation().stop_instance(&instance.to_string());
     }
 
+    /// An instance's container has stopped, and the event that says so has an older state of its row than the one before.
+    pub fn stop_with_older_row(&self, instance: &InstanceGuid) {
+        self.foundation().stop_with_older_row(&instance.to_string());
+    }
+
     /// An instance crashes and is to be placed again.
     pub fn crash(&self, instance: &InstanceGuid) {
         self.foundation().crash(&instance.to_string());
@@ -305,6 +311,28 @@ impl Bbs {
     /// What lists answer from now on.
     pub fn fail_lists(&self, fault: ListFault) {
         self.foundation().faults.list = fault;
+    }
+
+    /// Lists have these rows of instances instead, by their place and what is true; events stay true.
+    pub fn lie(&self, lie: impl Fn(usize, ActualLrp) -> Vec<u8> + Send + 'static) {
+        self.foundation().faults.actual_lie = Some(Box::new(lie));
+    }
+
+    /// The same of what is to run.
+    pub fn lie_of_desired(&self, lie: impl Fn(usize, DesiredLrp) -> Vec<u8> + Send + 'static) {
+        self.foundation().faults.desired_lie = Some(Box::new(lie));
+    }
+
+    /// Lists are true again.
+    pub fn lie_no_more(&self) {
+        let mut foundation = self.foundation();
+        foundation.faults.actual_lie = None;
+        foundation.faults.desired_lie = None;
+    }
+
+    /// Connections are accepted and requests are read, and nothing is answered any more, not even a ping.
+    pub fn hang(&self) {
+        self.foundation().faults.hang = true;
     }
 
     /// An older BBS does not have the list with metric tags.

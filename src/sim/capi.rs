@@ -1,6 +1,7 @@
 //! Cloud Controller and UAA, simulated: one HTTPS server that answers as they do, faults included.
 
 mod faults;
+mod lies;
 mod list;
 mod log;
 mod objects;
@@ -19,6 +20,7 @@ use url::Url;
 
 pub use self::{
     faults::Fault,
+    lies::Lie,
     log::{Endpoint, Request},
     objects::{Destination, DomainKind, DomainSpec, Operation, RouteSpec},
     state::State,

@@ -60,13 +60,20 @@ impl Operator {
     /// # Errors
     /// There is no answer.
     pub async fn set_log_level(&self, level: &str) -> Result<StatusCode, reqwest::Error> {
-        let url = format!("http://{}/debug/log-level", self.admin);
-        Ok(self
-            .client
-            .put(url)
-            .body(level.to_owned())
-            .send()
-            .await?
-            .status())
+        Ok(self.put("/debug/log-level", level).await?.0)
+    }
+
+    /// Puts a word somewhere; the answer.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn put(
+        &self,
+        path: &str,
+        word: &str,
+    ) -> Result<(StatusCode, String), reqwest::Error> {
+        let url = format!("http://{}{path}", self.admin);
+        let answer = self.client.put(url).body(word.to_owned()).send().await?;
+        Ok((answer.status(), answer.text().await?))
     }
 }

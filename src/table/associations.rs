@@ -56,6 +56,16 @@ impl Associations {
         self.of(instance)
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Association> {
+        let processes = self.by_process.iter();
+        let all = processes.map(|(process, diego_processes)| Association {
+            process: process.clone(),
+            diego_processes: diego_processes.clone(),
+        });
+        all.collect()
+    }
+
     /// These are all the associations.
     pub(super) fn replace(&mut self, current: Vec<Association>) -> Vec<Moved> {
         let named: HashSet<_> = current.iter().map(|current| &current.process).collect();

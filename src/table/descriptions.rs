@@ -104,8 +104,8 @@ impl Descriptions {
     }
 }
 
-#[cfg(test)]
 impl Descriptions {
+    /// What is known of processes.
     pub(super) fn all(&self) -> impl Iterator<Item = Process> {
         self.by_process.iter().filter_map(|(guid, process)| {
             let workload = process.workload.clone()?;

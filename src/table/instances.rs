@@ -296,13 +296,31 @@ fn position(instances: &[Arc<Instance>], guid: &InstanceGuid) -> Result<usize, u
     instances.binary_search_by(|instance| instance.guid.cmp(guid))
 }
 
+impl Instances {
+    /// What Cloud Controller has said of processes.
+    pub(super) fn descriptions(&self) -> impl Iterator<Item = Process> {
+        self.descriptions.all()
+    }
+
+    /// All associations.
+    pub(super) fn associations(&self) -> Vec<Association> {
+        let associations = self.associations.as_ref();
+        associations.map_or_else(Vec::new, Associations::all)
+    }
+
+    /// How many there are of each workload.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (Workload, u32)> {
+        let workloads = self.by_workload.iter();
+        workloads.map(|(workload, instances)| {
+            let count = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+            (workload.clone(), count)
+        })
+    }
+}
+
 #[cfg(test)]
 impl Instances {
     pub(super) fn all(&self) -> Vec<Arc<Instance>> {
         self.by_guid.values().cloned().collect()
-    }
-
-    pub(super) fn descriptions(&self) -> impl Iterator<Item = Process> {
-        self.descriptions.all()
     }
 }

@@ -22,6 +22,10 @@ impl Policies {
         self.all.len()
     }
 
+    pub(super) fn all(&self) -> &[Policy] {
+        &self.all
+    }
+
     /// These are all the policies; answers with those that are new and those that are gone.
     pub(super) fn replace(&mut self, mut policies: Vec<Policy>) -> Vec<Policy> {
         policies.sort_unstable();

@@ -32,6 +32,11 @@ impl Routes {
         self.guids.len()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Route>> {
+        self.guids.values().cloned().collect()
+    }
+
     pub(super) fn host_count(&self) -> usize {
         self.hosts.len()
     }

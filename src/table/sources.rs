@@ -29,6 +29,11 @@ impl Sources {
         self.policies.len()
     }
 
+    /// All policies, sorted.
+    pub(super) fn policies(&self) -> &[Policy] {
+        self.policies.all()
+    }
+
     /// The internal hostnames that an app may connect to by its policies.
     pub(super) fn reachable_from<'a>(
         &self,

@@ -4,5 +4,7 @@
 
 mod captured;
 mod faults;
+mod lies;
 mod life;
 mod rig;
+mod silence;

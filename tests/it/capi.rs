@@ -7,7 +7,9 @@ mod between_reads;
 mod cursors;
 mod faults;
 mod full_read;
+mod lies;
 mod processes;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,13 +22,16 @@ use std::{
 use copilot::{
     capi::{Io, Poller, Settings},
     feed::{Feed, Feeds, Status},
-    model::{AppGuid, CapiProcessGuid, DomainGuid, Refusal, Report, Route, RouteGuid, Update},
+    model::{
+        AppGuid, Basis, CapiProcessGuid, Confirmations, DomainGuid, Refusal, Report, Route,
+        RouteGuid, Update,
+    },
     outbound::Sockets,
     readiness::Readiness,
     sim::{
         capi::{
-            CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, Endpoint, Fault, Operation,
-            RouteSpec,
+            CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, Endpoint, Fault, Lie,
+            Operation, RouteSpec,
         },
         pki::Pki,
     },
@@ -36,6 +41,7 @@ use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +101,6 @@ impl Foundation {
             tail_audit_events: false,
             tail_updated_at: false,
             page_size: 5000,
-            max_shrink_percent: 20,
             confirm_after: Duration::from_millis(20),
             serve_bound_routes: false,
             domains_interval: Duration::from_millis(20),
@@ -155,8 +160,10 @@ impl Held {
             }
             Update::Refused(routes) => {
                 for (guid, why) in routes {
-                    let route = self.0.get_mut(&guid).expect("only what is known");
-                    route.refused = Some(why);
+                    // A route that the last reads lack may be held, and is withheld all the same.
+                    if let Some(route) = self.0.get_mut(&guid) {
+                        route.refused = Some(why);
+                    }
                 }
             }
             other => panic!("{other:?}"),
@@ -186,6 +193,7 @@ impl Held {
 struct Polling {
     held: Held,
     updates: mpsc::Receiver<Report>,
+    confirmations: watch::Sender<Confirmations>,
     touched: mpsc::Sender<AppGuid>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
     routes: watch::Receiver<Status>,
@@ -208,6 +216,7 @@ impl Polling {
         let (sender, updates) = mpsc::channel(1024);
         let (touched, touched_apps) = mpsc::channel(16);
         let undescribed = watch::Sender::default();
+        let confirmations = watch::Sender::default();
         let statuses = [&routes, &tail, &processes, &access, &token].map(Feed::status);
         let [
             routes_status,
@@ -218,7 +227,7 @@ impl Polling {
         ] = statuses;
         let io = Io {
             updates: sender,
-            confirmations: watch::Sender::default().subscribe(),
+            confirmations: confirmations.subscribe(),
             touched_apps,
             undescribed: undescribed.subscribe(),
             routes,
@@ -234,6 +243,7 @@ impl Polling {
         Self {
             held: Held::default(),
             updates,
+            confirmations,
             touched,
             undescribed,
             routes: routes_status,
@@ -247,11 +257,19 @@ impl Polling {
         }
     }
 
+    async fn report(&mut self) -> Report {
+        let report = soon(self.updates.recv()).await;
+        report.expect("the poller runs")
+    }
+
     async fn update(&mut self) -> Update {
-        soon(self.updates.recv())
-            .await
-            .expect("the poller runs")
-            .update
+        self.report().await.update
+    }
+
+    /// A complete read can confirm something from now on.
+    fn ask_for_routes(&self) {
+        self.confirmations
+            .send_modify(|confirmations| confirmations.routes = Some(Instant::now()));
     }
 
     /// Takes in updates until they add up to what is expected.

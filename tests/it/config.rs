@@ -125,7 +125,6 @@ impl Files {
                 ("/PolicyServerDisabled", json!(false)),
                 ("/PolicyServerPollInterval", json!("23s")),
                 ("/PolicyServerRequestTimeout", json!("24s")),
-                ("/PolicyServerMaxRemovedPercent", json!(26)),
                 ("/PolicyServerGrace", json!("27s")),
                 ("/BBS/Disable", json!(false)),
                 ("/IstioCertRootPath", json!("/var/istio")),
@@ -142,7 +141,6 @@ impl Files {
                 ("/CAPI/TailAuditEvents", json!(false)),
                 ("/CAPI/TailRouteUpdates", json!(false)),
                 ("/CAPI/PageSize", json!(17)),
-                ("/CAPI/MaxShrinkPercent", json!(18)),
                 ("/CAPI/ServeBoundRoutes", json!(true)),
                 ("/CAPI/RequestTimeout", json!("19s")),
                 ("/BBS/SyncInterval", json!("20s")),
@@ -203,6 +201,7 @@ impl Files {
             }),
             policy: None,
             publisher: publisher::Settings {
+                store: None,
                 guard: guard::Settings::default(),
                 quiet: Duration::from_millis(10),
                 ceiling: Duration::from_millis(100),
@@ -246,7 +245,6 @@ impl Files {
             tail_audit_events: true,
             tail_updated_at: true,
             page_size: 5000,
-            max_shrink_percent: 20,
             confirm_after: 10 * SECOND,
             serve_bound_routes: false,
             domains_interval: 5 * SECOND,
@@ -311,7 +309,6 @@ impl Files {
                 tail_audit_events: false,
                 tail_updated_at: false,
                 page_size: 17,
-                max_shrink_percent: 18,
                 serve_bound_routes: true,
                 request_timeout: 19 * SECOND,
                 ..self.capi_defaults()
@@ -330,7 +327,6 @@ impl Files {
                 request_timeout: 24 * SECOND,
                 connect_timeout: 5 * SECOND,
                 backoff: (SECOND / 2, 15 * SECOND),
-                max_removed_percent: 26,
             }),
             bbs: Some(bbs::Settings {
                 sync_interval: 20 * SECOND,
@@ -416,7 +412,6 @@ fn without_capi_routes_are_pushed() {
     expected.ignored.clear();
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 128 << 20,
-        max_emptied_routes: 10,
         allowed_names: Some(["cc".to_owned()].into()),
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
@@ -424,10 +419,8 @@ fn without_capi_routes_are_pushed() {
     assert_same(&files.load(&json!(config)), &expected);
 
     config.insert("MaxBulkSyncBytes".to_owned(), json!(1000));
-    config.insert("MaxEmptiedRoutes".to_owned(), json!(0));
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 1000,
-        max_emptied_routes: 0,
         allowed_names: Some(["cc".to_owned()].into()),
     });
     assert_same(&files.load(&json!(config)), &expected);
@@ -499,7 +492,7 @@ fn what_is_disabled_needs_no_files_and_is_not_waited_for() {
 }
 
 #[test]
-fn keys_of_the_original_without_a_use_are_accepted_and_named() {
+fn keys_without_a_use_are_accepted_and_named() {
     let files = Files::new();
     let config = with(
         files.minimal(),
@@ -507,6 +500,9 @@ fn keys_of_the_original_without_a_use_are_accepted_and_named() {
             ("/ListenAddressForPilot", json!("127.0.0.1:9000")),
             ("/BBS/ClientSessionCacheSize", json!(128)),
             ("/BBS/MaxIdleConnsPerHost", json!(8)),
+            // Of older versions of this program.
+            ("/CAPI/MaxShrinkPercent", json!(18)),
+            ("/BBS/MaxRemovedPercent", json!(30)),
             // As Go writes what is not set.
             ("/ListenAddressForVIPResolver", json!("")),
             ("/PolicyServerAddress", json!("")),
@@ -524,10 +520,12 @@ fn keys_of_the_original_without_a_use_are_accepted_and_named() {
         ignored,
         [
             "MaxBulkSyncBytes",
+            "CAPI.MaxShrinkPercent",
             "CloudControllerClientCAPath",
             "ListenAddressForPilot",
             "BBS.ClientSessionCacheSize",
             "BBS.MaxIdleConnsPerHost",
+            "BBS.MaxRemovedPercent",
         ]
     );
     let defaults = files.defaults();
@@ -587,12 +585,15 @@ fn the_documents_show_what_is_required_and_the_default_of_everything_else() {
 fn every_key_is_listed_for_those_who_write_files() {
     let pushed = ["/MaxBulkSyncBytes", "/MaxEmptiedRoutes"].map(str::to_owned);
     let pairs = ["/TLSPems[]/CertChain", "/TLSPems[]/PrivateKey"].map(str::to_owned);
-    let original = [
+    let unused = [
         "/ListenAddressForPilot",
         "/BBS/ClientSessionCacheSize",
         "/BBS/MaxIdleConnsPerHost",
+        "/CAPI/MaxShrinkPercent",
+        "/PolicyServerMaxRemovedPercent",
+        "/BBS/MaxRemovedPercent",
     ];
-    let others = original.map(str::to_owned).into_iter();
+    let others = unused.map(str::to_owned).into_iter();
     let expected: BTreeSet<_> = keys(&Files::new().full())
         .into_iter()
         .chain(pushed)

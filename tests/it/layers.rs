@@ -20,7 +20,9 @@ const ROWS: [&[&str]; 10] = [
         "tls",
     ],
     &["model", "proto", "grpc", "outbound"],
-    &["snapshot", "table", "guard", "bbs", "capi", "policy", "sim"],
+    &[
+        "snapshot", "store", "table", "guard", "bbs", "capi", "policy", "sim",
+    ],
     &["delivery"],
     &["istio", "mcp", "xds", "cloud_controller", "vip"],
     &["publisher", "admin"],

@@ -145,6 +145,13 @@ impl Daemon {
         .await;
     }
 
+    /// Believes what is held of a feed.
+    pub async fn accept(&self, feed: &str) {
+        let word = format!("accept {feed}");
+        let (status, answer) = self.operator.put("/debug/held", &word).await.unwrap();
+        assert!(status.is_success(), "{answer}");
+    }
+
     pub async fn ready(&self) {
         self.shows("/readyz", |page| page["ready"] == true).await;
     }

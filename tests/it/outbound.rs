@@ -92,6 +92,8 @@ enum Manner {
     Answers(Duration),
     /// Nor with pings.
     Silent,
+    /// With the beginning of an answer; nor with pings.
+    Stalls,
     Refuses,
 }
 
@@ -106,6 +108,8 @@ struct World {
     /// Where something other than a ping was asked.
     asked: Vec<SocketAddr>,
     pings: usize,
+    /// How many pools of connections there were.
+    pools: usize,
     /// How long the answers to the next pings take, if any come; later ones come at once.
     pongs: VecDeque<Option<Duration>>,
     names_hang: bool,
@@ -119,6 +123,7 @@ impl Within {
             manners,
             asked: Vec::new(),
             pings: 0,
+            pools: 0,
             pongs: VecDeque::new(),
             names_hang: false,
         })))
@@ -148,6 +153,7 @@ impl Transport for Within {
     }
 
     fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
+        self.world().pools += 1;
         Ok(Arc::new(At {
             address: target.address,
             within: self.clone(),
@@ -184,7 +190,8 @@ impl Pool for At {
             match manner {
                 Manner::Answers(after) if !is_ping => tokio::time::sleep(after).await,
                 Manner::Answers(_) => {}
-                Manner::Silent => pending().await,
+                Manner::Stalls if !is_ping => return Ok(Response::new(stream::pending().boxed())),
+                Manner::Silent | Manner::Stalls => pending().await,
                 Manner::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
             }
             let body = stream::iter([Ok("all".into())]).boxed();
@@ -225,6 +232,21 @@ async fn ask(peer: &Peer) -> Result<Vec<u8>, Error> {
     .await
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_asked_on_another_connection_at_the_same_address_where_that_is_wanted() {
+    let within = Within::new([Manner::Answers(Duration::ZERO); 2]);
+    let (peer, _folder) = peer(&within, LONG);
+    peer.renew();
+    for pools in [1, 1, 2] {
+        if pools == 2 {
+            peer.renew();
+        }
+        ask(&peer).await.unwrap();
+        assert_eq!(within.world().pools, pools);
+    }
+    assert_eq!(within.world().asked, [address(1); 3]);
+}
+
 /// What is asked of a peer of today within a minute.
 const LONG: Duration = Duration::from_mins(1);
 
@@ -259,6 +281,22 @@ async fn an_address_that_answers_nothing_is_left_and_stays_left() {
     assert_eq!(started.elapsed(), 3 * CONNECT_TIMEOUT);
     let asked = [address(1), address(2), address(2)];
     assert_eq!(within.world().asked, asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_answers_nothing_after_it_began_is_left_too() {
+    let within = Within::new([Manner::Stalls, Manner::Answers(Duration::ZERO)]);
+    let (peer, _folder) = peer(&within, LONG);
+    let request = || Request::get(peer.url("/list"));
+    let started = Instant::now();
+    let stalled = peer.send(request()).await.unwrap();
+    let error = peer.silence(&stalled).await;
+    assert_eq!(error.kind().as_str(), "timeout");
+    assert_eq!(started.elapsed(), 3 * CONNECT_TIMEOUT);
+    let answer = peer.send(request()).await.unwrap();
+    assert_eq!(within.world().asked, [1, 2].map(address));
+    let alive = tokio::time::timeout(LONG, peer.silence(&answer));
+    alive.await.expect_err("it answers pings");
 }
 
 #[tokio::test(start_paused = true)]

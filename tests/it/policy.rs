@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use copilot::{
     feed::{Feeds, Problem, Status},
-    model::{Policy, PortRange, Report, Transport, Update},
+    model::{Basis, Confirmations, Policy, PortRange, Report, Transport, Update},
     outbound::Sockets,
     policy::{Outputs, Poller, Settings},
     sim::{
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +56,6 @@ impl Peers {
             request_timeout: SOON,
             connect_timeout: SOON,
             backoff: (Duration::from_millis(5), Duration::from_millis(20)),
-            max_removed_percent: 20,
         };
         Self {
             server,
@@ -69,9 +69,10 @@ impl Peers {
         let status = feed.status();
         // So small that the feed has to wait for its reader.
         let (sender, updates) = mpsc::channel(1);
+        let confirmations = watch::Sender::default();
         let outputs = Outputs {
             updates: sender,
-            confirmations: watch::Sender::default().subscribe(),
+            confirmations: confirmations.subscribe(),
             feed,
         };
         let shutdown = CancellationToken::new();
@@ -79,6 +80,7 @@ impl Peers {
         Polling {
             server: self.server,
             updates,
+            confirmations,
             status,
             task: tokio::spawn(poller.run(shutdown.clone())),
             shutdown,
@@ -91,6 +93,7 @@ impl Peers {
 struct Polling {
     server: PolicyServer,
     updates: mpsc::Receiver<Report>,
+    confirmations: watch::Sender<Confirmations>,
     status: watch::Receiver<Status>,
     task: JoinHandle<()>,
     shutdown: CancellationToken,
@@ -148,16 +151,6 @@ impl Polling {
         // Each begins only when the one before it is done with.
         let requests = self.server.requests() + polls + 1;
         soon(self.server.requested(requests)).await;
-    }
-
-    /// Changes the policies between two requests. The second one is held.
-    async fn asked_after(&self, change: impl FnOnce(&PolicyServer)) {
-        self.server.hold();
-        soon(self.server.holds_one()).await;
-        change(&self.server);
-        // That one was asked for before the change.
-        self.server.answer_one();
-        soon(self.server.holds_one()).await;
     }
 
     fn has_sent_nothing(&mut self) -> bool {
@@ -379,51 +372,69 @@ async fn a_server_of_another_authority_is_asked_nothing() {
 }
 
 #[tokio::test]
-async fn losing_everything_has_to_be_confirmed_by_the_next_answer() {
-    let mut polling = Polling::started().await;
-    polling.asked_after(PolicyServer::clear).await;
-    polling.server.answer_one();
-    let problem = polling.problem("implausible_shrink").await;
-    assert!(problem.message.contains("lost 1 of 1"), "{problem:?}");
-    assert!(polling.has_sent_nothing());
-    polling.server.release();
-    assert_eq!(polling.policies().await, allowed(&[]));
-    polling.is_well().await;
-}
-
-#[tokio::test]
-async fn losing_many_has_to_be_confirmed_by_the_next_answer() {
+async fn p1_a_later_answer_is_told_as_it_is() {
     let mut polling = Polling::with_twenty().await;
-    let forbid_five = |server: &PolicyServer| {
-        (0..5).for_each(|app| server.forbid(&format!("app-{app}"), "b"));
-    };
-    polling.asked_after(forbid_five).await;
-    polling.server.answer_one();
-    let problem = polling.problem("implausible_shrink").await;
-    assert!(problem.message.contains("lost 5 of 20"), "{problem:?}");
-    assert!(polling.has_sent_nothing());
-    polling.server.release();
-    assert_eq!(polling.policies().await.len(), 15);
-
-    polling.server.forbid("app-5", "b");
-    assert_eq!(polling.policies().await.len(), 14, "few, at once");
+    for app in 0..10 {
+        polling.server.forbid(&format!("app-{app}"), "b");
+    }
+    while polling.policies().await.len() > 10 {}
+    polling.server.clear();
+    let report = soon(polling.updates.recv()).await.unwrap();
+    assert!(matches!(report.basis, Basis::Read(_)), "{report:?}");
+    assert!(matches!(report.update, Update::AllPolicies(policies) if policies.is_empty()));
+    polling.is_well().await;
 }
 
 #[tokio::test]
-async fn a_loss_that_the_next_answer_refutes_never_happened() {
-    let mut polling = Polling::started().await;
-    polling.asked_after(PolicyServer::clear).await;
-    polling.server.allow("a", "b", 8080);
-    polling.server.answer_one();
-    polling.problem("implausible_shrink").await;
-    polling.server.release();
-    polling.is_well().await;
+async fn p1_an_answer_that_could_confirm_something_is_told_although_it_is_no_news() {
+    let mut peers = Peers::start().await;
+    peers.settings.poll_interval = Duration::from_hours(1);
+    peers.server.allow("a", "b", 8080);
+    let mut polling = peers.poll();
+    polling.policies().await;
+    for requests in 2..4 {
+        let now = Instant::now();
+        polling
+            .confirmations
+            .send_modify(|confirmations| confirmations.policies = Some(now));
+        let report = soon(polling.updates.recv()).await.unwrap();
+        assert!(matches!(report.basis, Basis::Read(reading) if reading.began >= now));
+        assert_eq!(polling.server.requests(), requests);
+    }
+}
+
+#[tokio::test]
+async fn policies_that_cannot_be_read_may_be_any_of_those_that_are_missing() {
+    let mut polling = Polling::with_twenty().await;
+    polling.server.add_raw(json!({"source": {}}));
+    polling.more_polls(1).await;
+    for app in 0..20 {
+        polling.server.forbid(&format!("app-{app}"), "b");
+    }
+    let names_it = |status: &Status| status.counts["kept_policies"] == 20;
+    soon(polling.status.wait_for(names_it)).await.unwrap();
+    polling.more_polls(2).await;
     assert!(polling.has_sent_nothing());
+    assert_eq!(polling.status.borrow().problem, None);
+}
+
+#[tokio::test]
+async fn a_first_answer_of_policies_that_cannot_be_read_is_not_believed() {
+    let peers = Peers::start().await;
+    peers.server.add_raw(json!({"source": {}}));
+    let mut polling = peers.poll();
+    polling.problem("unreadable").await;
+    polling.more_polls(2).await;
+    assert!(polling.has_sent_nothing());
+    polling.server.allow("a", "b", 8080);
+    assert_eq!(polling.policies().await, allowed(&[("a", "b")]));
 }
 
 #[tokio::test]
 async fn a_first_answer_without_policies_has_to_be_confirmed() {
-    let peers = Peers::start().await;
+    let mut peers = Peers::start().await;
+    // The second one is asked for at once.
+    peers.settings.poll_interval = Duration::from_hours(1);
     peers.server.hold();
     peers.server.answer_one();
     let mut polling = peers.poll();

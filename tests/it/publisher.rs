@@ -9,6 +9,7 @@ mod linger;
 mod places;
 mod pushed;
 mod refused;
+mod remembered;
 mod sidecars;
 pub mod tls;
 

@@ -1,13 +1,13 @@
 //! The resolver's service over a real connection.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::net::Ipv4Addr;
 
 use copilot::{
     model::Hostname,
     proto::api::{
         GetVipByNameRequest, HealthRequest, vip_resolver_copilot_client::VipResolverCopilotClient,
     },
-    snapshot::{Snapshot, Vips},
+    snapshot::Vips,
     vip,
 };
 use tokio::{net::TcpListener, sync::watch};
@@ -18,20 +18,20 @@ use tonic::{
 
 /// A server, and a resolver that asks it.
 struct Resolver {
-    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    vips: watch::Sender<Option<Vips>>,
     client: VipResolverCopilotClient<Channel>,
 }
 
 impl Resolver {
     async fn start() -> Self {
-        let (snapshots, receiver) = watch::channel(None);
+        let (vips, receiver) = watch::channel(None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder().add_service(vip::service(receiver));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let client = VipResolverCopilotClient::new(endpoint.connect().await.unwrap());
-        Self { snapshots, client }
+        Self { vips, client }
     }
 
     fn publish(&self, addresses: &[(&str, [u8; 4])]) {
@@ -39,8 +39,8 @@ impl Resolver {
             let host = Hostname::parse(host).unwrap();
             (host, Some(Ipv4Addr::from(*address)))
         });
-        let snapshot = Snapshot::new([].into()).with_vips(Vips::default().edited(addresses));
-        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+        let vips = Vips::default().edited(addresses);
+        self.vips.send_replace(Some(vips));
     }
 
     async fn ask(&mut self, name: &str) -> Result<String, Status> {

@@ -113,14 +113,15 @@ impl Known {
         keeps_ports
     }
 
-    /// A container has its ports from its beginning to its end: a row that lacks one of them says nothing of them.
+    /// A container has its ports from its beginning to its end: a row that lacks one of them, or a way to it, says
+    /// nothing of them.
     fn keep_ports(&self, observation: &mut Observation) -> bool {
         let (Seen::Running(known), Some(endpoint)) = (&self.seen, &mut observation.endpoint) else {
             return false;
         };
         let has = |port: &PortMapping| {
             let mut ports = endpoint.ports.iter();
-            ports.any(|mapping| mapping.container == port.container)
+            ports.any(|mapping| has_doors_of(mapping, port))
         };
         let lacks = !known.ports.iter().all(has);
         if lacks {
@@ -167,6 +168,22 @@ impl Known {
             instance.clone()
         })
     }
+}
+
+/// Whether there is the same container port, with a door wherever there was one.
+fn has_doors_of(now: &PortMapping, before: &PortMapping) -> bool {
+    let doors = |ports: &PortMapping| {
+        let PortMapping {
+            container: _,
+            host,
+            container_tls,
+            host_tls,
+            internal_tls,
+        } = *ports;
+        [host, container_tls, host_tls, internal_tls]
+    };
+    let mut both = doors(now).into_iter().zip(doors(before));
+    now.container == before.container && both.all(|(now, before)| now != 0 || before == 0)
 }
 
 impl Seen {

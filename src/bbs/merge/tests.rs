@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    bbs::observation::{Endpoint, Tag},
+    bbs::{
+        DOMAIN,
+        observation::{Endpoint, Tag},
+    },
     model::{PortMapping, ProcessType, Workload},
 };
 
@@ -259,6 +262,8 @@ fn nothing_runs_of_a_process_that_is_not_to_run_if_the_bbs_vouches_for_that() {
     assert!(bench.is_served(), "nobody vouches for it");
     bench.list(unlisted(true));
     assert!(!bench.is_served());
+    bench.list(unlisted(false));
+    assert!(!bench.is_served(), "it has vouched for it");
     bench.list(listed(vec![at(1, 5, 100)]));
     assert!(bench.is_served());
     let mark = bench.merge.mark();
@@ -266,10 +271,10 @@ fn nothing_runs_of_a_process_that_is_not_to_run_if_the_bbs_vouches_for_that() {
     bench.merge.list(unlisted(true), mark, bench.now);
     assert!(bench.is_served(), "it was heard of since");
     let mut unreadable = unlisted(true);
-    unreadable.unclear.note_process("process");
+    unreadable.unclear.note_process("process", DOMAIN, false);
     bench.list(unreadable);
     let mut nameless = unlisted(true);
-    nameless.unclear.note_process("");
+    nameless.unclear.note_process("", DOMAIN, false);
     bench.list(nameless);
     assert!(bench.is_served(), "there is a row, whatever it says");
 }
@@ -309,7 +314,7 @@ fn what_has_a_row_that_cannot_be_read_is_not_gone() {
     let mut bench = Bench::new();
     bench.list(listed(many(3)));
     let mut list = listed(many(1));
-    list.unclear.instances.insert("i1".into());
+    list.unclear.instances.insert("i1".into(), 0);
     bench.list(list);
     assert_eq!(bench.merge.served(), 2);
     let mut list = listed(Vec::new());
@@ -335,7 +340,8 @@ fn a_row_that_lacks_ports_of_its_container_keeps_them() {
         [PortMapping::plain(9090, 61_001)],
     );
     let mut bench = Bench::serving(with(&both));
-    for row in [with(&one), with(&[])] {
+    let closed = [PortMapping::plain(8080, 0), both[1]];
+    for row in [with(&one), with(&[]), with(&closed)] {
         let changes = bench.list(listed(vec![row]));
         assert!(changes.is_empty());
         assert_eq!(bench.merge.take_kept(), ["a".into()]);
@@ -350,7 +356,9 @@ fn a_removal_of_an_older_state_is_a_reason_to_read_its_process() {
     let mut bench = Bench::serving(at(1, 8, 100));
     let removed = bench.event(Event::Removed(at(1, 7, 90)));
     assert!(removed.is_empty());
-    assert_eq!(bench.merge.take_doubtful(), ["process".into()]);
+    bench.event(Event::Removed(at(1, 6, 80)));
+    assert_eq!(bench.merge.doubtful(), 1);
+    assert_eq!(bench.merge.next_doubtful(), Some("process".into()));
     let mark = bench.merge.mark();
     let there = listed(vec![at(1, 8, 100)]);
     bench.merge.list_process(&"process".into(), there, mark);

@@ -129,6 +129,11 @@ impl Client {
         self.feeds.iter().for_each(Feed::turned);
     }
 
+    /// What is asked next is asked on another connection.
+    pub(crate) fn renew(&self) {
+        self.api.renew();
+    }
+
     /// Where `path` is.
     pub(crate) fn url(&self, path: &str) -> Url {
         self.api.url(path)

@@ -1,23 +1,30 @@
 //! Paging by key: each page begins where the last one ended, so that deletions meanwhile shift no row past the reader.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet};
 
-use crate::capi::{error::OutOfOrder, timestamp::Timestamp};
+use crate::capi::{
+    error::{BadPage, Contradiction},
+    timestamp::Timestamp,
+};
 
-/// How often rows of one second are read again because some of them were deleted meanwhile.
+/// How often rows are read again because some of them were deleted meanwhile.
 const MAX_RESTARTS: u32 = 3;
 
 /// What paging needs to know of a page.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Facts {
-    /// How many rows it has, readable or not.
-    pub(crate) rows: usize,
+    /// The hash of each row, readable or not.
+    pub(crate) rows: Vec<u64>,
     /// The time of its last readable row.
     pub(crate) last: Option<Timestamp>,
+    /// How many rows at its end are of that time.
+    pub(crate) ties: usize,
     /// Whether the server says that there is more.
     pub(crate) has_next: bool,
-    /// How many rows the server counts in all.
-    pub(crate) total: Option<u64>,
+    /// The number of the page that is next, where the server says it.
+    pub(crate) next: Option<u64>,
+    /// How many rows the server counts in all, from where the walk stands.
+    pub(crate) total: u64,
 }
 
 /// Where a walk over rows in order of their time stands.
@@ -27,8 +34,13 @@ pub(crate) struct Keyset {
     per_page: u32,
     cursor: Option<Timestamp>,
     page: u32,
-    total: Option<u64>,
+    /// What was counted at the page before, of the same second.
+    total: u64,
+    /// How many rows there are to be at least from the cursor on, if none was deleted meanwhile.
+    expected: u64,
     restarts: u32,
+    /// The rows that were read since the cursor was moved.
+    seen: HashSet<u64>,
 }
 
 impl Keyset {
@@ -39,8 +51,10 @@ impl Keyset {
             per_page,
             cursor: from,
             page: 1,
-            total: None,
+            total: 0,
+            expected: 0,
             restarts: 0,
+            seen: HashSet::new(),
         }
     }
 
@@ -65,31 +79,33 @@ impl Keyset {
         query
     }
 
-    /// Takes note of a page. Whether another one is to be read.
-    pub(crate) fn advance(&mut self, page: Facts) -> Result<bool, OutOfOrder> {
+    /// Takes note of a page. Whether another one is to be read. A page that contradicts itself is none, and can be asked
+    /// for again.
+    pub(crate) fn advance(&mut self, page: &Facts) -> Result<bool, BadPage> {
         if self.has_shifted(page.total) {
-            self.restarts += 1;
-            self.page = 1;
-            self.total = None;
-            return Ok(true);
+            return self.restart(page.total);
         }
-        if !page.has_next || page.rows < self.per_page as usize {
+        let seen = self.check(page)?;
+        if !page.has_next {
             return Ok(false);
         }
         match page.last.cmp(&self.cursor) {
             Ordering::Greater => {
+                let before = self.before(page.rows.len() - page.ties);
                 self.cursor = page.last;
                 self.page = 1;
-                self.total = None;
+                self.expected = page.total.saturating_sub(before);
                 self.restarts = 0;
+                self.seen.clear();
             }
             // More rows in one second than a page holds: on by page number within this second.
             _ if page.last.is_none() || page.last == self.cursor => {
                 self.page += 1;
                 self.total = page.total;
+                self.seen = seen;
             }
             _ => {
-                return Err(OutOfOrder {
+                return Err(BadPage::OutOfOrder {
                     cursor: display(self.cursor),
                     last: display(page.last),
                 });
@@ -98,10 +114,60 @@ impl Keyset {
         Ok(true)
     }
 
+    /// Whether rows were deleted since the page before, or are kept from us.
+    ///
     /// Page numbers shift when rows are deleted between two pages: what was the first row of this page is then the
     /// last of the one before. A page beyond the end counts no rows at all, which tells the same.
-    fn has_shifted(&self, total: Option<u64>) -> bool {
-        self.page > 1 && total < self.total && self.restarts < MAX_RESTARTS
+    fn has_shifted(&self, total: u64) -> bool {
+        if self.page > 1 {
+            total < self.total
+        } else {
+            total < self.expected && self.restarts < MAX_RESTARTS
+        }
+    }
+
+    /// Reads from the cursor again. On a first page, what is counted twice is believed.
+    fn restart(&mut self, total: u64) -> Result<bool, BadPage> {
+        self.restarts += 1;
+        if self.page == 1 {
+            self.expected = total;
+        } else if self.restarts > MAX_RESTARTS {
+            return Err(Contradiction::Shifts.into());
+        }
+        self.page = 1;
+        self.seen.clear();
+        Ok(true)
+    }
+
+    /// How many rows from the cursor on come before the first one but `rows` of this page.
+    fn before(&self, rows: usize) -> u64 {
+        u64::from(self.page - 1) * u64::from(self.per_page) + rows as u64
+    }
+
+    /// Whether a page says one thing only. The rows since the cursor was moved, with those of the page.
+    fn check(&self, page: &Facts) -> Result<HashSet<u64>, Contradiction> {
+        let (rows, total) = (page.rows.len(), page.total);
+        let end = self.before(rows);
+        let mut seen: HashSet<_> = page.rows.iter().copied().collect();
+        if seen.len() < rows {
+            return Err(Contradiction::Repeats);
+        }
+        if page.has_next
+            && page
+                .next
+                .is_some_and(|next| next != u64::from(self.page) + 1)
+        {
+            return Err(Contradiction::Next);
+        }
+        if page.has_next && (rows < self.per_page as usize || total <= end) {
+            return Err(Contradiction::Short { rows, total });
+        }
+        seen.extend(&self.seen);
+        let is_short = !page.has_next && (seen.len() as u64) < total;
+        if is_short || !page.has_next && rows as u64 > total {
+            return Err(Contradiction::Short { rows, total });
+        }
+        Ok(seen)
     }
 }
 
@@ -134,15 +200,22 @@ mod tests {
         let size = keyset.per_page as usize;
         let start = size * (keyset.page as usize - 1);
         let page: Vec<_> = matching.iter().skip(start).take(size).copied().collect();
+        let hash = |&(second, row): &(u64, u32)| second << 32 | u64::from(row);
+        let last = page.last().map(|(second, _)| *second);
         let facts = Facts {
-            rows: page.len(),
-            last: page.last().map(|(second, _)| time(*second)),
+            rows: page.iter().map(hash).collect(),
+            last: last.map(time),
+            ties: page
+                .iter()
+                .filter(|(second, _)| Some(*second) == last)
+                .count(),
             has_next: start + size < matching.len(),
-            total: Some(if page.is_empty() {
+            next: Some(u64::from(keyset.page) + 1),
+            total: if page.is_empty() {
                 0
             } else {
                 matching.len() as u64
-            }),
+            },
         };
         (page, facts)
     }
@@ -154,7 +227,7 @@ mod tests {
         for _ in 0..10_000 {
             let (page, facts) = serve(&rows, &keyset);
             seen.extend(page);
-            if !keyset.advance(facts).unwrap() {
+            if !keyset.advance(&facts).unwrap() {
                 return (seen, rows);
             }
             if let Some(row) = deleted.pop() {
@@ -190,15 +263,73 @@ mod tests {
         assert!(seen.is_superset(&live));
     }
 
+    /// A page of these rows, which are all of different seconds.
+    fn page(rows: std::ops::Range<u64>, total: u64, next: Option<u64>) -> Facts {
+        Facts {
+            last: rows.clone().last().map(time),
+            ties: 1,
+            rows: rows.collect(),
+            has_next: next.is_some(),
+            next,
+            total,
+        }
+    }
+
+    fn walk() -> Keyset {
+        Keyset::new("created_at", 3, None)
+    }
+
     #[test]
     fn a_server_that_does_not_sort_is_an_error() {
         let mut keyset = Keyset::new("created_at", 1, Some(time(9)));
-        let page = Facts {
-            rows: 1,
-            last: Some(time(3)),
-            has_next: true,
-            total: Some(5),
+        let error = keyset.advance(&page(3..4, 5, Some(2))).unwrap_err();
+        assert!(matches!(error, BadPage::OutOfOrder { .. }));
+    }
+
+    #[test]
+    fn a_page_that_contradicts_itself_is_none_and_can_be_asked_for_again() {
+        let repeated = Facts {
+            rows: vec![0, 1, 1],
+            ..page(0..3, 5, Some(2))
         };
-        assert!(keyset.advance(page).is_err());
+        let mut keyset = walk();
+        for bad in [
+            page(0..2, 5, None),    // Fewer than it counts.
+            page(0..3, 5, None),    // And no next page.
+            page(0..2, 5, Some(2)), // Short, with a next page.
+            page(0..0, 0, Some(2)), // Empty, with a next page.
+            page(0..3, 3, Some(2)), // A next page of nothing.
+            page(0..3, 5, Some(1)), // It is its own next page.
+            page(0..2, 1, None),    // More than it counts.
+            repeated,
+        ] {
+            assert!(keyset.advance(&bad).is_err(), "{bad:?}");
+        }
+        assert!(keyset.advance(&page(0..3, 5, Some(2))).unwrap());
+        assert!(!keyset.advance(&page(2..5, 3, None)).unwrap());
+    }
+
+    #[test]
+    fn a_server_that_answers_every_page_alike_is_no_list() {
+        let rows: Rows = (0..6).map(|row| (7, row)).collect();
+        let mut keyset = walk();
+        let (_, first) = serve(&rows, &keyset);
+        assert!(keyset.advance(&first).unwrap());
+        assert!(keyset.advance(&first).unwrap(), "the cursor was moved");
+        let again = Facts {
+            has_next: false,
+            next: None,
+            ..first
+        };
+        assert!(keyset.advance(&again).is_err());
+    }
+
+    #[test]
+    fn rows_that_vanish_between_pages_are_asked_for_twice() {
+        let mut keyset = walk();
+        keyset.advance(&page(0..3, 9, Some(2))).unwrap();
+        assert!(keyset.advance(&page(2..3, 1, None)).unwrap(), "once");
+        assert!(!keyset.clone().advance(&page(2..3, 1, None)).unwrap());
+        assert!(keyset.advance(&page(2..5, 7, Some(2))).unwrap(), "a lie");
     }
 }

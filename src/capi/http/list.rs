@@ -1,7 +1,11 @@
 //! Reads lists of Cloud Controller page by page.
 
-use serde::{Deserialize, de::IgnoredAny};
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::value::RawValue;
+use url::Url;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     client::Client,
@@ -44,16 +48,13 @@ impl List {
         query.extend(self.keyset.query());
         let body = client.get(self.path, &query).await?;
         let page: Page = json(&client.url(self.path), &body)?;
-        for resource in &page.resources {
-            each(resource);
-        }
         let facts = page.facts(self.keyset.column());
-        self.keyset
-            .advance(facts)
-            .map_err(|source| Error::OutOfOrder {
-                url: client.url(self.path),
-                source: source.into(),
-            })
+        let has_more = self.keyset.advance(&facts).map_err(|source| Error::Page {
+            url: client.url(self.path),
+            source: source.into(),
+        })?;
+        page.resources.into_iter().for_each(&mut each);
+        Ok(has_more)
     }
 
     /// Hands every resource of every page to `each`.
@@ -92,15 +93,32 @@ pub(crate) fn filter(
 /// What has neither pagination nor resources is no list, whatever its status says.
 #[derive(Deserialize)]
 struct Page<'a> {
-    pagination: Pagination,
+    #[serde(borrow)]
+    pagination: Pagination<'a>,
     #[serde(borrow)]
     resources: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Pagination {
-    total_results: Option<u64>,
-    next: Option<IgnoredAny>,
+struct Pagination<'a> {
+    total_results: u64,
+    #[serde(borrow)]
+    next: Option<Next<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Next<'a> {
+    #[serde(borrow)]
+    href: Option<Cow<'a, str>>,
+}
+
+impl Next<'_> {
+    /// The number of the page, if it is one of numbered pages.
+    fn page(&self) -> Option<u64> {
+        let url = Url::parse(self.href.as_deref()?).ok()?;
+        let (_, number) = url.query_pairs().find(|(name, _)| name == "page")?;
+        number.parse().ok()
+    }
 }
 
 #[derive(Deserialize)]
@@ -118,11 +136,20 @@ impl Page<'_> {
                 _ => times.created_at,
             }
         };
+        let times = self.resources.iter().rev().map(time);
+        let last = times.clone().flatten().next();
+        let next = self.pagination.next.as_ref();
         Facts {
-            rows: self.resources.len(),
-            last: self.resources.iter().rev().find_map(time),
-            has_next: self.pagination.next.is_some(),
+            rows: self.resources.iter().map(hash).collect(),
+            last,
+            ties: times.take_while(|time| *time == last).count(),
+            has_next: next.is_some(),
+            next: next.and_then(Next::page),
             total: self.pagination.total_results,
         }
     }
+}
+
+fn hash(resource: &&RawValue) -> u64 {
+    xxh3_64(resource.get().as_bytes())
 }

@@ -13,7 +13,7 @@ use crate::{
     backoff::Backoff,
     capi::{
         domains::{DomainChanges, Domains, Unmatched},
-        guard::Doubt,
+        doubt::Doubt,
         http::MAX_GUIDS,
         reads::{
             batch::Batch,
@@ -39,7 +39,7 @@ pub(super) struct Access {
 impl Access {
     pub(super) fn new(settings: &Settings, backoff: &Backoff) -> Self {
         let (page_size, confirm_after) = (settings.page_size, settings.confirm_after);
-        let bindings = || Bindings::new(page_size, settings.max_shrink_percent, confirm_after);
+        let bindings = || Bindings::new(page_size, confirm_after);
         Self {
             domains: Domains::new(settings.domains.clone(), page_size, confirm_after),
             unmatched: Unmatched::default(),

@@ -37,6 +37,11 @@ impl Context {
         }
     }
 
+    /// When a full read could confirm something that is held.
+    pub(super) fn confirmation(&self) -> Option<Instant> {
+        self.io.confirmations.borrow().routes
+    }
+
     /// Withholds what is known of these routes, at once.
     pub(super) async fn refuse(
         &mut self,

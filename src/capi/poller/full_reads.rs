@@ -1,6 +1,6 @@
 //! Full reads: page by page, and believed or not when they are complete.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use tokio::time::Instant;
 use tracing::info;
@@ -8,16 +8,13 @@ use tracing::info;
 use super::{
     access::Access,
     context::{Context, Flow, report},
+    first::{FirstRead, Found},
+    index::Index,
     schedule::Schedule,
 };
 use crate::{
     backoff::Backoff,
-    capi::{
-        domains,
-        guard::{Doubt, Guard, Lack},
-        reads::full::FullRead,
-        wire::{Located, MALFORMED},
-    },
+    capi::{domains, reads::full::FullRead, wire::Located},
     model::{Basis, RouteGuid, Update},
 };
 
@@ -25,37 +22,44 @@ use crate::{
 const MAX_UNCLEAR: usize = 1000;
 
 pub(super) struct FullReads {
-    guard: Guard,
+    first: FirstRead,
     read: Option<FullRead>,
     read_again: bool,
-    has_synced: bool,
+    /// When the last one began that was believed.
+    began: Option<Instant>,
     schedule: Schedule,
 }
 
 impl FullReads {
-    pub(super) fn new(guard: Guard, backoff: Backoff) -> Self {
+    pub(super) fn new(backoff: Backoff) -> Self {
         Self {
-            guard,
+            first: FirstRead::default(),
             read: None,
             read_again: false,
-            has_synced: false,
+            began: None,
             schedule: Schedule::new(backoff),
         }
     }
 
-    /// When the next page is due.
-    pub(super) fn at(&self) -> Instant {
-        self.schedule.at()
+    /// When the next page is due, if a read could confirm something at a time: one that begins then or later.
+    pub(super) fn at(&self, confirms: Option<Instant>) -> Instant {
+        let at = self.schedule.at();
+        match (confirms, self.began) {
+            (Some(confirms), Some(began)) if began < confirms && !self.schedule.fails() => {
+                at.min(confirms)
+            }
+            _ => at,
+        }
     }
 
     /// Whether one was complete and believed.
     pub(super) fn has_synced(&self) -> bool {
-        self.has_synced
+        self.began.is_some()
     }
 
     /// Whether the next page is the first that is ever read.
     pub(super) fn is_at_start(&self) -> bool {
-        !self.has_synced && self.read.is_none()
+        !self.has_synced() && self.read.is_none()
     }
 
     /// Finds what is too much to look at piece by piece; a read in progress may have passed it already.
@@ -84,6 +88,10 @@ impl FullReads {
         access: &mut Access,
     ) -> ControlFlow<(), bool> {
         let page_size = context.settings.page_size;
+        let confirms = self.first.is_doubted() || context.confirmation().is_some();
+        if self.read.is_none() && confirms {
+            context.client.renew();
+        }
         let read = self.read.take();
         let mut read = read.unwrap_or_else(|| FullRead::new(page_size));
         let step = read.step(&mut context.client, &mut access.domains).await;
@@ -111,7 +119,7 @@ impl FullReads {
     /// All routes are read. Bindings come last, so that none of a route that was read is missed.
     async fn finish(
         &mut self,
-        read: FullRead,
+        mut read: FullRead,
         context: &mut Context,
         access: &mut Access,
     ) -> ControlFlow<(), bool> {
@@ -120,21 +128,20 @@ impl FullReads {
             self.retry(read, context);
             return ControlFlow::Continue(false);
         }
-        let named = |reason| {
-            let dropped = read.dropped.iter();
-            dropped.filter(move |dropped| dropped.reason == reason)
+        let verdict = if self.has_synced() {
+            Ok(())
+        } else {
+            let is_first_doubt = !self.first.is_doubted();
+            self.first
+                .judge(found(&read))
+                .map_err(|doubt| (doubt, is_first_doubt))
         };
-        let lack = Lack {
-            everything: read.routes.is_empty(),
-            domains: named(domains::MISSING)
-                .map(|domain| domain.name.clone())
-                .collect(),
-            routes: context.index.missing_from(&read.routes),
-        };
-        let (known, unreadable) = (context.index.len(), named(MALFORMED).count());
-        let verdict = self.guard.judge(known, read.routes.len(), lack, unreadable);
+        let kept = keep(&mut read, &context.index);
+        let dropped = read.dropped.into_iter();
+        let dropped = dropped.map(|dropped| context.index.named(dropped));
         // Even of a read that is not believed: what it could not read may be the reason.
-        context.io.routes.dropped_in_read(read.dropped);
+        context.io.routes.dropped_in_read(dropped.collect());
+        context.io.routes.holds("kept_routes", kept);
         match verdict {
             Ok(()) => {
                 let (routes, unclear) = read.routes.into_values().partition(|located| {
@@ -144,14 +151,13 @@ impl FullReads {
                 read_again(unclear, context);
                 self.commit(routes, read.started, context, access).await?;
             }
-            Err(doubt) => {
-                let next = match doubt {
-                    // No second read helps: the cause is to be found first.
-                    Doubt::Unreadable { .. } => context.settings.full_read_interval,
-                    _ => context.settings.confirm_after,
-                };
+            Err((doubt, is_first_doubt)) => {
+                // Nobody is served before it is settled.
+                let at_once = is_first_doubt && self.first.is_doubted();
                 report(&context.io.routes, &doubt.into());
-                self.schedule.succeeded(next);
+                let next = context.settings.confirm_after;
+                self.schedule
+                    .succeeded(if at_once { Duration::ZERO } else { next });
             }
         }
         ControlFlow::Continue(true)
@@ -168,7 +174,8 @@ impl FullReads {
         for located in &mut routes {
             located.route.refused = access.refusal(located);
         }
-        context.index.rebuild(&routes);
+        let may_hold = context.confirmation().is_some();
+        context.index.rebuild(&routes, may_hold);
         let feed = &context.io.routes;
         feed.holds("routes", routes.len());
         feed.holds("domains", access.domains.guids().count());
@@ -178,7 +185,7 @@ impl FullReads {
             .send(Update::AllRoutes(routes), Basis::read_since(started))
             .await?;
         context.io.routes.succeeded(took);
-        self.has_synced = true;
+        self.began = Some(started);
         if let Some(synced) = context.io.synced.take() {
             synced.open();
         }
@@ -188,6 +195,33 @@ impl FullReads {
         }
         Flow::Continue(())
     }
+}
+
+fn found(read: &FullRead) -> Found {
+    let dropped = read.dropped.iter();
+    let missing = dropped.filter(|dropped| dropped.reason == domains::MISSING);
+    Found {
+        routes: read.routes.len(),
+        unreadable: read.unreadable(),
+        missing: missing.map(|domain| domain.name.clone()).collect(),
+    }
+}
+
+/// What says nothing that we understand is as it was. How many routes that is of.
+fn keep(read: &mut FullRead, index: &Index) -> usize {
+    let unclear = read.unclear.iter().filter_map(|guid| index.get(guid));
+    let mut kept: Vec<_> = unclear.cloned().collect();
+    if read.nameless > 0 {
+        // Any of those that are missing may be one of these.
+        kept.extend(index.missing_from(&read.routes).cloned());
+    }
+    let kept: BTreeMap<_, _> = kept
+        .into_iter()
+        .map(|located| (located.route.guid.clone(), located))
+        .collect();
+    let count = kept.len();
+    read.routes.extend(kept);
+    count
 }
 
 fn read_again(unclear: Vec<Located>, context: &mut Context) {

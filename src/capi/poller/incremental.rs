@@ -9,6 +9,7 @@ use super::{
     context::{Context, Flow, report},
     full_reads::FullReads,
     schedule::Schedule,
+    told::Told,
 };
 use crate::{
     backoff::Backoff,
@@ -20,11 +21,12 @@ use crate::{
         settings::Settings,
         wire::Located,
     },
-    model::{Basis, RouteGuid, Update},
+    model::{AppGuid, Basis, Update},
 };
 
 pub(super) struct IncrementalReads {
     tails: Vec<Tail>,
+    told: Told,
     tailing: Schedule,
     refreshing: Schedule,
 }
@@ -43,6 +45,7 @@ impl IncrementalReads {
             .collect();
         Self {
             tails,
+            told: Told::default(),
             tailing: Schedule::new(backoff.clone()),
             refreshing: Schedule::new(backoff.clone()),
         }
@@ -72,6 +75,7 @@ impl IncrementalReads {
             match tail.read(&mut context.client, &access.domains).await {
                 Ok(findings) => {
                     let now = Instant::now();
+                    self.told.add(findings.said, now);
                     context.pending.changed(findings.changed, now);
                     context.pending.announced(findings.announced, now);
                     bindings.extend(findings.bindings);
@@ -108,10 +112,16 @@ impl IncrementalReads {
             return Flow::Continue(());
         }
         let page_size = context.settings.page_size;
-        let read = refresh(&batch, page_size, &mut context.client, &mut access.domains).await;
-        if let Ok(refreshed) = &read {
-            for dropped in &refreshed.dropped {
-                context.io.routes.dropped(dropped.clone());
+        let mut read = refresh(&batch, page_size, &mut context.client, &mut access.domains).await;
+        if let Ok(refreshed) = &mut read {
+            let is_kept = |located: &mut Located| {
+                let guid = &located.route.guid;
+                refreshed.unclear.contains(guid) && context.index.contains(guid)
+            };
+            refreshed.current.extract_if(.., is_kept).for_each(drop);
+            for dropped in std::mem::take(&mut refreshed.dropped) {
+                let dropped = context.index.named(dropped);
+                context.io.routes.dropped(dropped);
             }
             if refreshed.is_filtered {
                 access.note_unmatched(&refreshed.gone, &context.index);
@@ -127,12 +137,11 @@ impl IncrementalReads {
                 } else {
                     self.leave_unclear(&mut refreshed, context);
                 }
-                if !refreshed.rest.is_empty() {
-                    let later = self.refreshing.at();
-                    context.pending.postpone(refreshed.rest, later);
+                let rest = std::mem::take(&mut refreshed.rest);
+                if !rest.is_empty() {
+                    context.pending.postpone(rest, self.refreshing.at());
                 }
-                let (current, gone) = (refreshed.current, refreshed.gone);
-                upsert(current, gone, context, access, full).await
+                self.upsert(refreshed, context, access, full).await
             }
             Err(error) => {
                 report(&context.io.tail, &error);
@@ -152,36 +161,55 @@ impl IncrementalReads {
         refreshed.rest.routes.extend(unclear);
     }
 
+    /// Sends what became of routes: what events said, as that; the rest, as what was asked for.
+    async fn upsert(
+        &self,
+        refreshed: Refreshed,
+        context: &mut Context,
+        access: &Access,
+        full: &mut FullReads,
+    ) -> Flow {
+        let Refreshed {
+            mut current, gone, ..
+        } = refreshed;
+        // Pages overlap where several routes were created in one second.
+        let mut seen = BTreeSet::new();
+        current.retain(|located| seen.insert(located.route.guid.clone()));
+        for located in &mut current {
+            located.route.refused = access.refusal(located);
+        }
+        full.overlay(&current, &gone);
+        let now = Instant::now();
+        let [mut told, mut asked] = [const { (Vec::new(), Vec::new()) }; 2];
+        for located in current {
+            let guid = &located.route.guid;
+            let is_told = |app: &AppGuid| self.told.is_unmapped(guid, app, now);
+            let is_told = context.index.upsert(&located, is_told);
+            let to = if is_told { &mut told } else { &mut asked };
+            to.0.push(located.route);
+        }
+        for guid in gone {
+            let is_deleted = self.told.is_deleted(&guid, now);
+            let is_told = |app: &AppGuid| self.told.is_unmapped(&guid, app, now);
+            if let Some(is_told) = context.index.lose(&guid, is_deleted, is_told) {
+                let to = if is_told { &mut told } else { &mut asked };
+                to.1.push(guid);
+            }
+        }
+        for ((current, gone), basis) in [(told, Basis::Told), (asked, Basis::Asked)] {
+            if !current.is_empty() || !gone.is_empty() {
+                context.io.routes.holds("routes", context.index.len());
+                let update = Update::Routes { current, gone };
+                context.send(update, basis).await?;
+            }
+        }
+        Flow::Continue(())
+    }
+
     /// Well only when all are: what the tails find and what becomes of it.
     fn succeeded(&self, started: Instant, context: &Context, access: &Access) {
         if !self.tailing.fails() && !self.refreshing.fails() && !access.do_domains_fail() {
             context.io.tail.succeeded(started.elapsed());
         }
     }
-}
-
-async fn upsert(
-    mut current: Vec<Located>,
-    mut gone: Vec<RouteGuid>,
-    context: &mut Context,
-    access: &Access,
-    full: &mut FullReads,
-) -> Flow {
-    // Pages overlap where several routes were created in one second.
-    let mut seen = BTreeSet::new();
-    current.retain(|located| seen.insert(located.route.guid.clone()));
-    for located in &mut current {
-        located.route.refused = access.refusal(located);
-        context.index.upsert(located);
-    }
-    full.overlay(&current, &gone);
-    gone.retain(|guid| context.index.remove(guid));
-    if current.is_empty() && gone.is_empty() {
-        return Flow::Continue(());
-    }
-    context.io.routes.holds("routes", context.index.len());
-    let current = current.into_iter().map(|located| located.route).collect();
-    context
-        .send(Update::Routes { current, gone }, Basis::Asked)
-        .await
 }

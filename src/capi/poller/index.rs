@@ -6,11 +6,15 @@ use smallvec::SmallVec;
 
 use crate::{
     capi::{reads::batch::Batch, wire::Located},
-    guids::{GuidMap, GuidSet},
-    model::{AppGuid, Hostname, Refusal, RouteGuid},
+    feed::Dropped,
+    guids::GuidMap,
+    model::{AppGuid, Destination, Hostname, Refusal, Route, RouteGuid},
 };
 
-/// The routes as last sent, by guid and by app: what they point at, and what is withheld of them.
+/// The routes as last read, by guid and by app: what they point at, and what is withheld of them.
+///
+/// What reads lack may be held where it is served. So it stays here for one read more, or while anything is held: what
+/// is said of it later still reaches it.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: GuidMap<RouteGuid, Entry>,
@@ -20,41 +24,138 @@ pub(super) struct Index {
 
 #[derive(Debug)]
 struct Entry {
-    apps: SmallVec<[AppGuid; 1]>,
-    domain: Hostname,
-    refused: Option<Refusal>,
+    located: Located,
+    /// What it led to by earlier reads, if nobody said that it does no longer.
+    doubted: Vec<Destination>,
+    /// Whether the last read lacks it, and nobody said that it is gone.
+    is_missing: bool,
+}
+
+impl Entry {
+    /// Without duplicates.
+    fn apps(&self) -> SmallVec<[AppGuid; 1]> {
+        let destinations = self.located.route.destinations.iter();
+        let destinations = destinations.chain(&self.doubted);
+        let mut apps: SmallVec<_> = destinations
+            .map(|destination| destination.workload.app.clone())
+            .collect();
+        apps.sort_unstable();
+        apps.dedup();
+        apps
+    }
+
+    /// What it leads to, and what the route as it is now does not.
+    fn lost(self, now: &Route) -> Vec<Destination> {
+        let is_lost = |destination: &Destination| {
+            let place = |other: &&Destination| {
+                (&other.workload, other.port) == (&destination.workload, destination.port)
+            };
+            now.destinations.iter().find(place).is_none()
+        };
+        let known = self.located.route.destinations.into_iter();
+        known.chain(self.doubted).filter(is_lost).collect()
+    }
 }
 
 impl Index {
-    /// Holds nothing but these routes.
-    pub(super) fn rebuild<'a>(&mut self, routes: impl IntoIterator<Item = &'a Located>) {
-        self.entries.clear();
+    /// A full read found these routes. What it lacks for the second time is forgotten, unless it is to be kept.
+    pub(super) fn rebuild<'a>(
+        &mut self,
+        routes: impl IntoIterator<Item = &'a Located>,
+        keeps_missing: bool,
+    ) {
+        let mut before = std::mem::take(&mut self.entries);
         self.routes.clear();
         for located in routes {
-            self.upsert(located);
+            let known = before.remove(&located.route.guid);
+            let known = known.map(|mut entry| {
+                if !keeps_missing {
+                    entry.doubted.clear();
+                }
+                entry
+            });
+            let doubted = known.map_or_else(Vec::new, |entry| entry.lost(&located.route));
+            self.insert(located.clone(), doubted, false);
+        }
+        for entry in before.into_values() {
+            if keeps_missing || !entry.is_missing {
+                self.insert(entry.located, entry.doubted, true);
+            }
         }
     }
 
-    /// Adds a route or changes it.
-    pub(super) fn upsert(&mut self, located: &Located) {
-        let Located { route, domain } = located;
-        self.remove(&route.guid);
-        let apps = route.destinations.iter();
-        let mut apps: SmallVec<[AppGuid; 1]> = apps
-            .map(|destination| destination.workload.app.clone())
-            .collect();
-        // Destinations are sorted, so equal apps are neighbours.
-        apps.dedup();
-        for app in &apps {
-            let routes = self.routes.entry(app.clone()).or_default();
-            routes.push(route.guid.clone());
+    /// Adds a route or changes it. Whether it lost something, and all of that was told.
+    pub(super) fn upsert(&mut self, located: &Located, is_told: impl Fn(&AppGuid) -> bool) -> bool {
+        let mut doubted = Vec::new();
+        let mut is_same = false;
+        if let Some(known) = self.take(&located.route.guid) {
+            is_same = known.located.route.key() == located.route.key();
+            doubted = known.lost(&located.route);
         }
+        let has_lost = !doubted.is_empty();
+        doubted.retain(|destination| !is_told(&destination.workload.app));
+        let is_told = has_lost && doubted.is_empty() && is_same;
+        self.insert(located.clone(), doubted, false);
+        is_told
+    }
+
+    /// A route was not found. Whether all that goes with it was told; `None` where that it is missing is no news.
+    pub(super) fn lose(
+        &mut self,
+        guid: &RouteGuid,
+        is_deleted: bool,
+        is_told: impl Fn(&AppGuid) -> bool,
+    ) -> Option<bool> {
+        let mut entry = self.take(guid)?;
+        let apps = entry.apps();
+        if is_deleted || !apps.is_empty() && apps.iter().all(is_told) {
+            return Some(true);
+        }
+        let is_news = !std::mem::replace(&mut entry.is_missing, true);
+        self.insert(entry.located, entry.doubted, true);
+        is_news.then_some(false)
+    }
+
+    fn insert(&mut self, located: Located, doubted: Vec<Destination>, is_missing: bool) {
+        let guid = located.route.guid.clone();
         let entry = Entry {
-            apps,
-            domain: domain.clone(),
-            refused: route.refused,
+            located,
+            doubted,
+            is_missing,
         };
-        self.entries.insert(route.guid.clone(), entry);
+        for app in entry.apps() {
+            self.routes.entry(app).or_default().push(guid.clone());
+        }
+        self.entries.insert(guid, entry);
+    }
+
+    fn take(&mut self, guid: &RouteGuid) -> Option<Entry> {
+        let entry = self.entries.remove(guid)?;
+        for app in entry.apps() {
+            if let Some(routes) = self.routes.get_mut(&app) {
+                routes.retain(|route| route != guid);
+                if routes.is_empty() {
+                    self.routes.remove(&app);
+                }
+            }
+        }
+        Some(entry)
+    }
+
+    /// A route as last read.
+    pub(super) fn get(&self, guid: &RouteGuid) -> Option<&Located> {
+        self.entries.get(guid).map(|entry| &entry.located)
+    }
+
+    /// The routes of the last read that are not among `found`.
+    pub(super) fn missing_from<T>(
+        &self,
+        found: &GuidMap<RouteGuid, T>,
+    ) -> impl Iterator<Item = &Located> {
+        let entries = self.entries.iter();
+        entries
+            .filter(|(guid, entry)| !entry.is_missing && !found.contains_key(guid))
+            .map(|(_, entry)| &entry.located)
     }
 
     /// A known route is refused from now on; whether that is news. Of two reasons the first one stays, unless the
@@ -63,35 +164,28 @@ impl Index {
         let Some(entry) = self.entries.get_mut(guid) else {
             return false;
         };
-        let is_news = match entry.refused {
+        let refused = &mut entry.located.route.refused;
+        let is_news = match *refused {
             None => true,
             Some(known) => why == Refusal::RoutePolicies && known != why,
         };
         if is_news {
-            entry.refused = Some(why);
+            *refused = Some(why);
         }
         is_news
-    }
-
-    /// Removes a route; whether it was there.
-    pub(super) fn remove(&mut self, guid: &RouteGuid) -> bool {
-        let Some(entry) = self.entries.remove(guid) else {
-            return false;
-        };
-        for app in entry.apps {
-            if let Some(routes) = self.routes.get_mut(&app) {
-                routes.retain(|route| route != guid);
-                if routes.is_empty() {
-                    self.routes.remove(&app);
-                }
-            }
-        }
-        true
     }
 
     /// Whether a route is known.
     pub(super) fn contains(&self, guid: &RouteGuid) -> bool {
         self.entries.contains_key(guid)
+    }
+
+    /// What is said of a row that was left out: whether what was known of its route stays.
+    pub(super) fn named(&self, mut dropped: Dropped) -> Dropped {
+        if self.contains(&dropped.name.as_str().into()) {
+            dropped.detail.insert_str(0, "kept as it was: ");
+        }
+        dropped
     }
 
     /// The routes of some domains.
@@ -101,23 +195,15 @@ impl Index {
         }
         let of_domains = self.entries.iter();
         of_domains
-            .filter(|(_, entry)| names.contains(&entry.domain))
+            .filter(|(_, entry)| names.contains(&entry.located.domain))
             .map(|(guid, _)| guid.clone())
             .collect()
     }
 
-    /// How many routes there are.
+    /// How many routes the last read has.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// The routes that are not among `present`.
-    pub(super) fn missing_from<T>(&self, present: &GuidMap<RouteGuid, T>) -> GuidSet<RouteGuid> {
-        self.entries
-            .keys()
-            .filter(|guid| !present.contains_key(guid))
-            .cloned()
-            .collect()
+        let entries = self.entries.values();
+        entries.filter(|entry| !entry.is_missing).count()
     }
 
     /// Adds the routes that the apps of a batch have now: where one is gone afterwards, it is missed by its own guid.
@@ -134,7 +220,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{AppPort, Destination, ProcessType, Protocol, Route, Weight, Workload};
+    use crate::model::{AppPort, ProcessType, Protocol, Weight, Workload};
 
     fn route(guid: &str, apps: &[&str]) -> Located {
         let destination = |app: &&str| Destination {
@@ -170,25 +256,56 @@ mod tests {
         batch.routes.iter().map(ToString::to_string).collect()
     }
 
+    fn add(index: &mut Index, route: &Located) {
+        index.upsert(route, |_| false);
+    }
+
     #[test]
     fn follows_a_route_from_app_to_app() {
         let mut index = Index::default();
-        index.upsert(&route("r", &["a", "b", "b"]));
+        add(&mut index, &route("r", &["a", "b", "b"]));
         assert_eq!(routes_of(&index, "b"), ["r"]);
-        index.upsert(&route("r", &["a"]));
+        index.upsert(&route("r", &["a"]), |_| true);
         assert_eq!(routes_of(&index, "a"), ["r"]);
         assert!(routes_of(&index, "b").is_empty());
-        assert!(index.remove(&"r".into()));
-        assert!(!index.remove(&"r".into()));
+        assert_eq!(index.lose(&"r".into(), true, |_| false), Some(true));
+        assert_eq!(index.lose(&"r".into(), true, |_| false), None);
         assert!(index.routes.is_empty() && index.entries.is_empty());
     }
 
     #[test]
-    fn names_what_a_read_misses() {
+    fn what_nobody_said_is_gone_is_found_by_its_app_until_somebody_does() {
         let mut index = Index::default();
-        index.rebuild([&route("r", &["a"]), &route("s", &[])]);
-        let read = GuidMap::from_iter([(RouteGuid::from("s"), 1), (RouteGuid::from("t"), 2)]);
-        assert_eq!(index.missing_from(&read), GuidSet::from_iter(["r".into()]));
+        add(&mut index, &route("r", &["a", "b"]));
+        assert!(!index.upsert(&route("r", &[]), |_| false));
+        assert_eq!(routes_of(&index, "b"), ["r"]);
+        assert!(!index.upsert(&route("r", &[]), |app| *app == "a".into()));
+        assert!(index.upsert(&route("r", &[]), |app| *app == "b".into()));
+        assert!(routes_of(&index, "b").is_empty());
+        add(&mut index, &route("r", &["a"]));
+        assert_eq!(index.lose(&"r".into(), false, |_| false), Some(false));
+        assert_eq!(index.lose(&"r".into(), false, |_| false), None, "no news");
+        assert_eq!(routes_of(&index, "a"), ["r"]);
+        assert_eq!(index.lose(&"r".into(), false, |_| true), Some(true));
+    }
+
+    #[test]
+    fn what_a_read_lacks_is_known_for_one_more_and_while_it_may_be_held() {
+        let mut index = Index::default();
+        let (r, s) = (route("r", &["a"]), route("s", &[]));
+        index.rebuild([&r, &s], false);
+        let found = GuidMap::from_iter([(RouteGuid::from("s"), 1)]);
+        let missing: Vec<_> = index.missing_from(&found).collect();
+        assert_eq!(missing, [&r]);
+        for keeps_missing in [false, true, true] {
+            index.rebuild([&s], keeps_missing);
+            assert_eq!(index.len(), 1);
+            assert!(index.contains(&"r".into()));
+            assert_eq!(index.missing_from(&found).count(), 0);
+        }
+        assert!(index.refuse(&"r".into(), Refusal::RouteService));
+        index.rebuild([&s], false);
+        assert!(!index.contains(&"r".into()));
     }
 
     #[test]
@@ -196,20 +313,20 @@ mod tests {
         let mut index = Index::default();
         let (guid, bound, enforced) = ("r".into(), Refusal::RouteService, Refusal::RoutePolicies);
         assert!(!index.refuse(&guid, bound), "not known");
-        index.upsert(&route("r", &[]));
+        add(&mut index, &route("r", &[]));
         assert!(index.refuse(&guid, bound) && !index.refuse(&guid, bound));
         assert!(index.refuse(&guid, enforced));
         assert!(!index.refuse(&guid, bound) && !index.refuse(&guid, enforced));
         let mut again = route("r", &[]);
         again.route.refused = Some(bound);
-        index.upsert(&again);
+        add(&mut index, &again);
         assert!(!index.refuse(&guid, bound));
     }
 
     #[test]
     fn knows_the_routes_of_a_domain() {
         let mut index = Index::default();
-        index.upsert(&route("r", &[]));
+        add(&mut index, &route("r", &[]));
         let names = |name| BTreeSet::from([Hostname::parse(name).unwrap()]);
         assert_eq!(
             index.of_domains(&names("example.com")),

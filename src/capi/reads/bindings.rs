@@ -9,8 +9,8 @@ use tracing::info;
 
 use crate::{
     capi::{
+        doubt::Doubt,
         error::Error,
-        guard::{Doubt, MIN_UNREADABLE, is_implausible},
         http::{Client, Keyset, List, filter},
         wire,
     },
@@ -23,6 +23,10 @@ use crate::{
 const PATH: &str = "/v3/service_route_bindings";
 /// Lists, by their names, what an API has.
 const ROOT: &str = "/v3";
+/// Of more unreadable rows than this, smaller parts tell no more.
+const MAX_UNREADABLE: usize = 9;
+/// The share of the bound routes that a list may lack without a second one that agrees.
+const MAX_UNBOUND_PERCENT: usize = 20;
 
 /// How it is known that a route is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +80,6 @@ pub(crate) struct BindingChanges {
 #[derive(Debug)]
 pub(crate) struct Bindings {
     page_size: u32,
-    max_percent: u8,
     confirm_after: Duration,
     support: Support,
     routes: GuidMap<RouteGuid, Bound>,
@@ -85,10 +88,9 @@ pub(crate) struct Bindings {
 }
 
 impl Bindings {
-    pub(crate) fn new(page_size: u32, max_percent: u8, confirm_after: Duration) -> Self {
+    pub(crate) fn new(page_size: u32, confirm_after: Duration) -> Self {
         Self {
             page_size,
-            max_percent,
             confirm_after,
             support: Support::Unknown,
             routes: GuidMap::default(),
@@ -172,7 +174,7 @@ impl Bindings {
             let mut found = FoundBindings::default();
             let names = vec![filter("route_guids", &part)];
             self.read(client, names, &mut found).await?;
-            if (1..MIN_UNREADABLE).contains(&found.unreadable) {
+            if (1..=MAX_UNREADABLE).contains(&found.unreadable) {
                 // Whose binding it is that cannot be read, the smaller parts tell.
                 if part.len() > 1 {
                     let middle = part.iter().nth(part.len() / 2).cloned();
@@ -243,7 +245,7 @@ impl Bindings {
             }
         }
         let lost = self.lost(found);
-        let is_plausible = found.is_of_all() && !self.is_implausible(known, &lost);
+        let is_plausible = found.is_of_all() && !is_implausible(known, &lost);
         for (route, bound) in &lost {
             let is_gone = match bound {
                 _ if found.failed.contains(route) => true,
@@ -283,11 +285,6 @@ impl Bindings {
                 .collect(),
         }
     }
-
-    fn is_implausible(&self, known: usize, lost: &[(RouteGuid, Bound)]) -> bool {
-        let unexplained = lost.iter().filter(|(_, bound)| *bound != Bound::Released);
-        is_implausible(known, unexplained.count(), self.max_percent)
-    }
 }
 
 impl FoundBindings {
@@ -306,6 +303,12 @@ impl FoundBindings {
         self.unreadable += other.unreadable;
         self.dropped.extend(other.dropped);
     }
+}
+
+fn is_implausible(known: usize, lost: &[(RouteGuid, Bound)]) -> bool {
+    let unexplained = lost.iter().filter(|(_, bound)| *bound != Bound::Released);
+    let lost = unexplained.count();
+    lost > 0 && (lost >= known || lost * 100 > known * MAX_UNBOUND_PERCENT)
 }
 
 /// What speaks against a list of all.

@@ -9,7 +9,7 @@ use crate::{
         domains::Domains,
         error::Error,
         http::Client,
-        wire::{self, Located, ParsedRoute},
+        wire::{self, INVALID_DESTINATION, Located, ParsedRoute},
     },
     feed::Dropped,
     model::{DomainGuid, RouteGuid},
@@ -27,14 +27,21 @@ pub(super) struct RouteCollector {
     pub(super) dropped: Vec<Dropped>,
     /// Rows of any kind: these routes exist.
     pub(super) present: BTreeSet<RouteGuid>,
+    /// Routes whose rows say something that we do not understand.
+    pub(super) unclear: BTreeSet<RouteGuid>,
+    /// How many rows do not say whose they are.
+    pub(super) nameless: usize,
     unsettled: Vec<(DomainGuid, Box<RawValue>)>,
 }
 
 impl RouteCollector {
     /// Adds a row.
     pub(super) fn add(&mut self, raw: &RawValue, domains: &Domains) {
-        if let Some(guid) = wire::guid(raw) {
-            self.present.insert(RouteGuid::from(&*guid));
+        match wire::guid(raw) {
+            Some(guid) => {
+                self.present.insert(RouteGuid::from(&*guid));
+            }
+            None => self.nameless += 1,
         }
         if let Some(domain) = self.add_known(raw, domains) {
             self.unsettled.push((domain, raw.to_owned()));
@@ -64,8 +71,10 @@ impl RouteCollector {
     /// Drops the rows of unknown domains.
     pub(super) fn drop_unsettled(&mut self) {
         for (domain, raw) in self.unsettled.drain(..) {
+            let name = wire::guid(&raw).unwrap_or_default().into_owned();
+            self.unclear.insert(RouteGuid::from(name.as_str()));
             self.dropped.push(Dropped {
-                name: wire::guid(&raw).unwrap_or_default().into_owned(),
+                name,
                 reason: "unknown_domain",
                 detail: format!("domain {domain} is unknown"),
             });
@@ -76,12 +85,23 @@ impl RouteCollector {
     fn add_known(&mut self, raw: &RawValue, domains: &Domains) -> Option<DomainGuid> {
         match wire::route(raw, |guid| domains.get(guid)) {
             Ok(ParsedRoute::Mesh(route, mut invalid)) => {
+                if invalid
+                    .iter()
+                    .any(|item| item.reason == INVALID_DESTINATION)
+                {
+                    self.unclear.insert(route.route.guid.clone());
+                }
                 self.routes.push(route);
                 self.dropped.append(&mut invalid);
             }
             Ok(ParsedRoute::Elsewhere) => {}
             Ok(ParsedRoute::UnknownDomain(domain)) => return Some(domain),
-            Err(dropped) => self.dropped.push(dropped),
+            Err(dropped) => {
+                let guid = wire::guid(raw);
+                let guid = guid.map(|guid| RouteGuid::from(&*guid));
+                self.unclear.extend(guid);
+                self.dropped.push(dropped);
+            }
         }
         None
     }

@@ -1,5 +1,7 @@
 //! One complete read of the mesh's routes, a page at a time.
 
+use std::collections::BTreeSet;
+
 use tokio::time::Instant;
 
 use super::collector::{ROUTES, RouteCollector};
@@ -24,6 +26,10 @@ pub(crate) struct FullRead {
     lists: Option<Vec<List>>,
     pub(crate) routes: GuidMap<RouteGuid, Located>,
     pub(crate) dropped: Vec<Dropped>,
+    /// Routes whose rows say something that we do not understand.
+    pub(crate) unclear: BTreeSet<RouteGuid>,
+    /// How many rows do not say whose they are.
+    pub(crate) nameless: usize,
     failures: u32,
 }
 
@@ -35,6 +41,8 @@ impl FullRead {
             lists: None,
             routes: GuidMap::default(),
             dropped: Vec::new(),
+            unclear: BTreeSet::new(),
+            nameless: 0,
             failures: 0,
         }
     }
@@ -66,6 +74,8 @@ impl FullRead {
         // Only known domains were asked for: there is nothing to look up.
         collector.drop_unsettled();
         self.dropped.append(&mut collector.dropped);
+        self.unclear.append(&mut collector.unclear);
+        self.nameless += collector.nameless;
         let routes = collector.routes.into_iter();
         self.routes
             .extend(routes.map(|located| (located.route.guid.clone(), located)));
@@ -78,13 +88,21 @@ impl FullRead {
         self.failures
     }
 
+    /// How many rows could not be read at all.
+    pub(crate) fn unreadable(&self) -> usize {
+        let lost = |guid: &&RouteGuid| !self.routes.contains_key(*guid);
+        self.unclear.iter().filter(lost).count() + self.nameless
+    }
+
     /// What was read in between is newer than what this read has so far.
     pub(crate) fn overlay(&mut self, current: &[Located], gone: &[RouteGuid]) {
         for located in current {
             let guid = located.route.guid.clone();
+            self.unclear.remove(&guid);
             self.routes.insert(guid, located.clone());
         }
         for guid in gone {
+            self.unclear.remove(guid);
             self.routes.remove(guid);
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct Refreshed {
     pub(crate) current: Vec<Located>,
     /// Those that are no more: asked for by guid, and missing.
     pub(crate) gone: Vec<RouteGuid>,
+    /// Those whose rows say something that we do not understand.
+    pub(crate) unclear: BTreeSet<RouteGuid>,
     /// Whether only routes of known domains were asked for.
     pub(crate) is_filtered: bool,
     /// What was left out.
@@ -59,8 +61,12 @@ pub(crate) async fn refresh(
     read.by("guids", &asked, client, domains).await?;
     let mut collector = read.collector;
     collector.settle(client, domains).await?;
+    // A row that does not say whose it is may be that of any.
+    let is_clear = collector.nameless == 0;
+    let gone = asked.difference(&collector.present);
     Ok(Refreshed {
-        gone: asked.difference(&collector.present).cloned().collect(),
+        gone: gone.filter(|_| is_clear).cloned().collect(),
+        unclear: collector.unclear,
         current: collector.routes,
         is_filtered,
         dropped: collector.dropped,

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::value::RawValue;
 
-pub(crate) use self::entries::Binding;
 use self::entries::{BINDING_EVENT_TYPES, EVENT_TYPES, Entry, Subject};
+pub(crate) use self::entries::{Binding, Said};
 use super::{batch::Batch, collector::ROUTES};
 use crate::{
     capi::{
@@ -70,6 +70,8 @@ pub(crate) struct Findings {
     pub(crate) announced: Batch,
     /// The routes that were bound to a route service, or released from it, in the order in which it happened.
     pub(crate) bindings: Vec<(RouteGuid, Binding)>,
+    /// What is said to have gone.
+    pub(crate) said: Vec<Said>,
     /// Whether a binding changed of which the event does not say the route.
     pub(crate) has_nameless_binding: bool,
 }
@@ -81,11 +83,13 @@ impl Findings {
             Subject::Changed(route) => {
                 self.changed.routes.insert(route);
             }
-            Subject::DeletedRoute(route) => {
-                self.announced.routes.insert(route);
-            }
-            Subject::DeletedApp(app) => {
-                self.announced.apps.insert(app);
+            Subject::Said(said) => {
+                match &said {
+                    Said::Unmapped(route, _) => self.changed.routes.insert(route.clone()),
+                    Said::RouteDeleted(route) => self.announced.routes.insert(route.clone()),
+                    Said::AppDeleted(app) => self.announced.apps.insert(app.clone()),
+                };
+                self.said.push(said);
             }
             Subject::Binding(Some(route), binding) => {
                 // The event of a deletion may be there before its commit.

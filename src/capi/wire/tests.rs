@@ -130,9 +130,9 @@ fn destinations_are_sorted_and_each_is_there_once() {
 }
 
 #[test]
-fn an_unknown_protocol_is_http_and_a_missing_port_the_default() {
+fn a_missing_protocol_is_http_and_a_missing_port_the_default() {
     let mut value = wire_route();
-    value["destinations"][0]["protocol"] = "http9".into();
+    value["destinations"][0]["protocol"] = Value::Null;
     value["destinations"][0]["port"] = Value::Null;
     assert_eq!(read_mesh(&value), read_mesh(&wire_route()));
 }
@@ -143,6 +143,8 @@ fn an_invalid_destination_is_left_out_alone() {
         ("port", json!(0)),
         ("port", json!(70_000)),
         ("app", Value::Null),
+        ("protocol", json!("tcp")),
+        ("protocol", json!("http9")),
         ("weight", json!("all")),
     ] {
         let mut value = wire_route();
@@ -233,13 +235,14 @@ fn options_that_cannot_be_followed_are_left_out_alone_and_named() {
 }
 
 #[test]
-fn tcp_routes_and_other_domains_are_elsewhere() {
-    let mut tcp = wire_route();
+fn routes_of_other_domains_are_elsewhere() {
+    let mut domain = wire_route();
+    domain["relationships"]["domain"]["data"]["guid"] = "elsewhere".into();
+    let mut tcp = domain.clone();
     tcp["protocol"] = "tcp".into();
     let mut port = wire_route();
     port["port"] = 1024.into();
-    let mut domain = wire_route();
-    domain["relationships"]["domain"]["data"]["guid"] = "elsewhere".into();
+    port["relationships"]["domain"]["data"]["guid"] = "new".into();
     for value in [tcp, port, domain] {
         assert_eq!(read(&value), Ok(ParsedRoute::Elsewhere));
     }
@@ -253,6 +256,8 @@ fn an_invalid_route_is_named_with_the_reason() {
     for (key, bad, reason) in [
         ("host", json!("a/b"), "invalid_hostname"),
         ("path", json!("no-slash"), "invalid_path"),
+        ("port", json!(443), "tcp_route"),
+        ("protocol", json!("tcp"), "tcp_route"),
         ("created_at", json!("yesterday"), "malformed"),
         ("relationships", json!({}), "malformed"),
         ("destinations", Value::Null, "malformed"),

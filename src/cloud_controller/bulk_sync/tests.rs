@@ -37,7 +37,8 @@ fn request(routes: Vec<Route>, route_mappings: Vec<RouteMapping>) -> BulkSyncReq
 }
 
 fn read(request: &BulkSyncRequest) -> (Pushed, Vec<Dropped>) {
-    Pushed::from_bulk_sync(&request.encode_to_vec()).unwrap()
+    let (pushed, _, dropped) = Pushed::from_bulk_sync(&request.encode_to_vec()).unwrap();
+    (pushed, dropped)
 }
 
 fn refused(message: &[u8]) -> Refused {
@@ -46,7 +47,7 @@ fn refused(message: &[u8]) -> Refused {
 
 #[test]
 fn nothing_is_a_bulk_sync_of_nothing() {
-    let (pushed, dropped) = Pushed::from_bulk_sync(&[]).unwrap();
+    let (pushed, _, dropped) = Pushed::from_bulk_sync(&[]).unwrap();
     assert_eq!((pushed, dropped.len()), (Pushed::default(), 0));
 }
 
@@ -136,7 +137,7 @@ fn fields_of_later_versions_are_passed_over() {
     message.extend([&[0x79][..], &[7; 8]].concat());
     message.extend([&[0x7d][..], &[7; 4]].concat());
     message.extend([0x72, 2, 1, 2]);
-    let (pushed, _) = Pushed::from_bulk_sync(&message).unwrap();
+    let (pushed, ..) = Pushed::from_bulk_sync(&message).unwrap();
     assert_eq!(pushed.sizes().routes, 1);
 }
 
@@ -191,7 +192,7 @@ fn more_than_a_fifth_of_invalid_routes_is_too_much_once_they_are_ten() {
         request(good.chain(bad).collect(), vec![]).encode_to_vec()
     };
     for (good, bad) in [(1, 9), (40, 10)] {
-        let (pushed, dropped) = Pushed::from_bulk_sync(&routes(good, bad)).unwrap();
+        let (pushed, _, dropped) = Pushed::from_bulk_sync(&routes(good, bad)).unwrap();
         assert_eq!((pushed.sizes().routes, dropped.len()), (good, bad));
     }
     assert_eq!(refused(&routes(39, 10)).kind(), Kind::Unreadable);

@@ -11,36 +11,33 @@ use super::*;
 use crate::{
     cloud_controller::journal::READ,
     feed::{Feeds, Status},
-    model::{Hostname, Route},
+    model::{Confirmations, Hostname, Route},
     readiness::Readiness,
 };
-
-const MAX_EMPTIED: usize = 2;
 
 struct Rig {
     registrar: Registrar,
     feeds: Feeds,
     readiness: Readiness,
+    confirmations: watch::Sender<Confirmations>,
 }
 
 impl Rig {
     fn new() -> Self {
-        Self::with(MAX_EMPTIED)
-    }
-
-    fn with(max_emptied: usize) -> Self {
         let mut feeds = Feeds::new(&mut Registry::default());
         let readiness = Readiness::default();
+        let confirmations = watch::Sender::default();
         let io = Io {
             updates: mpsc::channel(1).0,
-            confirmations: watch::Sender::default().subscribe(),
+            confirmations: confirmations.subscribe(),
             feed: feeds.register("push", Duration::from_mins(1)),
             synced: Some(readiness.gate("routes")),
         };
         Self {
-            registrar: Registrar::new(max_emptied, mpsc::channel(1).1, io),
+            registrar: Registrar::new(mpsc::channel(1).1, io),
             feeds,
             readiness,
+            confirmations,
         }
     }
 
@@ -57,6 +54,7 @@ impl Rig {
             ticket,
             began: Instant::now(),
             pushed: routes(guids),
+            unclear: Unclear::default(),
             dropped: Vec::new(),
         })
     }
@@ -130,31 +128,47 @@ async fn the_first_bulk_sync_has_to_be_confirmed_where_it_is_empty() {
 }
 
 #[tokio::test]
-async fn one_that_would_empty_a_large_table_has_to_be_confirmed_by_the_next() {
+async fn a_later_one_is_told_as_it_is_whatever_it_lacks() {
     let mut rig = Rig::new();
     rig.sync(&[1, 2, 3]);
-    for _ in 0..2 {
-        assert!(!rig.sync(&[]));
-        assert_eq!((rig.known(), rig.problem()), (3, Some("unconfirmed")));
-        // A full one in between clears the doubt, and the next empty one is a first one again.
-        rig.sync(&[1, 2, 3]);
-        assert_eq!(rig.problem(), None);
-    }
-    rig.sync(&[]);
     assert!(rig.sync(&[]));
     assert_eq!((rig.known(), rig.problem()), (0, None));
-
-    rig.sync(&[1, 2, 3]);
-    rig.sync(&[]);
-    assert_eq!(rig.known(), 3, "an old confirmation counts for nothing");
 }
 
 #[tokio::test]
-async fn a_small_table_may_be_emptied_at_once() {
+async fn an_unchanged_bulk_sync_is_told_while_it_could_confirm_something() {
     let mut rig = Rig::new();
-    rig.sync(&[1, 2]);
-    assert!(rig.sync(&[]));
-    assert_eq!(rig.known(), 0);
+    rig.sync(&[1]);
+    assert!(!rig.sync(&[1]));
+    rig.confirmations
+        .send_modify(|confirmations| confirmations.routes = Some(Instant::now()));
+    let began = Instant::now();
+    let ticket = rig.registrar.journal.open();
+    let report = rig.replace(ticket, &[1]).unwrap().unwrap();
+    assert!(matches!(report.basis, Basis::Read(reading) if reading.began >= began));
+}
+
+#[tokio::test]
+async fn an_invalid_item_keeps_what_was_known_of_it() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2, 3]);
+    let ticket = rig.registrar.journal.open();
+    let places = Arc::new(Semaphore::new(1));
+    let unclear = Unclear {
+        routes: ["2".into(), "4".into()].into(),
+        ..Unclear::default()
+    };
+    let sync = BulkSync {
+        _place: places.try_acquire_owned().unwrap(),
+        ticket,
+        began: Instant::now(),
+        pushed: routes(&[1]),
+        unclear,
+        dropped: Vec::new(),
+    };
+    rig.registrar.replace(sync).unwrap();
+    assert_eq!(rig.registrar.pushed, routes(&[1, 2]));
+    assert_eq!(rig.status().counts["kept_items"], 1);
 }
 
 /// Fault 43 of the Go Copilot: a BulkSync undid what was pushed after Cloud Controller had read its database.
@@ -185,39 +199,14 @@ async fn what_changed_shortly_before_a_bulk_sync_outlives_it_once() {
 }
 
 #[tokio::test]
-async fn one_that_lacks_most_routes_has_to_be_confirmed_like_an_empty_one() {
-    let mut rig = Rig::new();
-    rig.sync(&[1, 2, 3, 4, 5, 6]);
-    assert!(rig.sync(&[4, 5, 6]), "half of them");
-    rig.sync(&[1, 2, 3, 4, 5]);
-    assert!(!rig.sync(&[5, 6, 7, 8, 9]), "four of five, as many as are");
-    assert_eq!((rig.known(), rig.problem()), (5, Some("unconfirmed")));
-    assert!(rig.sync(&[5]));
-    assert_eq!((rig.known(), rig.problem()), (1, None));
-}
-
-#[tokio::test]
 async fn one_that_was_under_way_when_the_doubt_arose_confirms_nothing() {
     let mut rig = Rig::new();
-    rig.sync(&[1, 2, 3]);
     let first = rig.registrar.journal.open();
     let second = rig.registrar.journal.open();
     assert!(rig.replace(first, &[]).unwrap().is_none());
     assert!(rig.replace(second, &[]).unwrap().is_none());
-    assert_eq!((rig.known(), rig.problem()), (3, Some("unconfirmed")));
+    assert_eq!(rig.problem(), Some("unconfirmed"));
     assert!(rig.sync(&[]));
-}
-
-#[tokio::test]
-async fn one_that_is_refused_neither_raises_a_doubt_nor_clears_it() {
-    let mut rig = Rig::new();
-    let overtaken = [(); 2].map(|()| rig.registrar.journal.open());
-    let [empty, full] = overtaken;
-    rig.sync(&[1, 2, 3]);
-    assert!(rig.replace(empty, &[]).is_err());
-    assert!(!rig.sync(&[]), "the first that is held");
-    assert!(rig.replace(full, &[1, 2, 3]).is_err());
-    assert!(rig.sync(&[]), "the second in a row");
 }
 
 #[tokio::test]
@@ -264,7 +253,7 @@ proptest! {
             .build()
             .unwrap();
         let _time = runtime.enter();
-        let mut rig = Rig::with(usize::MAX);
+        let mut rig = Rig::new();
         let (mut changes, mut open) = (Vec::new(), Vec::new());
         let (mut base, mut since, mut old) = (Vec::new(), 0, 0);
         for (at, step) in steps.into_iter().enumerate() {

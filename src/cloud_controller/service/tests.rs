@@ -16,7 +16,6 @@ use crate::{
 fn start() -> RegistrarHandle {
     let settings = Settings {
         max_bulk_sync_bytes: 1000,
-        max_emptied_routes: 0,
         allowed_names: None,
     };
     let io = Io {

@@ -29,7 +29,7 @@ pub(crate) fn read(root: &mut Section<'_>, object: Map<String, Value>) -> Option
     let tail_audit_events = section.flag("TailAuditEvents", true);
     let tail_updated_at = section.flag("TailRouteUpdates", true);
     let page_size = section.count("PageSize", 1..=MAX_PAGE_SIZE.into(), MAX_PAGE_SIZE);
-    let max_shrink_percent = section.count("MaxShrinkPercent", 0..=100, 20);
+    section.ignore_doubt("MaxShrinkPercent");
     let serve_bound_routes = section.flag("ServeBoundRoutes", false);
     let request_timeout = section.duration("RequestTimeout", 30 * SECOND);
     section.end();
@@ -45,7 +45,6 @@ pub(crate) fn read(root: &mut Section<'_>, object: Map<String, Value>) -> Option
         tail_audit_events,
         tail_updated_at,
         page_size,
-        max_shrink_percent,
         confirm_after: 10 * SECOND,
         serve_bound_routes,
         domains_interval: 5 * SECOND,

@@ -14,10 +14,10 @@ const NAMES: &str = "AllowedCloudControllerNames";
 
 /// What may be pushed.
 pub(super) fn read(root: &mut Section<'_>) -> Settings {
+    root.ignore_doubt(MAX_EMPTIED);
     Settings {
         // The answer counts them in an int32.
         max_bulk_sync_bytes: root.count(MAX_BYTES, 1..=i32::MAX as u64, 128 << 20),
-        max_emptied_routes: root.count(MAX_EMPTIED, 0..=u64::from(u32::MAX), 10),
         allowed_names: root.names(NAMES),
     }
 }

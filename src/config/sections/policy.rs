@@ -25,7 +25,7 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<policy::Settings> {
     let identity = identity(root, CERT, KEY);
     let poll_interval = root.duration("PolicyServerPollInterval", 5 * SECOND);
     let request_timeout = root.duration("PolicyServerRequestTimeout", 30 * SECOND);
-    let max_removed_percent = root.count("PolicyServerMaxRemovedPercent", 0..=100, 50);
+    root.ignore_doubt("PolicyServerMaxRemovedPercent");
     Some(policy::Settings {
         address: address?,
         ca: ca?,
@@ -34,6 +34,5 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<policy::Settings> {
         request_timeout,
         connect_timeout: 5 * SECOND,
         backoff: (SECOND / 2, 15 * SECOND),
-        max_removed_percent,
     })
 }

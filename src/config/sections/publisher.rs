@@ -1,12 +1,13 @@
 //! What is generated, and how soon.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::{certificates, instance_tls, routes::Routes, vip_range::VipRange};
 use crate::{
     config::reader::{Longest, Section},
     guard, istio,
     publisher::{self, Input},
+    store,
     table::Join,
 };
 
@@ -33,6 +34,7 @@ pub(crate) fn read(
         free: root.count("MaxLoss", 0..=1_000_000, 10),
         percent: root.count("MaxLossPercent", 0..=100, 10),
     };
+    let store = store(root, routes);
     let vip_range = root
         .parsed("VIPCIDR")
         .map(|VipRange(range): VipRange| range);
@@ -60,6 +62,7 @@ pub(crate) fn read(
         Routes::Pushed(_) => Join::Associated,
     };
     Some(publisher::Settings {
+        store,
         guard,
         quiet,
         ceiling,
@@ -74,5 +77,26 @@ pub(crate) fn read(
         backend_tls,
         internal_tls,
         vip_range,
+    })
+}
+
+/// Where what is served is written down, if it is.
+fn store(root: &mut Section<'_>, routes: Option<&Routes>) -> Option<store::Settings> {
+    let path = root.path("StateFile");
+    let max_age = root.duration("StateFileMaxAge", Duration::from_hours(24));
+    let after = root.duration("StateFileAfter", Duration::from_mins(1));
+    let path = path?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if !folder.unwrap_or(Path::new(".")).is_dir() {
+        root.problem("StateFile", "its folder is not there");
+        return None;
+    }
+    Some(store::Settings {
+        path,
+        foundation: routes?.foundation(),
+        max_age,
+        after,
     })
 }

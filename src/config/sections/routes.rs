@@ -1,7 +1,7 @@
 //! Where routes come from: read from Cloud Controller, or pushed by it.
 
 use super::{capi, cloud_controller};
-use crate::config::reader::Section;
+use crate::{capi::DomainPattern, config::reader::Section};
 
 /// Where routes come from.
 #[derive(Debug)]
@@ -10,6 +10,24 @@ pub enum Routes {
     Polled(Box<crate::capi::Settings>),
     /// Cloud Controller pushes them.
     Pushed(crate::cloud_controller::Settings),
+}
+
+impl Routes {
+    /// What tells the foundation from others: Cloud Controller's address and the mesh's domains.
+    pub(super) fn foundation(&self) -> String {
+        match self {
+            Self::Polled(settings) => {
+                let name = |domain: &DomainPattern| match domain {
+                    DomainPattern::Exact(name) => name.to_string(),
+                    DomainPattern::Suffix(name) => format!("*.{name}"),
+                };
+                let mut domains: Vec<_> = settings.domains.iter().map(name).collect();
+                domains.sort();
+                format!("{} {}", settings.api, domains.join(" "))
+            }
+            Self::Pushed(_) => "pushed".to_owned(),
+        }
+    }
 }
 
 pub(crate) fn read(root: &mut Section<'_>) -> Option<Routes> {

@@ -11,20 +11,30 @@ use crate::{
 };
 
 impl State {
-    /// Takes an update into the table, but for what the guard holds of it: that stays as it was.
-    pub(super) fn believe(&mut self, report: Report, now: Instant) -> Changes {
+    /// Takes an update into the table, but for what the guard holds of it: that stays as it was. Whether it counts: a first
+    /// list of instances that lacks much of what there was before the start does not yet, since there is nothing to stay.
+    pub(super) fn believe(&mut self, report: Report, now: Instant) -> (Changes, bool) {
         let Report { update, basis } = report;
         let (source, served) = (update.source(), self.table.served());
+        let is_first = self.expects(&update, basis);
         let mut changes = self.table.apply(update);
-        let (losses, displaced) = changes.take_losses();
+        let (mut losses, displaced) = changes.take_losses();
+        if is_first {
+            losses = self.table.shortfall();
+        }
         let verdict = self.guard.judge(source, basis, &losses, served, now);
-        if !verdict.hold.is_empty() {
+        let is_held = !verdict.hold.is_empty();
+        if is_held {
             let mut restored = self.table.restore(displaced, &verdict.hold);
             restored.take_losses();
             changes.merge(restored);
         }
+        if is_first && !is_held {
+            self.is_expecting = false;
+            self.table.expect_nothing();
+        }
         self.tell(source, &verdict);
-        changes
+        (changes, !(is_first && is_held))
     }
 
     fn tell(&self, source: Source, verdict: &Verdict<Subject>) {

@@ -5,6 +5,7 @@ mod lists;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fmt,
     net::IpAddr,
 };
 
@@ -28,14 +29,26 @@ const FIRST_PROXY_PORT: u32 = 61_001;
 /// Where they listen for other apps.
 const INTERNAL_TLS_PORT: u32 = 61_443;
 
+/// Encodes a row of a list, given its place there.
+pub(super) type Lie<T> = dyn Fn(usize, T) -> Vec<u8> + Send;
+
 /// What goes wrong.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Faults {
+    pub(super) actual_lie: Option<Box<Lie<ActualLrp>>>,
+    pub(super) desired_lie: Option<Box<Lie<DesiredLrp>>>,
+    pub(super) hang: bool,
     pub(super) refuse: bool,
     pub(super) end_at_once: bool,
     pub(super) list: ListFault,
     /// Captured answers by path.
     pub(super) replays: HashMap<String, Bytes>,
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
+    }
 }
 
 /// The rows, who is told of their changes, and what goes wrong.
@@ -195,6 +208,16 @@ impl Foundation {
             self.retired.remove(guid);
             self.emit_removed(row);
         }
+    }
+
+    /// Its row changes and goes, and the event of its end has the row before the change.
+    pub(super) fn stop_with_older_row(&mut self, guid: &str) {
+        let Some(before) = self.instances.get(guid).cloned() else {
+            return;
+        };
+        self.change(guid, |_| {});
+        self.forget(guid);
+        self.emit_removed(before);
     }
 
     /// The row is unclaimed again under its incarnation; the instance that it was is removed.

@@ -11,6 +11,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_TYPE, TRANSFER_ENCODING},
 };
+use prost::Message as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -25,6 +26,7 @@ use tracing::debug;
 use super::{Emission, ListFault, QUEUE, foundation::Foundation};
 use crate::{
     outbound::{Body, Response},
+    proto::bbs::{ActualLrPsRequest, ActualLrPsResponse, Error},
     tls,
 };
 
@@ -87,13 +89,17 @@ async fn converse(
 ) -> io::Result<()> {
     let mut stream = BufReader::new(connection.stream);
     loop {
-        let (method, path) = tokio::select! {
+        let (method, path, body) = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             request = read_request(&mut stream) => match request? {
                 Some(request) => request,
                 None => return Ok(()),
             },
         };
+        if shared.foundation().faults.hang {
+            shutdown.cancelled().await;
+            return Ok(());
+        }
         let replay = shared.foundation().faults.replays.get(&path).cloned();
         match (path.as_str(), replay) {
             (EVENTS, replay) => {
@@ -107,7 +113,7 @@ async fn converse(
             (path, None) if method == "POST" => {
                 tokio::select! {
                     () = shutdown.cancelled() => return Ok(()),
-                    answered = answer(&mut stream, path, shared) => answered?,
+                    answered = answer(&mut stream, path, &body, shared) => answered?,
                 }
             }
             (_, None) => {
@@ -123,8 +129,8 @@ async fn converse(
     }
 }
 
-/// The method and the path; `None` once the client has closed the connection.
-async fn read_request(stream: &mut Stream) -> io::Result<Option<(String, String)>> {
+/// The method, the path and the body; `None` once the client has closed the connection.
+async fn read_request(stream: &mut Stream) -> io::Result<Option<(String, String, Vec<u8>)>> {
     let mut head = String::new();
     let mut limited = stream.take(MAX_REQUEST);
     while !head.ends_with("\r\n\r\n") {
@@ -143,16 +149,17 @@ async fn read_request(stream: &mut Stream) -> io::Result<Option<(String, String)
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, length)| length.trim().parse().ok())
         .unwrap_or(0);
-    // Every request means the same with the body that it has: the simulated domain is the only one.
-    tokio::io::copy(&mut limited.take(length), &mut tokio::io::sink()).await?;
-    Ok(words.next().zip(words.next()))
+    let mut body = Vec::new();
+    limited.take(length).read_to_end(&mut body).await?;
+    let words = words.next().zip(words.next());
+    Ok(words.map(|(method, path)| (method, path, body)))
 }
 
 /// What is there, as the endpoint tells it.
-fn body(foundation: &Foundation, path: &str) -> Option<Vec<u8>> {
+fn body(foundation: &Foundation, path: &str, asked: &ActualLrPsRequest) -> Option<Vec<u8>> {
     match path {
         "/v1/ping" => Some(vec![0x08, 0x01]),
-        "/v1/actual_lrps/list" => Some(foundation.actual_lrps()),
+        "/v1/actual_lrps/list" => Some(foundation.actual_lrps(&asked.process_guid)),
         "/v1/desired_lrp_routing_infos/list" if foundation.routing_infos => {
             Some(foundation.routing_infos())
         }
@@ -163,13 +170,14 @@ fn body(foundation: &Foundation, path: &str) -> Option<Vec<u8>> {
 }
 
 /// The truth, to whom no socket leads.
-pub(super) fn answer_within(shared: &Shared, path: &str) -> Response {
+pub(super) fn answer_within(shared: &Shared, path: &str, sent: &[u8]) -> Response {
+    let asked = ActualLrPsRequest::decode(sent).unwrap_or_default();
     let mut foundation = shared.foundation();
     let (content_type, body) = if path == EVENTS {
         let (subscriber, events) = mpsc::channel(QUEUE);
         foundation.subscribe(subscriber);
         (EVENT_STREAM, events_within(events))
-    } else if let Some(body) = body(&foundation, path) {
+    } else if let Some(body) = body(&foundation, path, &asked) {
         (PROTOBUF, stream::iter([Ok(body.into())]).boxed())
     } else {
         let mut response = Response::new(stream::empty().boxed());
@@ -192,11 +200,13 @@ fn events_within(events: mpsc::Receiver<Emission>) -> Body {
     pieces.boxed()
 }
 
-async fn answer(stream: &mut Stream, path: &str, shared: &Shared) -> io::Result<()> {
-    let is_list = path == "/v1/actual_lrps/list";
+async fn answer(stream: &mut Stream, path: &str, sent: &[u8], shared: &Shared) -> io::Result<()> {
+    // The simulated domain is the only one, but a process may be asked for.
+    let asked = ActualLrPsRequest::decode(sent).map_err(io::Error::other)?;
+    let is_list = path == "/v1/actual_lrps/list" && asked.process_guid.is_empty();
     let (body, fault) = {
         let foundation = shared.foundation();
-        (body(&foundation, path), foundation.faults.list)
+        (body(&foundation, path, &asked), foundation.faults.list)
     };
     let Some(body) = body else {
         return respond(stream, "404 Not Found", TEXT, b"404 page not found\n").await;
@@ -230,10 +240,6 @@ async fn answer(stream: &mut Stream, path: &str, shared: &Shared) -> io::Result<
 }
 
 fn reported(kind: i32) -> Vec<u8> {
-    use prost::Message as _;
-
-    use crate::proto::bbs::{ActualLrPsResponse, Error};
-
     let error = Error {
         r#type: kind,
         message: "simulated".to_owned(),

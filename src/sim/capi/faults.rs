@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{log::Endpoint, state::State};
+use super::{lies::Lie, log::Endpoint, state::State};
 
 /// A way to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Fault {
     Endless,
     /// No answer at all.
     Hang,
+    /// A list that is wrong in this way.
+    Lie(Lie),
     /// A list of nothing.
     Empty,
     /// 200 with something that is no JSON.

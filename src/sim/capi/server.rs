@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     CLIENT_ID, CLIENT_SECRET, Capi,
     faults::Fault,
+    lies,
     list::{self, BadQuery},
     log::{Endpoint, Request},
     objects::EXTERNAL,
@@ -154,6 +155,11 @@ impl Server {
                 self.shutdown.cancelled().await;
                 healthy
             }
+            Fault::Lie(lie) => {
+                let body = axum::body::to_bytes(healthy.into_body(), usize::MAX).await;
+                let body = serde_json::from_slice(&body.unwrap_or_default());
+                json_response(&lies::tell(lie, body.unwrap_or_default()))
+            }
             fault => answer(fault),
         }
     }
@@ -257,6 +263,7 @@ fn answer(fault: Fault) -> Response {
         | Fault::Reset
         | Fault::Endless
         | Fault::Hang
+        | Fault::Lie(_)
         | Fault::Garbage => text(StatusCode::OK, "<!DOCTYPE html>"),
     }
 }

@@ -310,6 +310,11 @@ impl State {
         self.routes.spoil(&route.to_string(), &json);
     }
 
+    /// Does the same, and its guid too.
+    pub fn spoil_wholly(&mut self, route: &RouteGuid) {
+        self.routes.spoil(&route.to_string(), "{}");
+    }
+
     /// Makes the JSON of a process unreadable.
     pub fn spoil_process(&mut self, process: &CapiProcessGuid) {
         let guid = process.to_string();

@@ -95,6 +95,42 @@ async fn a_retired_instance_is_not_brought_back_by_the_lists_that_still_show_it(
 }
 
 #[tokio::test]
+async fn a_retired_instance_is_not_brought_back_by_an_event_of_its_last_moments() {
+    let mut rig = Rig::with(NEVER, |bbs| running(bbs, "p", 2)).await;
+    let (retired, _) = two(&rig);
+    rig.bbs.retire(&retired);
+    rig.until(|instances| instances.len() == 1).await;
+    rig.bbs.set_routable(&retired, true);
+    rig.catch_up().await;
+    assert_eq!(rig.instances.len(), 1);
+}
+
+#[tokio::test]
+async fn an_instance_whose_end_was_told_out_of_order_is_not_served_until_the_next_list() {
+    let mut rig = Rig::with(NEVER, |bbs| running(bbs, "p", 2)).await;
+    let (gone, other) = two(&rig);
+    rig.bbs.stop_with_older_row(&gone);
+    rig.until(|instances| instances.len() == 1).await;
+    assert!(rig.instances.contains_key(&other));
+    assert_eq!(*rig.bbs.lists_requested().borrow(), 1);
+}
+
+#[tokio::test]
+async fn an_app_that_was_stopped_unheard_has_no_endpoints_although_its_containers_run() {
+    let mut rig = Rig::with(NEVER, |bbs| {
+        running(bbs, "p", 2);
+        running(bbs, "q", 1);
+    })
+    .await;
+    rig.bbs.subscribed().await;
+    rig.bbs.end_streams();
+    // Nobody is told.
+    rig.bbs.remove_process("p");
+    rig.until(|instances| instances.len() == 1).await;
+    assert_eq!(rig.withheld.len(), 2, "its containers have their places");
+}
+
+#[tokio::test]
 async fn an_evacuating_instance_serves_until_its_replacement_runs() {
     let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 1)).await;
     let evacuating = rig.instances.keys().next().unwrap().clone();

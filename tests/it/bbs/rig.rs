@@ -6,7 +6,7 @@ use copilot::{
     bbs::{Outputs, Settings, Watcher},
     feed::{Feeds, Problem, Status},
     model::{AppGuid, Basis, Confirmations, Instance, InstanceGuid, Reading, Report, Update},
-    outbound::Sockets,
+    outbound::{Sockets, Transport},
     readiness::Readiness,
     sim::{
         bbs::{Bbs, InstanceSpec, ProcessSpec},
@@ -50,6 +50,7 @@ pub(super) struct Rig {
 /// A BBS without anybody who follows it yet.
 pub(super) struct Peers {
     pub(super) bbs: Bbs,
+    pub(super) server: Identity,
     pub(super) settings: Settings,
     pub(super) folder: TempDir,
 }
@@ -58,7 +59,7 @@ impl Peers {
     pub(super) async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let pki = Pki::new(folder.path(), "bbs").unwrap();
-        let server = pki.issue("server", &["127.0.0.1"]).unwrap();
+        let server = pki.issue("server", &["127.0.0.1", "localhost"]).unwrap();
         let bbs = Bbs::start_on_loopback(&server, pki.ca()).await.unwrap();
         let settings = Settings {
             address: bbs.address(),
@@ -72,6 +73,7 @@ impl Peers {
         };
         Self {
             bbs,
+            server,
             settings,
             folder,
         }
@@ -84,6 +86,10 @@ impl Peers {
     }
 
     pub(super) fn follow(self) -> Rig {
+        self.follow_over(Arc::new(Sockets))
+    }
+
+    pub(super) fn follow_over(self, transport: Arc<dyn Transport>) -> Rig {
         let mut feeds = Feeds::new(&mut Registry::default());
         let (lists, events) = (
             feeds.register("bbs", LONG),
@@ -103,7 +109,7 @@ impl Peers {
             events,
             synced: readiness.gate("instances"),
         };
-        let watcher = Watcher::new(self.settings, Arc::new(Sockets), outputs).unwrap();
+        let watcher = Watcher::new(self.settings, transport, outputs).unwrap();
         let shutdown = CancellationToken::new();
         Rig {
             bbs: self.bbs,

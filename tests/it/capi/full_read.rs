@@ -259,84 +259,52 @@ async fn more_domains_than_fit_into_a_url_are_read_in_several_walks() {
 }
 
 #[tokio::test]
-async fn a_read_that_shrinks_to_nothing_is_held_until_a_second_one_confirms_it() {
+async fn every_later_read_is_told_as_it_is_with_the_time_that_it_took() {
     let foundation = Foundation::new().await;
     let routes = foundation.load(10);
-    let settings = Settings {
-        full_read_interval: Duration::from_millis(20),
-        confirm_after: NEVER,
-        ..foundation.settings()
+    let mut polling = foundation.poll();
+    let Basis::Read(first) = polling.report().await.basis else {
+        panic!("everything was read");
     };
-    let mut polling = Polling::start(settings);
-    assert_eq!(polling.all_routes().await.len(), 10);
     for route in &routes {
         foundation.capi.state().delete_route_silently(route);
     }
-    let message = polling.problem("implausible_shrink").await;
-    assert!(message.contains("10 of 10"), "{message}");
-    while let Ok(Report { update, .. }) = polling.updates.try_recv() {
-        assert!(matches!(update, Update::AllRoutes(routes) if routes.len() == 10));
-    }
-    polling.stop().await;
+    let asked = Instant::now();
+    polling.ask_for_routes();
+    let report = polling.report().await;
+    assert!(matches!(report.update, Update::AllRoutes(routes) if routes.is_empty()));
+    let Basis::Read(second) = report.basis else {
+        panic!("everything was read");
+    };
+    assert!(first.ended <= asked && asked <= second.began && second.began <= second.ended);
+    assert_eq!(polling.routes.borrow().problem, None);
 }
 
 #[tokio::test]
-async fn a_second_read_confirms_that_routes_are_gone() {
+async fn a_read_that_could_confirm_something_is_made_once_however_long_the_interval() {
     let foundation = Foundation::new().await;
-    let routes = foundation.load(10);
-    let settings = Settings {
-        full_read_interval: Duration::from_millis(20),
-        ..foundation.settings()
-    };
-    let mut polling = Polling::start(settings);
-    assert_eq!(polling.all_routes().await.len(), 10);
-    for route in &routes[1..] {
-        foundation.capi.state().delete_route_silently(route);
-    }
-    while polling.all_routes().await.len() > 1 {}
-    polling.problem_is_over().await;
-}
-
-#[tokio::test]
-async fn an_empty_page_in_passing_empties_nothing() {
-    let foundation = Foundation::new().await;
-    foundation.load(10);
-    let settings = Settings {
-        full_read_interval: Duration::from_millis(20),
-        ..foundation.settings()
-    };
-    foundation.capi.inject(Endpoint::Routes, 1, 1, Fault::Empty);
-    let mut polling = Polling::start(settings);
-    assert_eq!(polling.all_routes().await.len(), 10);
-    polling.problem("implausible_shrink").await;
-    assert_eq!(polling.all_routes().await.len(), 10);
-}
-
-#[tokio::test]
-async fn routes_that_turn_unreadable_by_the_dozen_stay() {
-    let foundation = Foundation::new().await;
-    let routes = foundation.load(40);
-    let settings = Settings {
-        full_read_interval: Duration::from_millis(20),
-        ..foundation.settings()
-    };
-    let mut polling = Polling::start(settings);
-    assert_eq!(polling.all_routes().await.len(), 40);
-    for route in &routes[..20] {
-        foundation.capi.state().spoil(route);
-    }
-    polling.problem("unreadable").await;
-    let asked = foundation.capi.count(Endpoint::Routes);
-    soon(foundation.capi.requested(Endpoint::Routes, asked + 4)).await;
-    while let Ok(Report { update, .. }) = polling.updates.try_recv() {
-        assert!(matches!(update, Update::AllRoutes(routes) if routes.len() == 40));
+    foundation.load(2);
+    let mut polling = foundation.poll();
+    polling.all_routes().await;
+    for reads in 2..4 {
+        polling.ask_for_routes();
+        polling.all_routes().await;
+        polling.touched.send(app("a")).await.unwrap();
+        let all = polling.touched.max_capacity();
+        drop(soon(polling.touched.reserve_many(all)).await.unwrap());
+        assert_eq!(foundation.capi.count(Endpoint::Domains), reads);
     }
 }
 
 #[tokio::test]
 async fn a_first_read_of_nothing_counts_when_a_second_one_confirms_it() {
     let foundation = Foundation::new().await;
-    let mut polling = foundation.poll();
+    // At once, and not after what other reads wait for.
+    let settings = Settings {
+        confirm_after: NEVER,
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
     assert!(polling.all_routes().await.is_empty());
     assert_eq!(foundation.capi.count(Endpoint::Domains), 2);
     polling.problem_is_over().await;
@@ -370,48 +338,18 @@ async fn a_first_read_that_misses_a_domain_waits_for_another_and_says_so() {
 async fn a_first_read_of_unreadable_rows_is_not_served() {
     let foundation = Foundation::new().await;
     let routes = foundation.load(40);
-    for route in &routes[..20] {
+    for route in &routes[..21] {
         foundation.capi.state().spoil(route);
     }
-    let settings = Settings {
-        full_read_interval: Duration::from_millis(20),
-        ..foundation.settings()
-    };
-    let mut polling = Polling::start(settings);
+    let mut polling = foundation.poll();
     polling.problem("unreadable").await;
     soon(foundation.capi.requested(Endpoint::Routes, 4)).await;
     assert!(polling.has_sent_nothing());
     assert_eq!(
         polling.routes.borrow().dropped.len(),
-        20,
+        21,
         "named all the same"
     );
-}
-
-#[tokio::test]
-async fn two_reads_that_lose_different_routes_confirm_nothing() {
-    let foundation = Foundation::new().await;
-    let routes = foundation.load(10);
-    let settings = Settings {
-        full_read_interval: Duration::from_millis(20),
-        ..foundation.settings()
-    };
-    // The reads see different thirds, as from replicas that lag differently.
-    for (at, spoilt) in [(1, 0..3), (2, 3..6), (3, 0..0)] {
-        let routes = routes.clone();
-        foundation.capi.before(Endpoint::Routes, at, move |state| {
-            for route in &routes {
-                state.change(route, |_| {});
-            }
-            for route in &routes[spoilt] {
-                state.spoil(route);
-            }
-        });
-    }
-    let mut polling = Polling::start(settings);
-    for _ in 0..2 {
-        assert_eq!(polling.all_routes().await.len(), 10);
-    }
 }
 
 #[tokio::test]

@@ -62,8 +62,6 @@ async fn a_deleted_routes_service_outlives_it_at_every_sink_with_the_instances_t
         &[
             ("/MCPLingerInterval", json!("3s")),
             ("/ListenAddressForXDS", json!("127.0.0.1:0")),
-            // One route is all there is.
-            ("/CAPI/MaxShrinkPercent", json!(100)),
         ],
     );
     let daemon = Daemon::start(config).await;

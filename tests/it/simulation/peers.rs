@@ -162,14 +162,14 @@ impl Network {
         );
         let response = match host.as_str() {
             CAPI => self.0.capi.answer(request).await,
-            BBS => self.0.bbs.answer(&path),
+            BBS => self.0.bbs.answer(&path, &request.body),
             _ => self.0.policies.answer(request).await,
         };
         if path == EVENTS {
             return Ok(response.map(|body| self.events(body)));
         }
         let mut whole = Whole::read(response).await?;
-        if is_get && host != BBS || host == BBS {
+        if is_get || host == BBS {
             whole = self.perhaps_stale(asked, whole, fate);
         }
         if fate == Fate::Lie {

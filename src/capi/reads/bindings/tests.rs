@@ -5,7 +5,7 @@ use super::*;
 const CONFIRM_AFTER: Duration = Duration::from_secs(10);
 
 fn bindings() -> Bindings {
-    Bindings::new(100, 20, CONFIRM_AFTER)
+    Bindings::new(100, CONFIRM_AFTER)
 }
 
 fn route(n: usize) -> RouteGuid {

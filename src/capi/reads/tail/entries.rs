@@ -39,6 +39,17 @@ pub(crate) enum Binding {
     Deleted,
 }
 
+/// What an event says has gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// The route.
+    RouteDeleted(RouteGuid),
+    /// The app.
+    AppDeleted(AppGuid),
+    /// What the route had of the app.
+    Unmapped(RouteGuid, AppGuid),
+}
+
 /// An entry, with what it says.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -51,8 +62,7 @@ pub(super) struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Changed(RouteGuid),
-    DeletedRoute(RouteGuid),
-    DeletedApp(AppGuid),
+    Said(Said),
     /// The route, if the event says which.
     Binding(Option<RouteGuid>, Binding),
     Nothing,
@@ -126,6 +136,11 @@ fn bound_route(data: Option<&RawValue>) -> Option<RouteGuid> {
     by_itself.or(asked_for).map(|guid| RouteGuid::from(&*guid))
 }
 
+fn mapped_route(data: Option<&RawValue>) -> Option<RouteGuid> {
+    let mapping: Mapping = serde_json::from_str(data?.get()).ok()?;
+    Some(RouteGuid::from(&*mapping.route_guid))
+}
+
 /// Reads an audit event.
 pub(super) fn event(raw: &RawValue) -> Option<Entry> {
     let event: AuditEvent = serde_json::from_str(raw.get()).ok()?;
@@ -133,12 +148,19 @@ pub(super) fn event(raw: &RawValue) -> Option<Entry> {
         "audit.route.create" | "audit.route.update" => {
             Subject::Changed(RouteGuid::from(&*event.target.guid))
         }
-        "audit.route.delete-request" => Subject::DeletedRoute(RouteGuid::from(&*event.target.guid)),
-        "audit.app.map-route" | "audit.app.unmap-route" => {
-            let mapping: Mapping = serde_json::from_str(event.data?.get()).ok()?;
-            Subject::Changed(RouteGuid::from(&*mapping.route_guid))
+        "audit.route.delete-request" => {
+            let route = RouteGuid::from(&*event.target.guid);
+            Subject::Said(Said::RouteDeleted(route))
         }
-        "audit.app.delete-request" => Subject::DeletedApp(AppGuid::from(&*event.target.guid)),
+        "audit.app.map-route" => Subject::Changed(mapped_route(event.data)?),
+        "audit.app.unmap-route" => {
+            let app = AppGuid::from(&*event.target.guid);
+            Subject::Said(Said::Unmapped(mapped_route(event.data)?, app))
+        }
+        "audit.app.delete-request" => {
+            let app = AppGuid::from(&*event.target.guid);
+            Subject::Said(Said::AppDeleted(app))
+        }
         "audit.service_route_binding.start_create"
         | "audit.service_route_binding.create"
         | "audit.service_instance.bind_route" => {
@@ -198,15 +220,15 @@ mod tests {
                 "a",
                 r#"{"route_guid":"r","app_port":-1}"#
             ),
-            Some(Subject::Changed("r".into()))
+            Some(Subject::Said(Said::Unmapped("r".into(), "a".into())))
         );
         assert_eq!(
             subject("audit.route.delete-request", "r", r#"{"recursive":true}"#),
-            Some(Subject::DeletedRoute("r".into()))
+            Some(Subject::Said(Said::RouteDeleted("r".into())))
         );
         assert_eq!(
             subject("audit.app.delete-request", "a", "{}"),
-            Some(Subject::DeletedApp("a".into()))
+            Some(Subject::Said(Said::AppDeleted("a".into())))
         );
         assert_eq!(
             subject("audit.app.start", "a", "{}"),

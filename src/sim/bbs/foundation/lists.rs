@@ -2,24 +2,33 @@
 
 use std::borrow::Borrow;
 
-use prost::{Message, encoding::message};
+use prost::{
+    Message,
+    encoding::{bytes, message},
+};
 
-use super::{DOMAIN, Foundation};
+use super::{DOMAIN, Foundation, Lie};
 use crate::proto::bbs::{
     ActualLrp, DesiredLrp, DesiredLrpKey, DesiredLrpSchedulingInfo, DomainsResponse,
 };
 
 impl Foundation {
-    pub(in crate::sim::bbs) fn actual_lrps(&self) -> Vec<u8> {
-        list::<ActualLrp, _>(self.instances.values().chain(self.unclaimed.values()))
+    /// Of one process, or of all if it has no name.
+    pub(in crate::sim::bbs) fn actual_lrps(&self, process: &str) -> Vec<u8> {
+        let is_asked_for = |row: &&ActualLrp| {
+            let key = row.actual_lrp_key.as_ref();
+            process.is_empty() || key.is_some_and(|key| key.process_guid == process)
+        };
+        let rows = self.instances.values().chain(self.unclaimed.values());
+        list(rows.filter(is_asked_for), self.faults.actual_lie.as_deref())
     }
 
     pub(in crate::sim::bbs) fn routing_infos(&self) -> Vec<u8> {
-        list::<DesiredLrp, _>(self.desired.values())
+        list(self.desired.values(), self.faults.desired_lie.as_deref())
     }
 
     pub(in crate::sim::bbs) fn scheduling_infos(&self) -> Vec<u8> {
-        list::<DesiredLrpSchedulingInfo, _>(self.desired.values().map(scheduling_info))
+        list::<DesiredLrpSchedulingInfo, _>(self.desired.values().map(scheduling_info), None)
     }
 
     pub(in crate::sim::bbs) fn domains(&self) -> Vec<u8> {
@@ -36,10 +45,16 @@ impl Foundation {
 const ROWS: u32 = 2;
 
 /// Row by row, so that the rows of a large foundation are not copied first.
-fn list<M: Message, R: Borrow<M>>(rows: impl Iterator<Item = R>) -> Vec<u8> {
+fn list<M: Message + Clone, R: Borrow<M>>(
+    rows: impl Iterator<Item = R>,
+    lie: Option<&Lie<M>>,
+) -> Vec<u8> {
     let mut body = Vec::new();
-    for row in rows {
-        message::encode(ROWS, row.borrow(), &mut body);
+    for (place, row) in rows.enumerate() {
+        match lie {
+            Some(lie) => bytes::encode(ROWS, &lie(place, row.borrow().clone()), &mut body),
+            None => message::encode(ROWS, row.borrow(), &mut body),
+        }
     }
     body
 }

@@ -1,0 +1,104 @@
+//! The publisher's memory: what it writes down, and what it finds at its start.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Input, Publisher, ROUTES_GATE};
+use crate::{
+    feed::chain,
+    model::{Report, Update},
+};
+/// From a change of routes or policies to its being written down.
+const SAVED_WITHIN: Duration = Duration::from_secs(5);
+/// The same of a change of instances, of which only the numbers are.
+const COUNTED_WITHIN: Duration = Duration::from_mins(1);
+
+impl Publisher {
+    /// Takes in what an earlier process served.
+    pub(super) fn remember(&mut self) {
+        let Some(store) = &self.settings.store else {
+            return;
+        };
+        match store.read() {
+            Ok(Some((saved, written_at))) => {
+                let age = written_at.elapsed().unwrap_or_default();
+                info!(routes = saved.routes.len(), ?age, "state file read");
+                self.stands_in = Some(Instant::now() + store.after);
+                self.knows_policies = saved.policies.is_some();
+                self.state.remember(saved, self.settings.join);
+                self.vips.send_replace(Some(self.state.early_vips()));
+            }
+            Ok(None) => info!("there is no state file yet"),
+            Err(error) => {
+                let error = chain(&error);
+                warn!(
+                    error,
+                    "the state file is of no use, and set aside beside itself"
+                );
+            }
+        }
+    }
+
+    /// Whoever has been silent since the start is stood in for.
+    pub(super) fn stand_in(&mut self) {
+        self.stands_in = None;
+        let silent = self.state.stand_in();
+        if silent.is_empty() {
+            return;
+        }
+        warn!(
+            ?silent,
+            "no word since the start: what the state file has is served"
+        );
+        if silent.contains(&Input::Processes)
+            && let Some(gate) = self.described.take()
+        {
+            gate.open();
+        }
+        if silent.contains(&Input::Routes) {
+            self.readiness.open(ROUTES_GATE);
+        }
+        if self.state.is_due() {
+            self.publish();
+        }
+    }
+
+    /// What is reported is to be written down, soon.
+    pub(super) fn note_unsaved(&mut self, report: &Report, now: Instant) {
+        if self.settings.store.is_none() {
+            return;
+        }
+        self.knows_policies |= matches!(report.update, Update::AllPolicies(_));
+        let within = match report.update {
+            Update::AllInstances(_) | Update::Instances { .. } => COUNTED_WITHIN,
+            _ => SAVED_WITHIN,
+        };
+        let due = now + within;
+        self.unsaved = Some(self.unsaved.map_or(due, |at| at.min(due)));
+    }
+
+    /// Hands over what is to be written down; nothing before anything is published: what was written last is more.
+    pub(super) fn save(&mut self) {
+        self.unsaved = None;
+        if self.published.is_some() {
+            return;
+        }
+        let saved = self.state.saved(self.knows_policies);
+        self.saved.send_if_modified(|sent| {
+            let is_news = sent.as_deref() != Some(&saved);
+            if is_news {
+                *sent = Some(Arc::new(saved));
+            }
+            is_news
+        });
+    }
+
+    /// Virtual addresses follow from routes alone.
+    pub(super) fn tell_early_vips(&self) {
+        if self.vips.borrow().is_none() && !self.state.is_missing(Input::Routes) {
+            self.vips.send_replace(Some(self.state.early_vips()));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A BBS that does not say any more what happens is left for one that does.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use copilot::{
+    outbound::{Pool, Sockets, Target, Transport},
+    sim::bbs::Bbs,
+};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, ready},
+};
+use tokio::time::{Instant, timeout};
+
+use super::rig::{LONG, NEVER, OFTEN, Peers, Rig, place, process, reached, running};
+
+const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// The network, with names of two addresses.
+#[derive(Debug)]
+struct TwoAddresses;
+
+impl Transport for TwoAddresses {
+    fn resolve<'a>(
+        &'a self,
+        _host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        let addresses = [Ipv4Addr::LOCALHOST, SECOND].map(|ip| (ip, port).into());
+        ready(Ok(addresses.to_vec())).boxed()
+    }
+
+    fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
+        Sockets.pool(target)
+    }
+}
+
+#[tokio::test]
+async fn a_bbs_that_hangs_is_left_although_nothing_was_to_be_asked_or_told() {
+    let mut peers = Peers::start().await;
+    let port = peers.settings.address.port().unwrap();
+    let second = Bbs::start((SECOND, port).into(), &peers.server, &peers.settings.ca);
+    let second = second.await.unwrap();
+    for bbs in [&peers.bbs, &second] {
+        running(bbs, "p", 2);
+    }
+    peers.settings.address.set_host(Some("localhost")).unwrap();
+    peers.settings.connect_timeout = Duration::from_millis(300);
+    let mut rig = peers.follow_over(Arc::new(TwoAddresses));
+    rig.synced().await;
+    rig.bbs.subscribed().await;
+    rig.bbs.hang();
+    timeout(LONG, second.subscribed())
+        .await
+        .expect("it is left for the second one");
+    second.desire(process("q", 1));
+    let started = second.start_instance("q", 0, &place(9));
+    rig.until(|instances| instances.contains_key(&started))
+        .await;
+    assert_eq!(rig.instances.len(), 3);
+}
+
+#[tokio::test]
+async fn a_stream_that_says_nothing_of_what_lists_bring_is_begun_anew() {
+    let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 2)).await;
+    rig.bbs.subscribed().await;
+    rig.more_lists(2).await;
+    let lost = rig.instances.keys().next().unwrap().clone();
+    rig.bbs.forget(&[lost]);
+    rig.until(|instances| instances.len() == 1).await;
+    rig.resubscribed(2).await;
+    rig.catch_up().await;
+}
+
+/// No delay between two attempts that is drawn ends during a test.
+async fn patient() -> Peers {
+    let mut peers = Peers::start().await;
+    peers.settings.backoff = (NEVER, NEVER);
+    running(&peers.bbs, "p", 2);
+    peers
+}
+
+#[tokio::test]
+async fn after_a_stream_that_delivered_the_next_one_begins_at_once() {
+    let mut rig = patient().await.follow();
+    rig.synced().await;
+    rig.bbs.subscribed().await;
+    for streams in 2..=3 {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(1_100) {
+            rig.catch_up().await;
+        }
+        rig.bbs.end_streams();
+        rig.resubscribed(streams).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bbs_that_refuses_connections_is_asked_again_within_seconds() {
+    let peers = patient().await;
+    peers.bbs.refuse(true);
+    let mut rig = peers.follow();
+    rig.event_problem().await;
+    let mut refused = rig.bbs.refused();
+    let before = *refused.borrow();
+    reached(&mut refused, before + 1).await;
+    rig.bbs.refuse(false);
+    rig.synced().await;
+}

@@ -1,0 +1,185 @@
+//! What a restart makes of what was served before it.
+
+use std::time::SystemTime;
+
+use copilot::{
+    model::{Instance, Reading},
+    store::{self, Saved},
+};
+use tempfile::TempDir;
+use tokio::time::{Instant, advance};
+
+use super::*;
+
+const ROUTES: usize = 40;
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// A publisher that is started beside a state file.
+struct Restarted {
+    running: Running,
+    folder: TempDir,
+}
+
+fn store(folder: &TempDir) -> store::Settings {
+    store::Settings {
+        path: folder.path().join("state"),
+        foundation: "here".to_owned(),
+        max_age: Duration::from_hours(24),
+        after: MINUTE,
+    }
+}
+
+fn routes() -> Vec<Route> {
+    let internal = (ROUTES..2 * ROUTES).map(foundation::internal_route);
+    (0..ROUTES).map(foundation::route).chain(internal).collect()
+}
+
+fn instances(count: usize) -> Vec<Arc<Instance>> {
+    let instances = 0..count;
+    instances
+        .map(|n| foundation::instance(n, 0, 61_000))
+        .collect()
+}
+
+fn saved() -> Saved {
+    let routes: Vec<_> = routes().into_iter().map(Arc::new).collect();
+    let instances = routes.iter();
+    Saved {
+        instances: instances
+            .map(|route| (route.destinations[0].workload.clone(), 1))
+            .collect(),
+        routes,
+        policies: Some(foundation::policies(2 * ROUTES)),
+        ..Saved::default()
+    }
+}
+
+impl Restarted {
+    async fn with(saved: Option<Saved>) -> Self {
+        let folder = TempDir::new().unwrap();
+        if let Some(saved) = saved {
+            store(&folder).write(&saved, SystemTime::now()).unwrap();
+        }
+        let running = start(Settings {
+            store: Some(store(&folder)),
+            policies: Some(MINUTE / 2),
+            ..settings([Input::Routes, Input::Instances])
+        });
+        Self { running, folder }
+    }
+
+    /// A complete read that takes no time, and is taken in.
+    async fn read(&self, update: Update) {
+        let now = Instant::now();
+        let basis = Basis::Read(Reading {
+            began: now,
+            ended: now,
+        });
+        self.running.updates.send(update.on(basis)).await.unwrap();
+        let updates = &self.running.updates;
+        drop(updates.reserve_many(updates.max_capacity()).await);
+        advance(Duration::from_secs(1)).await;
+    }
+
+    fn entries(&self) -> Option<usize> {
+        let snapshot = self.running.outputs.snapshots.borrow().clone()?;
+        Some(snapshot.get(Kind::ServiceEntry.collection()).unwrap().len())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_word_from_cloud_controller_the_file_is_served_once_the_bbs_has_answered() {
+    let mut restarted = Restarted::with(Some(saved())).await;
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    assert_eq!(restarted.entries(), None, "it may answer yet");
+    advance(MINUTE).await;
+    let snapshot = restarted.running.next().await;
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    assert_eq!(entries.len(), 2 * ROUTES);
+    let sidecars = snapshot.get(istio::SIDECARS).unwrap();
+    // Of those apps whose ten next ones have internal hostnames, and of all others.
+    assert_eq!(sidecars.len(), ROUTES + 10, "policies are known too");
+    assert!(restarted.running.readiness.pending().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_list_of_few_instances_is_not_served_until_lists_go_on_to_say_so() {
+    let restarted = Restarted::with(Some(saved())).await;
+    restarted.read(Update::AllRoutes(routes())).await;
+    let few = || Update::AllInstances(instances(ROUTES));
+    restarted.read(few()).await;
+    assert_eq!(restarted.running.outputs.held.borrow().len(), 1);
+    assert_eq!(restarted.entries(), None, "half of them are missing");
+    advance(MINUTE / 2).await;
+    restarted.read(few()).await;
+    assert_eq!(restarted.entries(), None);
+    advance(MINUTE / 2).await;
+    restarted.read(few()).await;
+    assert_eq!(restarted.entries(), Some(ROUTES));
+    assert!(restarted.running.outputs.held.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_list_that_has_what_there_was_is_served_at_once() {
+    let restarted = Restarted::with(Some(saved())).await;
+    restarted.read(Update::AllRoutes(routes())).await;
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES - 5)))
+        .await;
+    assert_eq!(restarted.entries(), Some(2 * ROUTES - 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_read_of_few_routes_leaves_those_of_the_file() {
+    for instances_first in [true, false] {
+        let restarted = Restarted::with(Some(saved())).await;
+        let (few, all) = (
+            Update::AllRoutes(routes()[..3].to_vec()),
+            Update::AllInstances(instances(2 * ROUTES)),
+        );
+        let updates = if instances_first {
+            [all, few]
+        } else {
+            [few, all]
+        };
+        for update in updates {
+            restarted.read(update).await;
+        }
+        assert_eq!(restarted.entries(), Some(2 * ROUTES), "{instances_first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_resolved_from_the_file_before_anybody_has_answered() {
+    let mut restarted = Restarted::with(Some(saved())).await;
+    let vips = &mut restarted.running.outputs.vips;
+    let vips = vips.wait_for(Option::is_some).await.unwrap().clone();
+    let host = foundation::internal_route(ROUTES).host;
+    assert!(vips.unwrap().get(&host).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_served_is_handed_over_to_be_written() {
+    let mut restarted = Restarted::with(None).await;
+    restarted.read(Update::AllRoutes(routes())).await;
+    restarted
+        .read(Update::AllPolicies(foundation::policies(2 * ROUTES)))
+        .await;
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    advance(MINUTE).await;
+    let written = &mut restarted.running.outputs.saved;
+    let written = written.wait_for(Option::is_some).await.unwrap().clone();
+    let mut written = written.unwrap().as_ref().clone();
+    let mut expected = saved();
+    expected.policies.as_mut().unwrap().sort_unstable();
+    for saved in [&mut written, &mut expected] {
+        saved.routes.sort_by(|a, b| a.guid.cmp(&b.guid));
+        saved.instances.sort();
+    }
+    assert_eq!(written, expected);
+    drop(restarted.folder);
+}
