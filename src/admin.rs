@@ -108,6 +108,7 @@ impl Server {
         )
         .with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
+            biased;
             served = served => served.unwrap_or_else(|error| tracing::error!(%error, "admin server ended")),
             // A client that keeps its connection open does not hold up the end.
             () = stop.cancelled() => {}

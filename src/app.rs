@@ -13,6 +13,7 @@ use self::wiring::Wiring;
 use crate::{
     admin, cloud_controller,
     config::{self, Config, Routes},
+    grpc,
     outbound::{Sockets, Transport},
     readiness::Readiness,
     shutdown::{self, Tasks},
@@ -31,10 +32,21 @@ const SHUTDOWN: Duration = Duration::from_secs(8);
 pub struct Bound {
     /// Where it listens.
     pub addresses: Addresses,
+    /// Ways in for sinks within the process.
+    pub entrances: Entrances,
     /// What it waits for before it serves anything.
     pub readiness: Readiness,
     tasks: Tasks,
     admin: admin::Server,
+}
+
+/// Ways in beside the listeners, without TLS.
+#[derive(Debug, Clone)]
+pub struct Entrances {
+    /// For Pilots.
+    pub mcp: grpc::Entrance,
+    /// For istiods.
+    pub xds: Option<grpc::Entrance>,
 }
 
 /// Where the daemon listens.
@@ -111,9 +123,14 @@ pub async fn bind_over(
     let readiness = wiring.readiness();
     let mut sinks = vec![mcp.sinks];
     let mut xds = None;
+    let mut entrances = Entrances {
+        mcp: mcp.entrance,
+        xds: None,
+    };
     if let Some(config::Xds { address, settings }) = config.xds {
         let server = wiring.xds(address, settings, &outputs).await?;
         xds = Some(server.address);
+        entrances.xds = Some(server.entrance);
         sinks.push(server.sinks);
     }
     let (sources, starting) = wiring.finish(outputs, sinks, log_level);
@@ -133,6 +150,7 @@ pub async fn bind_over(
     }
     Ok(Bound {
         addresses,
+        entrances,
         readiness,
         tasks,
         admin,
@@ -171,6 +189,7 @@ impl Bound {
         let shutdown = tasks.shutdown();
         tasks.spawn("admin", async move {
             tokio::select! {
+                biased;
                 ended = admin => {
                     // A panic is this task's, so that it is reported as one.
                     if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {

@@ -103,6 +103,7 @@ impl Watcher {
     /// Follows the BBS until `shutdown`, or until nobody receives the updates.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             () = reconciler::follow(self.client, &self.settings, self.outputs) => {}
         }

@@ -14,7 +14,12 @@ mod services;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::{connection::Caller, listener::Listener, metrics::Metrics, services::Services};
+pub use self::{
+    connection::Caller,
+    listener::{Entrance, Listener},
+    metrics::Metrics,
+    services::Services,
+};
 use crate::{feed::Feeds, tls};
 
 /// How long peers have to end what is in flight, once they were told to, before their connections are cut.

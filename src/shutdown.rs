@@ -63,6 +63,7 @@ impl Tasks {
         deadline: Duration,
     ) -> Result<(), Error> {
         let early = tokio::select! {
+            biased;
             () = stop => Ok(()),
             ended = self.set.join_next_with_id() => match ended {
                 Some(ended) => Err(self.ended(ended)),

@@ -51,6 +51,7 @@ pub(super) struct Wiring {
 pub(super) struct Serving {
     pub(super) address: SocketAddr,
     pub(super) sinks: Sinks,
+    pub(super) entrance: grpc::Entrance,
 }
 
 impl Wiring {
@@ -194,10 +195,11 @@ impl Wiring {
         let snapshots = outputs.snapshots.clone();
         let (registry, reports) = self.reports("mcp", "mcp_certificates");
         let server = mcp::Server::bind(address, settings, snapshots, registry, reports).await;
-        let server = server.with_context(|| format!("ListenAddressForMCP {address}"))?;
+        let mut server = server.with_context(|| format!("ListenAddressForMCP {address}"))?;
         let serving = Serving {
             address: server.local_addr(),
             sinks: server.sinks(),
+            entrance: server.entrance(),
         };
         self.start("mcp", server.run(self.shutdown.clone()));
         Ok(serving)
@@ -215,10 +217,11 @@ impl Wiring {
         let snapshots = outputs.snapshots.clone();
         let (registry, reports) = self.reports("xds", "xds_certificates");
         let server = xds::Server::bind(address, settings, snapshots, registry, reports).await;
-        let server = server.with_context(|| format!("ListenAddressForXDS {address}"))?;
+        let mut server = server.with_context(|| format!("ListenAddressForXDS {address}"))?;
         let serving = Serving {
             address: server.local_addr(),
             sinks: server.sinks(),
+            entrance: server.entrance(),
         };
         self.start("xds", server.run(self.shutdown.clone()));
         Ok(serving)

@@ -141,12 +141,8 @@ impl Reconciler {
         loop {
             self.feed.turned();
             tokio::select! {
-                message = messages.recv() => match message {
-                    Some(Message::Subscribed) => self.on_subscribed(),
-                    Some(Message::Event(event)) => self.on_event(*event).await?,
-                    // The reader only ends with this loop.
-                    None => return Ok(()),
-                },
+                // A steady stream of events is not to hold lists off.
+                biased;
                 () = sleep_until(self.next_list), if self.reads.is_empty() => self.request_list(),
                 Some(read) = self.reads.join_next() => {
                     let read = read.expect("reading a list does not panic");
@@ -157,6 +153,12 @@ impl Reconciler {
                     self.on_process_read(read).await?;
                 }
                 Ok(()) = self.confirmations.changed() => self.confirm_after(None),
+                message = messages.recv() => match message {
+                    Some(Message::Subscribed) => self.on_subscribed(),
+                    Some(Message::Event(event)) => self.on_event(*event).await?,
+                    // The reader only ends with this loop.
+                    None => return Ok(()),
+                },
                 _ = self.turn.tick() => self.look_for_silence(),
             }
         }

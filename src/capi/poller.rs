@@ -148,7 +148,7 @@ impl Poller {
         let Self { context, .. } = self;
         let mut touched = Vec::new();
         select! {
-            () = sleep_until(wake) => {}
+            biased;
             // Without a BBS the channel is closed from the start, and the rest goes on.
             1.. = context.io.touched_apps.recv_many(&mut touched, TOUCHED) => {
                 let batch = Batch {
@@ -166,6 +166,7 @@ impl Poller {
                 }
                 self.look_at_undescribed();
             }
+            () = sleep_until(wake) => {}
         }
         Flow::Continue(())
     }

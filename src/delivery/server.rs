@@ -12,7 +12,7 @@ use super::{
     sinks::Sinks,
 };
 use crate::{
-    grpc::{self, Listener, Reports, Security, Services},
+    grpc::{self, Entrance, Listener, Reports, Security, Services},
     proto, snapshot,
 };
 
@@ -50,6 +50,11 @@ impl Server {
     /// Where it listens.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
+    }
+
+    /// A way in for sinks within the process.
+    pub(crate) fn entrance(&mut self) -> Entrance {
+        self.listener.entrance()
     }
 
     /// The streams that are open.

@@ -84,7 +84,7 @@ impl<P: Protocol> Stream<P> {
         requests: &mut Streaming<P::Request>,
         bucket: &mut Bucket,
     ) -> Result<Option<P::Request>, Status> {
-        let is_early = bucket.ready_at() > std::time::Instant::now();
+        let is_early = bucket.ready_at() > now();
         tokio::time::sleep_until(bucket.ready_at().into()).await;
         let request = match requests.message().now_or_never() {
             Some(request) => {
@@ -95,7 +95,7 @@ impl<P: Protocol> Stream<P> {
             }
             None => requests.message().await,
         };
-        bucket.take(std::time::Instant::now());
+        bucket.take(now());
         request
     }
 
@@ -107,7 +107,7 @@ impl<P: Protocol> Stream<P> {
         let mut bucket = Bucket::new(
             self.limits.requests_per_second,
             self.limits.request_burst,
-            std::time::Instant::now(),
+            now(),
         );
         // The state that is there already counts as new.
         snapshots.mark_changed();
@@ -158,7 +158,7 @@ impl<P: Protocol> Stream<P> {
             )
         });
         let deadline = unanswered.into_iter().chain(aged).min_by_key(|(at, _)| *at);
-        let now = std::time::Instant::now();
+        let now = self::now();
         Outlook {
             is_due: connection.is_due(now),
             due_at: connection.due_at(now).map(Instant::from_std),
@@ -177,7 +177,7 @@ impl<P: Protocol> Stream<P> {
             }
         };
         let collection = P::asked(&request).to_owned();
-        let now = std::time::Instant::now();
+        let now = self::now();
         let event = P::hear(&mut self.sink.connection(), request, now);
         let event = event.map_err(|refusal| {
             let status = Status::from(refusal);
@@ -222,7 +222,7 @@ impl<P: Protocol> Stream<P> {
     }
 
     async fn send(&self, permit: mpsc::Permit<'_, Frames>) -> Result<(), Status> {
-        let next = self.sink.connection().next(std::time::Instant::now());
+        let next = self.sink.connection().next(now());
         // What looked due may have turned out to be held already.
         let Some(response) = next else { return Ok(()) };
         let id = self.sink.id();
@@ -275,4 +275,9 @@ async fn reached(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// By the clock of timers.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

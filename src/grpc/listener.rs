@@ -2,9 +2,13 @@
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
 
-use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, DuplexStream},
     net::TcpListener,
     sync::{Semaphore, mpsc},
 };
@@ -26,10 +30,14 @@ use crate::{feed::chain, tls};
 /// Handshakes done and not yet served; serving one only spawns its task.
 const ACCEPTED: usize = 16;
 
+/// Lets connections in that are within the process: whoever has it says who is at the other end.
+pub type Entrance = mpsc::Sender<tls::Handshake<DuplexStream>>;
+
 /// A bound gRPC listener.
 #[derive(Debug)]
 pub struct Listener {
     name: &'static str,
+    entered: Option<mpsc::Receiver<tls::Handshake<DuplexStream>>>,
     socket: TcpListener,
     address: SocketAddr,
     /// Without TLS if `None`.
@@ -67,6 +75,7 @@ impl Listener {
         let socket = TcpListener::bind(address).await.map_err(Error::Bind)?;
         Ok(Self {
             name: reports.listener,
+            entered: None,
             address: socket.local_addr().map_err(Error::Bind)?,
             socket,
             certificates,
@@ -78,6 +87,13 @@ impl Listener {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Another way in than the socket, for peers within the process.
+    pub fn entrance(&mut self) -> Entrance {
+        let (entrance, entered) = mpsc::channel(ACCEPTED);
+        self.entered = Some(entered);
+        entrance
     }
 
     /// Serves until `shutdown`, and calls itself healthy from `ready` on. In the end connections say GOAWAY, and those
@@ -113,14 +129,20 @@ impl Listener {
         BoxFuture<'static, ()>,
         BoxStream<'static, Result<Severable, Infallible>>,
     ) {
-        let door = Door {
+        let places = Arc::new(Semaphore::new(self.settings.max_connections));
+        let door = |metrics| Door {
             listener: self.name,
-            handshakes: Handshakes::new(self.name, self.metrics),
-            places: Arc::new(Semaphore::new(self.settings.max_connections)),
+            handshakes: Handshakes::new(self.name, metrics),
+            places: places.clone(),
             cut: cut.clone(),
         };
+        let entered = match self.entered {
+            Some(entered) => door(self.metrics.clone()).admit(entered).boxed(),
+            None => stream::pending().boxed(),
+        };
+        let door = door(self.metrics);
         let shutdown = shutdown.clone();
-        match self.certificates {
+        let (accepting, connections) = match self.certificates {
             None => {
                 let (accepted, connections) = mpsc::channel(ACCEPTED);
                 let accepting = tls::accept_plaintext(self.socket, accepted, shutdown);
@@ -135,7 +157,8 @@ impl Listener {
                 };
                 (accepting.boxed(), door.admit(connections).boxed())
             }
-        }
+        };
+        (accepting, stream::select(connections, entered).boxed())
     }
 }
 
@@ -201,6 +224,7 @@ async fn drained<E: std::error::Error>(
     };
     tokio::pin!(serving);
     let served = tokio::select! {
+        biased;
         served = &mut serving => served,
         () = overdue => {
             cut.cancel();

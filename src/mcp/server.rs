@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Settings, service::ResourceSource, sizes};
 use crate::{
     delivery::{self, Prefixes, Sinks},
-    grpc::{self, Reports, Security},
+    grpc::{self, Entrance, Reports, Security},
     snapshot,
 };
 
@@ -60,6 +60,11 @@ impl Server {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.bound.local_addr()
+    }
+
+    /// A way in for sinks within the process.
+    pub fn entrance(&mut self) -> Entrance {
+        self.bound.entrance()
     }
 
     /// The streams that are open.

@@ -26,6 +26,7 @@ pub(super) async fn watch(
     snapshots.mark_changed();
     loop {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             changed = snapshots.changed() => if changed.is_err() { return },
         }

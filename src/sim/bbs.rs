@@ -24,6 +24,7 @@ use url::Url;
 use self::{foundation::Foundation, server::Shared};
 use crate::{
     model::InstanceGuid,
+    outbound,
     proto::bbs::{ActualLrp, DesiredLrp},
     tls::{self, Identity},
 };
@@ -151,6 +152,22 @@ impl Bbs {
             _stops_with_the_last: Arc::new(shutdown.clone().drop_guard()),
             shutdown,
         })
+    }
+
+    /// One that has no socket and is asked by [`Bbs::answer`].
+    pub fn within() -> Self {
+        let shutdown = CancellationToken::new();
+        Self {
+            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            shared: Arc::default(),
+            _stops_with_the_last: Arc::new(shutdown.clone().drop_guard()),
+            shutdown,
+        }
+    }
+
+    /// What it answers to a request that no socket carries: the truth, or a stream of what changes.
+    pub fn answer(&self, path: &str, sent: &[u8]) -> outbound::Response {
+        server::answer_within(&self.shared, path, sent)
     }
 
     /// The same on a free port of the loopback interface.

@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use self::{
@@ -26,8 +27,9 @@ pub use self::{
 };
 use self::{faults::Script, log::Log};
 use crate::{
+    outbound,
     sim::{
-        https::{Https, lock},
+        https::{self, Https, lock},
         pki::{self, Pki},
     },
     tls,
@@ -63,7 +65,10 @@ pub struct Capi(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    https: Https,
+    /// Where there are sockets.
+    https: Option<Https>,
+    /// Its name and port, as links have them.
+    authority: String,
     state: Mutex<State>,
     script: Mutex<Script>,
     log: Log,
@@ -80,20 +85,42 @@ impl Capi {
             .await
             .map_err(|source| Error::Bind { address, source })?;
         let capi = Self(Arc::new(Shared {
-            https,
-            state: Mutex::new(State::default()),
-            script: Mutex::new(Script::default()),
+            authority: https.address().to_string(),
+            https: Some(https),
+            state: Mutex::default(),
+            script: Mutex::default(),
             log: Log::default(),
         }));
         let answering = capi.clone();
         let router = |shutdown| server::router(answering, shutdown);
-        capi.0.https.serve(listener, router);
+        capi.https().serve(listener, router);
         Ok(capi)
+    }
+
+    /// One that has no socket and is asked by [`Capi::answer`]; `authority` is what its links name.
+    pub fn within(authority: &str) -> Self {
+        Self(Arc::new(Shared {
+            https: None,
+            authority: authority.to_owned(),
+            state: Mutex::default(),
+            script: Mutex::default(),
+            log: Log::default(),
+        }))
+    }
+
+    /// What it answers to a request that no socket carries.
+    pub async fn answer(&self, request: outbound::Request) -> outbound::Response {
+        let router = server::router(self.clone(), CancellationToken::new());
+        https::ask(router, request).await
+    }
+
+    fn https(&self) -> &Https {
+        self.0.https.as_ref().expect("it was started")
     }
 
     /// Where it is.
     pub fn url(&self) -> Url {
-        self.0.https.url()
+        self.https().url()
     }
 
     /// What it holds, to look at and to change.
@@ -138,7 +165,7 @@ impl Capi {
 
     /// Stops listening and closes all connections.
     pub async fn stop(&self) {
-        self.0.https.stop().await;
+        self.https().stop().await;
     }
 
     /// Listens again, on the same address, with the same state.
@@ -147,9 +174,8 @@ impl Capi {
     /// The address was taken meanwhile.
     pub async fn resume(&self) -> Result<(), Error> {
         let router = |shutdown| server::router(self.clone(), shutdown);
-        let address = self.0.https.address();
-        self.0
-            .https
+        let address = self.https().address();
+        self.https()
             .resume(router)
             .await
             .map_err(|source| Error::Bind { address, source })

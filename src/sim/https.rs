@@ -25,9 +25,10 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use url::Url;
 
-use crate::tls;
+use crate::{outbound, tls};
 
 /// How many connections may wait to be served; clients of a simulator are few.
 const BACKLOG: usize = 16;
@@ -106,6 +107,20 @@ impl Https {
         self.serve(TcpListener::bind(self.address).await?, router);
         Ok(())
     }
+}
+
+/// What a router answers to a request that no socket carries.
+pub(super) async fn ask(router: Router, request: outbound::Request) -> outbound::Response {
+    let mut asked = axum::http::Request::new(Body::from(request.body));
+    *asked.method_mut() = request.method;
+    *asked.headers_mut() = request.headers;
+    let target = request.url.as_str();
+    *asked.uri_mut() = target.parse().expect("a URL is a URI");
+    let Ok(answer) = router.oneshot(asked).await;
+    answer.map(|body| {
+        let body = body.into_data_stream();
+        body.map(|piece| piece.map_err(io::Error::other)).boxed()
+    })
 }
 
 /// A panic while the lock was held is a failed test; the others go on.

@@ -11,10 +11,14 @@ use std::{
 };
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::https::{Https, lock};
-use crate::tls::{self, Identity};
+use super::https::{self, Https, lock};
+use crate::{
+    outbound,
+    tls::{self, Identity},
+};
 
 /// What is answered instead of the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,8 @@ pub struct PolicyServer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    https: Https,
+    /// Where there are sockets.
+    https: Option<Https>,
     state: Mutex<State>,
     /// How many requests there were.
     requested: watch::Sender<u64>,
@@ -97,15 +102,35 @@ impl PolicyServer {
             .await
             .map_err(|source| Error::Bind { address, source })?;
         let server = Self(Arc::new(Shared {
-            https,
+            https: Some(https),
             state: Mutex::default(),
             requested: watch::Sender::new(0),
             released: watch::Sender::new(u64::MAX),
         }));
         let answering = server.clone();
         let router = |shutdown| server::router(answering, shutdown);
-        server.0.https.serve(listener, router);
+        server.https().serve(listener, router);
         Ok(server)
+    }
+
+    /// One that has no socket and is asked by [`PolicyServer::answer`].
+    pub fn within() -> Self {
+        Self(Arc::new(Shared {
+            https: None,
+            state: Mutex::default(),
+            requested: watch::Sender::new(0),
+            released: watch::Sender::new(u64::MAX),
+        }))
+    }
+
+    /// What it answers to a request that no socket carries.
+    pub async fn answer(&self, request: outbound::Request) -> outbound::Response {
+        let router = server::router(self.clone(), CancellationToken::new());
+        https::ask(router, request).await
+    }
+
+    fn https(&self) -> &Https {
+        self.0.https.as_ref().expect("it was started")
     }
 
     /// The same on a free port of the loopback interface.
@@ -118,12 +143,12 @@ impl PolicyServer {
 
     /// Where it is reached.
     pub fn url(&self) -> Url {
-        self.0.https.url()
+        self.https().url()
     }
 
     /// Stops listening and closes all connections.
     pub async fn stop(&self) {
-        self.0.https.stop().await;
+        self.https().stop().await;
     }
 
     /// Listens again, on the same address, with the same policies.
@@ -132,9 +157,8 @@ impl PolicyServer {
     /// The address was taken meanwhile.
     pub async fn resume(&self) -> Result<(), Error> {
         let router = |shutdown| server::router(self.clone(), shutdown);
-        let address = self.0.https.address();
-        self.0
-            .https
+        let address = self.https().address();
+        self.https()
             .resume(router)
             .await
             .map_err(|source| Error::Bind { address, source })

@@ -134,10 +134,12 @@ async fn accept_each<S, F>(
     let mut handshakes = JoinSet::new();
     loop {
         let permit = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
         };
         let (stream, address) = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             connection = listener.accept() => match connection {
                 Ok(connection) => connection,

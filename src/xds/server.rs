@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Settings, service::AggregatedDiscovery};
 use crate::{
     delivery::{self, Prefixes, Sinks},
-    grpc::{self, Reports},
+    grpc::{self, Entrance, Reports},
     snapshot,
 };
 
@@ -43,6 +43,11 @@ impl Server {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr()
+    }
+
+    /// A way in for sinks within the process.
+    pub fn entrance(&mut self) -> Entrance {
+        self.0.entrance()
     }
 
     /// The streams that are open.

@@ -33,6 +33,7 @@ mod process;
 mod publisher;
 mod push;
 mod sidecars;
+mod simulation;
 mod sizes;
 mod tls;
 mod vip;

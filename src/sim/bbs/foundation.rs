@@ -56,7 +56,7 @@ impl fmt::Debug for Faults {
 pub(super) struct Foundation {
     desired: BTreeMap<String, DesiredLrp>,
     /// Instances that were claimed, by guid.
-    instances: HashMap<String, ActualLrp>,
+    instances: BTreeMap<String, ActualLrp>,
     /// Rows that wait for a cell.
     unclaimed: BTreeMap<(String, u32), ActualLrp>,
     retired: HashSet<String>,
@@ -72,7 +72,7 @@ impl Default for Foundation {
     fn default() -> Self {
         Self {
             desired: BTreeMap::new(),
-            instances: HashMap::new(),
+            instances: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
             retired: HashSet::new(),
             subscribers: Vec::new(),

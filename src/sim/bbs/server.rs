@@ -6,6 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, TRANSFER_ENCODING},
+};
 use prost::Message as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -14,15 +19,19 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Emission, ListFault, QUEUE, foundation::Foundation};
 use crate::{
+    outbound::{Body, Response},
     proto::bbs::{ActualLrPsRequest, ActualLrPsResponse, Error},
     tls,
 };
 
+const EVENTS: &str = "/v1/events/lrp_instances.r1";
+const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 const PROTOBUF: &str = "application/x-protobuf";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -93,7 +102,7 @@ async fn converse(
         }
         let replay = shared.foundation().faults.replays.get(&path).cloned();
         match (path.as_str(), replay) {
-            ("/v1/events/lrp_instances.r1", replay) => {
+            (EVENTS, replay) => {
                 return stream_events(stream, replay, shared, shutdown).await;
             }
             // Captured answers say that the connection closes.
@@ -146,23 +155,58 @@ async fn read_request(stream: &mut Stream) -> io::Result<Option<(String, String,
     Ok(words.map(|(method, path)| (method, path, body)))
 }
 
+/// What is there, as the endpoint tells it.
+fn body(foundation: &Foundation, path: &str, asked: &ActualLrPsRequest) -> Option<Vec<u8>> {
+    match path {
+        "/v1/ping" => Some(vec![0x08, 0x01]),
+        "/v1/actual_lrps/list" => Some(foundation.actual_lrps(&asked.process_guid)),
+        "/v1/desired_lrp_routing_infos/list" if foundation.routing_infos => {
+            Some(foundation.routing_infos())
+        }
+        "/v1/desired_lrp_scheduling_infos/list" => Some(foundation.scheduling_infos()),
+        "/v1/domains/list" => Some(foundation.domains()),
+        _ => None,
+    }
+}
+
+/// The truth, to whom no socket leads.
+pub(super) fn answer_within(shared: &Shared, path: &str, sent: &[u8]) -> Response {
+    let asked = ActualLrPsRequest::decode(sent).unwrap_or_default();
+    let mut foundation = shared.foundation();
+    let (content_type, body) = if path == EVENTS {
+        let (subscriber, events) = mpsc::channel(QUEUE);
+        foundation.subscribe(subscriber);
+        (EVENT_STREAM, events_within(events))
+    } else if let Some(body) = body(&foundation, path, &asked) {
+        (PROTOBUF, stream::iter([Ok(body.into())]).boxed())
+    } else {
+        let mut response = Response::new(stream::empty().boxed());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        return response;
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    response
+}
+
+fn events_within(events: mpsc::Receiver<Emission>) -> Body {
+    let numbered = ReceiverStream::new(events).enumerate();
+    let pieces = numbered.map(|(id, emission)| match emission {
+        Emission::Event(name, data) => Ok(event(id, &name, &data).into()),
+        Emission::Cut => Err(io::ErrorKind::UnexpectedEof.into()),
+    });
+    pieces.boxed()
+}
+
 async fn answer(stream: &mut Stream, path: &str, sent: &[u8], shared: &Shared) -> io::Result<()> {
     // The simulated domain is the only one, but a process may be asked for.
     let asked = ActualLrPsRequest::decode(sent).map_err(io::Error::other)?;
     let is_list = path == "/v1/actual_lrps/list" && asked.process_guid.is_empty();
     let (body, fault) = {
         let foundation = shared.foundation();
-        let body = match path {
-            "/v1/ping" => Some(vec![0x08, 0x01]),
-            "/v1/actual_lrps/list" => Some(foundation.actual_lrps(&asked.process_guid)),
-            "/v1/desired_lrp_routing_infos/list" if foundation.routing_infos => {
-                Some(foundation.routing_infos())
-            }
-            "/v1/desired_lrp_scheduling_infos/list" => Some(foundation.scheduling_infos()),
-            "/v1/domains/list" => Some(foundation.domains()),
-            _ => None,
-        };
-        (body, foundation.faults.list)
+        (body(&foundation, path, &asked), foundation.faults.list)
     };
     let Some(body) = body else {
         return respond(stream, "404 Not Found", TEXT, b"404 page not found\n").await;
@@ -272,9 +316,13 @@ async fn stream_events(
 }
 
 /// One chunk for each event; the chunk's head has an empty extension.
-fn chunk(id: u64, name: &str, data: &str) -> Vec<u8> {
-    let event = format!("id: {id}\nevent: {name}\ndata: {data}\n\n");
+fn chunk(id: usize, name: &str, data: &str) -> Vec<u8> {
+    let event = event(id, name, data);
     format!("{:x};\r\n{event}\r\n", event.len()).into_bytes()
+}
+
+fn event(id: usize, name: &str, data: &str) -> String {
+    format!("id: {id}\nevent: {name}\ndata: {data}\n\n")
 }
 
 /// Counts an open stream.

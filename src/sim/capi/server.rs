@@ -137,7 +137,7 @@ impl Server {
     }
 
     fn root(&self) -> Value {
-        let uaa = format!("https://{}/uaa", self.capi.0.https.address());
+        let uaa = format!("https://{}/uaa", self.capi.0.authority);
         json!({"links": {
             "self": {"href": EXTERNAL},
             "cloud_controller_v3": {"href": format!("{EXTERNAL}/v3"), "meta": {"version": "3.228.0"}},

@@ -1,0 +1,300 @@
+//! What must hold of what sinks are served, whatever becomes of the peers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use copilot::{
+    istio::Kind,
+    proto::istio::networking::v1alpha3::{ServiceEntry, VirtualService},
+    sim::sink::{Replica, State},
+};
+use prost::Message;
+use tokio::time::Instant;
+
+use super::world::{Pair, World};
+
+/// For how long something has to be true before it may not be lost: a peer that lags, or a slow answer, is of before.
+const YOUNG: Duration = Duration::from_mins(1);
+/// How long a stream takes at most to bring all that its daemon has.
+const SETTLED: Duration = Duration::from_secs(10);
+/// How long a change takes to reach sinks while all is well.
+pub(super) const SOON: Duration = Duration::from_secs(25);
+
+/// What is served, and what should be.
+#[derive(Debug, Clone)]
+pub(super) struct Oracle(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    world: World,
+    began: Instant,
+    failures: Vec<String>,
+    /// The content that each version of a collection stands for, and the other way round.
+    contents: BTreeMap<(String, String), u64>,
+    versions: BTreeMap<(String, u64), String>,
+    views: BTreeMap<usize, View>,
+    /// When each sink went to another daemon.
+    moved: BTreeMap<usize, Instant>,
+}
+
+/// What a sink holds, as its proxies would use it.
+#[derive(Debug, Default, Clone)]
+pub(super) struct View {
+    pairs: BTreeSet<Pair>,
+    /// The services that VirtualServices name, with their hostnames; and those that are not there.
+    named: BTreeMap<String, String>,
+    absent: BTreeSet<String>,
+    /// Those that were named first and are not there yet, and since when.
+    early: BTreeMap<String, Instant>,
+    versions: BTreeMap<String, String>,
+}
+
+impl Oracle {
+    pub(super) fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            world,
+            began: Instant::now(),
+            failures: Vec::new(),
+            contents: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            views: BTreeMap::new(),
+            moved: BTreeMap::new(),
+        })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    /// Does something with the foundation.
+    pub(super) fn world<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
+        act(&mut self.inner().world)
+    }
+
+    /// Something is as it must not be.
+    pub(super) fn fails(&self, what: String) {
+        let mut inner = self.inner();
+        let at = inner.began.elapsed().as_secs_f64();
+        inner.failures.push(format!("{at:.3} s: {what}"));
+    }
+
+    /// The first that was not as it must be, with what happened before.
+    pub(super) fn verdict(&self) -> Result<(), String> {
+        let inner = self.inner();
+        let Some(failure) = inner.failures.first() else {
+            return Ok(());
+        };
+        let history = &inner.world.history;
+        let lately = &history[history.len().saturating_sub(40)..];
+        Err(format!("{failure}\n  {}", lately.join("\n  ")))
+    }
+
+    /// A sink has another stream: with another daemon, which may know less.
+    pub(super) fn moves(&self, sink: usize) {
+        let mut inner = self.inner();
+        inner.views.remove(&sink);
+        inner.moved.insert(sink, Instant::now());
+    }
+
+    /// A sink has applied a response. `is_whole` once it has all collections of its present stream.
+    pub(super) fn look(&self, sink: usize, state: &State, is_whole: bool) {
+        let mut view = View::of(state);
+        let now = Instant::now();
+        let mut failures = Vec::new();
+        let mut inner = self.inner();
+        let before = inner.views.remove(&sink).unwrap_or_default();
+        if is_whole {
+            for service in view.follows(&before, now) {
+                failures.push(format!(
+                    "sink {sink}: {service} was named before it was there"
+                ));
+            }
+        }
+        inner.views.insert(sink, view.clone());
+        let truth = &inner.world.truth;
+        let moved = inner.moved.get(&sink);
+        // What only the other daemon knew goes response by response.
+        let is_at_home = moved.is_none_or(|at| at.elapsed() > SETTLED);
+        for lost in before.pairs.difference(&view.pairs) {
+            let since = truth.since.get(lost);
+            if is_at_home && since.is_some_and(|since| *since + YOUNG <= now) {
+                failures.push(format!("sink {sink} has lost {lost:?}"));
+            }
+        }
+        for pair in &view.pairs {
+            if !truth.since.contains_key(pair) && truth.end(pair).is_none() {
+                failures.push(format!("sink {sink} is served {pair:?}, which never was"));
+            }
+        }
+        for (name, replica) in &state.collections {
+            failures.extend(inner.compare(name, replica));
+        }
+        drop(inner);
+        failures.into_iter().for_each(|what| self.fails(what));
+    }
+
+    /// All is well and has been: what changed a while ago is served.
+    pub(super) fn is_prompt(&self, calm: Instant) {
+        let mut failures = Vec::new();
+        {
+            let inner = self.inner();
+            let long_ago = |at: &Instant| (*at).max(calm) + SOON <= Instant::now();
+            let truth = &inner.world.truth;
+            for (sink, view) in &inner.views {
+                let known = truth.since.iter().filter(|(_, at)| long_ago(at));
+                for (missing, _) in known.filter(|(pair, _)| !view.pairs.contains(*pair)) {
+                    failures.push(format!("sink {sink} is still not served {missing:?}"));
+                }
+                let gone = view.pairs.iter();
+                let gone = gone.filter(|pair| !truth.since.contains_key(*pair));
+                for stale in gone.filter(|pair| truth.end(pair).is_some_and(|at| long_ago(&at))) {
+                    failures.push(format!("sink {sink} is still served {stale:?}"));
+                }
+            }
+        }
+        failures.into_iter().for_each(|what| self.fails(what));
+    }
+
+    /// Whether all sinks hold what is true, and the same.
+    pub(super) fn converged(&self, sinks: usize) -> Result<(), String> {
+        let inner = self.inner();
+        let truth: BTreeSet<_> = inner.world.truth.since.keys().cloned().collect();
+        let Some(first) = inner.views.values().next() else {
+            return Err("no sink holds anything".to_owned());
+        };
+        if inner.views.len() < sinks {
+            return Err("not all sinks hold something".to_owned());
+        }
+        for (sink, view) in &inner.views {
+            if view.pairs != truth {
+                let missing: Vec<_> = truth.difference(&view.pairs).collect();
+                let stale: Vec<_> = view.pairs.difference(&truth).collect();
+                return Err(format!(
+                    "sink {sink} lacks {missing:?}, still has {stale:?}"
+                ));
+            }
+            if view.versions != first.versions {
+                let (one, other) = (&view.versions, &first.versions);
+                return Err(format!("sink {sink} has {one:?}, others {other:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// That a version stands for one content, and a content for one version.
+    fn compare(&mut self, collection: &str, replica: &Replica) -> Option<String> {
+        let content = hash(replica);
+        let version = replica.version.clone();
+        let known = self
+            .contents
+            .entry((collection.to_owned(), version.clone()));
+        let known = *known.or_insert(content);
+        if known != content {
+            return Some(format!("{collection} {version} has two contents"));
+        }
+        let known = self.versions.entry((collection.to_owned(), content));
+        let known = known.or_insert_with(|| version.clone());
+        (*known != version).then(|| format!("one content of {collection}: {known}, {version}"))
+    }
+}
+
+fn hash(replica: &Replica) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (name, resource) in &replica.resources {
+        name.hash(&mut hasher);
+        resource
+            .body
+            .as_ref()
+            .map(|body| &body.value)
+            .hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn decoded<M: Message + Default>(state: &State, kind: Kind) -> Vec<M> {
+    let held = state.collections.get(kind.collection());
+    let resources = held.into_iter().flat_map(|held| held.resources.values());
+    let bodies = resources.filter_map(|resource| resource.body.as_ref());
+    bodies
+        .map(|body| M::decode(body.value.as_slice()).unwrap())
+        .collect()
+}
+
+impl View {
+    /// The services that were named by a new VirtualService, and came right after it, though where they lead to was known.
+    fn follows(&mut self, before: &Self, now: Instant) -> Vec<String> {
+        let known: BTreeSet<_> = before.pairs.iter().map(|(_, address)| *address).collect();
+        let mut failures = Vec::new();
+        for (service, at) in &before.early {
+            let Some(host) = self.named.get(service) else {
+                continue;
+            };
+            if self.absent.contains(service) {
+                self.early.insert(service.clone(), *at);
+                continue;
+            }
+            let mut of_host = self.pairs.iter().filter(|(of, _)| of == host);
+            let is_known = of_host.any(|(_, address)| known.contains(address));
+            if is_known && *at + Duration::from_secs(1) > now {
+                failures.push(service.clone());
+            }
+        }
+        let hosts: BTreeSet<_> = before.named.values().collect();
+        for service in &self.absent {
+            if self
+                .named
+                .get(service)
+                .is_some_and(|host| !hosts.contains(host))
+            {
+                self.early.insert(service.clone(), now);
+            }
+        }
+        failures
+    }
+
+    fn of(state: &State) -> Self {
+        let mut services: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        for entry in decoded::<ServiceEntry>(state, Kind::ServiceEntry) {
+            let addresses = entry.endpoints.iter();
+            let addresses: Vec<_> = addresses.filter_map(|to| to.address.parse().ok()).collect();
+            for host in entry.hosts {
+                services.entry(host).or_default().extend(&addresses);
+            }
+        }
+        let mut view = Self::default();
+        for service in decoded::<VirtualService>(state, Kind::VirtualService) {
+            let ways = service.http.iter().flat_map(|http| &http.route);
+            for to in ways.filter_map(|way| way.destination.as_ref()) {
+                for host in &service.hosts {
+                    view.named.insert(to.host.clone(), host.clone());
+                }
+                let Some(addresses) = services.get(&to.host) else {
+                    view.absent.insert(to.host.clone());
+                    continue;
+                };
+                for host in &service.hosts {
+                    let pairs = addresses.iter().map(|address| (host.clone(), *address));
+                    view.pairs.extend(pairs);
+                }
+            }
+        }
+        for (host, addresses) in services {
+            if host.ends_with(copilot::sim::cloud_foundry::INTERNAL_DOMAIN) {
+                let pairs = addresses.into_iter().map(|address| (host.clone(), address));
+                view.pairs.extend(pairs);
+            }
+        }
+        let versions = state.collections.iter();
+        view.versions = versions
+            .map(|(name, replica)| (name.clone(), replica.version.clone()))
+            .collect();
+        view
+    }
+}

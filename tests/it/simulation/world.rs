@@ -1,0 +1,492 @@
+//! A foundation that is told what becomes of it, and the truth of it over time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use copilot::{
+    model::{AppGuid, InstanceGuid, RouteGuid},
+    sim::{
+        bbs::{Bbs, Doors, InstanceSpec, ProcessSpec},
+        capi::{Capi, Destination, DomainKind, RouteSpec},
+        cloud_foundry::{DOMAIN, INTERNAL_DOMAIN},
+        policy::PolicyServer,
+    },
+};
+use fastrand::Rng;
+use tokio::time::Instant;
+
+use super::peers::CAPI;
+
+/// As many routes and apps stay: what is nearly everything is held for long, however it goes.
+const LEAST: usize = 8;
+
+/// A hostname, and an address at which it is answered.
+pub(super) type Pair = (String, IpAddr);
+
+/// What is true, and since when; and until when it was.
+/// What is served has to be this.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub(super) since: BTreeMap<Pair, Instant>,
+    /// The apps of hostnames, and until when they were if they are not any more.
+    mapped: BTreeMap<(String, AppGuid), Option<Instant>>,
+    /// The apps of addresses, and until when they were.
+    running: BTreeMap<IpAddr, (AppGuid, Option<Instant>)>,
+}
+
+impl Truth {
+    /// When something that is not true ceased to be; `None` if it never was.
+    pub(super) fn end(&self, (host, address): &Pair) -> Option<Instant> {
+        let (app, stopped) = self.running.get(address)?;
+        let unmapped = self.mapped.get(&(host.clone(), app.clone()))?;
+        stopped.iter().chain(unmapped).min().copied()
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    guid: InstanceGuid,
+    cell: IpAddr,
+    container: IpAddr,
+}
+
+#[derive(Debug)]
+struct App {
+    guid: AppGuid,
+    process: String,
+    /// By index.
+    instances: BTreeMap<u32, Running>,
+    /// Whose replacement runs, at their indices.
+    leaving: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Route {
+    host: String,
+    is_internal: bool,
+    apps: BTreeSet<AppGuid>,
+}
+
+/// The foundation.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) capi: Capi,
+    pub(super) bbs: Bbs,
+    pub(super) policies: PolicyServer,
+    pub(super) truth: Truth,
+    rng: Rng,
+    domains: [copilot::model::DomainGuid; 2],
+    apps: BTreeMap<AppGuid, App>,
+    routes: BTreeMap<RouteGuid, Route>,
+    hosts: u32,
+    places: u32,
+    began: Instant,
+    /// Containers that are to stop, and when.
+    stopping: Vec<(Instant, InstanceGuid)>,
+    /// The last changes, to be shown with a failure.
+    pub(super) history: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new(mut rng: Rng) -> Self {
+        let capi = Capi::within(CAPI);
+        let domains = {
+            let mut state = capi.state();
+            [
+                state.add_domain(DOMAIN, DomainKind::Http),
+                state.add_domain(INTERNAL_DOMAIN, DomainKind::Internal),
+            ]
+        };
+        let routes = rng.u32(12..=30);
+        let mut world = Self {
+            capi,
+            bbs: Bbs::within(),
+            policies: PolicyServer::within(),
+            truth: Truth::default(),
+            rng,
+            domains,
+            apps: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            hosts: 0,
+            places: 0,
+            began: Instant::now(),
+            stopping: Vec::new(),
+            history: Vec::new(),
+        };
+        for _ in 0..routes {
+            world.push();
+            // Nobody pushes all of them at once.
+            world.capi.state().advance(20);
+        }
+        world.look();
+        world
+    }
+
+    /// A second passes, and perhaps something changes.
+    pub(super) fn tick(&mut self, changes: usize, is_calm: bool) {
+        self.capi.state().advance(1);
+        let now = Instant::now();
+        let stopping = std::mem::take(&mut self.stopping);
+        for (at, guid) in stopping {
+            if at <= now {
+                self.bbs.stop_instance(&guid);
+                for app in self.apps.values_mut() {
+                    app.leaving.retain(|leaving| leaving.guid != guid);
+                }
+            } else {
+                self.stopping.push((at, guid));
+            }
+        }
+        for _ in 0..changes {
+            self.change(is_calm);
+        }
+        self.look();
+    }
+
+    /// Every change that is under way comes to its end.
+    pub(super) fn is_settled(&self) -> bool {
+        self.stopping.is_empty()
+    }
+
+    pub(super) fn note(&mut self, what: String) {
+        let at = self.began.elapsed().as_secs();
+        self.history.push(format!("{at} s: {what}"));
+    }
+
+    /// Nothing that takes much at once, where all is to be quick.
+    fn change(&mut self, is_calm: bool) {
+        match self.rng.u32(0..100) {
+            0..12 => self.push(),
+            12..16 => self.route_again(),
+            16..22 => self.map(),
+            22..30 => self.unmap(),
+            30..38 => self.delete_route(),
+            38..54 => self.scale_up(),
+            54..66 => self.scale_down(),
+            66..76 => self.crash(),
+            76..84 => self.evacuate(),
+            84..90 => self.deploy(),
+            90..94 => self.stop(),
+            94..96 if !is_calm => self.delete_org(),
+            _ => self.allow(),
+        }
+    }
+
+    fn any_app(&mut self) -> Option<AppGuid> {
+        let apps: Vec<_> = self.apps.keys().cloned().collect();
+        self.rng.choice(apps)
+    }
+
+    fn any_route(&mut self) -> Option<RouteGuid> {
+        let routes: Vec<_> = self.routes.keys().cloned().collect();
+        self.rng.choice(routes)
+    }
+
+    fn push(&mut self) {
+        let guid = AppGuid::from(self.capi.state().new_guid().as_str());
+        let instances = self.rng.u32(1..=3);
+        self.note(format!("push {guid} x{instances}"));
+        self.start_process(&guid, instances);
+        self.create_route(&guid);
+    }
+
+    fn route_again(&mut self) {
+        if let Some(app) = self.any_app() {
+            self.create_route(&app);
+            self.note(format!("another route for {app}"));
+        }
+    }
+
+    fn create_route(&mut self, app: &AppGuid) {
+        self.hosts += 1;
+        let is_internal = self.rng.u32(0..3) == 0;
+        let host = format!("app-{}", self.hosts);
+        let (domain, name) = if is_internal {
+            (&self.domains[1], INTERNAL_DOMAIN)
+        } else {
+            (&self.domains[0], DOMAIN)
+        };
+        let route = {
+            let mut state = self.capi.state();
+            let route = state.create_route(RouteSpec::new(domain, &host));
+            state.map(&route, Destination::web(app));
+            route
+        };
+        self.touch(app);
+        let route_of = Route {
+            host: format!("{host}.{name}"),
+            is_internal,
+            apps: BTreeSet::from([app.clone()]),
+        };
+        self.routes.insert(route, route_of);
+    }
+
+    /// As Cloud Controller does after each change of an app's routes.
+    fn touch(&self, app: &AppGuid) {
+        if let Some(app) = self.apps.get(app) {
+            self.bbs.touch(&app.process);
+        }
+    }
+
+    fn start_process(&mut self, app: &AppGuid, instances: u32) {
+        let (process, version) = {
+            let mut state = self.capi.state();
+            (state.add_process(app, "web"), state.new_guid())
+        };
+        let process = format!("{process}-{version}");
+        self.bbs.desire(ProcessSpec {
+            process_guid: process.clone(),
+            app_guid: app.to_string(),
+            process_type: "web".to_owned(),
+            instances,
+            metric_tags: true,
+        });
+        let mut instances_of = BTreeMap::new();
+        for index in 0..instances {
+            instances_of.insert(index, self.start(&process, index));
+        }
+        let started = App {
+            guid: app.clone(),
+            process,
+            instances: instances_of,
+            leaving: Vec::new(),
+        };
+        self.apps.insert(app.clone(), started);
+    }
+
+    fn start(&mut self, process: &str, index: u32) -> Running {
+        self.places += 1;
+        let n = self.places;
+        let [cell, container] =
+            [0x0a00_1000_u32, 0x0aff_0000].map(|first| IpAddr::from((first + n).to_be_bytes()));
+        let spec = InstanceSpec {
+            doors: Doors::Plain,
+            ..InstanceSpec::new(cell, container, vec![(8080, 61_000), (2222, 61_001)])
+        };
+        Running {
+            guid: self.bbs.start_instance(process, index, &spec),
+            cell,
+            container,
+        }
+    }
+
+    fn map(&mut self) {
+        let (Some(app), Some(route)) = (self.any_app(), self.any_route()) else {
+            return;
+        };
+        let of = self.routes.get_mut(&route).unwrap();
+        if of.apps.len() < 3 && of.apps.insert(app.clone()) {
+            self.capi.state().map(&route, Destination::web(&app));
+            self.touch(&app);
+            self.note(format!("map {route} to {app}"));
+        }
+    }
+
+    fn unmap(&mut self) {
+        let mapped = self.routes.values().filter(|of| !of.apps.is_empty());
+        if mapped.count() <= LEAST {
+            return;
+        }
+        let Some(route) = self.any_route() else {
+            return;
+        };
+        let of = self.routes.get_mut(&route).unwrap();
+        if let Some(app) = of.apps.pop_first() {
+            self.capi.state().unmap(&route, &app);
+            self.touch(&app);
+            self.note(format!("unmap {route} from {app}"));
+        }
+    }
+
+    fn delete_route(&mut self) {
+        let Some(route) = self.any_route() else {
+            return;
+        };
+        if self.routes.len() > LEAST {
+            self.remove_route(&route);
+        }
+    }
+
+    fn remove_route(&mut self, route: &RouteGuid) {
+        let of = self.routes.remove(route).unwrap();
+        self.capi.state().delete_route(route);
+        for app in of.apps {
+            self.touch(&app);
+        }
+        self.note(format!("delete {route} {}", of.host));
+    }
+
+    fn scale_up(&mut self) {
+        let Some(mut app) = self.take_app() else {
+            return;
+        };
+        let running = u32::try_from(app.instances.len()).unwrap();
+        let more = self.rng.u32(1..=2);
+        self.bbs.scale(&app.process, running + more);
+        for index in running..running + more {
+            let started = self.start(&app.process, index);
+            app.instances.insert(index, started);
+        }
+        self.note(format!("scale {} up to {}", app.guid, running + more));
+        self.apps.insert(app.guid.clone(), app);
+    }
+
+    fn take_app(&mut self) -> Option<App> {
+        let app = self.any_app()?;
+        self.apps.remove(&app)
+    }
+
+    fn scale_down(&mut self) {
+        let Some(mut app) = self.take_app() else {
+            return;
+        };
+        let running = u32::try_from(app.instances.len()).unwrap();
+        if running > 1 && app.leaving.is_empty() {
+            self.bbs.scale(&app.process, running - 1);
+            let gone = app.instances.remove(&(running - 1));
+            self.note(format!("scale {} down to {}", app.guid, running - 1));
+            self.end(gone);
+        }
+        self.apps.insert(app.guid.clone(), app);
+    }
+
+    /// Its container takes a while to stop.
+    fn end(&mut self, gone: impl IntoIterator<Item = Running>) {
+        for running in gone {
+            let at = Instant::now() + std::time::Duration::from_secs(self.rng.u64(0..10));
+            self.stopping.push((at, running.guid));
+        }
+    }
+
+    fn crash(&mut self) {
+        let Some(mut app) = self.take_app() else {
+            return;
+        };
+        if app.leaving.is_empty()
+            && let Some((index, crashed)) = app.instances.pop_last()
+        {
+            self.bbs.crash(&crashed.guid);
+            let started = self.start(&app.process, index);
+            app.instances.insert(index, started);
+            self.note(format!("crash {} of {}", crashed.guid, app.guid));
+        }
+        self.apps.insert(app.guid.clone(), app);
+    }
+
+    /// A few instances leave their cells while others take their places.
+    fn evacuate(&mut self) {
+        for _ in 0..self.rng.u32(1..=4) {
+            let Some(mut app) = self.take_app() else {
+                return;
+            };
+            if app.leaving.is_empty()
+                && let Some((index, leaving)) = app.instances.pop_first()
+            {
+                self.bbs.evacuate(&leaving.guid);
+                let started = self.start(&app.process, index);
+                app.instances.insert(index, started);
+                let at = Instant::now() + std::time::Duration::from_secs(self.rng.u64(1..10));
+                self.stopping.push((at, leaving.guid.clone()));
+                self.note(format!("evacuate {} of {}", leaving.guid, app.guid));
+                app.leaving.push(leaving);
+            }
+            self.apps.insert(app.guid.clone(), app);
+        }
+    }
+
+    /// Another process takes the place of an app's.
+    fn deploy(&mut self) {
+        let Some(app) = self.take_app() else {
+            return;
+        };
+        self.note(format!("deploy {}", app.guid));
+        let instances = u32::try_from(app.instances.len()).unwrap();
+        self.start_process(&app.guid, instances);
+        self.bbs.remove_process(&app.process);
+        self.end(app.instances.into_values().chain(app.leaving));
+    }
+
+    /// Its routes stay.
+    fn stop(&mut self) {
+        if self.apps.len() > LEAST
+            && let Some(app) = self.take_app()
+        {
+            self.remove_app(app);
+        }
+    }
+
+    fn remove_app(&mut self, app: App) {
+        self.note(format!("stop {}", app.guid));
+        self.bbs.remove_process(&app.process);
+        self.end(app.instances.into_values().chain(app.leaving));
+    }
+
+    /// A third of everything goes.
+    fn delete_org(&mut self) {
+        self.note("delete an org".to_owned());
+        let routes: Vec<_> = self.routes.keys().cloned().collect();
+        let count = routes.len() / 3;
+        let spare = routes.len().saturating_sub(LEAST);
+        for route in routes.into_iter().take(count.min(spare)) {
+            self.remove_route(&route);
+        }
+        for _ in 0..self.apps.len() / 3 {
+            self.stop();
+        }
+    }
+
+    fn allow(&mut self) {
+        if let (Some(one), Some(other)) = (self.any_app(), self.any_app()) {
+            let (one, other) = (one.to_string(), other.to_string());
+            if self.rng.bool() {
+                self.policies.allow(&one, &other, 8080);
+            } else {
+                self.policies.forbid(&one, &other);
+            }
+        }
+    }
+
+    /// Writes down what has become true, and what is not any more.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let Truth {
+            since,
+            mapped,
+            running,
+        } = &mut self.truth;
+        for (_, until) in running.values_mut() {
+            until.get_or_insert(now);
+        }
+        for app in self.apps.values() {
+            for instance in app.instances.values().chain(&app.leaving) {
+                for address in [instance.cell, instance.container] {
+                    running.insert(address, (app.guid.clone(), None));
+                }
+            }
+        }
+        for until in mapped.values_mut() {
+            until.get_or_insert(now);
+        }
+        let mut pairs = BTreeSet::new();
+        for route in self.routes.values() {
+            for app in &route.apps {
+                mapped.insert((route.host.clone(), app.clone()), None);
+            }
+            let apps = route.apps.iter().filter_map(|app| self.apps.get(app));
+            for running in apps.flat_map(|app| app.instances.values().chain(&app.leaving)) {
+                let address = if route.is_internal {
+                    running.container
+                } else {
+                    running.cell
+                };
+                pairs.insert((route.host.clone(), address));
+            }
+        }
+        since.retain(|pair, _| pairs.contains(pair));
+        for pair in pairs {
+            since.entry(pair).or_insert(now);
+        }
+    }
+}
