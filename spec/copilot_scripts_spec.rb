@@ -71,6 +71,15 @@ RSpec.describe 'scripts of the job copilot' do
       expect(server.paths).to be_empty
     end
 
+    it 'is 0 again when the daemon lives on long after it was drained' do
+      _, properties = admin { 200 }
+      healthy = run('bin/dns/healthy', with(properties, 'drain' => { 'wait_seconds' => 5 })) do |vcap|
+        drain_flag(vcap)
+        FileUtils.touch(File.join(vcap, 'sys/run/copilot/draining'), mtime: Time.now - 66)
+      end
+      expect(healthy).to eq(0)
+    end
+
     it 'asks the address that the daemon listens on' do
       server, properties = admin('127.0.0.9') { 200 }
       expect(run('bin/dns/healthy', properties)).to eq(0)

@@ -13,6 +13,7 @@ use self::wiring::Wiring;
 use crate::{
     admin, cloud_controller,
     config::{self, Config, Routes},
+    feed::Watchdog,
     grpc,
     outbound::{Sockets, Transport},
     readiness::Readiness,
@@ -36,6 +37,8 @@ pub struct Bound {
     pub entrances: Entrances,
     /// What it waits for before it serves anything.
     pub readiness: Readiness,
+    /// What ends a process whose loops do not turn.
+    pub watchdog: Watchdog,
     tasks: Tasks,
     admin: admin::Server,
 }
@@ -133,6 +136,7 @@ pub async fn bind_over(
         entrances.xds = Some(server.entrance);
         sinks.push(server.sinks);
     }
+    let watchdog = wiring.watchdog();
     let (sources, starting) = wiring.finish(outputs, sinks, log_level);
     let bound = admin::Server::bind(config.admin_address, sources).await;
     let admin = bound.with_context(|| format!("AdminListenAddress {}", config.admin_address))?;
@@ -152,6 +156,7 @@ pub async fn bind_over(
         addresses,
         entrances,
         readiness,
+        watchdog,
         tasks,
         admin,
     })

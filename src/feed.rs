@@ -3,6 +3,7 @@
 //! One call emits the status for the admin surface, the metric and the log line, so that they cannot drift.
 
 mod kind;
+mod watchdog;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use prometheus_client::{
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub use self::kind::Kind;
+pub use self::{kind::Kind, watchdog::Watchdog};
 
 /// How many dropped items are kept by name; more are only counted.
 const MAX_NAMED_DROPS: usize = 1000;
@@ -157,6 +158,11 @@ impl Feeds {
             metrics: Metrics::new(registry),
             statuses: Vec::new(),
         }
+    }
+
+    /// Watches the loops of all feeds that there are.
+    pub fn watchdog(&self) -> Watchdog {
+        Watchdog::new(self.statuses.clone())
     }
 
     /// Adds a feed. Its loop turns at least every `stalls_after`, or counts as stuck.

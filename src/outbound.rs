@@ -6,6 +6,7 @@
 //! ```
 
 mod answer;
+mod credentials;
 mod error;
 mod sockets;
 mod transport;
@@ -29,6 +30,7 @@ use tokio::{
 use tracing::warn;
 use url::Url;
 
+use self::credentials::Credentials;
 pub use self::{
     answer::{Answer, json},
     error::Error,
@@ -78,7 +80,7 @@ pub struct Ping {
 pub struct Peer {
     name: &'static str,
     address: Url,
-    tls: Arc<ClientConfig>,
+    credentials: Arc<Credentials>,
     ping: Ping,
     connect_timeout: Duration,
     request_timeout: Duration,
@@ -99,6 +101,8 @@ struct Place {
 struct Used {
     address: SocketAddr,
     pool: Arc<dyn Pool>,
+    /// What its connections go by.
+    tls: Arc<ClientConfig>,
     looked_up: Instant,
     /// Whether there is another to go on with.
     has_others: bool,
@@ -110,7 +114,7 @@ impl Peer {
         Ok(Self {
             name: settings.name,
             address: bare(settings.address),
-            tls: Arc::new(tls::client(settings.ca, settings.identity)?),
+            credentials: Arc::new(Credentials::load(settings.ca, settings.identity)?),
             ping: settings.ping,
             connect_timeout: settings.connect_timeout.min(settings.request_timeout),
             request_timeout: settings.request_timeout,
@@ -125,7 +129,7 @@ impl Peer {
         Self {
             name,
             address: bare(address),
-            tls: Arc::clone(&self.tls),
+            credentials: Arc::clone(&self.credentials),
             ping: self.ping.clone(),
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
@@ -192,6 +196,11 @@ impl Peer {
 
     /// The address that is in use, or the next one that was not tried.
     async fn choose(&self, tried: &[SocketAddr]) -> io::Result<Used> {
+        let tls = self.credentials.current(self.name);
+        let goes_by = |used: &Used| Arc::ptr_eq(&used.tls, &tls);
+        if !self.place.borrow().used.as_ref().is_none_or(goes_by) {
+            self.renew();
+        }
         let Place { used, left } = self.place.borrow().clone();
         let used = used.filter(|used| !tried.contains(&used.address));
         if let Some(used) = &used
@@ -215,13 +224,14 @@ impl Peer {
             (!is_used, left == Some(*address))
         });
         let address = *addresses.first().ok_or(io::ErrorKind::NotFound)?;
-        let pool = match used {
-            Some(used) if used.address == address => used.pool,
-            _ => self.pool(address)?,
+        let (pool, tls) = match used {
+            Some(used) if used.address == address => (used.pool, used.tls),
+            _ => (self.pool(address, &tls)?, tls),
         };
         let used = Used {
             address,
             pool,
+            tls,
             looked_up: Instant::now(),
             has_others,
         };
@@ -230,11 +240,11 @@ impl Peer {
         Ok(used)
     }
 
-    fn pool(&self, address: SocketAddr) -> io::Result<Arc<dyn Pool>> {
+    fn pool(&self, address: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Arc<dyn Pool>> {
         self.transport.pool(&Target {
             host: self.address.host_str().unwrap_or_default(),
             address,
-            tls: &self.tls,
+            tls,
             connect_timeout: self.connect_timeout,
         })
     }
@@ -242,10 +252,11 @@ impl Peer {
     /// Later requests are made on another connection, to the same address.
     pub fn renew(&self) {
         self.place.send_if_modified(|place| {
+            let tls = self.credentials.current(self.name);
             if let Some(used) = &mut place.used
-                && let Ok(pool) = self.pool(used.address)
+                && let Ok(pool) = self.pool(used.address, &tls)
             {
-                used.pool = pool;
+                (used.pool, used.tls) = (pool, tls);
             }
             false
         });

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::{
     admin, bbs, capi, cloud_controller,
     config::Listener,
-    feed::Feeds,
+    feed::{Feeds, Watchdog},
     grpc::{self, Reports, Security, Services},
     mcp::{self, Sinks},
     metrics,
@@ -277,6 +277,11 @@ impl Wiring {
             metrics: &self.listeners,
         };
         (&mut self.registry, reports)
+    }
+
+    /// What watches the loops of all feeds.
+    pub(super) fn watchdog(&self) -> Watchdog {
+        self.feeds.watchdog()
     }
 
     /// What the admin surface shows, and the tasks, none of which runs yet.

@@ -74,9 +74,16 @@ impl Writer {
         };
         let (settings, started) = (self.settings.clone(), Instant::now());
         // Encoding and the disk may take long.
-        let written =
+        let mut written =
             tokio::task::spawn_blocking(move || settings.write(&saved, SystemTime::now()));
-        match written.await {
+        // A disk that hangs is no reason to end the process.
+        let written = loop {
+            tokio::select! {
+                written = &mut written => break written,
+                () = sleep(PAUSE) => self.feed.turned(),
+            }
+        };
+        match written {
             Ok(Ok(())) => self.feed.succeeded(started.elapsed()),
             Ok(Err(source)) => {
                 let path = self.settings.path.display().to_string();

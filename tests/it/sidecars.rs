@@ -53,6 +53,10 @@ async fn a_policy_for_udp_or_for_other_ports_opens_nothing_and_a_range_with_the_
     holds(&pilot, |state| opens(state, &source, "api")).await;
     policies.forbid(&source, &destination);
     policies.allow(&source, &destination, 8079);
+    // All that any Sidecar had.
+    let is_held = |page: &serde_json::Value| page[0]["feed"] == "policies";
+    daemon.shows("/debug/held", is_held).await;
+    daemon.accept("policies").await;
     holds(&pilot, |state| sidecars(state) == [DEFAULT_SIDECAR]).await;
     daemon.end().await;
 }

@@ -7,6 +7,7 @@ use copilot::{
     model::Basis,
     proto::bbs::{ActualLrp, ActualLrpInstanceCreatedEvent, ActualLrpInstanceKey, ActualLrpKey},
     sim::bbs::ListFault,
+    tls::Identity,
 };
 use prost::Message as _;
 use tokio::time::Instant;
@@ -56,6 +57,32 @@ async fn a_client_certificate_that_the_bbs_refuses_is_called_that() {
             problem.message
         );
     }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_replaced_counts_without_a_restart_and_a_broken_one_does_not()
+{
+    let peers = Peers::start().await;
+    running(&peers.bbs, "p", 1);
+    let ours = peers.settings.identity.clone();
+    let read = |identity: &Identity| {
+        [&identity.cert, &identity.key].map(|file| std::fs::read(file).unwrap())
+    };
+    let (good, foreign) = (read(&ours), read(&peers.foreign_identity()));
+    let write = |[cert, key]: &[Vec<u8>; 2]| {
+        std::fs::write(&ours.cert, cert).unwrap();
+        std::fs::write(&ours.key, key).unwrap();
+    };
+    let mut peers = peers;
+    peers.settings.sync_interval = OFTEN;
+    let mut rig = peers.follow();
+    rig.synced().await;
+    write(&[b"broken".to_vec(), good[1].clone()]);
+    rig.more_lists(3).await;
+    write(&foreign);
+    assert_eq!(rig.list_problem().await.kind, "tls");
+    write(&good);
+    well(&mut rig.lists).await;
 }
 
 #[tokio::test]

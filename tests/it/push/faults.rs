@@ -208,10 +208,36 @@ async fn f42_an_empty_bulk_sync_wipes_nothing_at_once() {
         .bulk_sync(tokio_stream::empty())
         .await;
     assert_eq!(ended.unwrap().into_inner().total_bytes_received, 0);
-    push.sync(BulkSyncRequest::default()).await;
+    let is_held = |page: &Value| page["held"][0]["feed"] == "routes";
+    push.daemon.shows("/readyz", is_held).await;
     assert_eq!(content(&push.pilot.state().borrow()), content(&before));
     push.sync(one_route(&app)).await;
+    push.daemon
+        .shows("/readyz", |page| page["held"].is_null())
+        .await;
     assert_eq!(content(&push.pilot.state().borrow()), content(&before));
+}
+
+#[tokio::test]
+async fn what_is_held_goes_at_an_operators_word() {
+    let (foundation, app) = foundation().await;
+    let push = Push::start(foundation).await;
+    push.sync(one_route(&app)).await;
+    push.holds(|state| endpoints(state, SHOP) == 2).await;
+    push.sync(BulkSyncRequest::default()).await;
+    let is_held = |page: &Value| page[0]["endpoints"] == 2;
+    push.daemon.shows("/debug/held", is_held).await;
+    let words = ["accept policies", "accept", "believe routes"];
+    for (word, status) in words.into_iter().zip([404, 400, 400]) {
+        let answer = push.daemon.operator.put("/debug/held", word).await;
+        assert_eq!(answer.unwrap().0.as_u16(), status, "{word}");
+    }
+    push.daemon.accept("routes").await;
+    push.sync(BulkSyncRequest::default()).await;
+    push.holds(|state| endpoints(state, SHOP) == 0).await;
+    push.daemon
+        .shows("/debug/held", |page| page == &json!([]))
+        .await;
 }
 
 #[tokio::test]
