@@ -96,7 +96,10 @@ async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
     let bound = app::bind(config, Some(log_level)).await?;
     // The word that supervisors of the original wait for.
     info!(target: telemetry::ALWAYS, version = VERSION, "started");
-    // Nothing of the process can be trusted to end in order then.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing of the process can be trusted to end in order then"
+    )]
     let end = || std::process::exit(1);
     bound
         .watchdog

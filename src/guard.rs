@@ -142,7 +142,16 @@ impl<S: Ord + Clone + Display> Guard<S> {
         };
         match basis {
             Basis::Told => {}
-            Basis::Asked => self.hold(&mut held, losses, now, served, &mut verdict),
+            Basis::Asked => {
+                self.hold(&mut held, losses, now, served, &mut verdict);
+                held.retain(|subject, held| {
+                    let is_believed = held.is_accepted && losses.contains_key(subject);
+                    if is_believed {
+                        verdict.confirmed.add(subject, held.amount);
+                    }
+                    !is_believed
+                });
+            }
             Basis::Read(reading) => {
                 settle(&mut held, losses, &mut verdict);
                 agree(&mut held, losses, reading);

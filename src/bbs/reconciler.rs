@@ -217,7 +217,16 @@ impl Reconciler {
         {
             debug!(%app, "not announced: too many touched apps");
         }
-        let changes = self.merge.event(event, Instant::now());
+        // The publisher may hold what lists lack, and is told of its end all the same.
+        let ended = match &event {
+            Event::Removed(gone) if self.confirmations.borrow().instances.is_some() => {
+                Some(gone.guid.clone())
+            }
+            _ => None,
+        };
+        let mut changes = self.merge.event(event, Instant::now());
+        let ended = ended.filter(|guid| !self.merge.knows(guid) && !changes.gone.contains(guid));
+        changes.gone.extend(ended);
         for guid in self.merge.take_kept() {
             self.feed.dropped(kept(&guid));
         }

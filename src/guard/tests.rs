@@ -193,6 +193,10 @@ fn an_operator_lets_it_go_or_begins_it_anew() {
     assert_eq!(world.next(), Some(0));
     assert_eq!(world.read(|_| true).confirmed.amount, amount(100));
     let mut world = World::of(100);
+    world.lose(Basis::Asked, |_| true);
+    world.guard.accept(Source::Routes);
+    assert!(world.lose(Basis::Asked, |_| true).hold.is_empty());
+    let mut world = World::of(100);
     world.read(|_| true);
     assert!(world.guard.reject(Source::Routes) && !world.guard.reject(Source::Routes));
     assert_eq!(world.read(|_| true).began.amount, amount(100));

@@ -61,9 +61,9 @@ impl Add for Served {
 
 impl SubAssign for Served {
     fn sub_assign(&mut self, other: Self) {
-        self.routes -= other.routes;
-        self.endpoints -= other.endpoints;
-        self.restrictions -= other.restrictions;
-        self.sidecar_hosts -= other.sidecar_hosts;
+        self.routes = self.routes.saturating_sub(other.routes);
+        self.endpoints = self.endpoints.saturating_sub(other.endpoints);
+        self.restrictions = self.restrictions.saturating_sub(other.restrictions);
+        self.sidecar_hosts = self.sidecar_hosts.saturating_sub(other.sidecar_hosts);
     }
 }

@@ -40,7 +40,7 @@ impl Saved {
 
     /// `None` where anything of it is none of ours: then nothing of it is to be trusted.
     pub(super) fn from_wire(state: state::State) -> Option<Self> {
-        let policies: Option<Vec<_>> = state.policies.into_iter().map(policy).collect();
+        let policies: Option<Vec<_>> = state.policies.iter().map(policy).collect();
         let policies = policies?;
         Some(Self {
             routes: state
@@ -48,10 +48,10 @@ impl Saved {
                 .into_iter()
                 .map(|sent| route(sent).map(Arc::new))
                 .collect::<Option<_>>()?,
-            processes: state.processes.into_iter().map(process).collect(),
-            associations: state.associations.into_iter().map(association).collect(),
+            processes: state.processes.iter().map(process).collect(),
+            associations: state.associations.iter().map(association).collect(),
             policies: state.has_policies.then_some(policies),
-            instances: state.workloads.into_iter().map(workload).collect(),
+            instances: state.workloads.iter().map(workload).collect(),
         })
     }
 }
@@ -85,7 +85,7 @@ fn route(sent: state::Route) -> Option<Route> {
         Some(sent) => Some(Box::new(load_balancing(sent)?)),
         None => None,
     };
-    let destinations: Option<_> = sent.destinations.into_iter().map(destination).collect();
+    let destinations: Option<_> = sent.destinations.iter().map(destination).collect();
     Some(Route {
         guid: sent.guid.as_str().into(),
         host: Hostname::parse(&sent.host).ok()?,
@@ -134,7 +134,7 @@ fn destination_to_wire(destination: &Destination) -> state::Destination {
     }
 }
 
-fn destination(sent: state::Destination) -> Option<Destination> {
+fn destination(sent: &state::Destination) -> Option<Destination> {
     Some(Destination {
         workload: Workload {
             app: sent.app.as_str().into(),
@@ -165,7 +165,7 @@ fn process_to_wire(process: &Process) -> state::Process {
     }
 }
 
-fn process(sent: state::Process) -> Process {
+fn process(sent: &state::Process) -> Process {
     Process {
         guid: sent.guid.as_str().into(),
         workload: Workload {
@@ -183,7 +183,7 @@ fn association_to_wire(association: &Association) -> state::Association {
     }
 }
 
-fn association(sent: state::Association) -> Association {
+fn association(sent: &state::Association) -> Association {
     let processes = sent.diego_processes.iter();
     Association {
         process: sent.process.as_str().into(),
@@ -201,7 +201,7 @@ fn policy_to_wire(policy: &Policy) -> state::Policy {
     }
 }
 
-fn policy(sent: state::Policy) -> Option<Policy> {
+fn policy(sent: &state::Policy) -> Option<Policy> {
     let port = |number| u16::try_from(number).ok();
     Some(Policy {
         source: sent.source.as_str().into(),
@@ -223,7 +223,7 @@ fn workload_to_wire((workload, instances): &(Workload, u32)) -> state::Workload 
     }
 }
 
-fn workload(sent: state::Workload) -> (Workload, u32) {
+fn workload(sent: &state::Workload) -> (Workload, u32) {
     let workload = Workload {
         app: sent.app.as_str().into(),
         process_type: sent.process_type.as_str().into(),

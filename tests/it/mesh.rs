@@ -90,9 +90,8 @@ impl Daemon {
         let Value::Object(config) = config else {
             panic!("a config is an object")
         };
-        let bound = app::bind_over(transport, Config::parse(config).unwrap(), None)
-            .await
-            .unwrap();
+        let bound = app::bind_over(transport, Config::parse(config).unwrap(), None);
+        let bound = Box::pin(bound).await.unwrap();
         let addresses = bound.addresses;
         let stop = CancellationToken::new();
         let running = tokio::spawn(bound.run(stop.clone().cancelled_owned()));

@@ -178,7 +178,7 @@ impl Run {
         sleep(Duration::from_secs(1)).await;
         for daemon in &self.daemons {
             if daemon.running.is_finished() {
-                self.oracle.fails("a daemon has ended".to_owned());
+                self.oracle.fails("a daemon has ended");
             }
         }
         self.oracle.verdict()
@@ -203,7 +203,7 @@ impl Run {
                 daemon.network.set(peer, Weather::Fine);
             }
         }
-        self.oracle.world(|world| world.note("calm".to_owned()));
+        self.oracle.world(|world| world.note("calm"));
         Ok(())
     }
 
@@ -228,7 +228,7 @@ impl Run {
         let number = self.rng.usize(..self.daemons.len());
         self.daemons[number].network.set(peer, weather);
         let what = format!("daemon {number}: {peer} is {weather:?}");
-        self.oracle.world(|world| world.note(what));
+        self.oracle.world(|world| world.note(&what));
     }
 
     /// A daemon ends, in order or not, and another takes its place.
@@ -245,7 +245,7 @@ impl Run {
         self.daemons.insert(number, daemon);
         self.doors.lock().unwrap()[number] = entrance;
         let what = format!("daemon {number} is another");
-        self.oracle.world(|world| world.note(what));
+        self.oracle.world(|world| world.note(&what));
     }
 
     async fn converges(&self) -> Result<(), String> {
@@ -256,7 +256,7 @@ impl Run {
             match self.oracle.converged(self.sinks) {
                 Ok(()) if is_settled => return Ok(()),
                 Err(what) if Instant::now() > until => {
-                    self.oracle.fails(format!("no convergence: {what}"));
+                    self.oracle.fails(&format!("no convergence: {what}"));
                 }
                 _ => {}
             }

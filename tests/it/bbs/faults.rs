@@ -5,14 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use copilot::{
     model::Basis,
-    proto::bbs::{ActualLrp, ActualLrpInstanceCreatedEvent, ActualLrpInstanceKey, ActualLrpKey},
+    proto::bbs::{
+        ActualLrp, ActualLrpInstanceCreatedEvent, ActualLrpInstanceKey,
+        ActualLrpInstanceRemovedEvent, ActualLrpKey,
+    },
     sim::bbs::ListFault,
     tls::Identity,
 };
 use prost::Message as _;
 use tokio::time::Instant;
 
-use super::rig::{NEVER, OFTEN, Peers, Rig, place, process, reached, running, well};
+use super::rig::{LONG, NEVER, OFTEN, Peers, Rig, place, process, reached, running, well};
 
 #[tokio::test]
 async fn a_bbs_that_is_down_at_the_start_is_waited_for() {
@@ -238,6 +241,32 @@ async fn what_lists_lack_is_reported_as_read_and_again_when_that_could_confirm_i
         Basis::Asked,
         "nobody vouches for it"
     );
+}
+
+#[tokio::test]
+async fn the_end_of_an_instance_that_lists_lack_is_told_while_it_may_be_held() {
+    let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 40)).await;
+    let lost: Vec<_> = rig.instances.keys().take(30).cloned().collect();
+    rig.bbs.forget(&lost);
+    rig.next_read().await;
+    rig.hold(Instant::now() + LONG);
+    let gone = ActualLrpInstanceRemovedEvent {
+        actual_lrp: Some(ActualLrp {
+            actual_lrp_key: Some(ActualLrpKey {
+                process_guid: "p".to_owned(),
+                index: 0,
+                domain: "cf-apps".to_owned(),
+            }),
+            actual_lrp_instance_key: Some(ActualLrpInstanceKey {
+                instance_guid: lost[0].to_string(),
+                cell_id: "cell".to_owned(),
+            }),
+            ..ActualLrp::default()
+        }),
+    };
+    let data = STANDARD.encode(gone.encode_to_vec());
+    rig.bbs.send_raw_event("actual_lrp_instance_removed", &data);
+    assert_eq!(rig.next_end().await, lost[..1]);
 }
 
 /// A BBS that does not vouch for what it lists.

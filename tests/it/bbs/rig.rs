@@ -188,6 +188,15 @@ impl Rig {
         }
     }
 
+    /// What the next event takes away.
+    pub(super) async fn next_end(&mut self) -> Vec<InstanceGuid> {
+        loop {
+            if let Update::Instances { gone, .. } = self.update().await {
+                return gone;
+            }
+        }
+    }
+
     /// On what the next report of all instances is based.
     pub(super) async fn next_basis(&mut self) -> Basis {
         loop {

@@ -10,7 +10,7 @@ fn forty(foundation: &Foundation) -> Vec<RouteGuid> {
         let mut state = foundation.capi.state();
         state.change(route, |spec| {
             spec.destinations.push(destination);
-            spec.path = "/path".to_owned();
+            "/path".clone_into(&mut spec.path);
         });
     }
     routes

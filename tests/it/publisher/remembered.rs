@@ -55,7 +55,7 @@ fn saved() -> Saved {
 }
 
 impl Restarted {
-    async fn with(saved: Option<Saved>) -> Self {
+    fn with(saved: Option<Saved>) -> Self {
         let folder = TempDir::new().unwrap();
         if let Some(saved) = saved {
             store(&folder).write(&saved, SystemTime::now()).unwrap();
@@ -89,7 +89,7 @@ impl Restarted {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_word_from_cloud_controller_the_file_is_served_once_the_bbs_has_answered() {
-    let mut restarted = Restarted::with(Some(saved())).await;
+    let mut restarted = Restarted::with(Some(saved()));
     restarted
         .read(Update::AllInstances(instances(2 * ROUTES)))
         .await;
@@ -106,7 +106,7 @@ async fn without_a_word_from_cloud_controller_the_file_is_served_once_the_bbs_ha
 
 #[tokio::test(start_paused = true)]
 async fn a_first_list_of_few_instances_is_not_served_until_lists_go_on_to_say_so() {
-    let restarted = Restarted::with(Some(saved())).await;
+    let restarted = Restarted::with(Some(saved()));
     restarted.read(Update::AllRoutes(routes())).await;
     let few = || Update::AllInstances(instances(ROUTES));
     restarted.read(few()).await;
@@ -123,7 +123,7 @@ async fn a_first_list_of_few_instances_is_not_served_until_lists_go_on_to_say_so
 
 #[tokio::test(start_paused = true)]
 async fn a_first_list_that_has_what_there_was_is_served_at_once() {
-    let restarted = Restarted::with(Some(saved())).await;
+    let restarted = Restarted::with(Some(saved()));
     restarted.read(Update::AllRoutes(routes())).await;
     restarted
         .read(Update::AllInstances(instances(2 * ROUTES - 5)))
@@ -134,7 +134,7 @@ async fn a_first_list_that_has_what_there_was_is_served_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_first_read_of_few_routes_leaves_those_of_the_file() {
     for instances_first in [true, false] {
-        let restarted = Restarted::with(Some(saved())).await;
+        let restarted = Restarted::with(Some(saved()));
         let (few, all) = (
             Update::AllRoutes(routes()[..3].to_vec()),
             Update::AllInstances(instances(2 * ROUTES)),
@@ -153,7 +153,7 @@ async fn a_first_read_of_few_routes_leaves_those_of_the_file() {
 
 #[tokio::test(start_paused = true)]
 async fn names_are_resolved_from_the_file_before_anybody_has_answered() {
-    let mut restarted = Restarted::with(Some(saved())).await;
+    let mut restarted = Restarted::with(Some(saved()));
     let vips = &mut restarted.running.outputs.vips;
     let vips = vips.wait_for(Option::is_some).await.unwrap().clone();
     let host = foundation::internal_route(ROUTES).host;
@@ -162,7 +162,7 @@ async fn names_are_resolved_from_the_file_before_anybody_has_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_served_is_handed_over_to_be_written() {
-    let mut restarted = Restarted::with(None).await;
+    let mut restarted = Restarted::with(None);
     restarted.read(Update::AllRoutes(routes())).await;
     restarted
         .read(Update::AllPolicies(foundation::policies(2 * ROUTES)))

@@ -77,7 +77,7 @@ impl Oracle {
     }
 
     /// Something is as it must not be.
-    pub(super) fn fails(&self, what: String) {
+    pub(super) fn fails(&self, what: &str) {
         let mut inner = self.inner();
         let at = inner.began.elapsed().as_secs_f64();
         inner.failures.push(format!("{at:.3} s: {what}"));
@@ -135,7 +135,9 @@ impl Oracle {
             failures.extend(inner.compare(name, replica));
         }
         drop(inner);
-        failures.into_iter().for_each(|what| self.fails(what));
+        for what in failures {
+            self.fails(&what);
+        }
     }
 
     /// All is well and has been: what changed a while ago is served.
@@ -157,7 +159,9 @@ impl Oracle {
                 }
             }
         }
-        failures.into_iter().for_each(|what| self.fails(what));
+        for what in failures {
+            self.fails(&what);
+        }
     }
 
     /// Whether all sinks hold what is true, and the same.

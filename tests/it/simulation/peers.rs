@@ -122,7 +122,6 @@ impl Network {
         let quick = Duration::from_millis(rng.u64(1..50));
         let draw = rng.u32(0..100);
         match weather {
-            Weather::Fine => (Fate::Answered, quick),
             Weather::Flaky => {
                 let fate = match draw {
                     0..10 => Fate::Refused,
@@ -135,7 +134,7 @@ impl Network {
             }
             Weather::Lagging if draw < 60 => (Fate::Stale, slow),
             Weather::Lying if draw < 60 => (Fate::Lie, quick),
-            Weather::Lagging | Weather::Lying => (Fate::Answered, quick),
+            Weather::Fine | Weather::Lagging | Weather::Lying => (Fate::Answered, quick),
             Weather::Down => (Fate::Refused, quick),
             Weather::Silent => (Fate::Unanswered, quick),
         }
@@ -185,8 +184,8 @@ impl Network {
         if let Some((at, old)) = state.answered.get(&asked)
             && *at + LAG > now
         {
-            let stale = (fate == Fate::Stale).then(|| old.clone());
-            return stale.unwrap_or(whole);
+            let earlier = (fate == Fate::Stale).then(|| old.clone());
+            return earlier.unwrap_or(whole);
         }
         state.answered.insert(asked, (now, whole.clone()));
         whole

@@ -117,7 +117,7 @@ impl Pilot {
             .any(|(_, other)| other.collection == *collection)
         {
             let number = self.number;
-            self.oracle.fails(format!(
+            self.oracle.fails(&format!(
                 "sink {number}: two responses of {collection} at a time"
             ));
         }

@@ -150,7 +150,7 @@ impl World {
         self.stopping.is_empty()
     }
 
-    pub(super) fn note(&mut self, what: String) {
+    pub(super) fn note(&mut self, what: &str) {
         let at = self.began.elapsed().as_secs();
         self.history.push(format!("{at} s: {what}"));
     }
@@ -187,7 +187,7 @@ impl World {
     fn push(&mut self) {
         let guid = AppGuid::from(self.capi.state().new_guid().as_str());
         let instances = self.rng.u32(1..=3);
-        self.note(format!("push {guid} x{instances}"));
+        self.note(&format!("push {guid} x{instances}"));
         self.start_process(&guid, instances);
         self.create_route(&guid);
     }
@@ -195,7 +195,7 @@ impl World {
     fn route_again(&mut self) {
         if let Some(app) = self.any_app() {
             self.create_route(&app);
-            self.note(format!("another route for {app}"));
+            self.note(&format!("another route for {app}"));
         }
     }
 
@@ -280,7 +280,7 @@ impl World {
         if of.apps.len() < 3 && of.apps.insert(app.clone()) {
             self.capi.state().map(&route, Destination::web(&app));
             self.touch(&app);
-            self.note(format!("map {route} to {app}"));
+            self.note(&format!("map {route} to {app}"));
         }
     }
 
@@ -296,7 +296,7 @@ impl World {
         if let Some(app) = of.apps.pop_first() {
             self.capi.state().unmap(&route, &app);
             self.touch(&app);
-            self.note(format!("unmap {route} from {app}"));
+            self.note(&format!("unmap {route} from {app}"));
         }
     }
 
@@ -315,7 +315,7 @@ impl World {
         for app in of.apps {
             self.touch(&app);
         }
-        self.note(format!("delete {route} {}", of.host));
+        self.note(&format!("delete {route} {}", of.host));
     }
 
     fn scale_up(&mut self) {
@@ -329,7 +329,7 @@ impl World {
             let started = self.start(&app.process, index);
             app.instances.insert(index, started);
         }
-        self.note(format!("scale {} up to {}", app.guid, running + more));
+        self.note(&format!("scale {} up to {}", app.guid, running + more));
         self.apps.insert(app.guid.clone(), app);
     }
 
@@ -346,7 +346,7 @@ impl World {
         if running > 1 && app.leaving.is_empty() {
             self.bbs.scale(&app.process, running - 1);
             let gone = app.instances.remove(&(running - 1));
-            self.note(format!("scale {} down to {}", app.guid, running - 1));
+            self.note(&format!("scale {} down to {}", app.guid, running - 1));
             self.end(gone);
         }
         self.apps.insert(app.guid.clone(), app);
@@ -370,7 +370,7 @@ impl World {
             self.bbs.crash(&crashed.guid);
             let started = self.start(&app.process, index);
             app.instances.insert(index, started);
-            self.note(format!("crash {} of {}", crashed.guid, app.guid));
+            self.note(&format!("crash {} of {}", crashed.guid, app.guid));
         }
         self.apps.insert(app.guid.clone(), app);
     }
@@ -389,7 +389,7 @@ impl World {
                 app.instances.insert(index, started);
                 let at = Instant::now() + std::time::Duration::from_secs(self.rng.u64(1..10));
                 self.stopping.push((at, leaving.guid.clone()));
-                self.note(format!("evacuate {} of {}", leaving.guid, app.guid));
+                self.note(&format!("evacuate {} of {}", leaving.guid, app.guid));
                 app.leaving.push(leaving);
             }
             self.apps.insert(app.guid.clone(), app);
@@ -401,7 +401,7 @@ impl World {
         let Some(app) = self.take_app() else {
             return;
         };
-        self.note(format!("deploy {}", app.guid));
+        self.note(&format!("deploy {}", app.guid));
         let instances = u32::try_from(app.instances.len()).unwrap();
         self.start_process(&app.guid, instances);
         self.bbs.remove_process(&app.process);
@@ -418,14 +418,14 @@ impl World {
     }
 
     fn remove_app(&mut self, app: App) {
-        self.note(format!("stop {}", app.guid));
+        self.note(&format!("stop {}", app.guid));
         self.bbs.remove_process(&app.process);
         self.end(app.instances.into_values().chain(app.leaving));
     }
 
     /// A third of everything goes.
     fn delete_org(&mut self) {
-        self.note("delete an org".to_owned());
+        self.note("delete an org");
         let routes: Vec<_> = self.routes.keys().cloned().collect();
         let count = routes.len() / 3;
         let spare = routes.len().saturating_sub(LEAST);
