@@ -79,6 +79,14 @@ pub struct Verdict<S> {
     pub refuted: Part,
 }
 
+impl<S> Verdict<S> {
+    /// Whether nothing is or was held.
+    pub fn is_nothing(&self) -> bool {
+        let parts = [&self.began, &self.confirmed, &self.refuted];
+        self.hold.is_empty() && parts.into_iter().all(Part::is_empty)
+    }
+}
+
 /// What is held of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -292,6 +300,7 @@ fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, rea
         held.amount = amount;
         if is_more {
             (held.since, held.agreeing) = (reading.ended, 0);
+            held.is_accepted = false;
         } else if reading.began >= held.last {
             // One that was under way with the one before may have had the same answer.
             held.agreeing += 1;

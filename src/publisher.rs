@@ -28,7 +28,7 @@ use crate::{
         BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
-    model::{CapiProcessGuid, Confirmations, Report},
+    model::{Basis, CapiProcessGuid, Confirmations, Report},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store::{self, Saved},
@@ -144,6 +144,8 @@ pub struct Publisher {
     unsaved: Option<Instant>,
     /// When what an earlier process served stands in for sources that are silent.
     stands_in: Option<Instant>,
+    /// That time has come, and the instances are not known yet.
+    stands_in_late: bool,
     readiness: Readiness,
     /// Whether network policies were read, or remembered.
     knows_policies: bool,
@@ -188,6 +190,7 @@ impl Publisher {
             saved: watch::Sender::default(),
             unsaved: None,
             stands_in: None,
+            stands_in_late: false,
             readiness: readiness.clone(),
             knows_policies: false,
             decisions,
@@ -239,8 +242,12 @@ impl Publisher {
     fn take_in(&mut self, report: Report, armed: &mut Option<Armed>) {
         let now = Instant::now();
         self.note_unsaved(&report, now);
+        let is_told = report.basis == Basis::Told;
         self.state.take(report, now);
-        self.tell_held();
+        if !is_told {
+            self.tell_held();
+        }
+        self.stand_in_late();
         self.tell_early_vips();
         let undescribed = self.state.undescribed();
         self.undescribed.send_if_modified(|sent| {
@@ -318,6 +325,7 @@ impl Publisher {
             info!(resources, "first snapshot");
             gate.open();
             self.grace = self.settings.policies.map(|grace| Instant::now() + grace);
+            self.arm_saving();
         }
     }
 }

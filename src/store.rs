@@ -93,8 +93,7 @@ impl Error {
     /// What the file is called that was set aside for it.
     fn word(&self) -> &'static str {
         match self {
-            Self::Io { .. } => "unreadable",
-            Self::Damaged => "damaged",
+            Self::Io { .. } | Self::Damaged => "damaged",
             Self::Version(_) => "version",
             Self::Foundation(_) => "foundation",
             Self::TooOld(_) => "old",
@@ -104,13 +103,15 @@ impl Error {
 
 impl Settings {
     /// What was served last, and when; `None` if there is no file. One that is of no use is set aside beside itself, under its
-    /// name and a word that says why.
+    /// name and a word that says why; one that cannot be read may be good.
     ///
     /// # Errors
     /// Why it is of no use.
     pub fn read(&self) -> Result<Option<(Saved, SystemTime)>, Error> {
         let read = self.read_file();
-        if let Err(error) = &read {
+        if let Err(error) = &read
+            && !matches!(error, Error::Io { .. })
+        {
             let mut aside = self.path.clone().into_os_string();
             aside.push(".");
             aside.push(error.word());

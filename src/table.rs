@@ -55,13 +55,13 @@ use self::{
     host::Facts,
     instances::Instances,
     routes::shared_key,
-    served::{Answer, Ledger, RouteKind},
+    served::Ledger,
     shapes::{Change, Shape, Shapes},
     sources::Sources,
     vips::{Claim, Vips},
 };
 use crate::{
-    guids::GuidSet,
+    guids::{GuidMap, GuidSet},
     model::{AppGuid, CapiProcessGuid, Destination, Hostname, Served, Update, Workload},
 };
 
@@ -73,6 +73,8 @@ pub struct RouteTable {
     shapes: Shapes,
     ledger: Ledger,
     fall_backs: FallBacks,
+    /// How many instances workloads had before the start, until the instances are read.
+    expected: GuidMap<Workload, u32>,
 }
 
 impl RouteTable {
@@ -211,14 +213,11 @@ impl RouteTable {
         let mut is_seen = false;
         for key in &touched.services {
             let pool = self.host(name).and_then(|host| host.pool(key));
-            let kind = match &pool {
-                None => RouteKind::Gone,
-                Some(pool) if pool.host().is_internal() => RouteKind::Internal,
-                Some(_) => RouteKind::External,
-            };
-            let answer = pool.as_ref().map(Answer::of).unwrap_or_default();
+            let is_internal = pool.as_ref().is_some_and(|pool| pool.host().is_internal());
+            let answer = pool.as_ref().map(|pool| self.answer(pool));
+            let answer = answer.unwrap_or_default();
             let shape = pool.map(|pool| Shape::of(&pool)).unwrap_or_default();
-            self.ledger.set_route(name, key, answer, kind);
+            self.ledger.set_route(name, key, answer, is_internal);
             is_seen |= match self.shapes.update(name, key, shape) {
                 Change::Nothing => false,
                 Change::Emptiness => self

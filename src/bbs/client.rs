@@ -184,7 +184,7 @@ impl Client {
                 return;
             }
             if guid.is_empty() {
-                unclear.has_nameless_instances = true;
+                unclear.nameless_instances += 1;
             } else {
                 let named = dropped.len() - 1;
                 unclear.instances.insert(guid.as_str().into(), named);

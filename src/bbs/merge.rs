@@ -210,7 +210,11 @@ impl Merge {
             !is_there && known.is_some_and(|known| known.last_event <= mark)
         };
         let mut gone = members;
-        gone.retain(|guid| !unclear.has_nameless_instances && is_gone(guid));
+        gone.retain(is_gone);
+        // Any of them may have one of the rows that do not say whose they are; but no more of them than there are rows.
+        if gone.len() <= unclear.nameless_instances {
+            gone.clear();
+        }
         self.news = News {
             mark: self.events,
             ..News::default()

@@ -86,8 +86,8 @@ pub(super) struct Unclear {
     pub(super) instances: GuidMap<InstanceGuid, usize>,
     /// Processes that are to run.
     pub(super) processes: GuidSet<DiegoProcessGuid>,
-    /// Whether there are rows of instances that do not even say of which.
-    pub(super) has_nameless_instances: bool,
+    /// How many rows of instances do not even say of which.
+    pub(super) nameless_instances: usize,
     /// Whether there are such rows of processes.
     pub(super) has_nameless_processes: bool,
 }

@@ -267,6 +267,7 @@ impl Reconciler {
         self.failures = 0;
         self.backoff.reset();
         let (began, fresh) = (read.began, read.list.fresh);
+        let is_empty = read.list.instances.is_empty();
         for (guid, row) in &read.list.unclear.instances {
             self.say_what_stays(Some(guid), &mut read.dropped[*row]);
         }
@@ -278,7 +279,8 @@ impl Reconciler {
         self.follow_news();
         let confirms = self.confirmations.borrow().instances.is_some();
         self.confirm_after(Some(began));
-        let basis = if fresh {
+        // A BBS that has lost its database lists nothing, and vouches for nothing.
+        let basis = if fresh || !is_empty {
             Basis::read_since(began)
         } else {
             Basis::Asked

@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::{
     model::{
         Association, CapiProcessGuid, DiegoProcessGuid, Hostname, InvalidHostname, InvalidPath,
-        Route, RouteGuid, path::MAX_PATH,
+        Route, RouteGuid, Update, path::MAX_PATH,
     },
     proto::api,
 };
@@ -47,6 +47,31 @@ pub(super) enum Change {
     Associate(Association),
     /// The process has none.
     Dissociate(CapiProcessGuid),
+}
+
+impl Change {
+    /// Whether it says of something that it is there.
+    pub(super) fn is_addition(&self) -> bool {
+        matches!(
+            self,
+            Self::UpsertRoute(_) | Self::Map(..) | Self::Associate(_)
+        )
+    }
+
+    /// What it takes away, whether or not that is known.
+    pub(super) fn deletion(&self) -> Option<Update> {
+        match self {
+            Self::DeleteRoute(guid) => Some(Update::Routes {
+                current: Vec::new(),
+                gone: vec![guid.clone()],
+            }),
+            Self::Dissociate(process) => Some(Update::Associations {
+                current: Vec::new(),
+                gone: vec![process.clone()],
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// What is wrong with a call or an item of a BulkSync. No value is repeated at length: it may be a megabyte.

@@ -145,10 +145,21 @@ impl Registrar {
         Flow::Continue(())
     }
 
+    /// While the publisher holds what a BulkSync lacked, it may know more: what is upserted then takes nothing away from
+    /// that, and what is deleted may be known to it alone.
     fn apply(&mut self, change: &Change) -> Result<Option<Report>, Full> {
-        let update = self.pushed.apply(change.clone())?;
+        let is_held = self.io.confirmations.borrow().routes.is_some();
+        let mut update = self.pushed.apply(change.clone())?;
         self.journal.note(change);
-        Ok(update.map(|update| update.on(Basis::Told)))
+        if is_held && update.is_none() {
+            update = change.deletion();
+        }
+        let basis = if is_held && change.is_addition() {
+            Basis::Asked
+        } else {
+            Basis::Told
+        };
+        Ok(update.map(|update| update.on(basis)))
     }
 
     /// Puts a BulkSync in the place of what is known, with what is newer on top of it. One that is not believed yet

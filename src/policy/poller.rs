@@ -117,7 +117,7 @@ impl Poller {
         // Even of an answer that is not believed: what could not be read may be the reason.
         self.outputs.feed.dropped_in_read(answer.dropped);
         let kept = match &self.known {
-            Some(known) if unreadable > 0 => keep(&mut policies, known),
+            Some(known) if unreadable > 0 => keep(&mut policies, known, unreadable),
             Some(_) => 0,
             None => self.judge_first(policies.len(), unreadable).map(|()| 0)?,
         };
@@ -180,11 +180,16 @@ impl Poller {
     }
 }
 
-/// What cannot be read does not say what it is: any of those that are missing. How many are kept.
-fn keep(policies: &mut Vec<Policy>, known: &[Policy]) -> usize {
-    let read = policies.len();
-    policies.extend_from_slice(known);
+/// What cannot be read does not say what it is: any of those that are missing, but no more of them than there are such
+/// policies. How many are kept. Both are sorted.
+fn keep(policies: &mut Vec<Policy>, known: &[Policy], unreadable: usize) -> usize {
+    let is_missing = |policy: &&Policy| policies.binary_search(policy).is_err();
+    let missing: Vec<_> = known.iter().filter(is_missing).cloned().collect();
+    if missing.len() > unreadable {
+        return 0;
+    }
+    let kept = missing.len();
+    policies.extend(missing);
     policies.sort_unstable();
-    policies.dedup();
-    policies.len() - read
+    kept
 }

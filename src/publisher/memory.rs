@@ -22,7 +22,11 @@ impl Publisher {
             return;
         };
         match store.read() {
-            Ok(Some((saved, written_at))) => {
+            Ok(Some((mut saved, written_at))) => {
+                // Nobody would ever replace them.
+                if self.settings.policies.is_none() {
+                    saved.policies = None;
+                }
                 let age = written_at.elapsed().unwrap_or_default();
                 info!(routes = saved.routes.len(), ?age, "state file read");
                 self.stands_in = Some(Instant::now() + store.after);
@@ -44,6 +48,11 @@ impl Publisher {
     /// Whoever has been silent since the start is stood in for.
     pub(super) fn stand_in(&mut self) {
         self.stands_in = None;
+        // Without instances there is nothing to serve, and nobody knows what is missing of their processes.
+        self.stands_in_late = self.state.is_missing(Input::Instances);
+        if self.stands_in_late {
+            return;
+        }
         let silent = self.state.stand_in();
         if silent.is_empty() {
             return;
@@ -62,6 +71,20 @@ impl Publisher {
         }
         if self.state.is_due() {
             self.publish();
+        }
+    }
+
+    /// The same, if it was only the instances that were waited for.
+    pub(super) fn stand_in_late(&mut self) {
+        if self.stands_in_late && !self.state.is_missing(Input::Instances) {
+            self.stand_in();
+        }
+    }
+
+    /// What was reported before anything was published is to be written down too.
+    pub(super) fn arm_saving(&mut self) {
+        if self.settings.store.is_some() {
+            self.unsaved = Some(Instant::now() + SAVED_WITHIN);
         }
     }
 

@@ -132,7 +132,7 @@ impl<'a> Pool<'a> {
         choosing.min_by_key(|(route, _)| (route.created_at, &route.guid))
     }
 
-    fn destinations(&self) -> impl Iterator<Item = &'a Destination> + use<'a> {
+    pub(super) fn destinations(&self) -> impl Iterator<Item = &'a Destination> + use<'a> {
         self.routes().flat_map(|route| &route.destinations)
     }
 

@@ -1,12 +1,13 @@
 //! What outlives the process, and what is made of it at the next start.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use super::{Changes, RouteTable, Subject, routes::shared_key, served::Answer};
-use crate::{
-    guids::GuidMap,
-    model::{Association, Hostname, Policy, Process, Route, Served, Workload},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
 };
+
+use super::{Changes, Pool, RouteTable, Subject, routes::shared_key, served::Answer};
+use crate::model::{Association, Policy, Process, Route, Served, Workload};
 
 impl RouteTable {
     /// All routes.
@@ -34,59 +35,73 @@ impl RouteTable {
         self.facts.instances.counts().collect()
     }
 
-    /// Of the routes that are there: how many endpoints each had, by how many instances its destinations had. Until the
-    /// instances are read, they count as there.
+    /// Until the instances are read, so many count as there.
     pub fn expect(&mut self, instances: &[(Workload, u32)]) {
-        let counts: GuidMap<_, _> = instances.iter().cloned().collect();
-        let routes = self.facts.routes.all();
-        let mut expected: BTreeMap<(Hostname, Arc<str>), u32> = BTreeMap::new();
-        for route in routes.iter().filter(|route| route.refused.is_none()) {
-            let counts = route.destinations.iter().map(|to| counts.get(&to.workload));
-            let endpoints: u32 = counts.flatten().sum();
-            let key = shared_key(route);
-            *expected.entry((route.host.clone(), key)).or_default() += endpoints;
-        }
-        for ((host, key), endpoints) in expected {
-            if endpoints > 0 {
-                self.ledger.expect(&host, &key, endpoints);
-                let mut changes = Changes::default();
-                changes.touch_service(&host, &key);
-                self.touch_lookups(&mut changes);
-            }
-        }
-        self.ledger.take_losses();
+        self.expected = instances.iter().cloned().collect();
+        self.settle_answers();
     }
 
-    /// What routes that are there lack of what is expected of them.
+    /// Nothing is expected but of these any more: of all others what there is counts.
+    pub fn expect_only(&mut self, subjects: &BTreeSet<Subject>) {
+        let mut expected = mem::take(&mut self.expected);
+        expected.retain(|workload, _| {
+            let mut routes = self.facts.routes.of_workload(workload);
+            routes.any(|route| {
+                subjects.contains(&Subject::Route(route.host.clone(), shared_key(route)))
+            })
+        });
+        self.expected = expected;
+        self.settle_answers();
+    }
+
+    /// What routes lack of what is expected of them.
     pub fn shortfall(&self) -> BTreeMap<Subject, Served> {
-        let lacks = |(host, key, expected): (&Hostname, &Arc<str>, u32)| {
-            let pool = self.host(host)?.pool(key)?;
+        let mut shortfall = BTreeMap::new();
+        for route in self.facts.routes.all() {
+            let key = shared_key(&route);
+            let Some(pool) = self.host(&route.host).and_then(|host| host.pool(&key)) else {
+                continue;
+            };
             let endpoints = match Answer::of(&pool) {
-                Answer::Refusal => return None,
+                Answer::Refusal => continue,
                 Answer::Nobody => 0,
                 Answer::Endpoints(endpoints) => endpoints,
             };
-            let lost = Served {
-                routes: u64::from(endpoints == 0),
-                endpoints: expected.saturating_sub(endpoints).into(),
-                ..Served::default()
-            };
-            let subject = Subject::Route(host.clone(), key.clone());
-            (lost.endpoints > 0).then_some((subject, lost))
-        };
-        self.ledger.expected().filter_map(lacks).collect()
+            let missing = self.expected_of(&pool).saturating_sub(endpoints);
+            if missing > 0 {
+                let lost = Served {
+                    routes: u64::from(endpoints == 0),
+                    endpoints: missing.into(),
+                    ..Served::default()
+                };
+                shortfall.insert(Subject::Route(route.host.clone(), key), lost);
+            }
+        }
+        shortfall
     }
 
-    /// The instances are read: from now on what there is counts.
-    pub fn expect_nothing(&mut self) {
-        let expected = self.ledger.expected();
-        let expected: Vec<_> = expected
-            .map(|(host, key, _)| (host.clone(), key.clone()))
-            .collect();
-        self.ledger.expect_nothing();
+    /// How a route is answered, or was before the start where the instances are not read yet.
+    pub(super) fn answer(&self, pool: &Pool<'_>) -> Answer {
+        match (Answer::of(pool), self.expected_of(pool)) {
+            (Answer::Nobody, expected @ 1..) => Answer::Endpoints(expected),
+            (answer, _) => answer,
+        }
+    }
+
+    fn expected_of(&self, pool: &Pool<'_>) -> u32 {
+        if self.expected.is_empty() {
+            return 0;
+        }
+        let expected = pool.destinations();
+        let expected = expected.filter_map(|to| self.expected.get(&to.workload));
+        expected.fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// What is different by what is expected is no loss.
+    fn settle_answers(&mut self) {
         let mut changes = Changes::default();
-        for (host, key) in &expected {
-            changes.touch_service(host, key);
+        for route in self.facts.routes.all() {
+            changes.touch_service(&route.host, &shared_key(&route));
         }
         self.touch_lookups(&mut changes);
         self.ledger.take_losses();

@@ -67,17 +67,6 @@ impl Answer {
     }
 }
 
-/// What sort of route is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RouteKind {
-    /// There is none.
-    Gone,
-    /// Of an external domain.
-    External,
-    /// Of an internal one.
-    Internal,
-}
-
 /// How much of everything is served, and what has been lost of it lately.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -87,8 +76,6 @@ pub(super) struct Ledger {
     losses: BTreeMap<Subject, Served>,
     /// Whether an internal hostname has been restricted.
     restricts_internal: bool,
-    /// How many endpoints routes had when that was saved, until the instances are read.
-    expected: HashMap<(Hostname, Arc<str>), u32>,
 }
 
 impl Ledger {
@@ -112,15 +99,9 @@ impl Ledger {
         host: &Hostname,
         key: &Arc<str>,
         now: Answer,
-        kind: RouteKind,
+        is_internal: bool,
     ) {
         let place = (host.clone(), key.clone());
-        let now = match (now, self.expected.get(&place)) {
-            (Answer::Nobody, Some(expected)) if kind != RouteKind::Gone => {
-                Answer::Endpoints(*expected)
-            }
-            (now, _) => now,
-        };
         let before = match now {
             Answer::Nobody => self.routes.remove(&place),
             now => self.routes.insert(place, now),
@@ -131,7 +112,7 @@ impl Ledger {
         }
         // A new restriction is no loss: it is what was asked for, and so is what Sidecars lose by it.
         let lost = if now == Answer::Refusal {
-            self.restricts_internal |= kind == RouteKind::Internal;
+            self.restricts_internal |= is_internal;
             Served::default()
         } else {
             // A restriction that goes counts like a route that does.
@@ -141,23 +122,6 @@ impl Ledger {
         };
         self.move_to(before.amount(), now.amount());
         self.lose(lost, || Subject::Route(host.clone(), key.clone()));
-    }
-
-    /// A route had so many endpoints, and nobody has said yet that it has not.
-    pub(super) fn expect(&mut self, host: &Hostname, key: &Arc<str>, endpoints: u32) {
-        let place = (host.clone(), key.clone());
-        self.expected.insert(place, endpoints);
-    }
-
-    /// The routes of which endpoints are expected.
-    pub(super) fn expected(&self) -> impl Iterator<Item = (&Hostname, &Arc<str>, u32)> {
-        let expected = self.expected.iter();
-        expected.map(|((host, key), endpoints)| (host, key, *endpoints))
-    }
-
-    /// From now on what there is counts.
-    pub(super) fn expect_nothing(&mut self) {
-        self.expected.clear();
     }
 
     /// To how many internal hostnames an app may connect now.

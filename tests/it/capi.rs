@@ -297,11 +297,15 @@ impl Polling {
         }
     }
 
-    /// The next change.
+    /// The next change of routes.
     async fn changed(&mut self) -> (BTreeMap<String, Route>, Vec<RouteGuid>) {
-        match self.update().await {
-            Update::Routes { current, gone } => (by_name(current), gone),
-            other => panic!("{other:?}"),
+        loop {
+            match self.update().await {
+                Update::Routes { current, gone } => return (by_name(current), gone),
+                // What is bound is said before it is known whose it is.
+                Update::Refused(_) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 

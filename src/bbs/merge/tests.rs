@@ -318,7 +318,7 @@ fn what_has_a_row_that_cannot_be_read_is_not_gone() {
     bench.list(list);
     assert_eq!(bench.merge.served(), 2);
     let mut list = listed(Vec::new());
-    list.unclear.has_nameless_instances = true;
+    list.unclear.nameless_instances = 2;
     bench.list(list);
     assert_eq!(bench.merge.served(), 2, "any of them may be one of ours");
     bench.list(listed(Vec::new()));

@@ -50,7 +50,8 @@ impl Context {
     ) -> Flow {
         let refused: Vec<_> = routes
             .into_iter()
-            .filter(|guid| self.index.refuse(guid, why))
+            // The publisher may know routes that no read has found yet.
+            .filter(|guid| self.index.refuse(guid, why) || !self.index.contains(guid))
             .map(|guid| (guid, why))
             .collect();
         if refused.is_empty() {

@@ -211,9 +211,10 @@ fn found(read: &FullRead) -> Found {
 fn keep(read: &mut FullRead, index: &Index) -> usize {
     let unclear = read.unclear.iter().filter_map(|guid| index.get(guid));
     let mut kept: Vec<_> = unclear.cloned().collect();
-    if read.nameless > 0 {
-        // Any of those that are missing may be one of these.
-        kept.extend(index.missing_from(&read.routes).cloned());
+    // Any of those that are missing may be one of these; but no more of them than there are such rows.
+    let missing: Vec<_> = index.missing_from(&read.routes).cloned().collect();
+    if missing.len() <= read.nameless {
+        kept.extend(missing);
     }
     let kept: BTreeMap<_, _> = kept
         .into_iter()

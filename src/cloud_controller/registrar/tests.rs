@@ -220,6 +220,23 @@ async fn what_the_publisher_need_not_know_is_counted_too() {
     assert_eq!(rig.status().counts["mappings"], 1);
 }
 
+#[tokio::test]
+async fn while_something_is_held_what_is_upserted_takes_nothing_away_and_what_is_deleted_is_told() {
+    let mut rig = Rig::new();
+    rig.sync(&[1, 2, 3]);
+    rig.sync(&[]);
+    let basis = |rig: &mut Rig, change: &Change| {
+        let report = rig.registrar.apply(change).unwrap();
+        report.map(|report| report.basis)
+    };
+    assert_eq!(basis(&mut rig, &delete(1)), None, "nobody knows it");
+    rig.confirmations.send_modify(|confirmations| {
+        confirmations.routes = Some(Instant::now());
+    });
+    assert_eq!(basis(&mut rig, &delete(1)), Some(Basis::Told));
+    assert_eq!(basis(&mut rig, &upsert(2)), Some(Basis::Asked));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Apply(Change),

@@ -20,7 +20,7 @@ impl State {
         let mut changes = self.table.apply(update);
         let (mut losses, displaced) = changes.take_losses();
         if is_first {
-            losses = self.table.shortfall();
+            losses.extend(self.table.shortfall());
         }
         let verdict = self.guard.judge(source, basis, &losses, served, now);
         let is_held = !verdict.hold.is_empty();
@@ -29,15 +29,19 @@ impl State {
             restored.take_losses();
             changes.merge(restored);
         }
-        if is_first && !is_held {
-            self.is_expecting = false;
-            self.table.expect_nothing();
+        if is_first {
+            // What is let go is expected no more, or the next list would lack it anew.
+            self.is_expecting = is_held;
+            self.table.expect_only(&verdict.hold);
         }
         self.tell(source, &verdict);
         (changes, !(is_first && is_held))
     }
 
     fn tell(&self, source: Source, verdict: &Verdict<Subject>) {
+        if verdict.is_nothing() {
+            return;
+        }
         let Verdict {
             began,
             confirmed,

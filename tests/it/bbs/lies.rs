@@ -118,14 +118,15 @@ async fn a_fresh_daemon_does_not_believe_rows_that_say_nothing_we_understand() {
 async fn nothing_is_gone_by_a_list_whose_rows_cannot_be_decoded() {
     let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 40)).await;
     let lost = rig.instances.keys().next().unwrap().clone();
-    for rows in [usize::MAX, 1] {
-        garble(&rig.bbs, rows);
-        rig.bbs.forget(std::slice::from_ref(&lost));
+    garble(&rig.bbs, usize::MAX);
+    for _ in 0..2 {
         rig.read_now().await;
-        assert_eq!(rig.instances.len(), ALL, "any row may be its");
-        rig.read_now().await;
-        assert_eq!(rig.instances.len(), ALL, "the second time too");
+        assert_eq!(rig.instances.len(), ALL, "any row may be anybody's");
     }
+    rig.bbs.forget(std::slice::from_ref(&lost));
+    garble(&rig.bbs, 1);
+    rig.read_now().await;
+    assert_eq!(rig.instances.len(), ALL - 2, "one row is not of two");
     rig.bbs.lie_no_more();
     rig.read_now().await;
     assert_eq!(rig.instances.len(), ALL - 1);

@@ -145,20 +145,21 @@ async fn c9_c10_a_first_read_that_understands_nothing_is_not_believed() {
 }
 
 #[tokio::test]
-async fn one_row_without_a_guid_keeps_all_that_is_missing() {
+async fn rows_without_a_guid_keep_what_is_missing_if_they_can_be_all_of_it() {
     let foundation = Foundation::new().await;
     let routes = forty(&foundation);
     let mut polling = foundation.poll();
     polling.all_routes().await;
-    {
-        let mut state = foundation.capi.state();
-        routes[..5]
-            .iter()
-            .for_each(|route| state.delete_route_silently(route));
-        state.spoil_wholly(&routes[6]);
-    }
+    foundation.capi.state().spoil_wholly(&routes[6]);
     polling.ask_for_routes();
     assert_eq!(polling.all_routes().await.len(), 40);
+    foundation.capi.state().delete_route_silently(&routes[5]);
+    polling.ask_for_routes();
+    assert_eq!(
+        polling.all_routes().await.len(),
+        38,
+        "one row is not of two"
+    );
 }
 
 #[tokio::test]

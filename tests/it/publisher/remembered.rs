@@ -122,6 +122,51 @@ async fn a_first_list_of_few_instances_is_not_served_until_lists_go_on_to_say_so
 }
 
 #[tokio::test(start_paused = true)]
+async fn first_lists_that_lack_different_halves_in_turn_are_served_when_each_was_lacking_long_enough()
+ {
+    let restarted = Restarted::with(Some(saved()));
+    restarted.read(Update::AllRoutes(routes())).await;
+    // Fifteen are missing all the time, fifteen others from the second list on.
+    let lists = [15, 30, 30, 30];
+    for (at, missing) in lists.into_iter().enumerate() {
+        assert_eq!(restarted.entries(), None, "{at}");
+        let list = instances(2 * ROUTES - missing);
+        restarted.read(Update::AllInstances(list)).await;
+        advance(MINUTE / 2).await;
+    }
+    assert_eq!(restarted.entries(), Some(2 * ROUTES - 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_that_lose_their_destinations_before_the_first_list_are_held_as_routes() {
+    let restarted = Restarted::with(Some(saved()));
+    let without = |mut route: Route| {
+        route.destinations.clear();
+        route
+    };
+    let lie = routes().into_iter().map(without).collect();
+    restarted.read(Update::AllRoutes(lie)).await;
+    let held = restarted.running.outputs.held.borrow().clone();
+    assert_eq!(held[0].part.amount.endpoints, 2 * ROUTES as u64);
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    assert_eq!(restarted.entries(), Some(2 * ROUTES));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bbs_that_is_late_is_waited_for_and_the_file_stands_in_for_cloud_controller_then() {
+    let mut restarted = Restarted::with(Some(saved()));
+    advance(3 * MINUTE).await;
+    assert_eq!(restarted.entries(), None);
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    restarted.running.next().await;
+    assert_eq!(restarted.entries(), Some(2 * ROUTES));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_first_list_that_has_what_there_was_is_served_at_once() {
     let restarted = Restarted::with(Some(saved()));
     restarted.read(Update::AllRoutes(routes())).await;
