@@ -35,6 +35,7 @@ mod push;
 mod sidecars;
 mod simulation;
 mod sizes;
+mod store;
 mod tls;
 mod vip;
 mod wire;
