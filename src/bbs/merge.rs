@@ -72,6 +72,8 @@ pub(super) struct Merge {
     /// The processes of which an event removed an older state of a row than is known: it may be gone all the same.
     doubtful: Vec<DiegoProcessGuid>,
     news: News,
+    /// What lists lacked of late, by process: it may be served all the same.
+    lost: GuidMap<DiegoProcessGuid, Vec<InstanceGuid>>,
 }
 
 // === impl Merge ===
@@ -134,6 +136,28 @@ impl Merge {
         };
         let is_removed = |(guid, tag): &(InstanceGuid, Tag)| self.tombstones.covers(guid, *tag);
         news.changed.iter().all(is_heard_of) && news.gone.iter().all(is_removed)
+    }
+
+    /// What lists lacked until now is served no longer.
+    pub(super) fn forget_lost(&mut self) {
+        self.lost.clear();
+    }
+
+    /// What lists lacked of what an event ends.
+    pub(super) fn ended(&mut self, event: &Event) -> Vec<InstanceGuid> {
+        let (process, of) = match event {
+            Event::Removed(gone) => (&gone.process, Some(&gone.guid)),
+            Event::DesiredRemoved(desired) => (&desired.process, None),
+            Event::Desired(desired) if desired.instances == 0 => (&desired.process, None),
+            _ => return Vec::new(),
+        };
+        let Some(lost) = self.lost.get_mut(process) else {
+            return Vec::new();
+        };
+        let ended = lost.extract_if(.., |guid| of.is_none_or(|of| of == guid));
+        ended
+            .filter(|guid| !self.instances.contains_key(guid))
+            .collect()
     }
 
     /// Takes an event.
@@ -231,8 +255,11 @@ impl Merge {
             }
         }
         for guid in gone {
-            let tag = self.instances.get(&guid).map(|known| known.tag);
-            self.news.gone.extend(tag.map(|tag| (guid.clone(), tag)));
+            if let Some(known) = self.instances.get(&guid) {
+                self.news.gone.push((guid.clone(), known.tag));
+                let lost = self.lost.entry(known.process().clone()).or_default();
+                lost.push(guid.clone());
+            }
             self.remove(&guid, &mut changes);
         }
         changes

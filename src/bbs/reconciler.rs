@@ -218,14 +218,8 @@ impl Reconciler {
             debug!(%app, "not announced: too many touched apps");
         }
         // The publisher may hold what lists lack, and is told of its end all the same.
-        let ended = match &event {
-            Event::Removed(gone) if self.confirmations.borrow().instances.is_some() => {
-                Some(gone.guid.clone())
-            }
-            _ => None,
-        };
+        let ended = self.merge.ended(&event);
         let mut changes = self.merge.event(event, Instant::now());
-        let ended = ended.filter(|guid| !self.merge.knows(guid) && !changes.gone.contains(guid));
         changes.gone.extend(ended);
         for guid in self.merge.take_kept() {
             self.feed.dropped(kept(&guid));
@@ -270,6 +264,9 @@ impl Reconciler {
         let is_empty = read.list.instances.is_empty();
         for (guid, row) in &read.list.unclear.instances {
             self.say_what_stays(Some(guid), &mut read.dropped[*row]);
+        }
+        if self.confirmations.borrow().instances.is_none() {
+            self.merge.forget_lost();
         }
         let changes = self.merge.list(read.list, read.mark, Instant::now());
         let kept = self.merge.take_kept();

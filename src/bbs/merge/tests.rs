@@ -394,6 +394,35 @@ fn what_a_list_says_first_is_news_until_an_event_says_it() {
     assert!(bench.merge.is_announced(&news));
 }
 
+#[test]
+fn what_lists_lacked_ends_with_its_process_or_by_its_own_event() {
+    let mut bench = Bench::new();
+    bench.list(listed(many(3)));
+    bench.list(listed(Vec::new()));
+    let removed = Event::Removed(running("i1"));
+    assert_eq!(bench.merge.ended(&removed), ["i1".into()]);
+    assert!(bench.merge.ended(&removed).is_empty(), "once");
+    assert!(
+        bench
+            .merge
+            .ended(&Event::Desired(wanted(1, 1, 2)))
+            .is_empty()
+    );
+    bench.observe(running("i2"));
+    let stopped = Event::Desired(wanted(0, 1, 3));
+    assert_eq!(
+        bench.merge.ended(&stopped),
+        ["i0".into()],
+        "the other is back"
+    );
+
+    bench.list(listed(many(3)));
+    bench.list(listed(Vec::new()));
+    bench.merge.forget_lost();
+    let removed = Event::DesiredRemoved(wanted(1, 1, 4));
+    assert!(bench.merge.ended(&removed).is_empty());
+}
+
 // === Histories ===
 
 /// What happens to one of a few instances, or to their process.
