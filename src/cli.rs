@@ -19,7 +19,7 @@ use tracing::info;
 use crate::{
     app,
     config::{Config, Librarian},
-    librarian, shutdown, telemetry,
+    librarian, shutdown, telemetry, tls,
 };
 
 /// With the commit, as `build.rs` puts them together.
@@ -93,6 +93,7 @@ async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
     let format = telemetry::Format::Json(config.log_timestamp);
     let log_level = telemetry::init(config.log_level, format)?;
     let stop = shutdown::signalled().context("installing signal handlers")?;
+    shutdown::at_each_hangup(tls::read_again).context("installing signal handlers")?;
     let bound = app::bind(config, Some(log_level)).await?;
     // The word that supervisors of the original wait for.
     info!(target: telemetry::ALWAYS, version = VERSION, "started");

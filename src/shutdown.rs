@@ -104,6 +104,21 @@ impl Tasks {
     }
 }
 
+/// Calls `act` at each SIGHUP, for ever.
+///
+/// # Errors
+/// The handler cannot be installed.
+pub fn at_each_hangup(act: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            info!("SIGHUP");
+            act();
+        }
+    });
+    Ok(())
+}
+
 /// Resolves at the first SIGTERM or SIGINT.
 ///
 /// # Errors

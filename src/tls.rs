@@ -1,6 +1,7 @@
 //! TLS from PEM files: server and client configurations, and a listener that shakes hands off the accept path.
 
 mod accept;
+mod again;
 mod files;
 mod pem;
 
@@ -18,6 +19,7 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
+pub use self::again::{read_again, to_be_read_again};
 use self::files::Pem;
 pub use self::{
     accept::{

@@ -78,7 +78,13 @@ impl Certificates {
     pub(super) async fn follow(mut self, shutdown: CancellationToken) {
         let mut looks = interval(self.every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+        let mut again = tls::to_be_read_again();
+        loop {
+            let is_asked = tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = looks.tick() => false,
+                Ok(()) = again.changed() => true,
+            };
             self.feed.turned();
             let begin = Instant::now();
             let source = self.source.clone();
@@ -87,26 +93,33 @@ impl Certificates {
                 return;
             };
             match self.take(read) {
-                Ok(()) => self.feed.succeeded(begin.elapsed()),
+                Ok(is_new) => {
+                    if is_asked && !is_new {
+                        let cert = self.source.identity.cert.display();
+                        info!(%cert, "certificates are as before");
+                    }
+                    self.feed.succeeded(begin.elapsed());
+                }
                 // Also between the writing of a certificate and that of its key: the next look finds both.
                 Err(error) => self.feed.failed(kind(&error), &error),
             }
         }
     }
 
+    /// Whether they are new.
     fn take(
         &mut self,
         read: Result<Result<ServerFiles, tls::Error>, JoinError>,
-    ) -> Result<(), tls::Error> {
+    ) -> Result<bool, tls::Error> {
         let files = read.expect("reading files does not panic, and nobody aborts it")?;
         if files == self.served {
-            return Ok(());
+            return Ok(false);
         }
         let config = files.config(HTTP_2)?;
         self.config.send_replace(Arc::new(config));
         self.served = files;
         info!(cert = %self.source.identity.cert.display(), "new certificates are in force");
-        Ok(())
+        Ok(true)
     }
 }
 

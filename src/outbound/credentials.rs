@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustls::ClientConfig;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -34,6 +34,8 @@ struct Seen {
     /// The hash of what the files had at the last look.
     contents: u128,
     looked: Instant,
+    /// An operator's word that it is to be looked at again.
+    again: watch::Receiver<u64>,
 }
 
 impl Credentials {
@@ -49,6 +51,7 @@ impl Credentials {
                 config,
                 contents,
                 looked: Instant::now(),
+                again: tls::to_be_read_again(),
             }),
         })
     }
@@ -57,7 +60,9 @@ impl Credentials {
     /// nothing.
     pub(super) fn current(&self, peer: &'static str) -> Arc<ClientConfig> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.looked.elapsed() >= LOOK_EVERY {
+        let is_asked = seen.again.has_changed().unwrap_or(false);
+        if is_asked || seen.looked.elapsed() >= LOOK_EVERY {
+            seen.again.mark_unchanged();
             seen.looked = Instant::now();
             let contents = hash(&self.ca, self.identity.as_ref());
             if contents != seen.contents {
@@ -75,6 +80,8 @@ impl Credentials {
                         );
                     }
                 }
+            } else if is_asked {
+                info!(peer, "certificates are as before");
             }
         }
         Arc::clone(&seen.config)

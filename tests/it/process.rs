@@ -75,6 +75,13 @@ impl Process {
         lines
     }
 
+    /// Has it read its certificates again.
+    pub fn hang_up(&self) {
+        let id = self.child.id().to_string();
+        let told = Command::new("kill").args(["-HUP", &id]).status();
+        assert!(told.unwrap().success());
+    }
+
     /// Ends it as its supervisor would, and waits for that.
     pub fn terminate(&mut self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
