@@ -292,9 +292,9 @@ async fn run(seed: u64) -> Result<(), String> {
     run.converges().await
 }
 
-/// Whether peers lie, as they do unless `SIMULATION_LIES` is 0.
+/// Whether peers lie.
 fn lies() -> bool {
-    number("SIMULATION_LIES").is_none_or(|on| on > 0)
+    number("SIMULATION_LIES").is_some_and(|on| on > 0)
 }
 
 fn number(name: &str) -> Option<u64> {
