@@ -10,6 +10,7 @@ use crate::{
     feed::chain,
     model::{Report, Update},
 };
+
 /// From a change of routes or policies to its being written down.
 const SAVED_WITHIN: Duration = Duration::from_secs(5);
 /// The same of a change of instances, of which only the numbers are.
@@ -54,13 +55,12 @@ impl Publisher {
             return;
         }
         let silent = self.state.stand_in();
-        if silent.is_empty() {
-            return;
+        if !silent.is_empty() {
+            warn!(
+                ?silent,
+                "no word since the start: what the state file has is served"
+            );
         }
-        warn!(
-            ?silent,
-            "no word since the start: what the state file has is served"
-        );
         if silent.contains(&Input::Processes)
             && let Some(gate) = self.described.take()
         {
@@ -69,6 +69,7 @@ impl Publisher {
         if silent.contains(&Input::Routes) {
             self.readiness.open(ROUTES_GATE);
         }
+        // Also where policies alone are silent.
         if self.state.is_due() {
             self.publish();
         }

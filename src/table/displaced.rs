@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{
-    RouteTable, changes::Changes, routes::shared_key, served::Subject, workloads::Workloads,
-};
-use crate::model::{Association, Instance, Policy, Route};
+use super::{RouteTable, changes::Changes, served::Subject, workloads::Workloads};
+use crate::model::{Association, Instance, Policy, Route, Workload};
 
 /// Items as they were before an update removed or changed them.
 #[derive(Debug, Default)]
@@ -25,9 +23,8 @@ impl RouteTable {
         let associations = displaced.associations.into_iter();
         let (associations, instances) = {
             let leads = |workloads: &Workloads| self.lead_to(workloads, subjects);
-            let of = |association: &Association| {
-                leads(&[crate::model::Workload::pushed(&association.process)].into())
-            };
+            let of =
+                |association: &Association| leads(&[Workload::pushed(&association.process)].into());
             let associations: Vec<_> = associations.filter(of).collect();
             let instances = displaced.instances.into_iter();
             let instances = instances.filter(|(_, workloads)| leads(workloads));
@@ -55,8 +52,7 @@ impl RouteTable {
             .iter()
             .any(|subject| matches!(subject, Subject::Source(_)));
         for route in routes.into_iter().rev() {
-            let subject = Subject::Route(route.host.clone(), shared_key(&route));
-            if subjects.contains(&subject) || route.internal && holds_sidecars {
+            if subjects.contains(&Subject::of(&route)) || route.internal && holds_sidecars {
                 self.facts.routes.upsert(Route::clone(&route), changes);
             }
         }
@@ -66,9 +62,7 @@ impl RouteTable {
     fn lead_to(&self, workloads: &Workloads, subjects: &BTreeSet<Subject>) -> bool {
         workloads.iter().any(|workload| {
             let mut routes = self.facts.routes.of_workload(workload);
-            routes.any(|route| {
-                subjects.contains(&Subject::Route(route.host.clone(), shared_key(route)))
-            })
+            routes.any(|route| subjects.contains(&Subject::of(route)))
         })
     }
 }

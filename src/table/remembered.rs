@@ -46,9 +46,7 @@ impl RouteTable {
         let mut expected = mem::take(&mut self.expected);
         expected.retain(|workload, _| {
             let mut routes = self.facts.routes.of_workload(workload);
-            routes.any(|route| {
-                subjects.contains(&Subject::Route(route.host.clone(), shared_key(route)))
-            })
+            routes.any(|route| subjects.contains(&Subject::of(route)))
         });
         self.expected = expected;
         self.settle_answers();
@@ -74,7 +72,7 @@ impl RouteTable {
                     endpoints: missing.into(),
                     ..Served::default()
                 };
-                shortfall.insert(Subject::Route(route.host.clone(), key), lost);
+                shortfall.insert(Subject::of(&route), lost);
             }
         }
         shortfall

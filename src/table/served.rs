@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use super::pool::Pool;
-use crate::model::{AppGuid, Hostname, Served};
+use super::{pool::Pool, routes::shared_key};
+use crate::model::{AppGuid, Hostname, Route, Served};
 
 /// Something whose loss would be felt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,13 @@ pub enum Subject {
     Route(Hostname, Arc<str>),
     /// What an app may connect to.
     Source(AppGuid),
+}
+
+impl Subject {
+    /// The route that another one is, or shares its place with.
+    pub(super) fn of(route: &Route) -> Self {
+        Self::Route(route.host.clone(), shared_key(route))
+    }
 }
 
 impl fmt::Display for Subject {

@@ -56,13 +56,17 @@ fn saved() -> Saved {
 
 impl Restarted {
     fn with(saved: Option<Saved>) -> Self {
+        Self::waiting_for_policies(saved, MINUTE / 2)
+    }
+
+    fn waiting_for_policies(saved: Option<Saved>, grace: Duration) -> Self {
         let folder = TempDir::new().unwrap();
         if let Some(saved) = saved {
             store(&folder).write(&saved, SystemTime::now()).unwrap();
         }
         let running = start(Settings {
             store: Some(store(&folder)),
-            policies: Some(MINUTE / 2),
+            policies: Some(grace),
             ..settings([Input::Routes, Input::Instances])
         });
         Self { running, folder }
@@ -152,6 +156,19 @@ async fn routes_that_lose_their_destinations_before_the_first_list_are_held_as_r
         .read(Update::AllInstances(instances(2 * ROUTES)))
         .await;
     assert_eq!(restarted.entries(), Some(2 * ROUTES));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_policy_server_alone_is_silent_the_policies_of_the_file_are_served() {
+    let mut restarted = Restarted::waiting_for_policies(Some(saved()), 10 * MINUTE);
+    restarted.read(Update::AllRoutes(routes())).await;
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    assert!(restarted.running.next().await.withholds(istio::SIDECARS));
+    advance(MINUTE).await;
+    let snapshot = restarted.running.next().await;
+    assert_eq!(snapshot.get(istio::SIDECARS).unwrap().len(), ROUTES + 10);
 }
 
 #[tokio::test(start_paused = true)]
