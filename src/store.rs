@@ -33,7 +33,7 @@ const MAGIC: &[u8; 8] = b"copilot\n";
 const VERSION: u32 = 1;
 /// Magic, version, length and checksum.
 const HEADER: usize = 8 + 4 + 8 + 16;
-/// No foundation has a larger one: a million routes have 250 MB.
+/// No foundation has a larger one.
 const MAX_FILE: u64 = 1 << 30;
 
 /// What was served at one moment.

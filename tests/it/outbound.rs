@@ -29,9 +29,9 @@ use crate::mesh::{Daemon, foundation, with};
 /// The address of a name that is of no use; the one that is, is the loopback's.
 const SILENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// The network, with names of two addresses.
+/// The network, with names of these two addresses, which are asked in this order.
 #[derive(Debug)]
-struct TwoAddresses;
+pub struct TwoAddresses(pub [Ipv4Addr; 2]);
 
 impl Transport for TwoAddresses {
     fn resolve<'a>(
@@ -39,7 +39,7 @@ impl Transport for TwoAddresses {
         _host: &'a str,
         port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        let addresses = [SILENT, Ipv4Addr::LOCALHOST].map(|ip| (ip, port).into());
+        let addresses = self.0.map(|ip| (ip, port).into());
         ready(Ok(addresses.to_vec())).boxed()
     }
 
@@ -77,7 +77,11 @@ async fn each_feed_goes_on_where_the_first_address_accepts_and_says_nothing() {
         let named = format!("https://localhost:{port}");
         config = with(config, &[(key, json!(named))]);
     }
-    let daemon = Daemon::start_over(Arc::new(TwoAddresses), config).await;
+    let daemon = Daemon::start_over(
+        Arc::new(TwoAddresses([SILENT, Ipv4Addr::LOCALHOST])),
+        config,
+    )
+    .await;
     let feeds = ["capi_routes", "bbs_lists", "bbs_events", "policies"];
     join_all(feeds.map(|feed| daemon.recovers(feed))).await;
     daemon.ready().await;

@@ -1,44 +1,14 @@
 //! A BBS that does not say any more what happens is left for one that does.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use copilot::{
-    outbound::{Pool, Sockets, Target, Transport},
-    sim::bbs::Bbs,
-};
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, ready},
-};
+use copilot::sim::bbs::Bbs;
 use tokio::time::{Instant, timeout};
 
 use super::rig::{LONG, NEVER, OFTEN, Peers, Rig, place, process, reached, running};
+use crate::outbound::TwoAddresses;
 
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-
-/// The network, with names of two addresses.
-#[derive(Debug)]
-struct TwoAddresses;
-
-impl Transport for TwoAddresses {
-    fn resolve<'a>(
-        &'a self,
-        _host: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        let addresses = [Ipv4Addr::LOCALHOST, SECOND].map(|ip| (ip, port).into());
-        ready(Ok(addresses.to_vec())).boxed()
-    }
-
-    fn pool(&self, target: &Target<'_>) -> io::Result<Arc<dyn Pool>> {
-        Sockets.pool(target)
-    }
-}
 
 #[tokio::test]
 async fn a_bbs_that_hangs_is_left_although_nothing_was_to_be_asked_or_told() {
@@ -51,7 +21,7 @@ async fn a_bbs_that_hangs_is_left_although_nothing_was_to_be_asked_or_told() {
     }
     peers.settings.address.set_host(Some("localhost")).unwrap();
     peers.settings.connect_timeout = Duration::from_millis(300);
-    let mut rig = peers.follow_over(Arc::new(TwoAddresses));
+    let mut rig = peers.follow_over(Arc::new(TwoAddresses([Ipv4Addr::LOCALHOST, SECOND])));
     rig.synced().await;
     rig.bbs.subscribed().await;
     rig.bbs.hang();
