@@ -49,6 +49,8 @@ pub struct Sink {
     unanswered: VecDeque<(Resources, bool, Instant)>,
     /// The guids of who answers at a place, or did so until a short while ago.
     pub answering: BTreeMap<String, BTreeSet<String>>,
+    /// The services that a refusal has ended while it was on the way: their rules' names went with them at once.
+    pub closed: BTreeSet<String>,
     /// The kinds of which it refused the last response.
     refusing: BTreeSet<&'static str>,
     /// An answer was so late that others went on without it.
@@ -69,6 +71,7 @@ impl Sink {
             on_their_way: VecDeque::new(),
             unanswered: VecDeque::new(),
             answering: BTreeMap::new(),
+            closed: BTreeSet::new(),
             refusing: BTreeSet::new(),
             is_late: false,
             checks: 0,
@@ -287,7 +290,8 @@ impl Sink {
         let names = names(rules);
         for resource in services.resources.values() {
             let entry: ServiceEntry = body(resource);
-            let Some(names) = names.get(&entry.hosts[0]) else {
+            let names = names.get(&entry.hosts[0]);
+            let Some(names) = names.filter(|_| !self.closed.contains(&entry.hosts[0])) else {
                 continue;
             };
             self.checks += 1;

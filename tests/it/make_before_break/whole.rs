@@ -47,6 +47,8 @@ struct Publisher {
     named: BTreeSet<String>,
     /// Whose instances are or were at a place, by their guids, until when those are named at the least.
     answering: BTreeMap<String, BTreeMap<String, Option<Instant>>>,
+    /// The services that have ended by a refusal, with the names that their rules had.
+    closed: BTreeSet<String>,
     /// When something was published last.
     now: Option<Instant>,
 }
@@ -74,11 +76,12 @@ impl Publisher {
             places: BTreeMap::new(),
             named: BTreeSet::new(),
             answering: BTreeMap::new(),
+            closed: BTreeSet::new(),
             now: None,
         }
     }
 
-    /// Follows who answers where, as of what is published now.
+    /// Follows who answers where, as of what is published now. Whoever was named no more may be so still for a slow sink.
     fn follow(&mut self, now: Instant) {
         let until = now + self.linger;
         for (_, named) in self.answering.values_mut().flatten() {
@@ -86,7 +89,8 @@ impl Publisher {
         }
         for instance in &self.foundation.instances {
             let guids = self.answering.entry(place(instance)).or_default();
-            guids.insert(instance.guid.to_string(), None);
+            let named = guids.entry(instance.guid.to_string()).or_default();
+            named.take_if(|until| *until > now);
         }
         self.now = Some(now);
     }
@@ -146,6 +150,9 @@ impl Publisher {
             refused.any(|route| istio::is_of(service, &istio::service(&route.host, &route.path)))
         };
         assert!(!there.iter().any(of_refused), "refused, and there");
+        let closed = self.endpoints.keys();
+        let closed: Vec<_> = closed.filter(|one| self.is_refused(one)).cloned().collect();
+        self.closed.extend(closed);
         for service in self.named.difference(&named) {
             self.stays.insert(service.clone(), now + self.linger);
         }
@@ -303,6 +310,7 @@ impl Mesh {
             for sink in &mut self.sinks {
                 sink.publish(&snapshot);
                 sink.answering = self.publisher.answering();
+                sink.closed.clone_from(&self.publisher.closed);
                 sink.excuse(&self.publisher.emptied);
                 sink.forgive(|service| self.publisher.is_refused(service));
                 if self.publisher.has_moved {
@@ -326,7 +334,9 @@ impl Mesh {
     fn settle(&mut self, now: &mut Instant) {
         for sink in &mut self.sinks {
             sink.settle(now);
+            sink.closed.clear();
         }
+        self.publisher.closed.clear();
     }
 }
 
