@@ -188,6 +188,14 @@ pub struct Route {
     pub destinations: SmallVec<[Destination; 1]>,
 }
 
+impl Route {
+    /// Whether it sends requests where a destination, of this route or another, does.
+    pub fn leads_to(&self, to: &Destination) -> bool {
+        let mut destinations = self.destinations.iter();
+        destinations.any(|own| (&own.workload, own.port) == (&to.workload, to.port))
+    }
+}
+
 /// A process of an app, as Cloud Controller describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {

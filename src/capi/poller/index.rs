@@ -46,14 +46,9 @@ impl Entry {
 
     /// What it leads to, and what the route as it is now does not.
     fn lost(self, now: &Route) -> Vec<Destination> {
-        let is_lost = |destination: &Destination| {
-            let place = |other: &&Destination| {
-                (&other.workload, other.port) == (&destination.workload, destination.port)
-            };
-            now.destinations.iter().find(place).is_none()
-        };
         let known = self.located.route.destinations.into_iter();
-        known.chain(self.doubted).filter(is_lost).collect()
+        let known = known.chain(self.doubted);
+        known.filter(|to| !now.leads_to(to)).collect()
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Sink {
     unanswered: VecDeque<(Resources, bool, Instant)>,
     /// The guids of who answers at a place, or did so until a short while ago.
     pub answering: BTreeMap<String, BTreeSet<String>>,
-    /// The services that a refusal has ended while it was on the way: their rules' names went with them at once.
+    /// The services whose rules' names a refusal has ended at once, whatever is on its way.
     pub closed: BTreeSet<String>,
     /// The kinds of which it refused the last response.
     refusing: BTreeSet<&'static str>,

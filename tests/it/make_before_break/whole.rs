@@ -47,7 +47,9 @@ struct Publisher {
     named: BTreeSet<String>,
     /// Whose instances are or were at a place, by their guids, until when those are named at the least.
     answering: BTreeMap<String, BTreeMap<String, Option<Instant>>>,
-    /// The services that have ended by a refusal, with the names that their rules had.
+    /// All services that there have been.
+    services: BTreeSet<String>,
+    /// The services whose rules' names have ended by a refusal.
     closed: BTreeSet<String>,
     /// When something was published last.
     now: Option<Instant>,
@@ -76,6 +78,7 @@ impl Publisher {
             places: BTreeMap::new(),
             named: BTreeSet::new(),
             answering: BTreeMap::new(),
+            services: BTreeSet::new(),
             closed: BTreeSet::new(),
             now: None,
         }
@@ -150,9 +153,10 @@ impl Publisher {
             refused.any(|route| istio::is_of(service, &istio::service(&route.host, &route.path)))
         };
         assert!(!there.iter().any(of_refused), "refused, and there");
-        let closed = self.endpoints.keys();
-        let closed: Vec<_> = closed.filter(|one| self.is_refused(one)).cloned().collect();
+        let closed = self.services.iter().filter(|one| self.is_refused(one));
+        let closed: Vec<_> = closed.cloned().collect();
         self.closed.extend(closed);
+        self.services.extend(there.iter().cloned());
         for service in self.named.difference(&named) {
             self.stays.insert(service.clone(), now + self.linger);
         }
