@@ -230,6 +230,22 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
+    fn has_doors_of(&self, other: &Self) -> bool {
+        let doors = |ports: &Self| {
+            [
+                ports.host,
+                ports.container_tls,
+                ports.host_tls,
+                ports.internal_tls,
+            ]
+            .map(|port| port != 0)
+        };
+        doors(self)
+            .into_iter()
+            .zip(doors(other))
+            .all(|(own, other)| own || !other)
+    }
+
     /// Where a container's proxy takes TLS from other apps (executor, `C2CTLSPort`), if the app listens at
     /// [`AppPort::DEFAULT`]. No port of the cell leads there.
     pub const INTERNAL_TLS: u16 = 61_443;
@@ -282,6 +298,18 @@ impl Instance {
                 .or_else(|| ports.find(|mapping| mapping.container != SSH))
                 .or_else(|| self.ports.first()),
         }
+    }
+
+    /// Whether requests may be sent to it by every door that another one has, wherever these are.
+    pub fn offers_as_much_as(&self, other: &Self) -> bool {
+        let is_reached = self.container_address.is_some() || other.container_address.is_none();
+        let mut ports = other.ports.iter();
+        self.routable
+            && is_reached
+            && ports.all(|port| {
+                let mut own = self.ports.iter();
+                own.any(|own| own.container == port.container && own.has_doors_of(port))
+            })
     }
 }
 

@@ -37,6 +37,10 @@ impl Routes {
         self.guids.values().cloned().collect()
     }
 
+    pub(super) fn get(&self, guid: &RouteGuid) -> Option<&Route> {
+        self.guids.get(guid).map(Arc::as_ref)
+    }
+
     pub(super) fn host_count(&self) -> usize {
         self.hosts.len()
     }
@@ -136,7 +140,7 @@ pub(super) fn shared_key(route: &Route) -> Arc<str> {
 }
 
 /// Whether a route is found where another one was, and as old.
-fn has_same_place(one: &Route, other: &Route) -> bool {
+pub(super) fn has_same_place(one: &Route, other: &Route) -> bool {
     let place = |route: &Route| (route.internal, route.created_at);
     place(one) == place(other) && one.host == other.host && one.key() == other.key()
 }
