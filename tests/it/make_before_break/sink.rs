@@ -122,10 +122,10 @@ impl Sink {
     }
 
     /// Nobody keeps a service that is gone when its instances are others.
-    pub fn forgive_what_is_gone(&mut self) {
+    pub fn forgive_what_is_gone(&mut self, has_moved: impl Fn(&str) -> bool) {
         let newest = self.newest.clone().unwrap();
         let there = services_of(of(&newest, self.protocol, SERVICES));
-        self.forgive(|service| !there.contains(service));
+        self.forgive(|service| !there.contains(service) && has_moved(service));
     }
 
     /// The next response is sent, if one is due.

@@ -42,6 +42,8 @@ struct Publisher {
     emptied: BTreeSet<String>,
     /// Whether there are other instances than when something was published last.
     has_moved: bool,
+    /// The services that nothing names any more since before there were other instances.
+    moved: BTreeSet<String>,
     /// Where they were then.
     places: BTreeMap<String, AppGuid>,
     named: BTreeSet<String>,
@@ -75,6 +77,7 @@ impl Publisher {
             stays: BTreeMap::new(),
             emptied: BTreeSet::new(),
             has_moved: false,
+            moved: BTreeSet::new(),
             places: BTreeMap::new(),
             named: BTreeSet::new(),
             answering: BTreeMap::new(),
@@ -133,6 +136,10 @@ impl Publisher {
         let places = self.foundation.places();
         self.has_moved = self.places != places;
         self.places = places;
+        if self.has_moved {
+            self.moved.extend(self.stays.keys().cloned());
+        }
+        self.moved.retain(|service| !self.named.contains(service));
         Some(snapshot)
     }
 
@@ -317,9 +324,9 @@ impl Mesh {
                 sink.closed.clone_from(&self.publisher.closed);
                 sink.excuse(&self.publisher.emptied);
                 sink.forgive(|service| self.publisher.is_refused(service));
-                if self.publisher.has_moved {
-                    sink.forgive_what_is_gone();
-                }
+                sink.forgive_what_is_gone(|service| {
+                    self.publisher.has_moved || self.publisher.moved.contains(service)
+                });
             }
         }
     }
