@@ -230,20 +230,21 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
-    fn has_doors_of(&self, other: &Self) -> bool {
-        let doors = |ports: &Self| {
-            [
-                ports.host,
-                ports.container_tls,
-                ports.host_tls,
-                ports.internal_tls,
-            ]
-            .map(|port| port != 0)
-        };
-        doors(self)
-            .into_iter()
-            .zip(doors(other))
-            .all(|(own, other)| own || !other)
+    /// Whether there is a door wherever another one has one.
+    pub fn has_doors_of(&self, other: &Self) -> bool {
+        let mut both = self.doors().into_iter().zip(other.doors());
+        both.all(|(own, other)| own != 0 || other == 0)
+    }
+
+    fn doors(&self) -> [u16; 4] {
+        let Self {
+            container: _,
+            host,
+            container_tls,
+            host_tls,
+            internal_tls,
+        } = *self;
+        [host, container_tls, host_tls, internal_tls]
     }
 
     /// Where a container's proxy takes TLS from other apps (executor, `C2CTLSPort`), if the app listens at

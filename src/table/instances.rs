@@ -342,13 +342,9 @@ impl Instances {
         associations.map_or_else(Vec::new, Associations::all)
     }
 
-    /// How many there are of each workload.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (Workload, u32)> {
-        let workloads = self.by_workload.iter();
-        workloads.map(|(workload, instances)| {
-            let count = u32::try_from(instances.len()).unwrap_or(u32::MAX);
-            (workload.clone(), count)
-        })
+    /// The workloads that have instances.
+    pub(super) fn routed(&self) -> impl Iterator<Item = &Workload> {
+        self.by_workload.keys()
     }
 }
 

@@ -229,9 +229,14 @@ async fn what_is_served_is_handed_over_to_be_written() {
     restarted
         .read(Update::AllPolicies(foundation::policies(2 * ROUTES)))
         .await;
-    restarted
-        .read(Update::AllInstances(instances(2 * ROUTES)))
-        .await;
+    // With others that run and that nobody is sent to.
+    let portless = (0..ROUTES).map(|n| {
+        let mut instance = Instance::clone(&foundation::instance(n, 1, 61_100));
+        instance.ports.clear();
+        Arc::new(instance)
+    });
+    let all = instances(2 * ROUTES).into_iter().chain(portless);
+    restarted.read(Update::AllInstances(all.collect())).await;
     advance(MINUTE).await;
     let written = &mut restarted.running.outputs.saved;
     let written = written.wait_for(Option::is_some).await.unwrap().clone();
