@@ -13,6 +13,7 @@ mod report;
 mod served;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
@@ -328,6 +329,8 @@ pub enum Update {
     },
     /// These routes are refused from now on, whatever else is known of them, until they come again.
     Refused(Vec<(RouteGuid, Refusal)>),
+    /// So are all routes of these domains, by [`Refusal::RoutePolicies`].
+    Enforced(BTreeSet<Hostname>),
     /// These are all the routes and associations of the push API, at one moment.
     AllPushed {
         /// The routes with their destinations.

@@ -164,6 +164,7 @@ impl State {
             Update::AllInstances(_) => Some(Input::Instances),
             Update::Routes { .. }
             | Update::Refused(_)
+            | Update::Enforced(_)
             | Update::Instances { .. }
             | Update::Processes { .. }
             | Update::Associations { .. }

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     cmp::Reverse,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasher, Hash},
     sync::Arc,
 };
@@ -101,6 +101,18 @@ impl Routes {
             route.refused = Some(why);
             self.upsert(route, changes);
         }
+    }
+
+    /// The routes of domains: those that have one for their hostname, or beside one label.
+    pub(super) fn of_domains(&self, domains: &BTreeSet<Hostname>) -> Vec<RouteGuid> {
+        let is_of = |host: &Hostname| {
+            let domain = host.as_str().split_once('.').map(|(_, domain)| domain);
+            let mut domains = domains.iter();
+            domains.any(|one| one == host || Some(one.as_str()) == domain)
+        };
+        let hosts = self.hosts.iter().filter(|(host, _)| is_of(host));
+        let routes = hosts.flat_map(|(_, routes)| routes);
+        routes.map(|route| route.guid.clone()).collect()
     }
 
     pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {

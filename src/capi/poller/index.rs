@@ -196,6 +196,10 @@ impl Index {
     }
 
     /// How many routes the last read has.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(super) fn len(&self) -> usize {
         let entries = self.entries.values();
         entries.filter(|entry| !entry.is_missing).count()
