@@ -24,6 +24,7 @@ mod layers;
 mod librarian;
 mod lookup;
 mod make_before_break;
+mod mass;
 mod mcp;
 mod mesh;
 mod outbound;

@@ -273,6 +273,44 @@ async fn while_routes_are_held_they_can_be_restricted_and_instances_come_and_go(
     assert_eq!(entries.len(), 2 * ROUTES - 2);
 }
 
+/// How long it takes until what complete reads lack is gone, and how many it takes, each when it could confirm that.
+fn until_gone(mesh: &mut Mesh, lacking: impl Fn() -> Update) -> (Duration, u32) {
+    let began = mesh.now;
+    let mut reads = 0;
+    loop {
+        mesh.read(lacking());
+        reads += 1;
+        let asked = mesh.state.confirmations();
+        let asked = [asked.routes, asked.instances, asked.policies];
+        match asked.into_iter().flatten().min() {
+            Some(at) => mesh.now = mesh.now.max(at),
+            None => return (mesh.now - began, reads),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_event_tells_is_gone_after_three_reads_in_a_time_by_its_share() {
+    let third = || Update::AllRoutes(routes().split_off(2 * ROUTES / 3));
+    let most = || Update::AllRoutes(routes().split_off(ROUTES + ROUTES / 2));
+    let all = || Update::AllInstances(vec![]);
+    for (lacking, share, seconds) in [
+        (&third as &dyn Fn() -> Update, "a third", 20),
+        (&most, "three quarters", 60),
+        (&all, "everything", 600),
+    ] {
+        let mut mesh = Mesh::new();
+        let (took, reads) = until_gone(&mut mesh, lacking);
+        let time = Duration::from_secs(seconds);
+        assert!(
+            (time..time + Duration::from_secs(3)).contains(&took),
+            "{share}: {took:?}"
+        );
+        assert_eq!(reads, 3, "{share}");
+        mesh.publish().expect("what is left");
+    }
+}
+
 /// Where each service's instances are, by the service's hostname.
 fn endpoints(snapshot: &Snapshot) -> BTreeMap<String, Vec<u32>> {
     let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
