@@ -119,6 +119,13 @@ impl Publisher {
         });
     }
 
+    /// Whoever begins next is told of all that this one knew.
+    pub(super) fn save_last(mut self) {
+        if self.unsaved.is_some() {
+            self.save();
+        }
+    }
+
     /// Virtual addresses follow from routes alone.
     pub(super) fn tell_early_vips(&self) {
         if self.vips.borrow().is_none() && !self.state.is_missing(Input::Routes) {

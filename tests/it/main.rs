@@ -22,6 +22,7 @@ mod interop;
 mod job;
 mod layers;
 mod librarian;
+mod lies;
 mod lookup;
 mod make_before_break;
 mod mass;
