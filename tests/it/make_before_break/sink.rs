@@ -49,8 +49,8 @@ pub struct Sink {
     unanswered: VecDeque<(Resources, bool, Instant)>,
     /// The guids of who answers at a place, or did so until a short while ago.
     pub answering: BTreeMap<String, BTreeSet<String>>,
-    /// The services whose rules' names a refusal has ended at once, whatever is on its way.
-    pub closed: BTreeSet<String>,
+    /// The services that were not there for a time, whatever of them is on its way: their rules' names ended with them.
+    pub ended: BTreeSet<String>,
     /// The kinds of which it refused the last response.
     refusing: BTreeSet<&'static str>,
     /// An answer was so late that others went on without it.
@@ -71,7 +71,7 @@ impl Sink {
             on_their_way: VecDeque::new(),
             unanswered: VecDeque::new(),
             answering: BTreeMap::new(),
-            closed: BTreeSet::new(),
+            ended: BTreeSet::new(),
             refusing: BTreeSet::new(),
             is_late: false,
             checks: 0,
@@ -291,7 +291,7 @@ impl Sink {
         for resource in services.resources.values() {
             let entry: ServiceEntry = body(resource);
             let names = names.get(&entry.hosts[0]);
-            let Some(names) = names.filter(|_| !self.closed.contains(&entry.hosts[0])) else {
+            let Some(names) = names.filter(|_| !self.ended.contains(&entry.hosts[0])) else {
                 continue;
             };
             self.checks += 1;

@@ -51,8 +51,8 @@ struct Publisher {
     answering: BTreeMap<String, BTreeMap<String, Option<Instant>>>,
     /// All services that there have been.
     services: BTreeSet<String>,
-    /// The services whose rules' names have ended by a refusal.
-    closed: BTreeSet<String>,
+    /// Those that were not there for a time: the names of their rules ended with them.
+    ended: BTreeSet<String>,
     /// When something was published last.
     now: Option<Instant>,
 }
@@ -82,7 +82,7 @@ impl Publisher {
             named: BTreeSet::new(),
             answering: BTreeMap::new(),
             services: BTreeSet::new(),
-            closed: BTreeSet::new(),
+            ended: BTreeSet::new(),
             now: None,
         }
     }
@@ -160,9 +160,8 @@ impl Publisher {
             refused.any(|route| istio::is_of(service, &istio::service(&route.host, &route.path)))
         };
         assert!(!there.iter().any(of_refused), "refused, and there");
-        let closed = self.services.iter().filter(|one| self.is_refused(one));
-        let closed: Vec<_> = closed.cloned().collect();
-        self.closed.extend(closed);
+        let ended = self.services.difference(&there);
+        self.ended.extend(ended.cloned());
         self.services.extend(there.iter().cloned());
         for service in self.named.difference(&named) {
             self.stays.insert(service.clone(), now + self.linger);
@@ -336,7 +335,7 @@ impl Mesh {
             for sink in &mut self.sinks {
                 sink.publish(&snapshot);
                 sink.answering = self.publisher.answering();
-                sink.closed.clone_from(&self.publisher.closed);
+                sink.ended.clone_from(&self.publisher.ended);
                 sink.excuse(&self.publisher.emptied);
                 sink.forgive(|service| self.publisher.is_refused(service));
                 sink.forgive_what_is_gone(|service| {
@@ -360,9 +359,9 @@ impl Mesh {
     fn settle(&mut self, now: &mut Instant) {
         for sink in &mut self.sinks {
             sink.settle(now);
-            sink.closed.clear();
+            sink.ended.clear();
         }
-        self.publisher.closed.clear();
+        self.publisher.ended.clear();
     }
 }
 
