@@ -66,3 +66,9 @@ pub fn new(settings: Settings, io: Io) -> (Service, Registrar) {
     let registrar = Registrar::new(inbox, io);
     (Service::new(settings, commands, feed), registrar)
 }
+
+/// A message of BulkSync, taken in as it comes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_bulk_sync(bytes: &[u8]) {
+    pushed::Pushed::from_bulk_sync(bytes).ok();
+}

@@ -185,5 +185,21 @@ impl Config {
     }
 }
 
+/// The text of a config file.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(object) = serde_json::from_slice(bytes) {
+        Config::parse(object).ok();
+    }
+}
+
+/// The text of a duration.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_duration(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        go_duration::parse(text).ok();
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -45,5 +45,8 @@ pub mod librarian;
 
 pub mod cli;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -28,7 +28,7 @@ const ROWS: [&[&str]; 10] = [
     &["publisher", "admin"],
     &["config"],
     &["app", "librarian"],
-    &["cli"],
+    &["cli", "fuzz"],
     &["main"],
 ];
 
