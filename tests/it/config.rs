@@ -17,7 +17,7 @@ use copilot::{
     store,
     table::Join,
     telemetry::{Level, Timestamp},
-    tls::Identity,
+    tls::{Clients, Identity},
     xds,
 };
 use serde_json::{Value, json};
@@ -188,9 +188,11 @@ impl Files {
             mcp_address: "127.0.0.1:9009".parse().unwrap(),
             mcp: mcp::Settings {
                 identity: self.server.clone(),
-                client_ca: self.pilot_ca.clone(),
+                clients: Clients {
+                    ca: self.pilot_ca.clone(),
+                    names: None,
+                },
                 certificates_every: 10 * SECOND,
-                allowed_names: None,
                 limits: mcp::Limits::default(),
             },
             admin_address: "127.0.0.1:9003".parse().unwrap(),
@@ -230,13 +232,26 @@ impl Files {
         }
     }
 
+    /// The listener for Cloud Controllers of that name.
+    fn pushes(&self, name: Option<&str>) -> Listener {
+        let clients = Clients {
+            ca: self.pushes_ca.clone(),
+            names: name.map(|name| [name.to_owned()].into()),
+        };
+        let listener = self.listener("127.0.0.1:9001", Some(clients));
+        Listener {
+            settings: cloud_controller::listening(listener.settings),
+            ..listener
+        }
+    }
+
     /// A listener that presents the server's certificate.
-    fn listener(&self, address: &str, client_ca: Option<PathBuf>) -> Listener {
+    fn listener(&self, address: &str, clients: Option<Clients>) -> Listener {
         Listener {
             address: address.parse().unwrap(),
             settings: grpc::Settings::new(Security::Tls {
                 identity: self.server.clone(),
-                client_ca,
+                clients,
                 certificates_every: 22 * SECOND,
             }),
         }
@@ -271,12 +286,13 @@ impl Files {
     fn xds_all_set(&self) -> xds::Settings {
         let settings = xds::Settings::new(Security::Tls {
             identity: self.client.clone(),
-            client_ca: None,
+            clients: None,
             certificates_every: 22 * SECOND,
         });
         xds::Settings {
             limits: mcp::Limits {
                 streams_total: 12,
+                connections: 12,
                 streams_per_peer: 13,
                 requests_per_second: 14,
                 burst_distance: Duration::from_millis(201),
@@ -300,12 +316,16 @@ impl Files {
             admin_address: "127.0.0.2:9103".parse().unwrap(),
             mcp: mcp::Settings {
                 certificates_every: 22 * SECOND,
-                allowed_names: Some(["pilot".to_owned(), "galley".to_owned()].into()),
                 limits: mcp::Limits {
                     streams_total: 12,
+                    connections: 12,
                     streams_per_peer: 13,
                     requests_per_second: 14,
                     ..mcp::Limits::default()
+                },
+                clients: Clients {
+                    names: Some(["pilot".to_owned(), "galley".to_owned()].into()),
+                    ..defaults.mcp.clients
                 },
                 ..defaults.mcp
             },
@@ -323,7 +343,7 @@ impl Files {
                 request_timeout: 19 * SECOND,
                 ..self.capi_defaults()
             })),
-            cloud_controller: Some(self.listener("127.0.0.1:9001", Some(self.pushes_ca.clone()))),
+            cloud_controller: Some(self.pushes(None)),
             vip_resolver: Some(self.listener("0.0.0.0:9002", None)),
             xds: Some(Xds {
                 address: "127.0.0.1:9010".parse().unwrap(),
@@ -431,9 +451,9 @@ fn without_capi_routes_are_pushed() {
     config.remove("MeshDomains");
     let mut expected = files.all_set();
     expected.ignored.clear();
+    expected.cloud_controller = Some(files.pushes(Some("cc")));
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 128 << 20,
-        allowed_names: Some(["cc".to_owned()].into()),
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
     expected.publisher.join = Join::Associated;
@@ -443,7 +463,6 @@ fn without_capi_routes_are_pushed() {
     config.insert("MaxBulkSyncBytes".to_owned(), json!(1000));
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 1000,
-        allowed_names: Some(["cc".to_owned()].into()),
     });
     assert_same(&files.load(&json!(config)), &expected);
 }
