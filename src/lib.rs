@@ -7,6 +7,7 @@
 pub mod crowd;
 
 pub mod backoff;
+pub mod descriptors;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use copilot::{
-    bbs, capi, cloud_controller,
+    admin, bbs, capi, cloud_controller,
     config::{Config, Ignored, Listener, Routes, Xds},
     grpc::{self, Security},
     guard,
@@ -96,6 +96,7 @@ impl Files {
             self.minimal(),
             &[
                 ("/AdminListenAddress", json!("127.0.0.2:9103")),
+                ("/AdminHostNames", json!(["Copilot.example.com"])),
                 ("/LogLevel", json!("error")),
                 ("/LogTimestamp", json!("unix-epoch")),
                 ("/MCPQuietInterval", json!("11ms")),
@@ -195,7 +196,10 @@ impl Files {
                 certificates_every: 10 * SECOND,
                 limits: mcp::Limits::default(),
             },
-            admin_address: "127.0.0.1:9003".parse().unwrap(),
+            admin: admin::Settings {
+                address: "127.0.0.1:9003".parse().unwrap(),
+                names: BTreeSet::new(),
+            },
             ignored: Vec::new(),
             routes: Routes::Polled(Box::new(self.capi_defaults())),
             cloud_controller: None,
@@ -313,7 +317,10 @@ impl Files {
             }],
             log_level: Level::Error,
             log_timestamp: Timestamp::UnixEpoch,
-            admin_address: "127.0.0.2:9103".parse().unwrap(),
+            admin: admin::Settings {
+                address: "127.0.0.2:9103".parse().unwrap(),
+                names: ["copilot.example.com".to_owned()].into(),
+            },
             mcp: mcp::Settings {
                 certificates_every: 22 * SECOND,
                 limits: mcp::Limits {
