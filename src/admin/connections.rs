@@ -27,7 +27,7 @@ pub const CONNECTIONS: usize = 128;
 /// Connections that are accepted and not yet served; serving one only spawns its task.
 const ACCEPTED: usize = 16;
 /// How long the head of a request may take, and how long a connection may be idle before it.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(5);
 /// The largest head.
 const MAX_HEAD: usize = 16 << 10;
 /// How long it takes at most from a request's head to its answer's: the rest of the request has to come in that time.

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::{
     Error, GRACE, Metrics, Reports, Security, Services, Settings,
@@ -23,7 +23,7 @@ use super::{
     certificates::{Certificates, Source},
     connection::Severable,
     deadline::Deadlines,
-    handshakes::Handshakes,
+    handshakes::{Failing, Handshakes},
     health::Health,
 };
 use crate::{crowd::Crowd, feed::chain, tls};
@@ -139,6 +139,7 @@ impl Listener {
         let door = |metrics| Door {
             listener: self.name,
             handshakes: Handshakes::new(self.name, metrics),
+            refused: Failing::default(),
             admission: admission.clone(),
             cut: cut.clone(),
         };
@@ -188,6 +189,7 @@ fn builder(settings: &Settings) -> transport::Server {
 struct Door {
     listener: &'static str,
     handshakes: Handshakes,
+    refused: Failing,
     admission: Arc<Admission>,
     cut: CancellationToken,
 }
@@ -205,14 +207,23 @@ impl Door {
     }
 
     fn severable<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-        &self,
+        &mut self,
         connection: tls::Connection<S>,
     ) -> Option<Severable> {
         let address = connection.peer.address;
         match self.admission.admit(address.ip()) {
-            Ok(admitted) => Some(Severable::new(connection, self.cut.child_token(), admitted)),
+            Ok(admitted) => {
+                if self.refused.ends(address.ip()) {
+                    info!(listener = self.listener, %address, "connections are accepted again");
+                }
+                Some(Severable::new(connection, self.cut.child_token(), admitted))
+            }
             Err(full) => {
-                warn!(listener = self.listener, %address, "connection refused: {full}");
+                if self.refused.begins(address.ip()) {
+                    warn!(listener = self.listener, %address, "connections are refused: {full}");
+                } else {
+                    debug!(listener = self.listener, %address, "connection refused: {full}");
+                }
                 None
             }
         }

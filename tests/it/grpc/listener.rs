@@ -296,6 +296,11 @@ async fn silent_connections_in_plaintext_do_likewise() {
         assert_eq!(soon(stream.read(&mut [0])).await.unwrap_or(0), 0, "closed");
     }
     assert_eq!(ask(&rig.plaintext().await, "a").await.unwrap(), "");
+    // It took one of the four places, and those who still have one have not been given up.
+    for stream in &silent[9..] {
+        let read = stream.try_read(&mut [0]);
+        assert!(read.is_err(), "nothing to read, and no end: {read:?}");
+    }
 }
 
 #[tokio::test]
