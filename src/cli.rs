@@ -19,7 +19,7 @@ use tracing::info;
 use crate::{
     app,
     config::{Config, Librarian},
-    librarian, shutdown, telemetry, tls,
+    descriptors, librarian, shutdown, telemetry, tls,
 };
 
 /// With the commit, as `build.rs` puts them together.
@@ -92,6 +92,7 @@ async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
     let config = Config::load(&config)?;
     let format = telemetry::Format::Json(config.log_timestamp);
     let log_level = telemetry::init(config.log_level, format)?;
+    descriptors::raise();
     let stop = shutdown::signalled().context("installing signal handlers")?;
     shutdown::at_each_hangup(tls::read_again).context("installing signal handlers")?;
     let bound = app::bind(config, Some(log_level)).await?;

@@ -4,7 +4,6 @@
 //! Service (a call: parse, or refuse) ─ Command ─▶ Registrar (owns Pushed) ─ Update ─▶ publisher
 //! ```
 
-mod authorized;
 mod bulk_sync;
 mod calls;
 mod change;
@@ -16,12 +15,9 @@ mod refused;
 mod registrar;
 mod service;
 
-use std::collections::BTreeSet;
-
 use tokio::sync::{mpsc, watch};
 
 pub use self::{
-    authorized::Authorized,
     calls::Calls,
     pushed::{Full, Pushed, Sizes, Unclear},
     refused::Refused,
@@ -30,6 +26,7 @@ pub use self::{
 };
 use crate::{
     feed::Feed,
+    grpc,
     model::{Confirmations, Report},
     readiness::Gate,
 };
@@ -42,8 +39,6 @@ const COMMANDS: usize = 64;
 pub struct Settings {
     /// Largest BulkSync, all chunks together.
     pub max_bulk_sync_bytes: usize,
-    /// The subject alternative names that may call; all verified clients if `None`.
-    pub allowed_names: Option<BTreeSet<String>>,
 }
 
 /// What the push API is connected to.
@@ -57,6 +52,17 @@ pub struct Io {
     pub feed: Feed,
     /// Opened by the first BulkSync that is applied.
     pub synced: Option<Gate>,
+}
+
+/// How to listen for a few Cloud Controllers, each of which may push all its routes at once.
+pub fn listening(settings: grpc::Settings) -> grpc::Settings {
+    grpc::Settings {
+        max_connections: 512,
+        calls_per_connection: 16,
+        stream_window: 1 << 20,
+        connection_window: 4 << 20,
+        ..settings
+    }
 }
 
 /// The gRPC service and the task behind it.

@@ -28,7 +28,7 @@ use self::{
     sections::mcp::SinkLimits,
 };
 use crate::{
-    bbs,
+    admin, bbs,
     istio::{self, validate::Invalid},
     mcp, policy, publisher, telemetry,
 };
@@ -48,7 +48,7 @@ pub struct Config {
     /// How they are served.
     pub mcp: mcp::Settings,
     /// Where operators look.
-    pub admin_address: SocketAddr,
+    pub admin: admin::Settings,
     /// Where routes come from.
     pub routes: Routes,
     /// Where Cloud Controllers that push connect.
@@ -155,6 +155,7 @@ impl Config {
         let limits = SinkLimits::read(root);
         let mcp = sections::mcp::read(root, &server, limits);
         let admin_address = root.address("AdminListenAddress");
+        let admin_names = root.names("AdminHostNames").unwrap_or_default();
         let routes = sections::routes::read(root);
         let cloud_controller = sections::cloud_controller::listener(root, &server);
         let vip_resolver = sections::vip::listener(root, &server);
@@ -172,7 +173,10 @@ impl Config {
             log_timestamp: log_timestamp.unwrap_or_default(),
             mcp_address: mcp_address?,
             mcp: mcp?,
-            admin_address: admin_address.unwrap_or(ADMIN_ADDRESS),
+            admin: admin::Settings {
+                address: admin_address.unwrap_or(ADMIN_ADDRESS),
+                names: admin_names.iter().map(|name| name.to_lowercase()).collect(),
+            },
             routes: routes?,
             cloud_controller,
             vip_resolver,

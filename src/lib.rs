@@ -4,7 +4,10 @@
 //! [`table`]. It turns what changed into [`istio`] resources and publishes an immutable [`snapshot`], which
 //! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
+pub mod crowd;
+
 pub mod backoff;
+pub mod descriptors;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;

@@ -8,15 +8,15 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::Status;
 use tracing::{debug, info, warn};
 
 use super::{
     Limits, OTHER, Protocol, body::Frames, bucket::Bucket, connection::Event, metrics::Metrics,
-    sinks::Sink, subscription::Content,
+    requests::Requests, sinks::Sink, subscription::Content,
 };
 use crate::{
-    grpc::{Caller, GRACE},
+    grpc::{Caller, GRACE, Share},
     snapshot,
 };
 
@@ -49,13 +49,14 @@ impl<P: Protocol> Stream<P> {
     /// Serves the stream, then tells the sink how it ended.
     pub(super) async fn run(
         self,
-        requests: Streaming<P::Request>,
+        requests: Requests<P>,
+        kept: Share,
         snapshots: snapshot::Receiver,
         end: oneshot::Sender<Status>,
     ) {
         let (id, address) = (self.sink.id(), self.caller.peer.address);
         info!(id, %address, names = ?self.caller.peer.names, "stream opened");
-        let status = self.serve(requests, snapshots).await;
+        let status = self.serve(requests, kept, snapshots).await;
         info!(id, %address, code = ?status.code(), reason = status.message(), "stream closed");
         let Self {
             sink,
@@ -81,19 +82,19 @@ impl<P: Protocol> Stream<P> {
     /// The next request, once the stream may be heard again. Cancelling it loses nothing.
     async fn next(
         &self,
-        requests: &mut Streaming<P::Request>,
+        requests: &mut Requests<P>,
         bucket: &mut Bucket,
     ) -> Result<Option<P::Request>, Status> {
         let is_early = bucket.ready_at() > now();
         tokio::time::sleep_until(bucket.ready_at().into()).await;
-        let request = match requests.message().now_or_never() {
+        let request = match requests.next().now_or_never() {
             Some(request) => {
                 if is_early {
                     self.metrics.throttled();
                 }
                 request
             }
-            None => requests.message().await,
+            None => requests.next().await,
         };
         bucket.take(now());
         request
@@ -101,7 +102,8 @@ impl<P: Protocol> Stream<P> {
 
     async fn serve(
         &self,
-        mut requests: Streaming<P::Request>,
+        mut requests: Requests<P>,
+        mut kept: Share,
         mut snapshots: snapshot::Receiver,
     ) -> Status {
         let mut bucket = Bucket::new(
@@ -126,7 +128,11 @@ impl<P: Protocol> Stream<P> {
                 status = expiry(deadline) => Err(status),
                 // To look again.
                 () = reached(due_at) => Ok(()),
-                request = self.next(&mut requests, &mut bucket) => self.on_request(request),
+                request = self.next(&mut requests, &mut bucket) => {
+                    let heard = self.on_request(request);
+                    requests.release();
+                    heard.and_then(|()| self.keep(&mut kept))
+                }
                 changed = snapshots.changed() => match changed {
                     Ok(()) => {
                         self.on_snapshot(&mut snapshots);
@@ -186,6 +192,16 @@ impl<P: Protocol> Stream<P> {
         })?;
         self.record(&collection, event, now);
         Ok(())
+    }
+
+    /// Counts the names that are kept because the sink has said them.
+    fn keep(&self, kept: &mut Share) -> Result<(), Status> {
+        let bytes = self.sink.connection().kept_bytes();
+        kept.resize(bytes).map_err(|exhausted| {
+            let status = Status::resource_exhausted(exhausted.to_string());
+            self.metrics.refused(&status);
+            status
+        })
     }
 
     fn record(&self, collection: &str, event: Event, now: std::time::Instant) {

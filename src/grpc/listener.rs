@@ -10,22 +10,23 @@ use futures_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream},
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::{
     Error, GRACE, Metrics, Reports, Security, Services, Settings,
+    admission::Admission,
     certificates::{Certificates, Source},
     connection::Severable,
     deadline::Deadlines,
-    handshakes::Handshakes,
+    handshakes::{Failing, Handshakes},
     health::Health,
 };
-use crate::{feed::chain, tls};
+use crate::{crowd::Crowd, feed::chain, tls};
 
 /// Handshakes done and not yet served; serving one only spawns its task.
 const ACCEPTED: usize = 16;
@@ -60,13 +61,10 @@ impl Listener {
             Security::Plaintext => None,
             Security::Tls {
                 identity,
-                client_ca,
+                clients,
                 certificates_every: every,
             } => {
-                let source = Source {
-                    identity,
-                    client_ca,
-                };
+                let source = Source { identity, clients };
                 let loaded =
                     Certificates::load(source, every, reports.feeds, reports.certificates)?;
                 Some(loaded)
@@ -129,11 +127,20 @@ impl Listener {
         BoxFuture<'static, ()>,
         BoxStream<'static, Result<Severable, Infallible>>,
     ) {
-        let places = Arc::new(Semaphore::new(self.settings.max_connections));
+        let Settings {
+            half_open,
+            max_connections,
+            connections_per_address,
+            bytes,
+            ..
+        } = self.settings;
+        let admission = Admission::new(max_connections, connections_per_address, bytes);
+        let (admission, crowd) = (Arc::new(admission), Crowd::new(half_open));
         let door = |metrics| Door {
             listener: self.name,
             handshakes: Handshakes::new(self.name, metrics),
-            places: places.clone(),
+            refused: Failing::default(),
+            admission: admission.clone(),
             cut: cut.clone(),
         };
         let entered = match self.entered {
@@ -145,13 +152,13 @@ impl Listener {
         let (accepting, connections) = match self.certificates {
             None => {
                 let (accepted, connections) = mpsc::channel(ACCEPTED);
-                let accepting = tls::accept_plaintext(self.socket, accepted, shutdown);
+                let accepting = tls::accept_plaintext(self.socket, crowd, accepted, shutdown);
                 (accepting.boxed(), door.admit(connections).boxed())
             }
             Some(certificates) => {
                 let (accepted, connections) = mpsc::channel(ACCEPTED);
                 let config = certificates.config();
-                let accepting = tls::accept(self.socket, config, accepted, shutdown.clone());
+                let accepting = tls::accept(self.socket, config, crowd, accepted, shutdown.clone());
                 let accepting = async {
                     tokio::join!(accepting, certificates.follow(shutdown));
                 };
@@ -178,11 +185,12 @@ fn builder(settings: &Settings) -> transport::Server {
     }
 }
 
-/// Lets connections in that end with `cut`, no more at a time than there are places.
+/// Lets connections in that end with `cut`, as many as there is room for.
 struct Door {
     listener: &'static str,
     handshakes: Handshakes,
-    places: Arc<Semaphore>,
+    refused: Failing,
+    admission: Arc<Admission>,
     cut: CancellationToken,
 }
 
@@ -199,15 +207,26 @@ impl Door {
     }
 
     fn severable<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-        &self,
+        &mut self,
         connection: tls::Connection<S>,
     ) -> Option<Severable> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let address = connection.peer.address;
-            warn!(listener = self.listener, %address, "connection refused: too many are open");
-            return None;
-        };
-        Some(Severable::new(connection, self.cut.child_token(), place))
+        let address = connection.peer.address;
+        match self.admission.admit(address.ip()) {
+            Ok(admitted) => {
+                if self.refused.ends(address.ip()) {
+                    info!(listener = self.listener, %address, "connections are accepted again");
+                }
+                Some(Severable::new(connection, self.cut.child_token(), admitted))
+            }
+            Err(full) => {
+                if self.refused.begins(address.ip()) {
+                    warn!(listener = self.listener, %address, "connections are refused: {full}");
+                } else {
+                    debug!(listener = self.listener, %address, "connection refused: {full}");
+                }
+                None
+            }
+        }
     }
 }
 

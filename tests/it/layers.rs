@@ -7,9 +7,11 @@ use std::{
 };
 
 /// The rows, lowest first. Modules on one row do not see each other.
-const ROWS: [&[&str]; 10] = [
+const ROWS: [&[&str]; 11] = [
+    &["crowd"],
     &[
         "backoff",
+        "descriptors",
         "feed",
         "guids",
         "metrics",

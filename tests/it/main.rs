@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod admin;
 mod bbs;
 mod bench;
 mod capi;
