@@ -1,5 +1,6 @@
 //! The daemon in the place of the Go Copilot: its config, its peers, and what they get.
 
+mod both;
 mod faults;
 mod journey;
 mod python;
