@@ -3,6 +3,7 @@
 mod both;
 mod faults;
 mod journey;
+mod migrate;
 mod python;
 mod start;
 
