@@ -5,6 +5,7 @@ mod accept;
 mod bench;
 #[cfg(feature = "sim")]
 mod demo;
+mod migrate;
 
 use std::{
     io::{self, Write as _},
@@ -39,6 +40,8 @@ enum Command {
     Serve(ConfigFile),
     /// Say everything that is wrong with a config file.
     Check(ConfigFile),
+    /// Print what to write in place of a config file of the Go Copilot.
+    Migrate(migrate::Options),
     /// List the keys that a config file may have.
     Keys,
     /// Let what the guard holds go, or hold it anew.
@@ -69,6 +72,7 @@ impl Cli {
         match self.command {
             Command::Serve(file) => serve(file).await.map(|()| ExitCode::SUCCESS),
             Command::Check(file) => check(&file),
+            Command::Migrate(options) => migrate::run(&options),
             Command::Keys => {
                 let mut out = io::stdout().lock();
                 // Whoever has read enough closes its end.

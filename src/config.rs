@@ -3,6 +3,7 @@
 mod file;
 mod go_duration;
 mod librarian;
+mod migration;
 mod reader;
 mod sections;
 
@@ -18,6 +19,7 @@ use tracing::info;
 pub use self::{
     file::Error,
     librarian::Librarian,
+    migration::{Migration, Note},
     reader::{Ignored, Problem},
     sections::{
         certificates::Keypair, grpc::Listener, instance_tls::BackendPems, routes::Routes, xds::Xds,

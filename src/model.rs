@@ -290,15 +290,14 @@ impl Instance {
     /// was not restarted since a port was added to it does not listen there yet.
     ///
     /// If nobody said which, an app serves requests at the platform's default port, else at its lowest port that is not
-    /// the platform's own for SSH, else there.
+    /// the platform's own for SSH. There nobody speaks HTTP.
     pub fn mapping(&self, port: AppPort) -> Option<&PortMapping> {
         let mut ports = self.ports.iter();
         match port {
             AppPort::Number(number) => ports.find(|mapping| mapping.container == number),
             AppPort::Main => self
                 .mapping(AppPort::Number(AppPort::DEFAULT))
-                .or_else(|| ports.find(|mapping| mapping.container != SSH))
-                .or_else(|| self.ports.first()),
+                .or_else(|| ports.find(|mapping| mapping.container != SSH)),
         }
     }
 
