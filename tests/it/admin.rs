@@ -143,7 +143,7 @@ async fn the_limit_of_open_files_is_raised_and_each_listener_gets_its_part() {
     command
         .args([
             "-c",
-            "ulimit -Hn 1000; ulimit -Sn 100; exec \"$0\" serve --config \"$1\"",
+            "ulimit -Sn 100; ulimit -Hn 1000; exec \"$0\" serve --config \"$1\"",
         ])
         .arg(env!("CARGO_BIN_EXE_copilot"))
         .arg(path);

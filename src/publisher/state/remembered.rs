@@ -33,6 +33,7 @@ impl State {
         for update in [Some(update), policies].into_iter().flatten() {
             let mut changes = self.table.apply(update);
             changes.take_losses();
+            self.move_vips(&changes);
             self.pending.merge(changes);
         }
         self.table.expect(&saved.instances);
