@@ -11,6 +11,7 @@ use copilot::{
 use futures_util::{StreamExt as _, stream};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body, transport::Channel};
 use tower::{Service as _, ServiceExt as _};
 
@@ -31,14 +32,14 @@ async fn with_bytes(connection: usize, address: usize, listener: usize) -> Harne
     harness
 }
 
-/// Opens a stream on which a request of that length lacks its last byte, for ever.
-async fn begin(channel: &Channel, bytes: usize) -> http::Response<Body> {
+/// Opens a stream on which a request of that length lacks its last byte, until the sink has gone.
+async fn begin(channel: &Channel, bytes: usize, gone: &CancellationToken) -> http::Response<Body> {
     let length = u32::try_from(bytes).unwrap().to_be_bytes();
     let prefix = Bytes::from([&[0], &length[..]].concat());
     let content = Bytes::from(vec![0; bytes - 1]);
     let frames = [prefix, content].map(|data| Ok::<_, Status>(Frame::data(data)));
     let body = Body::new(StreamBody::new(
-        stream::iter(frames).chain(stream::pending()),
+        stream::iter(frames).chain(stream::pending().take_until(gone.clone().cancelled_owned())),
     ));
     let request = http::Request::post(format!("http://localhost{STREAM}"))
         .header("content-type", "application/grpc")
@@ -78,8 +79,9 @@ async fn unfinished_requests_hold_so_many_bytes_and_give_them_back() {
         } else {
             harness.channel().await
         };
-        let first = begin(&one, 700 << 10).await;
-        let second = begin(&other, 700 << 10).await;
+        let gone = CancellationToken::new();
+        let first = begin(&one, 700 << 10, &gone).await;
+        let second = begin(&other, 700 << 10, &gone).await;
         // Whichever comes later.
         let (mut first, mut second) = (Box::pin(end(first)), Box::pin(end(second)));
         let ended = soon(async {
@@ -95,7 +97,7 @@ async fn unfinished_requests_hold_so_many_bytes_and_give_them_back() {
         sink.subscribe(SERVICES.0).await;
         assert_eq!(names(&sink.response().await), ["cloudfoundry/a"]);
 
-        drop((first, second));
+        gone.cancel();
         let again = async {
             loop {
                 let mut sink = istiod::FullStream::open(&other).await.unwrap();
@@ -118,7 +120,7 @@ async fn a_request_that_is_not_complete_in_time_ends_its_stream_and_silence_does
     harness.publish(&[(SERVICES, &[("a", 1)])]);
     let channel = harness.channel().await;
     let mut silent = istiod::FullStream::open(&channel).await.unwrap();
-    let status = soon(end(begin(&channel, 1000).await)).await;
+    let status = soon(end(begin(&channel, 1000, &CancellationToken::new()).await)).await;
     assert_code::<()>(Err(status), Code::DeadlineExceeded);
     silent.subscribe(SERVICES.0).await;
     assert_eq!(names(&silent.response().await), ["cloudfoundry/a"]);
