@@ -39,9 +39,9 @@ impl Both {
         };
         let reaches = |entry: &Value| {
             let mut held = entry["endpoints"].as_array().cloned().unwrap_or_default();
-            held.iter_mut().for_each(|one| {
+            for one in &mut held {
                 one.as_object_mut().unwrap().remove("labels");
-            });
+            }
             !held.is_empty() && held == expected
         };
         let ours = self.push.holds(|state| reaches(&of_pilot(state))).await;
