@@ -4,10 +4,12 @@
 //! Everything follows from a seed. `SEED=7 cargo test --test it -- simulation` runs one alone, and says what happened;
 //! `SIMULATION_SEEDS` is how many run otherwise.
 
+mod clock;
 mod lies;
 mod oracle;
 mod peers;
 mod sinks;
+mod trace;
 mod world;
 
 use std::{
@@ -44,11 +46,14 @@ use self::{
     oracle::{Oracle, SOON},
     peers::{BBS, CAPI, Network, POLICIES, Weather},
     sinks::{Doors, Pilot},
+    trace::{Line, Trace},
     world::World,
 };
 
 /// Seeds in an ordinary run.
 const SEEDS: u64 = 200;
+/// Seeds that are run twice.
+const SEEDS_TWICE: u64 = 10;
 /// How long it may take after the peers are well again: what is held for long is everything.
 const CONVERGES_WITHIN: Duration = Duration::from_mins(15);
 
@@ -138,7 +143,7 @@ struct Run {
 }
 
 impl Run {
-    async fn start(seed: u64) -> Self {
+    async fn start(seed: u64, trace: &Trace) -> Self {
         let mut rng = Rng::with_seed(seed);
         let world = World::new(rng.fork());
         let peers = (
@@ -155,7 +160,7 @@ impl Run {
         };
         for _ in 0..run.rng.usize(1..=2) {
             let (capi, bbs, policies) = &peers;
-            let network = Network::new(run.rng.fork(), capi, bbs, policies);
+            let network = Network::new(run.rng.u64(..), trace.clone(), capi, bbs, policies);
             let (daemon, entrance) = Daemon::start(network).await;
             run.daemons.push(daemon);
             run.doors.lock().unwrap().push(entrance);
@@ -165,6 +170,7 @@ impl Run {
                 number,
                 doors: run.doors.clone(),
                 oracle: run.oracle.clone(),
+                trace: trace.clone(),
                 is_incremental: run.rng.bool(),
                 rng: run.rng.fork(),
             };
@@ -242,6 +248,7 @@ impl Run {
         } else {
             ended.running.abort();
         }
+        fastrand::seed(self.rng.u64(..));
         let (daemon, entrance) = Daemon::start(ended.network).await;
         self.daemons.insert(number, daemon);
         self.doors.lock().unwrap()[number] = entrance;
@@ -281,8 +288,9 @@ impl Run {
     }
 }
 
-async fn run(seed: u64) -> Result<(), String> {
-    let mut run = Run::start(seed).await;
+async fn run(seed: u64, trace: Trace) -> Result<(), String> {
+    clock::begin();
+    let mut run = Run::start(seed, &trace).await;
     run.converges().await?;
     for _ in 0..run.rng.usize(1..=2) {
         run.storm().await?;
@@ -303,15 +311,39 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs a seed with everything that is drawn by chance drawn from it.
 fn simulate(seed: u64) -> Result<(), String> {
+    traced(seed).0
+}
+
+/// And says what happened.
+fn traced(seed: u64) -> (Result<(), String>, Vec<Line>) {
+    // Their folder has a name that is drawn.
+    LazyLock::force(&CERTIFICATES);
     fastrand::seed(seed);
+    let trace = Trace::default();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
             .build();
-        runtime.unwrap().block_on(run(seed))
+        runtime.unwrap().block_on(run(seed, trace.clone()))
     }));
-    ran.unwrap_or_else(|_| Err("a panic".to_owned()))
+    let ran = ran.unwrap_or_else(|_| Err("a panic".to_owned()));
+    (ran, trace.take())
+}
+
+#[test]
+fn a_seed_is_the_same_run_again() {
+    for seed in 0..number("SIMULATION_SEEDS").unwrap_or(SEEDS_TWICE) {
+        let [one, other] = [(); 2].map(|()| traced(seed).1);
+        let is_same = |at: &usize| one.get(*at) == other.get(*at);
+        if let Some(at) = (0..one.len().max(other.len())).find(|at| !is_same(at)) {
+            let [one, other] = [one, other].map(|lines| {
+                let begin = at.saturating_sub(3);
+                lines.into_iter().skip(begin).take(6).collect::<Vec<_>>()
+            });
+            panic!("seed {seed}: {one:#?}\nand the other time: {other:#?}");
+        }
+    }
 }
 
 #[test]
