@@ -51,9 +51,9 @@ use self::{
 };
 
 /// Seeds in an ordinary run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 /// Seeds that are run twice.
-const SEEDS_TWICE: u64 = 10;
+const SEEDS_TWICE: u64 = 5;
 /// How long it may take after the peers are well again: what is held for long is everything.
 const CONVERGES_WITHIN: Duration = Duration::from_mins(15);
 
