@@ -17,6 +17,7 @@ use crate::{
     descriptors,
     feed::Watchdog,
     grpc,
+    model::Source,
     outbound::{Sockets, Transport},
     readiness::Readiness,
     shutdown::{self, Tasks},
@@ -93,28 +94,33 @@ pub async fn bind_over(
     let (updates, inbox) = mpsc::channel(UPDATES);
     let (touched, touched_apps) = mpsc::channel(TOUCHED_APPS);
     let outputs = wiring.publisher(config.publisher, inbox)?;
-    let confirmations = outputs.confirmations.clone();
+    let confirmations = |source| outputs.confirmations[&source].clone();
     let pushes = match config.routes {
         Routes::Polled(settings) => {
             let undescribed = outputs.undescribed.clone();
             wiring.capi(
                 *settings,
                 updates.clone(),
-                confirmations.clone(),
+                confirmations(Source::Routes),
                 touched_apps,
                 undescribed,
             )?;
             cloud_controller::Service::polled()
         }
         Routes::Pushed(settings) => {
-            wiring.cloud_controller(settings, updates.clone(), confirmations.clone())
+            wiring.cloud_controller(settings, updates.clone(), confirmations(Source::Routes))
         }
     };
     if let Some(settings) = config.bbs {
-        wiring.bbs(settings, updates.clone(), confirmations.clone(), touched)?;
+        wiring.bbs(
+            settings,
+            updates.clone(),
+            confirmations(Source::Instances),
+            touched,
+        )?;
     }
     if let Some(settings) = config.policy {
-        wiring.policy(settings, updates, confirmations)?;
+        wiring.policy(settings, updates, confirmations(Source::Policies))?;
     }
 
     let mcp = wiring.mcp(config.mcp_address, config.mcp, &outputs).await?;

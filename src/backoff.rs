@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
+
 /// Doubles from a minimum to a maximum; each delay is drawn from the upper half of its step, so that many
 /// clients of a peer that comes back do not all come back at once.
 #[derive(Debug, Clone)]
@@ -9,6 +11,8 @@ pub struct Backoff {
     min: Duration,
     max: Duration,
     step: Duration,
+    /// Its own, so that its delays do not depend on who else draws meanwhile.
+    rng: Rng,
 }
 
 impl Backoff {
@@ -18,6 +22,7 @@ impl Backoff {
             min,
             max,
             step: min,
+            rng: Rng::new(),
         }
     }
 
@@ -25,7 +30,7 @@ impl Backoff {
     pub fn delay(&mut self) -> Duration {
         let step = self.step.min(self.max);
         self.step = step.saturating_mul(2);
-        step.mul_f64(0.5 + 0.5 * fastrand::f64())
+        step.mul_f64(0.5 + 0.5 * self.rng.f64())
     }
 
     /// An attempt succeeded: begin again at the minimum.

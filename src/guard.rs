@@ -55,6 +55,9 @@ struct Held {
     agreeing: u32,
     /// An operator believes it.
     is_accepted: bool,
+    /// It goes. What it was served by may still be put back for others, and it is lost with each read until that goes too:
+    /// no loss that would be held anew.
+    is_confirmed: bool,
 }
 
 /// An amount of subjects that something has become of, and some of their names.
@@ -152,13 +155,14 @@ impl<S: Ord + Clone + Display> Guard<S> {
             Basis::Told => {}
             Basis::Asked => {
                 self.hold(&mut held, losses, now, served, &mut verdict);
-                held.retain(|subject, held| {
-                    let is_believed = held.is_accepted && losses.contains_key(subject);
-                    if is_believed {
+                let lost = held
+                    .iter_mut()
+                    .filter(|(lost, _)| losses.contains_key(lost));
+                for (subject, held) in lost.filter(|(_, held)| held.is_accepted) {
+                    if !std::mem::replace(&mut held.is_confirmed, true) {
                         verdict.confirmed.add(subject, held.amount);
                     }
-                    !is_believed
-                });
+                }
             }
             Basis::Read(reading) => {
                 settle(&mut held, losses, &mut verdict);
@@ -168,10 +172,10 @@ impl<S: Ord + Clone + Display> Guard<S> {
             }
         }
         if basis != Basis::Told {
-            let lost = losses.keys().filter(|subject| held.contains_key(subject));
-            verdict.hold = lost.cloned().collect();
+            let lost = open(&held).filter(|(subject, _)| losses.contains_key(subject));
+            verdict.hold = lost.map(|(subject, _)| subject.clone()).collect();
         }
-        if !held.is_empty() {
+        if open(&held).next().is_some() {
             self.held.insert(source, held);
         }
         verdict
@@ -216,6 +220,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
                 last: now,
                 agreeing: 0,
                 is_accepted: false,
+                is_confirmed: false,
             };
             held.insert(subject.clone(), held_now);
         }
@@ -241,7 +246,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
     /// What is held of a source.
     pub fn held_of(&self, source: Source) -> Part {
         let mut part = Part::default();
-        for (subject, held) in self.held.get(&source).into_iter().flatten() {
+        for (subject, held) in self.held.get(&source).into_iter().flat_map(open) {
             part.add(subject, held.amount);
         }
         part
@@ -251,9 +256,12 @@ impl<S: Ord + Clone + Display> Guard<S> {
     pub fn held(&self, served: Served) -> impl Iterator<Item = Summary> {
         self.held.iter().map(move |(source, held)| {
             let part = self.held_of(*source);
-            let since = held.values().map(|held| held.since).min();
+            let since = open(held).map(|(_, held)| held.since).min();
             let since = since.expect("what is held of a source is not empty");
-            let latest = held.values().map(|held| held.since).max().unwrap_or(since);
+            let latest = open(held)
+                .map(|(_, held)| held.since)
+                .max()
+                .unwrap_or(since);
             Summary {
                 source: *source,
                 part,
@@ -284,7 +292,7 @@ fn settle<S: Ord + Display>(
 ) {
     held.retain(|subject, held| {
         let stays = losses.contains_key(subject);
-        if !stays {
+        if !stays && !held.is_confirmed {
             verdict.refuted.add(subject, held.amount);
         }
         stays
@@ -300,7 +308,7 @@ fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, rea
         held.amount = amount;
         if is_more {
             (held.since, held.agreeing) = (reading.ended, 0);
-            held.is_accepted = false;
+            (held.is_accepted, held.is_confirmed) = (false, false);
         } else if reading.began >= held.last {
             // One that was under way with the one before may have had the same answer.
             held.agreeing += 1;
@@ -318,14 +326,13 @@ fn release<S: Ord + Display>(
     verdict: &mut Verdict<S>,
 ) {
     let required = required(amount_of(held), served);
-    held.retain(|subject, held| {
+    for (subject, held) in held.iter_mut().filter(|(_, held)| !held.is_confirmed) {
         let has_lasted = reading.ended.duration_since(held.since) >= required;
-        let is_confirmed = held.agreeing >= AGREEING && has_lasted;
-        if held.is_accepted || is_confirmed {
+        held.is_confirmed = held.is_accepted || held.agreeing >= AGREEING && has_lasted;
+        if held.is_confirmed {
             verdict.confirmed.add(subject, held.amount);
         }
-        !held.is_accepted && !is_confirmed
-    });
+    }
 }
 
 /// How long reads have to agree, by how much of anything is lost.
@@ -356,7 +363,7 @@ fn next_read<S>(held: &BTreeMap<S, Held>, served: Served) -> Instant {
             (held.since + required).max(held.last)
         }
     };
-    let next = held.values().map(next).min();
+    let next = open(held).map(|(_, held)| next(held)).min();
     next.expect("what is held of a source is not empty")
 }
 
@@ -366,8 +373,13 @@ fn is_everything(lost: Served, served: Served) -> bool {
     amounts.any(|(lost, served)| lost > 0 && lost >= served)
 }
 
+/// What is not confirmed.
+fn open<S>(held: &BTreeMap<S, Held>) -> impl Iterator<Item = (&S, &Held)> {
+    held.iter().filter(|(_, held)| !held.is_confirmed)
+}
+
 fn amount_of<S>(held: &BTreeMap<S, Held>) -> Served {
-    total(held.values().map(|held| held.amount))
+    total(open(held).map(|(_, held)| held.amount))
 }
 
 fn total(amounts: impl Iterator<Item = Served>) -> Served {

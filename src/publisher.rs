@@ -10,7 +10,11 @@ mod names;
 mod state;
 mod withdrawn;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::Ipv4Net;
 use prometheus_client::registry::Registry;
@@ -28,7 +32,7 @@ use crate::{
         BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
-    model::{Basis, CapiProcessGuid, Confirmations, Report},
+    model::{Basis, CapiProcessGuid, Confirmations, Report, Source},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store::{self, Saved},
@@ -108,8 +112,9 @@ pub struct Outputs {
     pub rejected: watch::Receiver<Arc<Rejected>>,
     /// The processes of running instances that nobody has described yet: a question to Cloud Controller.
     pub undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
-    /// When complete reads could confirm what is held.
-    pub confirmations: watch::Receiver<Confirmations>,
+    /// When complete reads could confirm what is held: for each feed one of its own, since it is chance which of several
+    /// receivers of one channel wakes first.
+    pub confirmations: BTreeMap<Source, watch::Receiver<Confirmations>>,
     /// The virtual addresses, as soon as routes are known.
     pub vips: watch::Receiver<Option<Vips>>,
     /// What is to be written down.
@@ -136,7 +141,7 @@ pub struct Publisher {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     rejected: watch::Sender<Arc<Rejected>>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
-    confirmations: watch::Sender<Confirmations>,
+    confirmations: BTreeMap<Source, watch::Sender<Confirmations>>,
     held: watch::Sender<Arc<Vec<guard::Summary>>>,
     vips: watch::Sender<Option<Vips>>,
     saved: watch::Sender<Option<Arc<Saved>>>,
@@ -184,7 +189,9 @@ impl Publisher {
             snapshots: watch::Sender::new(None),
             rejected: watch::Sender::new(rejected),
             undescribed: watch::Sender::default(),
-            confirmations: watch::Sender::default(),
+            confirmations: Source::ALL
+                .map(|source| (source, watch::Sender::default()))
+                .into(),
             held: watch::Sender::default(),
             vips: watch::Sender::default(),
             saved: watch::Sender::default(),
@@ -199,7 +206,11 @@ impl Publisher {
             snapshots: this.snapshots.subscribe(),
             rejected: this.rejected.subscribe(),
             undescribed: this.undescribed.subscribe(),
-            confirmations: this.confirmations.subscribe(),
+            confirmations: this
+                .confirmations
+                .iter()
+                .map(|(source, sender)| (*source, sender.subscribe()))
+                .collect(),
             held: this.held.subscribe(),
             vips: this.vips.subscribe(),
             saved: this.saved.subscribe(),
@@ -288,8 +299,9 @@ impl Publisher {
     /// Tells feeds when to read, and operators what is held.
     fn tell_held(&self) {
         let confirmations = self.state.confirmations();
-        self.confirmations
-            .send_if_modified(|sent| std::mem::replace(sent, confirmations) != confirmations);
+        for sender in self.confirmations.values() {
+            sender.send_if_modified(|sent| std::mem::replace(sent, confirmations) != confirmations);
+        }
         if confirmations != Confirmations::default() || !self.held.borrow().is_empty() {
             self.held.send_replace(Arc::new(self.state.held()));
         }

@@ -247,6 +247,7 @@ impl Client {
                 delimited(&url, &answer.headers)?;
                 let silence = self.0.silence(&answer);
                 tokio::select! {
+                    biased;
                     read = items(answer, take) => read,
                     silent = silence => Err(silent.into()),
                 }

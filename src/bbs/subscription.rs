@@ -93,9 +93,11 @@ impl Subscription {
         let mut silence = pin!(self.client.silence(&stream));
         loop {
             let next = tokio::select! {
-                next = turning(&self.feed, stream.next()) => next,
+                // A steady stream of events is not to hold off its end.
+                biased;
                 () = &mut restart => Err(Error::Abandoned),
                 silent = &mut silence => Err(silent),
+                next = turning(&self.feed, stream.next()) => next,
             };
             let bytes = match next {
                 Ok(bytes) => bytes,

@@ -184,6 +184,27 @@ fn a_read_that_finds_it_again_ends_the_hold_and_one_that_lacks_more_begins_anew(
     assert_eq!(world.read(|route| route < 60).hold.len(), 60, "two thirds");
 }
 
+/// Two hostnames of one app: what serves one is put back as long as the other is held.
+#[test]
+fn what_goes_is_not_held_anew_because_another_keeps_what_served_both() {
+    let mut world = World::of(99);
+    world.read(|route| route < 15);
+    world.pass(10);
+    let lacks = |route| route < 15 || (30..45).contains(&route);
+    world.read(lacks);
+    let served = world.served.clone();
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        world.pass(10);
+        held.push(world.read(lacks).hold.len());
+        // All that went is back while anything is held.
+        if held.last() != Some(&0) {
+            world.served.clone_from(&served);
+        }
+    }
+    assert_eq!(held, [15, 0, 0, 0]);
+}
+
 #[test]
 fn an_operator_lets_it_go_or_begins_it_anew() {
     let mut world = World::of(100);

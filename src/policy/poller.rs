@@ -173,6 +173,7 @@ impl Poller {
                 return;
             }
             tokio::select! {
+                biased;
                 () = sleep_until(wake.min(Instant::now() + IDLE)) => {}
                 Ok(()) = self.outputs.confirmations.changed() => {}
             }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::{pending, ready},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
@@ -19,10 +20,10 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::StatusCode;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep_until},
 };
 
-use super::lies;
+use super::{clock, lies, trace::Trace};
 
 /// The names of the peers.
 pub(super) const CAPI: &str = "capi.test";
@@ -32,6 +33,11 @@ pub(super) const POLICIES: &str = "policies.test";
 const EVENTS: &str = "/v1/events/lrp_instances.r1";
 /// How old an answer of a replica is at most that lags.
 pub(super) const LAG: Duration = Duration::from_secs(15);
+/// By how many milliseconds an event is late at most.
+const LATE: u64 = 3000;
+
+/// How often in a row the same question is answered with a lie at most.
+const MAX_LIES: u32 = 2;
 
 /// How a peer fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +71,8 @@ pub(super) struct Network(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    trace: Trace,
+    seed: u64,
     capi: Capi,
     bbs: Bbs,
     policies: PolicyServer,
@@ -75,10 +83,11 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    rng: Rng,
     weather: BTreeMap<&'static str, Weather>,
     /// What was answered lately, by what was asked.
     answered: BTreeMap<String, (Instant, Whole)>,
+    /// How often in a row an answer was a lie, by what was asked.
+    lies: BTreeMap<String, u32>,
 }
 
 /// An answer whose body has arrived.
@@ -89,15 +98,23 @@ struct Whole {
 }
 
 impl Network {
-    pub(super) fn new(rng: Rng, capi: &Capi, bbs: &Bbs, policies: &PolicyServer) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        trace: Trace,
+        capi: &Capi,
+        bbs: &Bbs,
+        policies: &PolicyServer,
+    ) -> Self {
         Self(Arc::new(Shared {
+            trace,
             capi: capi.clone(),
             bbs: bbs.clone(),
             policies: policies.clone(),
+            seed,
             state: Mutex::new(State {
-                rng,
                 weather: BTreeMap::new(),
                 answered: BTreeMap::new(),
+                lies: BTreeMap::new(),
             }),
             streams: watch::Sender::new(0),
         }))
@@ -114,10 +131,16 @@ impl Network {
         }
     }
 
-    fn fate(&self, peer: &str) -> (Fate, Duration) {
-        let mut state = self.state();
-        let weather = state.weather.get(peer).copied().unwrap_or(Weather::Fine);
-        let rng = &mut state.rng;
+    /// Chance that follows from what is asked, and when: it is the same whoever else asks something at that time.
+    fn rng(&self, asked: &str) -> Rng {
+        let mut hasher = DefaultHasher::new();
+        let at = clock::now();
+        (self.0.seed, at, asked).hash(&mut hasher);
+        Rng::with_seed(hasher.finish())
+    }
+
+    fn fate(&self, peer: &str, rng: &mut Rng) -> (Fate, Duration) {
+        let weather = self.weather(peer);
         let slow = Duration::from_millis(rng.u64(1..3000));
         let quick = Duration::from_millis(rng.u64(1..50));
         let draw = rng.u32(0..100);
@@ -140,10 +163,35 @@ impl Network {
         }
     }
 
+    /// Who tells the same lie three times is believed: that is what agreeing reads are for. So nobody does.
+    fn after_lies(&self, fate: Fate, asked: &str) -> Fate {
+        let mut state = self.state();
+        let lies = state.lies.entry(asked.to_owned()).or_default();
+        match fate {
+            Fate::Lie if *lies == MAX_LIES => {
+                *lies = 0;
+                Fate::Answered
+            }
+            Fate::Lie => {
+                *lies += 1;
+                fate
+            }
+            Fate::Answered => {
+                *lies = 0;
+                fate
+            }
+            _ => fate,
+        }
+    }
+
     async fn carry(self, request: Request) -> io::Result<Response> {
         let host = request.url.host_str().unwrap_or_default().to_owned();
-        let (fate, time) = self.fate(&host);
-        sleep(time / 2).await;
+        let asked = format!("{} {:?}", request.url, request.body);
+        let mut rng = self.rng(&asked);
+        let (fate, time) = self.fate(&host, &mut rng);
+        let fate = self.after_lies(fate, &asked);
+        self.0.trace.note(format!("{fate:?} {asked}"));
+        clock::wait(time / 2, 0).await;
         match fate {
             Fate::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
             Fate::Unanswered => pending().await,
@@ -154,7 +202,6 @@ impl Network {
             }
             _ => {}
         }
-        let asked = format!("{} {:?}", request.url, request.body);
         let (path, is_get) = (
             request.url.path().to_owned(),
             request.method == http::Method::GET,
@@ -172,9 +219,9 @@ impl Network {
             whole = self.perhaps_stale(asked, whole, fate);
         }
         if fate == Fate::Lie {
-            lies::tell(&mut self.state().rng, &path, &mut whole.body);
+            lies::tell(&mut rng, &path, &mut whole.body);
         }
-        sleep(time / 2).await;
+        clock::wait(time / 2, 0).await;
         Ok(whole.send(fate == Fate::CutShort))
     }
 
@@ -191,37 +238,19 @@ impl Network {
         whole
     }
 
-    /// A stream that the weather ends, delays, and robs of events.
+    /// A stream that the weather ends, delays, and robs of events. In any weather some of them are late, or come twice: the
+    /// BBS sends each from a task of its own after the commit, so that it may be older than what was sent or listed before.
     fn events(&self, body: Body) -> Body {
-        let number = *self.0.streams.borrow();
-        let ended = self.0.streams.subscribe();
-        let start = (body, ended, self.clone(), 0);
-        let events = stream::unfold(
-            start,
-            move |(mut body, mut ended, network, mut id)| async move {
-                loop {
-                    let event = tokio::select! {
-                        biased;
-                        _ = ended.wait_for(|current| *current > number) => return None,
-                        event = body.next() => event?,
-                    };
-                    let (fate, time) = network.fate(BBS);
-                    let is_flaky = network.weather(BBS) == Weather::Flaky;
-                    if is_flaky {
-                        sleep(time).await;
-                        match fate {
-                            Fate::Refused => return None,
-                            Fate::Failed => continue,
-                            _ => {}
-                        }
-                    }
-                    let event = event.map(|event| renumbered(&event, id));
-                    id += 1;
-                    return Some((event, (body, ended, network, id)));
-                }
-            },
-        );
-        events.boxed()
+        let events = Events {
+            body,
+            number: *self.0.streams.borrow(),
+            ended: self.0.streams.subscribe(),
+            network: self.clone(),
+            late: BTreeMap::new(),
+            taken: 0,
+            sent: 0,
+        };
+        stream::unfold(events, Events::next).boxed()
     }
 
     fn weather(&self, peer: &str) -> Weather {
@@ -230,11 +259,67 @@ impl Network {
     }
 }
 
-/// As the first line of an event has it.
-fn renumbered(event: &Bytes, id: u32) -> Bytes {
-    let text = String::from_utf8_lossy(event);
-    let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    format!("id: {id}\n{rest}").into()
+/// A stream of events.
+struct Events {
+    body: Body,
+    network: Network,
+    /// It ends with what has this number.
+    number: u64,
+    ended: watch::Receiver<u64>,
+    /// Those that come later than they happened, by when and by their number.
+    late: BTreeMap<(Instant, u32), Bytes>,
+    taken: u32,
+    sent: u32,
+}
+
+impl Events {
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
+        loop {
+            let number = self.number;
+            let due = self.late.keys().next().map(|(at, _)| *at);
+            let event = tokio::select! {
+                biased;
+                _ = self.ended.wait_for(|current| *current > number) => return None,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
+                event = self.body.next() => Some(event?),
+            };
+            let Some(event) = event else {
+                let (_, event) = self.late.pop_first()?;
+                break Some((Ok(self.numbered(&event)), self));
+            };
+            let Ok(event) = event else {
+                break Some((event, self));
+            };
+            self.taken += 1;
+            let mut rng = self.network.rng(&self.taken.to_string());
+            let (fate, time) = self.network.fate(BBS, &mut rng);
+            if self.network.weather(BBS) == Weather::Flaky {
+                clock::wait(time, 0).await;
+                match fate {
+                    Fate::Refused => return None,
+                    Fate::Failed => continue,
+                    _ => {}
+                }
+            }
+            let later = clock::after(Duration::from_millis(rng.u64(1..LATE)), 0);
+            let draw = rng.u32(0..100);
+            if draw < 20 {
+                self.late.insert((later, self.taken), event.clone());
+            }
+            if !(0..15).contains(&draw) {
+                break Some((Ok(self.numbered(&event)), self));
+            }
+        }
+    }
+
+    /// As the first line of an event has it.
+    fn numbered(&mut self, event: &Bytes) -> Bytes {
+        let text = String::from_utf8_lossy(event);
+        let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
+        let id = self.sent;
+        self.sent += 1;
+        format!("id: {id}\n{rest}").into()
+    }
 }
 
 impl Whole {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     sync::{Arc, Mutex},
     time::Duration,
@@ -15,13 +16,14 @@ use copilot::{
 };
 use fastrand::Rng;
 use hyper_util::rt::TokioIo;
+use prost::Message as _;
 use tokio::{
     io::duplex,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tonic::transport::{Channel, Endpoint, Error, Uri};
 
-use super::oracle::Oracle;
+use super::{clock, oracle::Oracle, trace::Trace};
 use crate::mesh::collections;
 
 /// The ways into the daemons that run.
@@ -32,6 +34,7 @@ pub(super) struct Pilot {
     pub(super) number: usize,
     pub(super) doors: Doors,
     pub(super) oracle: Oracle,
+    pub(super) trace: Trace,
     pub(super) rng: Rng,
     pub(super) is_incremental: bool,
 }
@@ -66,6 +69,7 @@ impl Pilot {
         let mut state = State::default();
         let mut last = None;
         loop {
+            sleep_until(self.after(Duration::from_secs(1))).await;
             let door = self.rng.usize(..self.doors.lock().unwrap().len());
             if last.replace(door) != Some(door) {
                 self.oracle.moves(self.number);
@@ -76,8 +80,12 @@ impl Pilot {
             {
                 self.follow(stream, &mut state).await;
             }
-            sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// At so long after this it is this Pilot's turn.
+    fn after(&self, time: Duration) -> Instant {
+        clock::after(time, 2 + 2 * self.number as u64)
     }
 
     /// Until the stream ends, or the sink has had enough of it.
@@ -86,7 +94,8 @@ impl Pilot {
             let request = self.request(&collection, state.collections.get(&collection));
             stream.send(request).await;
         }
-        let enough = Instant::now() + Duration::from_secs(self.rng.u64(60..600));
+        let enough = Duration::from_secs(self.rng.u64(60..600));
+        let enough = self.after(enough);
         let mut answered = BTreeSet::new();
         let mut unanswered: Vec<(Instant, Resources)> = Vec::new();
         loop {
@@ -102,7 +111,8 @@ impl Pilot {
                 response = stream.next() => {
                     let Ok(Some(response)) = response else { return };
                     self.take(&response, &mut answered, state, &unanswered);
-                    let at = Instant::now() + Duration::from_millis(self.rng.u64(0..500));
+                    let at = Duration::from_millis(self.rng.u64(0..500));
+                    let at = self.after(at);
                     unanswered.push((at, response));
                 }
             }
@@ -116,6 +126,15 @@ impl Pilot {
         state: &mut State,
         unanswered: &[(Instant, Resources)],
     ) {
+        let mut hasher = DefaultHasher::new();
+        response.encode_to_vec().hash(&mut hasher);
+        self.trace.note(format!(
+            "sink {}: {} {} {:x}",
+            self.number,
+            response.collection,
+            response.system_version_info,
+            hasher.finish()
+        ));
         let collection = &response.collection;
         if unanswered
             .iter()
