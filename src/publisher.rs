@@ -7,11 +7,13 @@ mod linger;
 mod memory;
 mod metrics;
 mod names;
+mod pace;
 mod state;
 mod withdrawn;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     sync::Arc,
     time::Duration,
 };
@@ -25,6 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::pace::{Pace, gathered};
 pub use self::{metrics::Metrics, state::State};
 use crate::{
     guard,
@@ -36,7 +39,7 @@ use crate::{
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store::{self, Saved},
-    table::Join,
+    table::{self, Join},
 };
 
 /// What must have been read completely before anything is published.
@@ -90,6 +93,8 @@ pub struct Settings {
     pub join: Join,
     /// Where what is served is written down, if it is.
     pub store: Option<store::Settings>,
+    /// How much of one hostname and of one app is served.
+    pub limits: table::Limits,
     /// What may go by a read at once.
     pub guard: guard::Settings,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
@@ -125,6 +130,9 @@ pub struct Outputs {
     pub decisions: mpsc::Sender<guard::Decision>,
 }
 
+/// Reports that are taken in together, of those that wait.
+const TOGETHER: usize = 64;
+
 /// Operators whose word waits.
 const DECISIONS: usize = 4;
 
@@ -155,6 +163,7 @@ pub struct Publisher {
     /// Whether network policies were read, or remembered.
     knows_policies: bool,
     decisions: mpsc::Receiver<guard::Decision>,
+    pace: Pace,
 }
 
 /// When the changes that wait have to be published.
@@ -201,6 +210,7 @@ impl Publisher {
             readiness: readiness.clone(),
             knows_policies: false,
             decisions,
+            pace: Pace::default(),
         };
         let outputs = Outputs {
             snapshots: this.snapshots.subscribe(),
@@ -223,7 +233,11 @@ impl Publisher {
     pub async fn run(mut self, shutdown: CancellationToken) {
         self.remember();
         let mut armed = None;
+        let mut waiting = Vec::new();
         loop {
+            if self.rests(&shutdown).await.is_break() {
+                return;
+            }
             let due = armed.map(|armed| self.due(armed));
             tokio::select! {
                 // The deadline comes before further updates, or a steady stream of them would hold it off.
@@ -238,9 +252,11 @@ impl Publisher {
                 () = wait_until(self.unsaved) => self.save(),
                 () = wait_until(self.state.next_end().map(Instant::from_std)) => self.publish(),
                 Some(decision) = self.decisions.recv() => self.decide(decision),
-                report = self.reports.recv() => {
-                    let Some(report) = report else { return };
-                    self.take_in(report, &mut armed);
+                count = self.reports.recv_many(&mut waiting, TOGETHER) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.take_in_all(&mut waiting, &mut armed);
                 }
             }
         }
@@ -248,6 +264,37 @@ impl Publisher {
 
     fn due(&self, armed: Armed) -> Instant {
         (armed.last + self.settings.quiet).min(armed.first + self.settings.ceiling)
+    }
+
+    /// Rests as long as the work until now has to be paid; breaks off at the shutdown.
+    async fn rests(&self, shutdown: &CancellationToken) -> ControlFlow<()> {
+        let rest = self
+            .pace
+            .rests_until()
+            .filter(|until| *until > Instant::now());
+        let Some(until) = rest else {
+            return ControlFlow::Continue(());
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => ControlFlow::Break(()),
+            () = tokio::time::sleep_until(until) => ControlFlow::Continue(()),
+        }
+    }
+
+    fn take_in_all(&mut self, reports: &mut Vec<Report>, armed: &mut Option<Armed>) {
+        let began = Instant::now();
+        for report in gathered(reports.drain(..)) {
+            self.take_in(report, armed);
+        }
+        self.work(began);
+    }
+
+    /// Work ends that began then. Until the first snapshot nobody has anything, and all is done as fast as it can be.
+    fn work(&mut self, began: Instant) {
+        if self.published.is_none() {
+            self.pace.work(began, Instant::now());
+        }
     }
 
     fn take_in(&mut self, report: Report, armed: &mut Option<Armed>) {
@@ -318,8 +365,10 @@ impl Publisher {
     }
 
     fn publish(&mut self) {
+        let began = Instant::now();
         // By the clock of the timer that says when services go.
-        let snapshot = self.state.publish_at(Instant::now().into_std());
+        let snapshot = self.state.publish_at(began.into_std());
+        self.work(began);
         let rejected = self.state.rejected();
         self.rejected.send_if_modified(|sent| {
             !Arc::ptr_eq(&std::mem::replace(sent, rejected.clone()), &rejected)

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, tim
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -90,7 +93,10 @@ impl Wiring {
             let writer = store::Writer::new(store, outputs.saved.clone(), feed);
             self.start("state_file", writer.run(self.shutdown.clone()));
         }
-        self.start("publisher", publisher.run(self.shutdown.clone()));
+        self.start(
+            "publisher",
+            on_its_own_thread(publisher.run(self.shutdown.clone())),
+        );
         Ok(outputs)
     }
 
@@ -320,4 +326,47 @@ async fn listen(
 /// How long a feed's loop may be silent: it says a word before each request, which may take its time.
 fn stalls_after(request_timeout: Duration) -> Duration {
     Duration::from_mins(1) + 2 * request_timeout
+}
+
+/// Runs a task that works for long at a time on a thread of its own, so that it holds up nobody who serves. A runtime of
+/// one thread has nobody else: there it is a task like any other, and a simulation the same at each run.
+async fn on_its_own_thread(task: impl Future<Output = ()> + Send + 'static) {
+    let runtime = Handle::current();
+    if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return task.await;
+    }
+    let ended = tokio::task::spawn_blocking(move || runtime.block_on(task)).await;
+    // A panic is this task's, so that it is reported as one.
+    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::on_its_own_thread;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_works_for_long_does_not_hold_up_the_only_thread_that_serves() {
+        let (served, is_served) = std::sync::mpsc::channel();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let working = tokio::spawn(on_its_own_thread(async move {
+            begun.send(()).unwrap();
+            is_served.recv_timeout(Duration::from_secs(10)).unwrap();
+        }));
+        let serving = tokio::spawn(async move {
+            has_begun.await.unwrap();
+            served.send(()).unwrap();
+        });
+        working.await.unwrap();
+        serving.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    #[should_panic(expected = "of the task")]
+    async fn a_panic_on_a_thread_of_its_own_is_the_tasks() {
+        on_its_own_thread(async { panic!("of the task") }).await;
+    }
 }
