@@ -4,6 +4,8 @@
 //! [`table`]. It turns what changed into [`istio`] resources and publishes an immutable [`snapshot`], which
 //! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
+pub mod repeats;
+
 pub mod backoff;
 pub mod feed;
 pub mod metrics;

@@ -8,5 +8,5 @@ mod token;
 pub(super) use self::{
     client::Client,
     keyset::Keyset,
-    list::{List, MAX_GUIDS, filter, one_page},
+    list::{Budget, List, MAX_GUIDS, filter, one_page},
 };

@@ -1,6 +1,11 @@
 //! A listener, from bind to the last call's end.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _,
@@ -25,7 +30,9 @@ use super::{
     handshakes::Handshakes,
     health::Health,
 };
-use crate::{feed::chain, tls};
+use crate::{feed::chain, repeats::Repeats, tls};
+
+const FULL: &str = "connection refused: too many are open";
 
 /// Handshakes done and not yet served; serving one only spawns its task.
 const ACCEPTED: usize = 16;
@@ -130,10 +137,12 @@ impl Listener {
         BoxStream<'static, Result<Severable, Infallible>>,
     ) {
         let places = Arc::new(Semaphore::new(self.settings.max_connections));
+        let full = Repeats::warn(FULL, self.name);
         let door = |metrics| Door {
             listener: self.name,
             handshakes: Handshakes::new(self.name, metrics),
             places: places.clone(),
+            full: full.clone(),
             cut: cut.clone(),
         };
         let entered = match self.entered {
@@ -183,6 +192,7 @@ struct Door {
     listener: &'static str,
     handshakes: Handshakes,
     places: Arc<Semaphore>,
+    full: Repeats<IpAddr>,
     cut: CancellationToken,
 }
 
@@ -204,7 +214,9 @@ impl Door {
     ) -> Option<Severable> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             let address = connection.peer.address;
-            warn!(listener = self.listener, %address, "connection refused: too many are open");
+            if self.full.begins(address.ip()) {
+                warn!(listener = self.listener, %address, "{FULL}");
+            }
             return None;
         };
         Some(Severable::new(connection, self.cut.child_token(), place))

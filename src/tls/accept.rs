@@ -12,6 +12,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::repeats::Repeats;
+
 use super::{cause, refuses_certificate, subject_alt_names};
 
 /// Who is at the other end of a connection.
@@ -92,6 +94,7 @@ impl From<io::Error> for HandshakeError {
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From a connection that could not be accepted to the next attempt.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPTING: &str = "accepting a connection";
 /// How many handshakes run at once. More than this wait to be accepted, for ten seconds at worst.
 const HANDSHAKES: usize = 1024;
 
@@ -130,6 +133,7 @@ async fn accept_each<S, F>(
     S: Send + 'static,
     F: Future<Output = Handshake<S>> + Send + 'static,
 {
+    let failing = Repeats::warn(ACCEPTING, "a listener");
     let permits = Arc::new(Semaphore::new(HANDSHAKES));
     let mut handshakes = JoinSet::new();
     loop {
@@ -145,7 +149,9 @@ async fn accept_each<S, F>(
                 Ok(connection) => connection,
                 Err(error) => {
                     // Out of file descriptors, most likely: trying at once again would only spin.
-                    warn!(%error, "accepting a connection");
+                    if failing.begins(error.kind()) {
+                        warn!(%error, "{ACCEPTING}");
+                    }
                     shutdown
                         .run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE))
                         .await;

@@ -7,7 +7,8 @@ use std::{
 };
 
 /// The rows, lowest first. Modules on one row do not see each other.
-const ROWS: [&[&str]; 10] = [
+const ROWS: [&[&str]; 11] = [
+    &["repeats"],
     &[
         "backoff",
         "feed",

@@ -56,6 +56,23 @@ async fn m39_a_name_that_is_not_listed_is_refused_and_told_so() {
 }
 
 #[tokio::test]
+async fn streams_that_are_refused_are_one_line_however_many_there_are() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(Arc::new(log.reopen().unwrap()))
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let harness = allowing(&["pilot.example.com"]).await;
+    let config = harness.client_config(&["stranger.example.com"]);
+    let channel = sink::connect(harness.address, config).await.unwrap();
+    for _ in 0..300 {
+        assert_code(Stream::open(&channel).await, Code::Unauthenticated);
+    }
+    let written = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(written.matches("stream refused").count(), 1, "{written}");
+}
+
+#[tokio::test]
 async fn m39_a_certificate_of_another_ca_or_none_fails_the_handshake() {
     let harness = Harness::start().await;
     let other = Pki::new(harness.folder(), "other").unwrap();
