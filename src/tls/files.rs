@@ -18,7 +18,7 @@ use rustls::{
 };
 use tracing::warn;
 
-use super::{Error, Identity, PemError, pair_error, provider};
+use super::{Clock, Error, Identity, PemError, pair_error, provider};
 
 /// Twenty times the bundle of all public CAs. What is larger is no PEM file, and would only fill the memory.
 const MAX_BYTES: u64 = 4 << 20;
@@ -146,7 +146,7 @@ impl ServerFiles {
     /// # Errors
     /// A file is not what it should be, or the key does not match the certificate.
     pub fn config(&self, protocol: &[u8]) -> Result<ServerConfig, Error> {
-        let builder = ServerConfig::builder_with_provider(provider())
+        let builder = ServerConfig::builder_with_details(provider(), Arc::new(Clock))
             .with_safe_default_protocol_versions()
             .expect("ring supports the default versions");
         let builder = match &self.client_ca {
