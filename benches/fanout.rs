@@ -111,9 +111,11 @@ async fn connect(
     let pki = Pki::new(folder.path(), "bench")?;
     let settings = mcp::Settings {
         identity: pki.issue("server", &["localhost"])?,
-        client_ca: pki.ca().to_owned(),
+        clients: tls::Clients {
+            ca: pki.ca().to_owned(),
+            names: None,
+        },
         certificates_every: grpc::CERTIFICATES_EVERY,
-        allowed_names: None,
         limits: mcp::Limits {
             streams_per_peer: STREAMS,
             ..mcp::Limits::default()

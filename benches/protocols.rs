@@ -229,9 +229,11 @@ async fn serve(
     let pki = Pki::new(folder.path(), "bench")?;
     let settings = mcp::Settings {
         identity: pki.issue("server", &["localhost"])?,
-        client_ca: pki.ca().to_owned(),
+        clients: tls::Clients {
+            ca: pki.ca().to_owned(),
+            names: None,
+        },
         certificates_every: grpc::CERTIFICATES_EVERY,
-        allowed_names: None,
         limits: mcp::Limits::default(),
     };
     let address = "127.0.0.1:0".parse()?;

@@ -64,7 +64,7 @@ RSpec.describe 'properties of the job copilot' do
     'key' => names.grep(/_key\z/),
     'https' => names.grep(/\A(capi|uaa|bbs|policy_server)\.address\z/),
     'address' => %w[admin.listen_address xds.listen_address],
-    'texts' => %w[allowed_pilot_names allowed_cloud_controller_names],
+    'texts' => %w[allowed_pilot_names allowed_cloud_controller_names admin.host_names],
     'proxy path' => names.grep(/_tls\..*_path\z/),
     'text' => %w[uaa.client_name uaa.client_secret dns_address_for_mcp],
   }.freeze

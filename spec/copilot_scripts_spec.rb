@@ -15,6 +15,8 @@ RSpec.describe 'scripts of the job copilot' do
       yield vcap if block_given?
       @out, @err, @status = run_script(vcap, 'copilot', script)
       @draining = File.exist?(File.join(vcap, 'sys/run/copilot/draining'))
+      log = File.join(vcap, 'sys/log/copilot/drain.log')
+      @log = File.file?(log) ? File.read(log) : nil
     end
     @status.exitstatus
   end
@@ -162,9 +164,18 @@ RSpec.describe 'scripts of the job copilot' do
       expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - began).to be_between(1, 4)
     end
 
+    it 'says what it does in a file of its own, which the agent keeps for no drain' do
+      run('bin/drain', at_once)
+      expect(@log).to match(/\A\S+Z out of DNS, 0 seconds before the process ends\n\z/)
+      expect(@err).to eq('')
+      run('bin/drain', at_once) { |vcap| FileUtils.mkdir_p(File.join(vcap, 'sys/run')) and File.write(File.join(vcap, 'sys/run/copilot'), '') }
+      expect(@log).to include('DNS will notice')
+    end
+
     it 'does not stop the stop when it cannot write' do
       expect(run('bin/drain', Manifests.minimal) { |vcap| File.write(File.join(vcap, 'sys'), '') }).to eq(0)
       expect(@out).to eq("0\n")
+      expect(@err).to include('DNS will notice')
     end
   end
 

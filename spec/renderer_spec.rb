@@ -1,7 +1,7 @@
 require_relative 'spec_helper'
 require 'ostruct'
 
-# The project's renderer, or the gem where there is one: what the templates rely on.
+# The project's renderer, or the gem: what the templates rely on.
 RSpec.describe 'the renderer' do
   around do |example|
     Dir.mktmpdir do |dir|

@@ -12,10 +12,12 @@ require 'socket'
 require 'tmpdir'
 require 'yaml'
 
-begin
-  require 'bosh/template/test'
-rescue LoadError
-  require_relative 'support/bosh_template'
+# Named, never guessed: the project's own, or with COPILOT_RENDERER=gem that of BOSH.
+RENDERER = ENV.fetch('COPILOT_RENDERER', 'project')
+case RENDERER
+when 'project' then require_relative 'support/bosh_template'
+when 'gem' then require 'bosh/template/test'
+else abort "COPILOT_RENDERER is #{RENDERER}, not project or gem"
 end
 require_relative 'support/json_schema'
 require_relative 'support/loopback'
@@ -97,5 +99,6 @@ end
 RSpec.configure do |config|
   config.include Jobs
   config.disable_monkey_patching!
+  config.before(:suite) { config.reporter.message("templates are rendered by: #{RENDERER}") }
   config.before(:suite) { abort "no #{COPILOT}: run `cargo build`, or set COPILOT_BINARY" unless File.executable?(COPILOT) }
 end

@@ -1,8 +1,10 @@
 //! The read-only HTTP surface for operators: health, readiness, metrics, and what is served and why not.
 
+mod connections;
 mod debug;
 mod health;
 mod held;
+mod hosts;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -10,6 +12,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::header,
+    middleware,
     response::IntoResponse,
     routing::{get, put},
 };
@@ -20,6 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::{connections::CONNECTIONS, hosts::Names};
 use crate::{
     delivery::Sinks,
     feed::Feeds,
@@ -33,6 +37,15 @@ use crate::{
 
 /// A request carries a word at most.
 const MAX_BODY: usize = 1024;
+
+/// Where the surface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// By which names it may be asked beside `localhost` and addresses.
+    pub names: Names,
+}
 
 /// What the surface shows.
 #[derive(Debug)]
@@ -63,6 +76,7 @@ pub struct Sources {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    names: Arc<Names>,
     sources: Arc<Sources>,
 }
 
@@ -71,10 +85,11 @@ impl Server {
     ///
     /// # Errors
     /// The address is in use, or not this machine's.
-    pub async fn bind(address: SocketAddr, sources: Sources) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    pub async fn bind(settings: Settings, sources: Sources) -> io::Result<Self> {
+        let listener = TcpListener::bind(settings.address).await?;
         Ok(Self {
             listener,
+            names: Arc::new(settings.names),
             sources: Arc::new(sources),
         })
     }
@@ -100,19 +115,9 @@ impl Server {
             .route("/debug/held", get(held::held).put(held::decide))
             .route("/debug/log-level", put(debug::set_log_level))
             .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(middleware::from_fn_with_state(self.names, hosts::check))
             .with_state(self.sources);
-        // `axum::serve` itself never fails; a broken connection ends only itself.
-        let served = axum::serve(
-            self.listener,
-            router.into_make_service_with_connect_info::<SocketAddr>(),
-        )
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
-        tokio::select! {
-            biased;
-            served = served => served.unwrap_or_else(|error| tracing::error!(%error, "admin server ended")),
-            // A client that keeps its connection open does not hold up the end.
-            () = stop.cancelled() => {}
-        }
+        connections::serve(self.listener, router, stop).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Wiring: every module's task, its channels, and the end of all of them.
 
+mod room;
 mod wiring;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use self::wiring::Wiring;
 use crate::{
     admin, cloud_controller,
     config::{self, Config, Routes},
+    descriptors,
     feed::Watchdog,
     grpc,
     outbound::{Sockets, Transport},
@@ -81,10 +83,11 @@ pub async fn bind(config: Config, log_level: Option<LevelHandle>) -> anyhow::Res
 /// What cannot be bound or read, with its key.
 pub async fn bind_over(
     transport: Arc<dyn Transport>,
-    config: Config,
+    mut config: Config,
     log_level: Option<LevelHandle>,
 ) -> anyhow::Result<Bound> {
     config.tell();
+    room::fit(&mut config, descriptors::limit());
     let mut tasks = Tasks::default();
     let mut wiring = Wiring::new(transport, tasks.shutdown());
     let (updates, inbox) = mpsc::channel(UPDATES);
@@ -138,8 +141,9 @@ pub async fn bind_over(
     }
     let watchdog = wiring.watchdog();
     let (sources, starting) = wiring.finish(outputs, sinks, log_level);
-    let bound = admin::Server::bind(config.admin_address, sources).await;
-    let admin = bound.with_context(|| format!("AdminListenAddress {}", config.admin_address))?;
+    let address = config.admin.address;
+    let bound = admin::Server::bind(config.admin, sources).await;
+    let admin = bound.with_context(|| format!("AdminListenAddress {address}"))?;
     let addresses = Addresses {
         mcp: mcp.address,
         cloud_controller,

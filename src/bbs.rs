@@ -21,6 +21,8 @@ mod subscription;
 
 #[cfg(test)]
 mod captured;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -10,6 +10,8 @@ mod domain_pattern;
 mod domains;
 mod doubt;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod http;
 mod poller;
 mod reads;

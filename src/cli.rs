@@ -5,6 +5,7 @@ mod accept;
 mod bench;
 #[cfg(feature = "sim")]
 mod demo;
+mod migrate;
 mod say;
 
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
@@ -17,7 +18,7 @@ use self::say::say;
 use crate::{
     app,
     config::{Config, Librarian},
-    librarian, shutdown, telemetry, tls,
+    descriptors, librarian, shutdown, telemetry, tls,
 };
 
 /// With the commit, as `build.rs` puts them together.
@@ -37,6 +38,8 @@ enum Command {
     Serve(ConfigFile),
     /// Say everything that is wrong with a config file.
     Check(ConfigFile),
+    /// Print what to write in place of a config file of the Go Copilot.
+    Migrate(migrate::Options),
     /// List the keys that a config file may have.
     Keys,
     /// Let what the guard holds go, or hold it anew.
@@ -67,6 +70,7 @@ impl Cli {
         match self.command {
             Command::Serve(file) => serve(file).await.map(|()| ExitCode::SUCCESS),
             Command::Check(file) => check(&file),
+            Command::Migrate(options) => migrate::run(&options),
             Command::Keys => {
                 let keys = Config::keys();
                 keys.iter().all(|key| say!("{key}\n"));
@@ -87,6 +91,7 @@ async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
     let config = Config::load(&config)?;
     let format = telemetry::Format::Json(config.log_timestamp);
     let log_level = telemetry::init(config.log_level, format)?;
+    descriptors::raise();
     let stop = shutdown::signalled().context("installing signal handlers")?;
     shutdown::at_each_hangup(tls::read_again).context("installing signal handlers")?;
     let bound = app::bind(config, Some(log_level)).await?;

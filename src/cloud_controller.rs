@@ -4,7 +4,6 @@
 //! Service (a call: parse, or refuse) ─ Command ─▶ Registrar (owns Pushed) ─ Update ─▶ publisher
 //! ```
 
-mod authorized;
 mod bulk_sync;
 mod calls;
 mod change;
@@ -16,12 +15,9 @@ mod refused;
 mod registrar;
 mod service;
 
-use std::collections::BTreeSet;
-
 use tokio::sync::{mpsc, watch};
 
 pub use self::{
-    authorized::Authorized,
     calls::Calls,
     pushed::{Full, Pushed, Sizes, Unclear},
     refused::Refused,
@@ -30,6 +26,7 @@ pub use self::{
 };
 use crate::{
     feed::Feed,
+    grpc,
     model::{Confirmations, Report},
     readiness::Gate,
 };
@@ -42,8 +39,6 @@ const COMMANDS: usize = 64;
 pub struct Settings {
     /// Largest BulkSync, all chunks together.
     pub max_bulk_sync_bytes: usize,
-    /// The subject alternative names that may call; all verified clients if `None`.
-    pub allowed_names: Option<BTreeSet<String>>,
 }
 
 /// What the push API is connected to.
@@ -59,10 +54,27 @@ pub struct Io {
     pub synced: Option<Gate>,
 }
 
+/// How to listen for a few Cloud Controllers, each of which may push all its routes at once.
+pub fn listening(settings: grpc::Settings) -> grpc::Settings {
+    grpc::Settings {
+        max_connections: 512,
+        calls_per_connection: 16,
+        stream_window: 1 << 20,
+        connection_window: 4 << 20,
+        ..settings
+    }
+}
+
 /// The gRPC service and the task behind it.
 pub fn new(settings: Settings, io: Io) -> (Service, Registrar) {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let feed = io.feed.clone();
     let registrar = Registrar::new(inbox, io);
     (Service::new(settings, commands, feed), registrar)
+}
+
+/// A message of BulkSync, taken in as it comes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_bulk_sync(bytes: &[u8]) {
+    pushed::Pushed::from_bulk_sync(bytes).ok();
 }

@@ -3,6 +3,7 @@
 mod file;
 mod go_duration;
 mod librarian;
+mod migration;
 mod reader;
 mod sections;
 
@@ -18,6 +19,7 @@ use tracing::info;
 pub use self::{
     file::Error,
     librarian::Librarian,
+    migration::{Migration, Note},
     reader::{Ignored, Problem},
     sections::{
         certificates::Keypair, grpc::Listener, instance_tls::BackendPems, routes::Routes, xds::Xds,
@@ -28,7 +30,7 @@ use self::{
     sections::mcp::SinkLimits,
 };
 use crate::{
-    bbs,
+    admin, bbs,
     istio::{self, validate::Invalid},
     mcp, policy, publisher, telemetry,
 };
@@ -48,7 +50,7 @@ pub struct Config {
     /// How they are served.
     pub mcp: mcp::Settings,
     /// Where operators look.
-    pub admin_address: SocketAddr,
+    pub admin: admin::Settings,
     /// Where routes come from.
     pub routes: Routes,
     /// Where Cloud Controllers that push connect.
@@ -155,6 +157,7 @@ impl Config {
         let limits = SinkLimits::read(root);
         let mcp = sections::mcp::read(root, &server, limits);
         let admin_address = root.address("AdminListenAddress");
+        let admin_names = root.names("AdminHostNames").unwrap_or_default();
         let routes = sections::routes::read(root);
         let cloud_controller = sections::cloud_controller::listener(root, &server);
         let vip_resolver = sections::vip::listener(root, &server);
@@ -172,7 +175,10 @@ impl Config {
             log_timestamp: log_timestamp.unwrap_or_default(),
             mcp_address: mcp_address?,
             mcp: mcp?,
-            admin_address: admin_address.unwrap_or(ADMIN_ADDRESS),
+            admin: admin::Settings {
+                address: admin_address.unwrap_or(ADMIN_ADDRESS),
+                names: admin_names.iter().map(|name| name.to_lowercase()).collect(),
+            },
             routes: routes?,
             cloud_controller,
             vip_resolver,
@@ -182,6 +188,22 @@ impl Config {
             publisher: publisher?,
             ignored: Vec::new(),
         })
+    }
+}
+
+/// The text of a config file.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(object) = serde_json::from_slice(bytes) {
+        Config::parse(object).ok();
+    }
+}
+
+/// The text of a duration.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_duration(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        go_duration::parse(text).ok();
     }
 }
 

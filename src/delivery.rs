@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod order;
 mod pace;
+mod requests;
 mod server;
 mod service;
 mod sinks;
@@ -63,6 +64,8 @@ pub(crate) trait Protocol: std::fmt::Debug + Send + Sync + 'static {
     type Request: prost::Message + Default + 'static;
     /// A response without resources.
     type Header: prost::Message;
+    /// The fields of a request that are lists of what its sink names.
+    const LISTS: &'static [u32];
     /// How it writes resources.
     const FORM: Form;
 

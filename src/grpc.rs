@@ -3,6 +3,7 @@
 //!
 //! A [`Listener`] is bound with [`Settings`] and serves [`Services`]. It knows none of them.
 
+mod admission;
 mod certificates;
 mod connection;
 mod deadline;
@@ -12,9 +13,10 @@ mod listener;
 mod metrics;
 mod services;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 pub use self::{
+    admission::{Allowance, Bytes, Exhausted, Share},
     connection::Caller,
     listener::{Entrance, Listener},
     metrics::Metrics,
@@ -39,8 +41,15 @@ pub struct Settings {
     pub keepalive_timeout: Duration,
     /// How old a connection may become before its peer is asked to open another; for ever if `None`.
     pub max_connection_age: Option<Duration>,
+    /// Most connections of which nothing is known yet: with more, the oldest make room of the addresses that have the
+    /// most.
+    pub half_open: usize,
     /// Most connections; more are closed at once.
     pub max_connections: usize,
+    /// Most connections of one address, or of one network of IPv6.
+    pub connections_per_address: usize,
+    /// Most bytes that are kept of requests.
+    pub bytes: Bytes,
     /// Most calls in flight on one connection; more wait at the client.
     pub calls_per_connection: usize,
     /// How long a call may take until its response begins, its request included; what a stream then says may take
@@ -61,13 +70,18 @@ impl Settings {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             max_connection_age: None,
+            // As many as can shake hands within a few seconds.
+            half_open: 1024,
             // A few processes of Cloud Controller or Envoy on each of a thousand machines.
             max_connections: 4096,
+            connections_per_address: 128,
+            bytes: Bytes::default(),
             calls_per_connection: 64,
             // Twice as long as a BulkSync may be on its way. Who begins a request and never ends it holds memory.
             answer_within: Duration::from_mins(2),
-            stream_window: 1 << 20,
-            connection_window: 4 << 20,
+            // What the transport takes in unasked, times the connections.
+            stream_window: 64 << 10,
+            connection_window: 128 << 10,
         }
     }
 }
@@ -81,8 +95,8 @@ pub enum Security {
     Tls {
         /// What the listener presents.
         identity: tls::Identity,
-        /// The CAs of which one must have signed a client's certificate; clients need none if `None`.
-        client_ca: Option<PathBuf>,
+        /// Who has to show a certificate, and of whom; nobody if `None`.
+        clients: Option<tls::Clients>,
         /// How often the files are looked at.
         certificates_every: Duration,
     },

@@ -4,9 +4,11 @@
 //! [`table`]. It turns what changed into [`istio`] resources and publishes an immutable [`snapshot`], which
 //! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
+pub mod crowd;
 pub mod repeats;
 
 pub mod backoff;
+pub mod descriptors;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;
@@ -46,6 +48,9 @@ pub mod app;
 pub mod librarian;
 
 pub mod cli;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -10,7 +10,7 @@ mod server;
 mod service;
 mod sizes;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 pub use self::server::Server;
 pub use crate::delivery::{CollectionStatus, Limits, NackStatus, PendingStatus, SinkStatus, Sinks};
@@ -26,12 +26,10 @@ use crate::{
 pub struct Settings {
     /// What the server presents.
     pub identity: tls::Identity,
-    /// The CAs of which one must have signed a client's certificate.
-    pub client_ca: PathBuf,
+    /// Who may connect.
+    pub clients: tls::Clients,
     /// How often these files are looked at.
     pub certificates_every: Duration,
-    /// The subject alternative names that may open a stream; all of those CAs' clients if `None`.
-    pub allowed_names: Option<BTreeSet<String>>,
     /// What a peer may use.
     pub limits: Limits,
 }

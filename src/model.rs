@@ -13,6 +13,7 @@ mod report;
 mod served;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
@@ -188,6 +189,14 @@ pub struct Route {
     pub destinations: SmallVec<[Destination; 1]>,
 }
 
+impl Route {
+    /// Whether it sends requests where a destination, of this route or another, does.
+    pub fn leads_to(&self, to: &Destination) -> bool {
+        let mut destinations = self.destinations.iter();
+        destinations.any(|own| (&own.workload, own.port) == (&to.workload, to.port))
+    }
+}
+
 /// A process of an app, as Cloud Controller describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -222,6 +231,23 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
+    /// Whether there is a door wherever another one has one.
+    pub fn has_doors_of(&self, other: &Self) -> bool {
+        let mut both = self.doors().into_iter().zip(other.doors());
+        both.all(|(own, other)| own != 0 || other == 0)
+    }
+
+    fn doors(&self) -> [u16; 4] {
+        let Self {
+            container: _,
+            host,
+            container_tls,
+            host_tls,
+            internal_tls,
+        } = *self;
+        [host, container_tls, host_tls, internal_tls]
+    }
+
     /// Where a container's proxy takes TLS from other apps (executor, `C2CTLSPort`), if the app listens at
     /// [`AppPort::DEFAULT`]. No port of the cell leads there.
     pub const INTERNAL_TLS: u16 = 61_443;
@@ -264,16 +290,27 @@ impl Instance {
     /// was not restarted since a port was added to it does not listen there yet.
     ///
     /// If nobody said which, an app serves requests at the platform's default port, else at its lowest port that is not
-    /// the platform's own for SSH, else there.
+    /// the platform's own for SSH. There nobody speaks HTTP.
     pub fn mapping(&self, port: AppPort) -> Option<&PortMapping> {
         let mut ports = self.ports.iter();
         match port {
             AppPort::Number(number) => ports.find(|mapping| mapping.container == number),
             AppPort::Main => self
                 .mapping(AppPort::Number(AppPort::DEFAULT))
-                .or_else(|| ports.find(|mapping| mapping.container != SSH))
-                .or_else(|| self.ports.first()),
+                .or_else(|| ports.find(|mapping| mapping.container != SSH)),
         }
+    }
+
+    /// Whether requests may be sent to it by every door that another one has, wherever these are.
+    pub fn offers_as_much_as(&self, other: &Self) -> bool {
+        let is_reached = self.container_address.is_some() || other.container_address.is_none();
+        let mut ports = other.ports.iter();
+        self.routable
+            && is_reached
+            && ports.all(|port| {
+                let mut own = self.ports.iter();
+                own.any(|own| own.container == port.container && own.has_doors_of(port))
+            })
     }
 }
 
@@ -291,6 +328,8 @@ pub enum Update {
     },
     /// These routes are refused from now on, whatever else is known of them, until they come again.
     Refused(Vec<(RouteGuid, Refusal)>),
+    /// So are all routes of these domains, by [`Refusal::RoutePolicies`].
+    Enforced(BTreeSet<Hostname>),
     /// These are all the routes and associations of the push API, at one moment.
     AllPushed {
         /// The routes with their destinations.

@@ -55,3 +55,10 @@ pub struct Outputs {
     /// How the polls fare.
     pub feed: Feed,
 }
+
+/// An answer of the policy server, taken in as it comes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let url = Url::parse("https://policy.example.com").expect("a URL");
+    wire::answer(&url, bytes).ok();
+}

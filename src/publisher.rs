@@ -217,7 +217,7 @@ impl Publisher {
             tokio::select! {
                 // The deadline comes before further updates, or a steady stream of them would hold it off.
                 biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return self.save_last(),
                 () = wait_until(due) => {
                     armed = None;
                     self.publish();

@@ -206,3 +206,11 @@ fn decode(bytes: &[u8]) -> Result<state::State, Error> {
     }
     state::State::decode(body).map_err(|_| Error::Damaged)
 }
+
+/// A state file, and what it would hold with the right checksum.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    decode(bytes).ok().and_then(Saved::from_wire);
+    let body = bytes.get(HEADER..).unwrap_or_default();
+    state::State::decode(body).ok().and_then(Saved::from_wire);
+}

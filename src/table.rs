@@ -62,7 +62,7 @@ use self::{
 };
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Served, Update, Workload},
+    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Refusal, Served, Update, Workload},
 };
 
 /// All that is known of the foundation.
@@ -112,6 +112,12 @@ impl RouteTable {
             }
             Update::Refused(routes) => {
                 for (guid, why) in routes {
+                    self.facts.routes.refuse(&guid, why, &mut changes);
+                }
+            }
+            Update::Enforced(domains) => {
+                for guid in self.facts.routes.of_domains(&domains) {
+                    let why = Refusal::RoutePolicies;
                     self.facts.routes.refuse(&guid, why, &mut changes);
                 }
             }

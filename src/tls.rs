@@ -3,6 +3,7 @@
 mod accept;
 mod again;
 mod files;
+mod names;
 mod pem;
 mod public_key;
 
@@ -29,6 +30,7 @@ pub use self::{
         Connection, FailedHandshake, Handshake, HandshakeError, Peer, accept, accept_plaintext,
     },
     files::ServerFiles,
+    names::{Clients, NotAllowed},
     pem::PemError,
 };
 
@@ -100,7 +102,11 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
 pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConfig, Error> {
-    ServerFiles::read(identity, Some(client_ca))?.config(HTTP_2)
+    let clients = Clients {
+        ca: client_ca.to_owned(),
+        names: None,
+    };
+    ServerFiles::read(identity, Some(&clients))?.config(HTTP_2)
 }
 
 /// A server that presents `identity` over HTTP/1.1 and asks for no client certificate.

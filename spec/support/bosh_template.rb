@@ -1,5 +1,5 @@
 # Renders a job's templates as a Director does, for specs and scripts. The interface is that of the gem bosh-template,
-# which has gone into the Director and cannot be installed any more: the specs run with either.
+# which has gone into the Director: the specs run with either, as COPILOT_RENDERER says.
 
 require 'erb'
 require 'ostruct'

@@ -54,8 +54,8 @@ impl InstanceChanges {
 #[derive(Debug, Default)]
 struct Process {
     desired: Option<Limit>,
-    /// The BBS vouches that nothing of it is to run, whatever its containers say.
-    is_unwanted: bool,
+    /// The events by the last list of which the BBS vouches that nothing of it is to run, whatever its containers say.
+    unwanted: Option<Mark>,
     members: SmallVec<[InstanceGuid; 1]>,
 }
 
@@ -345,7 +345,7 @@ impl Merge {
         last_event: Mark,
     ) {
         let process = self.processes.entry(desired.process.clone()).or_default();
-        process.is_unwanted = false;
+        process.unwanted = None;
         let current = process.desired.take();
         process.desired = match current {
             Some(current) if !current.precedes(&desired, known_until) => Some(current),
@@ -387,7 +387,9 @@ impl Merge {
                 let removed_at = limit.removed_at;
                 removed_at.is_none_or(|at| now.duration_since(at) >= tombstones::KEPT)
             });
-            process.is_unwanted |= fresh;
+            if fresh {
+                process.unwanted = Some(mark);
+            }
         }
     }
 
@@ -398,8 +400,8 @@ impl Merge {
         };
         let process = self.processes.get(known.process());
         let limit = process.and_then(|process| process.desired.as_ref());
-        let is_unwanted = process.is_some_and(|process| process.is_unwanted);
-        let serves = known.instance(limit, is_unwanted);
+        let unwanted = process.and_then(|process| process.unwanted);
+        let serves = known.instance(limit, unwanted);
         let is_same = match (&serves, &known.served) {
             (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now == before,
             (None, None) => true,

@@ -10,3 +10,5 @@ pub(super) use self::{
     keyset::Keyset,
     list::{Budget, List, MAX_GUIDS, filter, one_page},
 };
+#[cfg(any(test, fuzzing))]
+pub(super) use list::fuzz_page;

@@ -1,19 +1,16 @@
 //! The gRPC service: parses each call, asks the registrar, and answers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::Stream;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use tonic::{Request, Response, Status, Streaming, service::interceptor::InterceptedService};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Authorized, Calls, Pushed, Refused, Settings,
+    Calls, Pushed, Refused, Settings,
     change::{Change, Invalid},
     chunks,
     registrar::{BulkSync, Command},
@@ -30,7 +27,6 @@ const BULK_SYNCS: usize = 2;
 #[derive(Debug, Clone)]
 pub struct Service {
     source: Source,
-    allowed_names: Option<Arc<BTreeSet<String>>>,
 }
 
 /// Where routes come from.
@@ -60,7 +56,6 @@ impl Service {
                 max_bulk_sync_bytes: settings.max_bulk_sync_bytes,
                 feed,
             }),
-            allowed_names: settings.allowed_names.map(Arc::new),
         }
     }
 
@@ -68,14 +63,12 @@ impl Service {
     pub fn polled() -> Self {
         Self {
             source: Source::Polled,
-            allowed_names: None,
         }
     }
 
     /// As a server takes it.
-    pub fn into_server(self) -> InterceptedService<Calls, Authorized> {
-        let authorized = Authorized::new(self.allowed_names.clone());
-        InterceptedService::new(Calls::new(self), authorized)
+    pub fn into_server(self) -> Calls {
+        Calls::new(self)
     }
 
     fn registrar(&self) -> Result<&RegistrarHandle, Status> {

@@ -200,10 +200,20 @@ impl Connection {
         self.check_names()
     }
 
-    fn check_names(&self) -> Result<(), Refusal> {
+    /// Bytes of all names and versions that are kept because the sink has said them.
+    pub(super) fn kept_bytes(&self) -> usize {
         let subscriptions = self.subscriptions.values();
-        let named: usize = subscriptions.map(Subscription::named_bytes).sum();
-        if named > MAX_NAMED {
+        let listed: usize = subscriptions.map(Subscription::listed_bytes).sum();
+        listed + self.named_bytes()
+    }
+
+    fn named_bytes(&self) -> usize {
+        let subscriptions = self.subscriptions.values();
+        subscriptions.map(Subscription::named_bytes).sum()
+    }
+
+    fn check_names(&self) -> Result<(), Refusal> {
+        if self.named_bytes() > MAX_NAMED {
             return Err(Refusal::Resources);
         }
         Ok(())

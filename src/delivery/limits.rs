@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
+use crate::grpc::Bytes;
+
 /// What peers may use.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Most open streams, and most connections.
+    /// Most open streams.
     pub streams_total: usize,
-    /// Most open streams of one address.
+    /// Most open streams of one address, which may have twice as many connections: the old ones of a peer that comes
+    /// again live on for a while.
     pub streams_per_peer: usize,
+    /// Most connections.
+    pub connections: usize,
+    /// Most connections that have not begun to speak.
+    pub half_open: usize,
     /// Requests a second of one stream, in the long run; more wait. A peer with several streams has it for each:
     /// what it may have in all is this times `streams_per_peer`.
     pub requests_per_second: u32,
@@ -16,6 +23,10 @@ pub struct Limits {
     pub request_burst: u32,
     /// Largest request.
     pub max_request_bytes: usize,
+    /// How long a request may take from its first byte to its last.
+    pub request_within: Duration,
+    /// Most bytes that are kept of requests: of those that are not complete, and of the names in them.
+    pub bytes: Bytes,
     /// Sizes of a response beyond which a warning is due, ascending.
     pub message_warning_bytes: Vec<usize>,
     /// The least time from one burst of full states on a stream to the next. Deltas never wait.
@@ -36,11 +47,16 @@ impl Default for Limits {
             // istio-release puts a Pilot on every cell, each with a stream or two.
             streams_total: 4096,
             streams_per_peer: 64,
+            connections: 4096,
+            half_open: 1024,
             // An ACK for each of 20 collections, ten times a second.
             requests_per_second: 200,
             request_burst: 400,
-            // The names and versions of 400,000 resources.
-            max_request_bytes: 64 << 20,
+            // The names and versions of 300,000 resources.
+            max_request_bytes: 32 << 20,
+            // Half a megabyte a second for the largest.
+            request_within: Duration::from_mins(1),
+            bytes: Bytes::default(),
             // What a Pilot accepts by default, and as istio-release starts it.
             message_warning_bytes: vec![4 << 20, 8 << 20],
             burst_distance: Duration::ZERO,

@@ -93,7 +93,10 @@ fn listening(security: Security, limits: &Limits) -> grpc::Settings {
         keepalive_interval: limits.keepalive_interval,
         keepalive_timeout: limits.keepalive_timeout,
         max_connection_age: limits.max_connection_age,
-        max_connections: limits.streams_total,
+        half_open: limits.half_open,
+        max_connections: limits.connections,
+        connections_per_address: limits.streams_per_peer.saturating_mul(2),
+        bytes: limits.bytes,
         calls_per_connection: limits.streams_per_peer,
         // Requests are small, but for the list of resources that a sink begins with that takes deltas: the windows of
         // any listener will do.

@@ -11,8 +11,7 @@ use std::{
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Status, Streaming, server::NamedService};
-use tonic_prost::ProstDecoder;
+use tonic::{Status, server::NamedService};
 use tower::Service as Tower;
 
 use super::{
@@ -20,6 +19,7 @@ use super::{
     body::Body,
     log::Log,
     metrics::Metrics,
+    requests::Requests,
     sinks::{Sink, Sinks},
     stream::Stream,
 };
@@ -28,13 +28,10 @@ use crate::{grpc::Caller, snapshot};
 /// Longest user agent that is kept.
 const MAX_USER_AGENT: usize = 256;
 
-/// The methods of a service: which of them is which protocol, and who may call them.
+/// The methods of a service: which of them is which protocol. Whoever may connect may call them.
 pub(crate) trait Methods: std::fmt::Debug + Send + Sync + Sized + 'static {
     /// The full name of the service.
     const SERVICE: &'static str;
-
-    /// Whether the caller may open a stream.
-    fn authorize(&self, caller: &Caller) -> Result<(), Status>;
 
     /// Opens a stream by the protocol of the method that has that path.
     fn open(service: &Service<Self>, path: &str, call: Call) -> Result<Body, Status>;
@@ -129,23 +126,16 @@ impl<M: Methods> Service<M> {
             requests,
         } = call;
         let sink = self
-            .methods
-            .authorize(&caller)
-            .and_then(|()| {
-                self.sinks
-                    .admit::<P>(caller.peer.clone(), user_agent, &self.limits)
-            })
+            .sinks
+            .admit::<P>(caller.peer.clone(), user_agent, &self.limits)
             .inspect_err(|status| self.log.refused(caller.peer.address, status))?;
         Ok(self.spawn::<P>(sink, caller, requests))
     }
 
     fn spawn<P: Protocol>(&self, sink: Sink, caller: Caller, requests: tonic::body::Body) -> Body {
-        let requests = Streaming::new_request(
-            ProstDecoder::default(),
-            requests,
-            None,
-            Some(self.limits.max_request_bytes),
-        );
+        let allowance = &caller.allowance;
+        let requests = Requests::new(requests, self.limits.clone(), allowance.share());
+        let kept = allowance.share();
         let (responses, outgoing) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         let stream = Stream {
@@ -159,7 +149,7 @@ impl<M: Methods> Service<M> {
             shutdown: self.shutdown.clone(),
         };
         self.tasks
-            .spawn(stream.run(requests, self.snapshots.clone(), end));
+            .spawn(stream.run(requests, kept, self.snapshots.clone(), end));
         Body::new(outgoing, ended, self.metrics.clone())
     }
 }

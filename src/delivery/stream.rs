@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::Status;
 use tracing::debug;
 
 use super::{
@@ -18,11 +18,12 @@ use super::{
     connection::Event,
     log::{Log, Rejection},
     metrics::Metrics,
+    requests::Requests,
     sinks::Sink,
     subscription::Content,
 };
 use crate::{
-    grpc::{Caller, GRACE},
+    grpc::{Caller, GRACE, Share},
     snapshot,
 };
 
@@ -56,13 +57,14 @@ impl<P: Protocol> Stream<P> {
     /// Serves the stream, then tells the sink how it ended.
     pub(super) async fn run(
         self,
-        requests: Streaming<P::Request>,
+        requests: Requests<P>,
+        kept: Share,
         snapshots: snapshot::Receiver,
         end: oneshot::Sender<Status>,
     ) {
         let (id, address) = (self.sink.id(), self.caller.peer.address);
         self.log.opened(id, &self.caller);
-        let status = self.serve(requests, snapshots).await;
+        let status = self.serve(requests, kept, snapshots).await;
         self.log.closed(id, address, &status);
         let Self {
             sink,
@@ -89,19 +91,19 @@ impl<P: Protocol> Stream<P> {
     /// The next request, once the stream may be heard again. Cancelling it loses nothing.
     async fn next(
         &self,
-        requests: &mut Streaming<P::Request>,
+        requests: &mut Requests<P>,
         bucket: &mut Bucket,
     ) -> Result<Option<P::Request>, Status> {
         let is_early = bucket.ready_at() > now();
         tokio::time::sleep_until(bucket.ready_at().into()).await;
-        let request = match requests.message().now_or_never() {
+        let request = match requests.next().now_or_never() {
             Some(request) => {
                 if is_early {
                     self.metrics.throttled();
                 }
                 request
             }
-            None => requests.message().await,
+            None => requests.next().await,
         };
         bucket.take(now());
         request
@@ -109,7 +111,8 @@ impl<P: Protocol> Stream<P> {
 
     async fn serve(
         &self,
-        mut requests: Streaming<P::Request>,
+        mut requests: Requests<P>,
+        mut kept: Share,
         mut snapshots: snapshot::Receiver,
     ) -> Status {
         let mut bucket = Bucket::new(
@@ -134,7 +137,11 @@ impl<P: Protocol> Stream<P> {
                 status = expiry(deadline) => Err(status),
                 // To look again.
                 () = reached(due_at) => Ok(()),
-                request = self.next(&mut requests, &mut bucket) => self.on_request(request),
+                request = self.next(&mut requests, &mut bucket) => {
+                    let heard = self.on_request(request);
+                    requests.release();
+                    heard.and_then(|()| self.keep(&mut kept))
+                }
                 changed = snapshots.changed() => match changed {
                     Ok(()) => {
                         self.on_snapshot(&mut snapshots);
@@ -194,6 +201,16 @@ impl<P: Protocol> Stream<P> {
         })?;
         self.record(&collection, event, now);
         Ok(())
+    }
+
+    /// Counts the names that are kept because the sink has said them.
+    fn keep(&self, kept: &mut Share) -> Result<(), Status> {
+        let bytes = self.sink.connection().kept_bytes();
+        kept.resize(bytes).map_err(|exhausted| {
+            let status = Status::resource_exhausted(exhausted.to_string());
+            self.metrics.refused(&status);
+            status
+        })
     }
 
     fn record(&self, collection: &str, event: Event, now: std::time::Instant) {

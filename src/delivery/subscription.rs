@@ -32,6 +32,8 @@ pub(crate) struct Subscription {
     /// which is answered whatever the version.
     seen: Option<CollectionVersion>,
     held: Held,
+    /// Bytes of what it listed.
+    listed: usize,
     /// What it asked for and has not been told of, be it only that there is no such resource.
     owed: Interest,
     pending: Option<Pending>,
@@ -128,6 +130,10 @@ impl Subscription {
             Held::Listed(listed) => interest.names_without(|name| listed.contains_key(name)),
             Held::Unknown | Held::State(_) => Interest::default(),
         };
+        let listed = match &held {
+            Held::Listed(listed) => listed_bytes(listed),
+            Held::Unknown | Held::State(_) => 0,
+        };
         Self {
             form,
             role,
@@ -136,6 +142,7 @@ impl Subscription {
             owed,
             interest,
             held,
+            listed,
             pending: None,
             requested: now,
             tally: Tally::default(),
@@ -181,7 +188,7 @@ impl Subscription {
     /// Bytes of the names and versions that are kept because the sink listed them.
     pub(super) fn listed_bytes(&self) -> usize {
         match &self.held {
-            Held::Listed(listed) => listed_bytes(listed),
+            Held::Listed(_) => self.listed,
             Held::Unknown | Held::State(_) => 0,
         }
     }

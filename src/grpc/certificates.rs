@@ -1,7 +1,6 @@
 //! The certificates of a listener: what the files held when they were last good.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,12 +26,12 @@ const READING: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) identity: tls::Identity,
-    pub(super) client_ca: Option<PathBuf>,
+    pub(super) clients: Option<tls::Clients>,
 }
 
 impl Source {
     fn read(&self) -> Result<ServerFiles, tls::Error> {
-        ServerFiles::read(&self.identity, self.client_ca.as_deref())
+        ServerFiles::read(&self.identity, self.clients.as_ref())
     }
 }
 

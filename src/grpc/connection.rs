@@ -1,7 +1,6 @@
 //! A connection that the listener can cut, whatever its peer is doing or not doing.
 
 use std::{
-    collections::BTreeSet,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,13 +9,13 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep},
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::{Status, transport::server::Connected};
+use tonic::transport::server::Connected;
 
-use crate::tls;
+use super::admission::{Admitted, Allowance};
+use crate::{crowd::Place, tls};
 
 /// The connection that a call came on: an extension of its request.
 #[derive(Debug, Clone)]
@@ -27,25 +26,8 @@ pub struct Caller {
     pub connected: Instant,
     /// Cuts it.
     pub cut: CancellationToken,
-}
-
-impl Caller {
-    /// Refuses a caller that has none of the `allowed` names; without a list, everybody may call whose certificate
-    /// the handshake has verified.
-    ///
-    /// # Errors
-    /// UNAUTHENTICATED, with the names that it does have.
-    pub fn authorize(&self, allowed: Option<&BTreeSet<String>>) -> Result<(), Status> {
-        let names = &self.peer.names;
-        if allowed.is_none_or(|allowed| names.iter().any(|name| allowed.contains(name))) {
-            return Ok(());
-        }
-        Err(Status::unauthenticated(if names.is_empty() {
-            "the certificate has no subject alternative name".to_owned()
-        } else {
-            format!("none of these names is allowed: {}", names.join(", "))
-        }))
-    }
+    /// What may be kept of its requests.
+    pub allowance: Allowance,
 }
 
 /// A stream of bytes, encrypted or not.
@@ -62,21 +44,33 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 struct Preface {
     missing: usize,
     overdue: Pin<Box<Sleep>>,
+    /// Until then others may need its place more.
+    place: Option<(Place, Pin<Box<WaitForCancellationFutureOwned>>)>,
 }
 
 impl Preface {
-    fn new() -> Self {
+    fn new(place: Option<Place>) -> Self {
+        let lost = |place: Place| {
+            let lost = Box::pin(place.lost());
+            (place, lost)
+        };
         Self {
             missing: PREFACE,
             overdue: Box::pin(sleep(PREFACE_TIMEOUT)),
+            place: place.map(lost),
         }
     }
 
-    /// Ready once it is complete, or for too long not.
+    /// Ready once it is complete, or is so too late.
     fn poll(&mut self, cx: &mut Context<'_>, read: usize) -> Poll<io::Result<()>> {
         self.missing = self.missing.saturating_sub(read);
         if self.missing == 0 {
             return Poll::Ready(Ok(()));
+        }
+        if let Some((_, lost)) = &mut self.place
+            && lost.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         ready!(self.overdue.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -93,27 +87,28 @@ pub(super) struct Severable {
     preface: Option<Preface>,
     caller: Caller,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    _place: OwnedSemaphorePermit,
+    _admitted: Admitted,
 }
 
 impl Severable {
-    /// Makes `connection` end with `cut`; it holds its `place` among all connections.
+    /// Makes `connection` end with `cut`; it is among those that are `admitted`.
     pub(super) fn new<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         connection: tls::Connection<S>,
         cut: CancellationToken,
-        place: OwnedSemaphorePermit,
+        admitted: Admitted,
     ) -> Self {
         let caller = Caller {
             peer: connection.peer,
             connected: Instant::now(),
             cut: cut.clone(),
+            allowance: admitted.allowance(),
         };
         Self {
             stream: Box::new(connection.stream),
-            preface: Some(Preface::new()),
+            preface: Some(Preface::new(connection.place)),
             caller,
             cut: Box::pin(cut.cancelled_owned()),
-            _place: place,
+            _admitted: admitted,
         }
     }
 
@@ -191,23 +186,31 @@ impl AsyncWrite for Severable {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
-        sync::Semaphore,
-    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
+    use crate::{crowd::Crowd, grpc::admission::Admission};
 
     fn connection() -> (DuplexStream, Severable) {
+        let (client, connection, _) = connection_in(&Crowd::new(1));
+        (client, connection)
+    }
+
+    fn connection_in(crowd: &Crowd) -> (DuplexStream, Severable, std::net::IpAddr) {
         let (client, stream) = duplex(1024);
         let peer = tls::Peer {
             address: ([127, 0, 0, 1], 1).into(),
             names: Arc::default(),
         };
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let connection = tls::Connection { stream, peer };
-        let severable = Severable::new(connection, CancellationToken::new(), place);
-        (client, severable)
+        let ip = peer.address.ip();
+        let admitted = Admission::new(1, 1, crate::grpc::Bytes::default()).admit(ip);
+        let connection = tls::Connection {
+            stream,
+            peer,
+            place: Some(crowd.enter(ip)),
+        };
+        let severable = Severable::new(connection, CancellationToken::new(), admitted.unwrap());
+        (client, severable, ip)
     }
 
     #[tokio::test(start_paused = true)]
@@ -218,6 +221,23 @@ mod tests {
         let error = server.read_exact(&mut [0; PREFACE]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(begin.elapsed(), PREFACE_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_begin_to_speak_makes_room_for_another_and_one_that_has_does_not()
+    {
+        for spoken in [PREFACE - 1, PREFACE] {
+            let crowd = Crowd::new(1);
+            let (mut client, mut server, ip) = connection_in(&crowd);
+            client.write_all(&vec![0; spoken]).await.unwrap();
+            server.read_exact(&mut vec![0; spoken]).await.unwrap();
+            let _other = crowd.enter(ip);
+            if spoken == PREFACE {
+                client.write_all(&[0]).await.unwrap();
+            }
+            let read = server.read_exact(&mut [0]).await;
+            assert_eq!(read.is_ok(), spoken == PREFACE, "{read:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,13 +69,13 @@ impl Handshakes {
     }
 }
 
-/// The addresses whose last handshake failed, the latest to begin at the end.
+/// The addresses whose last connection failed, the latest to begin at the end.
 #[derive(Debug, Default)]
-struct Failing(VecDeque<IpAddr>);
+pub(super) struct Failing(VecDeque<IpAddr>);
 
 impl Failing {
     /// Remembers a failure; whether it is the first of its address.
-    fn begins(&mut self, ip: IpAddr) -> bool {
+    pub(super) fn begins(&mut self, ip: IpAddr) -> bool {
         if self.0.contains(&ip) {
             return false;
         }
@@ -87,7 +87,7 @@ impl Failing {
     }
 
     /// Forgets an address; whether it had failed.
-    fn ends(&mut self, ip: IpAddr) -> bool {
+    pub(super) fn ends(&mut self, ip: IpAddr) -> bool {
         let index = self.0.iter().position(|known| *known == ip);
         index.and_then(|index| self.0.remove(index)).is_some()
     }

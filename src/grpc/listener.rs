@@ -15,24 +15,26 @@ use futures_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream},
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::{
     Error, GRACE, Metrics, Reports, Security, Services, Settings,
+    admission::Admission,
     certificates::{Certificates, Source},
     connection::Severable,
     deadline::Deadlines,
-    handshakes::Handshakes,
+    handshakes::{Failing, Handshakes},
     health::Health,
 };
-use crate::{feed::chain, repeats::Repeats, tls};
+use crate::{crowd::Crowd, feed::chain, repeats::Repeats, tls};
 
-const FULL: &str = "connection refused: too many are open";
+const REFUSED: &str = "connections are refused";
+const ACCEPTED_AGAIN: &str = "connections are accepted again";
 
 /// Handshakes done and not yet served; serving one only spawns its task.
 const ACCEPTED: usize = 16;
@@ -67,13 +69,10 @@ impl Listener {
             Security::Plaintext => None,
             Security::Tls {
                 identity,
-                client_ca,
+                clients,
                 certificates_every: every,
             } => {
-                let source = Source {
-                    identity,
-                    client_ca,
-                };
+                let source = Source { identity, clients };
                 let loaded =
                     Certificates::load(source, every, reports.feeds, reports.certificates)?;
                 Some(loaded)
@@ -136,13 +135,25 @@ impl Listener {
         BoxFuture<'static, ()>,
         BoxStream<'static, Result<Severable, Infallible>>,
     ) {
-        let places = Arc::new(Semaphore::new(self.settings.max_connections));
-        let full = Repeats::warn(FULL, self.name);
+        let Settings {
+            half_open,
+            max_connections,
+            connections_per_address,
+            bytes,
+            ..
+        } = self.settings;
+        let admission = Admission::new(max_connections, connections_per_address, bytes);
+        let (admission, crowd) = (Arc::new(admission), Crowd::new(half_open));
+        let told = Told {
+            refused: Repeats::warn(REFUSED, self.name),
+            accepted: Repeats::info(ACCEPTED_AGAIN, self.name),
+        };
         let door = |metrics| Door {
             listener: self.name,
             handshakes: Handshakes::new(self.name, metrics),
-            places: places.clone(),
-            full: full.clone(),
+            refused: Failing::default(),
+            told: told.clone(),
+            admission: admission.clone(),
             cut: cut.clone(),
         };
         let entered = match self.entered {
@@ -154,13 +165,13 @@ impl Listener {
         let (accepting, connections) = match self.certificates {
             None => {
                 let (accepted, connections) = mpsc::channel(ACCEPTED);
-                let accepting = tls::accept_plaintext(self.socket, accepted, shutdown);
+                let accepting = tls::accept_plaintext(self.socket, crowd, accepted, shutdown);
                 (accepting.boxed(), door.admit(connections).boxed())
             }
             Some(certificates) => {
                 let (accepted, connections) = mpsc::channel(ACCEPTED);
                 let config = certificates.config();
-                let accepting = tls::accept(self.socket, config, accepted, shutdown.clone());
+                let accepting = tls::accept(self.socket, config, crowd, accepted, shutdown.clone());
                 let accepting = async {
                     tokio::join!(accepting, certificates.follow(shutdown));
                 };
@@ -187,12 +198,20 @@ fn builder(settings: &Settings) -> transport::Server {
     }
 }
 
-/// Lets connections in that end with `cut`, no more at a time than there are places.
+/// What was said of connections, however often an address is refused and accepted again.
+#[derive(Debug, Clone)]
+struct Told {
+    refused: Repeats<IpAddr>,
+    accepted: Repeats<IpAddr>,
+}
+
+/// Lets connections in that end with `cut`, as many as there is room for.
 struct Door {
     listener: &'static str,
     handshakes: Handshakes,
-    places: Arc<Semaphore>,
-    full: Repeats<IpAddr>,
+    refused: Failing,
+    told: Told,
+    admission: Arc<Admission>,
     cut: CancellationToken,
 }
 
@@ -209,17 +228,27 @@ impl Door {
     }
 
     fn severable<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-        &self,
+        &mut self,
         connection: tls::Connection<S>,
     ) -> Option<Severable> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let address = connection.peer.address;
-            if self.full.begins(address.ip()) {
-                warn!(listener = self.listener, %address, "{FULL}");
+        let address = connection.peer.address;
+        match self.admission.admit(address.ip()) {
+            Ok(admitted) => {
+                if self.refused.ends(address.ip()) && self.told.accepted.begins(address.ip()) {
+                    info!(listener = self.listener, %address, "{ACCEPTED_AGAIN}");
+                }
+                Some(Severable::new(connection, self.cut.child_token(), admitted))
             }
-            return None;
-        };
-        Some(Severable::new(connection, self.cut.child_token(), place))
+            Err(full) => {
+                let is_told = self.told.refused.begins(address.ip());
+                if self.refused.begins(address.ip()) && is_told {
+                    warn!(listener = self.listener, %address, "{REFUSED}: {full}");
+                } else {
+                    debug!(listener = self.listener, %address, "connection refused: {full}");
+                }
+                None
+            }
+        }
     }
 }
 

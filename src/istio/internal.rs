@@ -18,7 +18,7 @@ use super::{
     refused,
     service_entry::{for_eras, unreachable},
     shares::percentages,
-    validate::Invalid,
+    validate::{Invalid, domain, full_name},
     virtual_service::to,
 };
 use crate::{
@@ -212,5 +212,14 @@ pub(super) fn remarks(host: HostView<'_>) -> Vec<Invalid> {
     unreachable(host.pools())
         .into_iter()
         .chain(in_plaintext)
+        .chain(in_no_sidecar(host))
         .collect()
+}
+
+/// A Sidecar names its hosts with a dot. What is no domain name at all is reported by its ServiceEntry.
+fn in_no_sidecar(host: HostView<'_>) -> Option<Invalid> {
+    domain(host.name.as_str()).ok()?;
+    let Invalid { rule, detail } = full_name(host.name.as_str()).err()?;
+    let detail = format!("{detail}: no Sidecar can name it, so no app with a proxy reaches it");
+    Some(Invalid { rule, detail })
 }

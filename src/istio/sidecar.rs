@@ -24,8 +24,8 @@ pub fn default_sidecar() -> Encoded {
 
 /// The Sidecar of an app that may connect to these internal hostnames, which are sorted. `None`: to none of them.
 ///
-/// A hostname that Istio refuses would take the whole Sidecar with it. Nothing is served at such a name, so it is
-/// left out, and reported where its ServiceEntry is.
+/// A hostname that Istio refuses would take the whole Sidecar with it, so it is left out, and reported where its
+/// ServiceEntry is.
 ///
 /// # Errors
 /// No Sidecar can have the app's guid as its name.

@@ -21,6 +21,8 @@ pub(super) struct Mcp;
 impl Protocol for Mcp {
     type Request = RequestResources;
     type Header = Resources;
+    /// `initial_resource_versions`.
+    const LISTS: &'static [u32] = &[3];
     const FORM: Form = Form::Mcp;
 
     fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {

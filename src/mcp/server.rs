@@ -21,7 +21,6 @@ const PREFIXES: Prefixes = Prefixes {
 #[derive(Debug)]
 pub struct Server {
     bound: delivery::Server,
-    source: ResourceSource,
     snapshots: snapshot::Receiver,
     message_warning_bytes: Vec<usize>,
 }
@@ -40,7 +39,7 @@ impl Server {
     ) -> Result<Self, grpc::Error> {
         let security = Security::Tls {
             identity: settings.identity,
-            client_ca: Some(settings.client_ca),
+            clients: Some(settings.clients),
             certificates_every: settings.certificates_every,
         };
         let message_warning_bytes = settings.limits.message_warning_bytes.clone();
@@ -49,9 +48,6 @@ impl Server {
         Ok(Self {
             bound: delivery::Server::bind(address, security, limits, states, metrics, reports)
                 .await?,
-            source: ResourceSource {
-                allowed_names: settings.allowed_names,
-            },
             snapshots,
             message_warning_bytes,
         })
@@ -76,7 +72,7 @@ impl Server {
     /// a few seconds later.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(
-            self.bound.run(self.source, shutdown.clone()),
+            self.bound.run(ResourceSource, shutdown.clone()),
             sizes::watch(self.snapshots, self.message_warning_bytes, shutdown),
         );
     }

@@ -83,6 +83,7 @@ impl Update {
             Self::AllRoutes(_)
             | Self::Routes { .. }
             | Self::Refused(_)
+            | Self::Enforced(_)
             | Self::AllPushed { .. }
             | Self::Associations { .. } => Source::Routes,
             Self::Processes { .. } | Self::AllInstances(_) | Self::Instances { .. } => {

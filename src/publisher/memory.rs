@@ -33,7 +33,7 @@ impl Publisher {
                 self.stands_in = Some(Instant::now() + store.after);
                 self.knows_policies = saved.policies.is_some();
                 self.state.remember(saved, self.settings.join);
-                self.vips.send_replace(Some(self.state.early_vips()));
+                self.vips.send_replace(Some(self.state.vips().clone()));
             }
             Ok(None) => info!("there is no state file yet"),
             Err(error) => {
@@ -119,10 +119,18 @@ impl Publisher {
         });
     }
 
-    /// Virtual addresses follow from routes alone.
+    /// Whoever begins next is told of all that this one knew.
+    pub(super) fn save_last(mut self) {
+        if self.unsaved.is_some() {
+            self.save();
+        }
+    }
+
+    /// Virtual addresses follow from routes alone: they wait for no snapshot.
     pub(super) fn tell_early_vips(&self) {
-        if self.vips.borrow().is_none() && !self.state.is_missing(Input::Routes) {
-            self.vips.send_replace(Some(self.state.early_vips()));
+        let are_known = self.vips.borrow().is_some() || !self.state.is_missing(Input::Routes);
+        if self.published.is_some() && are_known {
+            self.vips.send_replace(Some(self.state.vips().clone()));
         }
     }
 }

@@ -165,6 +165,7 @@ impl State {
             Update::AllInstances(_) => Some(Input::Instances),
             Update::Routes { .. }
             | Update::Refused(_)
+            | Update::Enforced(_)
             | Update::Instances { .. }
             | Update::Processes { .. }
             | Update::Associations { .. }
@@ -179,6 +180,9 @@ impl State {
         let workloads = changes.take_workloads();
         self.linger.touch(&workloads);
         self.withdrawn.touch(&workloads);
+        if !self.has_published() {
+            self.move_vips(&changes);
+        }
         self.pending.merge(changes);
         self.missing.retain(|input| Some(*input) != complete);
         // Known once the instances are, and every process of theirs was described or looked up in vain.
@@ -196,6 +200,15 @@ impl State {
     /// What is withheld, and why.
     pub fn rejected(&self) -> Arc<Rejected> {
         self.rejected.clone()
+    }
+
+    /// The virtual addresses as of the last snapshot; before the first one, of the routes that are known.
+    pub fn vips(&self) -> &Vips {
+        &self.vips
+    }
+
+    fn has_published(&self) -> bool {
+        self.number > 0
     }
 
     /// Whether this input is still to come.

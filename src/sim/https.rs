@@ -28,10 +28,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use url::Url;
 
-use crate::{outbound, tls};
+use crate::{crowd::Crowd, outbound, tls};
 
 /// How many connections may wait to be served; clients of a simulator are few.
 const BACKLOG: usize = 16;
+/// Handshakes that run at once.
+const HALF_OPEN: usize = 1024;
 /// How long requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -161,7 +163,13 @@ async fn run(
 ) {
     let (sender, connections) = mpsc::channel(BACKLOG);
     let tls = watch::Sender::new(tls).subscribe();
-    let accepting = tls::accept(listener, tls, sender, shutdown.clone());
+    let accepting = tls::accept(
+        listener,
+        tls,
+        Crowd::new(HALF_OPEN),
+        sender,
+        shutdown.clone(),
+    );
     let listener = Accepted {
         connections,
         address,

@@ -239,6 +239,5 @@ fn status(code: i32, message: &str) -> rpc::Status {
     rpc::Status {
         code,
         message: message.to_owned(),
-        details: Vec::new(),
     }
 }

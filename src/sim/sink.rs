@@ -152,7 +152,6 @@ pub fn nack(response: &Resources, code: i32, message: &str) -> RequestResources 
         error_detail: Some(rpc::Status {
             code,
             message: message.to_owned(),
-            details: Vec::new(),
         }),
         ..ack(response)
     }

@@ -8,15 +8,19 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::{Saved, Settings};
 use crate::feed::{Feed, Kind};
 
 /// From one write to the next: what a crash loses at the most, and a foundation that never rests costs a write of it.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long its last state is waited for.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Where what is to be written comes from.
 pub type Receiver = watch::Receiver<Option<Arc<Saved>>>;
@@ -34,6 +38,7 @@ struct Unwritten {
 pub struct Writer {
     settings: Settings,
     states: Receiver,
+    written: Option<Arc<Saved>>,
     feed: Feed,
 }
 
@@ -43,35 +48,47 @@ impl Writer {
         Self {
             settings,
             states,
+            written: None,
             feed,
         }
     }
 
-    /// Writes until `shutdown`, and what is unwritten then.
+    /// Writes until `shutdown`, and then what its sender ends with.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             self.feed.turned();
-            let is_ending = tokio::select! {
-                changed = self.states.changed() => changed.is_err(),
-                () = shutdown.cancelled() => true,
-                () = sleep(PAUSE) => continue,
-            };
-            if !is_ending || self.states.has_changed().unwrap_or(false) {
-                self.write().await;
-            }
-            if is_ending || shutdown.run_until_cancelled(sleep(PAUSE)).await.is_none() {
-                if self.states.has_changed().unwrap_or(false) {
-                    self.write().await;
+            tokio::select! {
+                changed = self.states.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
                 }
-                return;
+                () = shutdown.cancelled() => break,
+                () = sleep(PAUSE) => continue,
+            }
+            self.write().await;
+            if shutdown.run_until_cancelled(sleep(PAUSE)).await.is_none() {
+                break;
             }
         }
+        // The sender ends by the same word, and says its last one then.
+        let ended = async { while self.states.changed().await.is_ok() {} };
+        if timeout(LAST, ended).await.is_err() {
+            debug!("the publisher does not end");
+        }
+        self.write().await;
     }
 
     async fn write(&mut self) {
-        let Some(saved) = self.states.borrow_and_update().clone() else {
+        let newest = self.states.borrow_and_update().clone();
+        let is_written = |saved: &Arc<Saved>| {
+            let written = self.written.as_ref();
+            written.is_some_and(|written| Arc::ptr_eq(written, saved))
+        };
+        let Some(saved) = newest.filter(|saved| !is_written(saved)) else {
             return;
         };
+        self.written = Some(saved.clone());
         let (settings, started) = (self.settings.clone(), Instant::now());
         // Encoding and the disk may take long.
         let mut written =

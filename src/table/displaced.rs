@@ -2,8 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{RouteTable, changes::Changes, served::Subject, workloads::Workloads};
-use crate::model::{Association, Instance, Policy, Route, Workload};
+use smallvec::SmallVec;
+
+use super::{
+    RouteTable, changes::Changes, routes::has_same_place, served::Subject, workloads::Workloads,
+};
+use crate::model::{Association, Destination, Instance, Policy, Route, Weight, Workload};
 
 /// Items as they were before an update removed or changed them.
 #[derive(Debug, Default)]
@@ -16,23 +20,22 @@ pub struct Displaced {
 }
 
 impl RouteTable {
-    /// Puts back what these subjects were served by, as it was.
+    /// Puts back what these subjects were served by, where what is there now serves less of it.
     pub fn restore(&mut self, displaced: Displaced, subjects: &BTreeSet<Subject>) -> Changes {
         let mut changes = Changes::default();
         self.restore_routes(displaced.routes, subjects, &mut changes);
         let associations = displaced.associations.into_iter();
-        let (associations, instances) = {
-            let leads = |workloads: &Workloads| self.lead_to(workloads, subjects);
-            let of =
-                |association: &Association| leads(&[Workload::pushed(&association.process)].into());
-            let associations: Vec<_> = associations.filter(of).collect();
-            let instances = displaced.instances.into_iter();
-            let instances = instances.filter(|(_, workloads)| leads(workloads));
-            let instances: Vec<_> = instances.map(|(instance, _)| instance).collect();
-            (associations, instances)
+        let of = |association: &Association| {
+            let workload = Workload::pushed(&association.process);
+            self.lead_to(&[workload].into(), subjects)
         };
+        let associations: Vec<_> = associations.filter(of).collect();
+        let mut instances = displaced.instances;
+        instances.retain(|(before, workloads)| {
+            self.lead_to(workloads, subjects) && !self.facts.instances.serves(before, workloads)
+        });
         let mut touched = self.facts.instances.associate(associations, Vec::new());
-        touched.extend(self.facts.instances.upsert(instances));
+        touched.extend(self.facts.instances.restore(instances));
         self.touch_endpoints(touched, &mut changes);
         let is_held = |policy: &Policy| subjects.contains(&Subject::Source(policy.source.clone()));
         let policies = displaced.policies.into_iter().filter(is_held).collect();
@@ -53,7 +56,10 @@ impl RouteTable {
             .any(|subject| matches!(subject, Subject::Source(_)));
         for route in routes.into_iter().rev() {
             if subjects.contains(&Subject::of(&route)) || route.internal && holds_sidecars {
-                self.facts.routes.upsert(Route::clone(&route), changes);
+                let now = self.facts.routes.get(&route.guid);
+                if let Some(restored) = restored(&route, now) {
+                    self.facts.routes.upsert(restored, changes);
+                }
             }
         }
     }
@@ -65,4 +71,30 @@ impl RouteTable {
             routes.any(|route| subjects.contains(&Subject::of(route)))
         })
     }
+}
+
+/// A route with what it led to and does not any more; `None` where it leads there. A new restriction stays.
+fn restored(before: &Route, now: Option<&Route>) -> Option<Route> {
+    let Some(now) = now.filter(|now| has_same_place(before, now)) else {
+        return Some(before.clone());
+    };
+    if now.refused.is_some() {
+        return None;
+    }
+    let gone = before.destinations.iter().filter(|to| !now.leads_to(to));
+    let mut destinations: SmallVec<_> = gone.cloned().collect();
+    if before.refused.is_none() && destinations.is_empty() {
+        return None;
+    }
+    destinations.extend(now.destinations.iter().cloned());
+    let is_fixed = |to: &Destination| matches!(to.weight, Weight::Fixed(_));
+    // Shares that were given for others do not add up.
+    if before.refused.is_some() || destinations.iter().any(is_fixed) {
+        return Some(before.clone());
+    }
+    destinations.sort_unstable();
+    Some(Route {
+        destinations,
+        ..now.clone()
+    })
 }

@@ -163,6 +163,40 @@ impl Instances {
         })
     }
 
+    /// Whether an instance is what it was before, at as many ports.
+    pub(super) fn serves(&self, before: &Instance, workloads: &Workloads) -> bool {
+        let Some(now) = self.by_guid.get(&before.guid) else {
+            return false;
+        };
+        let standing = self.places.standing(now);
+        let has_place = standing.has_cell && standing.has_container;
+        has_place && now.offers_as_much_as(before) && self.workloads(now) == *workloads
+    }
+
+    /// Puts instances back as what they were.
+    pub(super) fn restore(
+        &mut self,
+        instances: Vec<(Arc<Instance>, Workloads)>,
+    ) -> GuidSet<Workload> {
+        let is_undescribed = |instance: &Instance| {
+            self.associations.is_none() && instance.routable && instance.workload.is_none()
+        };
+        let mut processes = Vec::new();
+        for (instance, workloads) in &instances {
+            if let Some(workload) = workloads.first().filter(|_| is_undescribed(instance)) {
+                processes.push(Process {
+                    guid: instance.process.capi_process().clone(),
+                    workload: workload.clone(),
+                });
+            }
+        }
+        let instances = instances.into_iter().map(|(instance, _)| instance);
+        let mut touched = self.upsert(instances.collect());
+        // What Cloud Controller had said of them went with the last one.
+        touched.extend(self.describe(processes, Vec::new()));
+        touched
+    }
+
     fn insert(&mut self, instance: Arc<Instance>, touched: &mut GuidSet<Workload>) {
         self.settle(&instance, touched);
         let workloads = match &mut self.associations {
@@ -308,13 +342,9 @@ impl Instances {
         associations.map_or_else(Vec::new, Associations::all)
     }
 
-    /// How many there are of each workload.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (Workload, u32)> {
-        let workloads = self.by_workload.iter();
-        workloads.map(|(workload, instances)| {
-            let count = u32::try_from(instances.len()).unwrap_or(u32::MAX);
-            (workload.clone(), count)
-        })
+    /// The workloads that have instances.
+    pub(super) fn routed(&self) -> impl Iterator<Item = &Workload> {
+        self.by_workload.keys()
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Changes, Pool, RouteTable, Subject, routes::shared_key, served::Answer};
-use crate::model::{Association, Policy, Process, Route, Served, Workload};
+use crate::model::{Association, Instance, Policy, Process, Route, Served, Workload};
+
+/// Of an app's routes, by which its instances are reached: they are hardly ever reached by some and not by others.
+const LOOKED_AT: usize = 4;
 
 impl RouteTable {
     /// All routes.
@@ -30,9 +33,28 @@ impl RouteTable {
         self.sources.policies()
     }
 
-    /// How many instances there are of each workload.
+    /// How many instances requests may be sent to, of each workload that routes lead to.
     pub fn instance_counts(&self) -> Vec<(Workload, u32)> {
-        self.facts.instances.counts().collect()
+        let counts = self.facts.instances.routed().filter_map(|workload| {
+            let routes = self.facts.routes.of_workload(workload).take(LOOKED_AT);
+            let reached = routes.map(|route| self.reached_by(route, workload)).max()?;
+            Some((workload.clone(), u32::try_from(reached).unwrap_or(u32::MAX)))
+        });
+        counts.collect()
+    }
+
+    fn reached_by(&self, route: &Route, workload: &Workload) -> usize {
+        let Some(host) = self.host(&route.host) else {
+            return 0;
+        };
+        let destinations = route.destinations.iter();
+        let ports = destinations.filter(|to| to.workload == *workload);
+        let reached = ports.map(|to| {
+            let instances = host.instances(workload);
+            let is_reached = |instance: &&Instance| host.reach(instance, to.port).is_ok();
+            instances.filter(is_reached).count()
+        });
+        reached.max().unwrap_or_default()
     }
 
     /// Until the instances are read, so many count as there.

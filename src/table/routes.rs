@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     cmp::Reverse,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasher, Hash},
     sync::Arc,
 };
@@ -35,6 +35,10 @@ impl Routes {
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Route>> {
         self.guids.values().cloned().collect()
+    }
+
+    pub(super) fn get(&self, guid: &RouteGuid) -> Option<&Route> {
+        self.guids.get(guid).map(Arc::as_ref)
     }
 
     pub(super) fn host_count(&self) -> usize {
@@ -99,6 +103,18 @@ impl Routes {
         }
     }
 
+    /// The routes of domains: those that have one for their hostname, or beside one label.
+    pub(super) fn of_domains(&self, domains: &BTreeSet<Hostname>) -> Vec<RouteGuid> {
+        let is_of = |host: &Hostname| {
+            let domain = host.as_str().split_once('.').map(|(_, domain)| domain);
+            let mut domains = domains.iter();
+            domains.any(|one| one == host || Some(one.as_str()) == domain)
+        };
+        let hosts = self.hosts.iter().filter(|(host, _)| is_of(host));
+        let routes = hosts.flat_map(|(_, routes)| routes);
+        routes.map(|route| route.guid.clone()).collect()
+    }
+
     pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {
         if let Some(route) = self.unlink(guid, changes) {
             touch(&route, true, changes);
@@ -136,7 +152,7 @@ pub(super) fn shared_key(route: &Route) -> Arc<str> {
 }
 
 /// Whether a route is found where another one was, and as old.
-fn has_same_place(one: &Route, other: &Route) -> bool {
+pub(super) fn has_same_place(one: &Route, other: &Route) -> bool {
     let place = |route: &Route| (route.internal, route.created_at);
     place(one) == place(other) && one.host == other.host && one.key() == other.key()
 }

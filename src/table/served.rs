@@ -81,8 +81,8 @@ pub(super) struct Ledger {
     sources: HashMap<AppGuid, u64>,
     total: Served,
     losses: BTreeMap<Subject, Served>,
-    /// Whether an internal hostname has been restricted.
-    restricts_internal: bool,
+    /// How many internal routes have been restricted.
+    restricted: u64,
 }
 
 impl Ledger {
@@ -93,11 +93,13 @@ impl Ledger {
 
     /// What was lost since this was asked last.
     pub(super) fn take_losses(&mut self) -> BTreeMap<Subject, Served> {
-        if std::mem::take(&mut self.restricts_internal) {
-            let is_route = |subject: &Subject| matches!(subject, Subject::Route(..));
-            self.losses.retain(|subject, _| is_route(subject));
-        }
-        std::mem::take(&mut self.losses)
+        let restricted = std::mem::take(&mut self.restricted);
+        let mut losses = std::mem::take(&mut self.losses);
+        losses.retain(|_, lost| {
+            lost.sidecar_hosts = lost.sidecar_hosts.saturating_sub(restricted);
+            !lost.is_nothing()
+        });
+        losses
     }
 
     /// How a route is answered now.
@@ -119,7 +121,7 @@ impl Ledger {
         }
         // A new restriction is no loss: it is what was asked for, and so is what Sidecars lose by it.
         let lost = if now == Answer::Refusal {
-            self.restricts_internal |= is_internal;
+            self.restricted += u64::from(is_internal);
             Served::default()
         } else {
             // A restriction that goes counts like a route that does.

@@ -5,16 +5,18 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::repeats::Repeats;
-
-use super::{cause, refuses_certificate, subject_alt_names};
+use super::{NotAllowed, cause, refuses_certificate, subject_alt_names};
+use crate::{
+    crowd::{Crowd, Place},
+    repeats::Repeats,
+};
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -35,6 +37,9 @@ pub struct Connection<S = TlsStream<TcpStream>> {
     pub stream: S,
     /// Who is at its other end.
     pub peer: Peer,
+    /// Its place among those of whom nothing is known yet, to be given up once it speaks what its listener serves; none
+    /// if it has not come by a socket.
+    pub place: Option<Place>,
 }
 
 /// A connection that has ended with its handshake.
@@ -52,12 +57,18 @@ pub enum HandshakeError {
     /// One side does not accept the other's certificate, or there is none.
     #[error("a certificate is missing or not accepted")]
     Certificate(#[source] rustls::Error),
+    /// The peer's certificate is good, and its names are none of those that are served.
+    #[error(transparent)]
+    Name(NotAllowed),
     /// The peer speaks no TLS, or none that we speak.
     #[error("no TLS that both sides speak")]
     Protocol(#[source] rustls::Error),
     /// The peer takes too long.
     #[error("the handshake took longer than {HANDSHAKE:?}")]
     Timeout,
+    /// The peer had to make room for others, being of those who have the most unfinished handshakes.
+    #[error("too many handshakes are unfinished, most of them from there")]
+    Crowded,
     /// The peer has gone.
     #[error("the connection broke")]
     Io(#[source] io::Error),
@@ -68,8 +79,10 @@ impl HandshakeError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "certificate",
+            Self::Name(_) => "name",
             Self::Protocol(_) => "protocol",
             Self::Timeout => "timeout",
+            Self::Crowded => "crowded",
             Self::Io(_) => "io",
         }
     }
@@ -82,6 +95,9 @@ impl From<io::Error> for HandshakeError {
         let Some(source) = cause(&error).cloned() else {
             return Self::Io(error);
         };
+        if let Some(refused) = NotAllowed::cause(&source) {
+            return Self::Name(refused.clone());
+        }
         match source {
             InvalidCertificate(_) | NoCertificatesPresented => Self::Certificate(source),
             AlertReceived(alert) if refuses_certificate(alert) => Self::Certificate(source),
@@ -95,16 +111,16 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From a connection that could not be accepted to the next attempt.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const ACCEPTING: &str = "accepting a connection";
-/// How many handshakes run at once. More than this wait to be accepted, for ten seconds at worst.
-const HANDSHAKES: usize = 1024;
 
 /// Accepts connections until `shutdown`, and sends to `accepted` what becomes of each. A handshake has the config that
 /// is the newest when it begins.
 ///
-/// A peer that is slow, silent or speaks no TLS holds up nobody else, and is given up after ten seconds.
+/// A peer that is slow, silent or speaks no TLS holds up nobody else: it is given up after ten seconds, or when the
+/// `crowd` of those who are not done has no room for it.
 pub async fn accept(
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
+    crowd: Crowd,
     accepted: mpsc::Sender<Handshake>,
     shutdown: CancellationToken,
 ) {
@@ -112,21 +128,23 @@ pub async fn accept(
         let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
         shake_hands(acceptor, stream, address)
     };
-    accept_each(listener, open, accepted, shutdown).await;
+    accept_each(listener, open, crowd, accepted, shutdown).await;
 }
 
 /// Accepts connections that stay as they are until `shutdown`, and sends them to `accepted`.
 pub async fn accept_plaintext(
     listener: TcpListener,
+    crowd: Crowd,
     accepted: mpsc::Sender<Handshake<TcpStream>>,
     shutdown: CancellationToken,
 ) {
-    accept_each(listener, without_handshake, accepted, shutdown).await;
+    accept_each(listener, without_handshake, crowd, accepted, shutdown).await;
 }
 
 async fn accept_each<S, F>(
     listener: TcpListener,
     open: impl Fn(TcpStream, SocketAddr) -> F,
+    crowd: Crowd,
     accepted: mpsc::Sender<Handshake<S>>,
     shutdown: CancellationToken,
 ) where
@@ -134,18 +152,16 @@ async fn accept_each<S, F>(
     F: Future<Output = Handshake<S>> + Send + 'static,
 {
     let failing = Repeats::warn(ACCEPTING, "a listener");
-    let permits = Arc::new(Semaphore::new(HANDSHAKES));
     let mut handshakes = JoinSet::new();
     loop {
-        let permit = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
-        };
+        while handshakes.try_join_next().is_some() {}
+        // Whoever has lost its place needs a moment to go.
+        let is_full = handshakes.len() > 2 * crowd.room();
         let (stream, address) = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            connection = listener.accept() => match connection {
+            _ = handshakes.join_next(), if is_full => continue,
+            connection = listener.accept(), if !is_full => match connection {
                 Ok(connection) => connection,
                 Err(error) => {
                     // Out of file descriptors, most likely: trying at once again would only spin.
@@ -159,17 +175,36 @@ async fn accept_each<S, F>(
                 }
             },
         };
-        while handshakes.try_join_next().is_some() {}
+        let place = crowd.enter(address.ip());
         let (opening, accepted) = (open(stream, address), accepted.clone());
         handshakes.spawn(async move {
-            let outcome = opening.await;
+            let outcome = in_place(place, opening, address).await;
             // A closed receiver means that the server is shutting down.
             if accepted.send(outcome).await.is_err() {
                 debug!(%address, "connection refused: shutting down");
             }
-            drop(permit);
         });
     }
+}
+
+/// What comes of a handshake for as long as it keeps its place.
+async fn in_place<S>(
+    place: Place,
+    opening: impl Future<Output = Handshake<S>>,
+    address: SocketAddr,
+) -> Handshake<S> {
+    let opened = tokio::select! {
+        biased;
+        () = place.lost() => return Err(FailedHandshake {
+            address,
+            error: HandshakeError::Crowded,
+        }),
+        opened = opening => opened?,
+    };
+    Ok(Connection {
+        place: Some(place),
+        ..opened
+    })
 }
 
 async fn without_handshake(stream: TcpStream, address: SocketAddr) -> Handshake<TcpStream> {
@@ -181,6 +216,7 @@ async fn without_handshake(stream: TcpStream, address: SocketAddr) -> Handshake<
     Ok(Connection {
         stream,
         peer: Peer { address, names },
+        place: None,
     })
 }
 
@@ -205,5 +241,6 @@ async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAd
             names: names.unwrap_or_default().into(),
         },
         stream,
+        place: None,
     })
 }

@@ -1,6 +1,7 @@
 //! PEM files as they were read at one moment, and what a server makes of them.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     fs::File,
     io::{self, Read as _},
@@ -18,7 +19,7 @@ use rustls::{
 };
 use tracing::warn;
 
-use super::{Clock, Error, Identity, PemError, pair_error, provider};
+use super::{Clients, Clock, Error, Identity, PemError, names::Named, pair_error, provider};
 
 /// Twenty times the bundle of all public CAs. What is larger is no PEM file, and would only fill the memory.
 const MAX_BYTES: u64 = 4 << 20;
@@ -122,19 +123,20 @@ pub struct ServerFiles {
     cert: Pem,
     key: Pem,
     client_ca: Option<Pem>,
+    allowed: Option<BTreeSet<String>>,
 }
 
 impl ServerFiles {
-    /// Reads what `identity` names and, for a server that demands client certificates, the CAs of which one must have
-    /// signed them.
+    /// Reads what `identity` names and, for a server that demands client certificates, the CAs of its `clients`.
     ///
     /// # Errors
     /// A file is unreadable.
-    pub fn read(identity: &Identity, client_ca: Option<&Path>) -> Result<Self, Error> {
+    pub fn read(identity: &Identity, clients: Option<&Clients>) -> Result<Self, Error> {
         Ok(Self {
             cert: Pem::read(&identity.cert)?,
             key: Pem::read(&identity.key)?,
-            client_ca: client_ca.map(Pem::read).transpose()?,
+            client_ca: clients.map(|clients| Pem::read(&clients.ca)).transpose()?,
+            allowed: clients.and_then(|clients| clients.names.clone()),
         })
     }
 
@@ -159,7 +161,10 @@ impl ServerFiles {
                         path: ca.path.clone(),
                         source,
                     })?;
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(match self.allowed.clone() {
+                    None => verifier,
+                    Some(allowed) => Arc::new(Named { verifier, allowed }),
+                })
             }
         };
         let identity = Identity {

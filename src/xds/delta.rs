@@ -16,6 +16,8 @@ pub(super) struct Delta;
 impl Protocol for Delta {
     type Request = DeltaDiscoveryRequest;
     type Header = DeltaDiscoveryResponse;
+    /// `resource_names_subscribe`, `resource_names_unsubscribe` and `initial_resource_versions`.
+    const LISTS: &'static [u32] = &[3, 4, 5];
     const FORM: Form = Form::DeltaAds;
 
     fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {

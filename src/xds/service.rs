@@ -3,10 +3,7 @@
 use tonic::Status;
 
 use super::{delta::Delta, state_of_the_world::StateOfTheWorld};
-use crate::{
-    delivery::{Body, Call, Methods, Service},
-    grpc::Caller,
-};
+use crate::delivery::{Body, Call, Methods, Service};
 
 const STREAM: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
@@ -19,11 +16,6 @@ pub(super) struct AggregatedDiscovery;
 
 impl Methods for AggregatedDiscovery {
     const SERVICE: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
-
-    // Whoever can connect may call: istiod has nothing by which it could be told from others.
-    fn authorize(&self, _: &Caller) -> Result<(), Status> {
-        Ok(())
-    }
 
     fn open(service: &Service<Self>, path: &str, call: Call) -> Result<Body, Status> {
         match path {

@@ -16,6 +16,8 @@ pub(super) struct StateOfTheWorld;
 impl Protocol for StateOfTheWorld {
     type Request = DiscoveryRequest;
     type Header = DiscoveryResponse;
+    /// `resource_names`.
+    const LISTS: &'static [u32] = &[3];
     const FORM: Form = Form::Ads;
 
     fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {

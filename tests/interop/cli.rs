@@ -26,6 +26,9 @@ pub struct Cli {
     /// Another build of the daemon, with which *Times* compares this one
     #[arg(long, value_name = "PROGRAM")]
     pub beside: Option<PathBuf>,
+    /// The build from before there was a guard and a state file, to go over from and back to
+    #[arg(long, value_name = "PROGRAM", hide = true)]
+    pub before: Option<PathBuf>,
     /// Where the programs of Istio are
     #[arg(long, value_name = "FOLDER", hide = true)]
     pub istio: Option<PathBuf>,

@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use copilot::tls::{self, Connection, Handshake, Identity, Peer, ServerFiles};
+use copilot::{
+    crowd::Crowd,
+    tls::{self, Connection, Handshake, Identity, Peer, ServerFiles},
+};
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -35,6 +38,8 @@ pub use self::{answer::Answer, record::Record};
 
 /// Connections that may wait to be served; an ingress opens a few at a time.
 const BACKLOG: usize = 64;
+/// Handshakes that run at once.
+const HALF_OPEN: usize = 1024;
 
 /// The gRPC method that every instance of HTTP/2 has: unary, a string in, an [`Answer`] as JSON out.
 pub const GRPC_METHOD: &str = "/interop.Echo/Say";
@@ -173,6 +178,7 @@ impl Instance {
             address: door.address,
             source,
         })?;
+        let crowd = Crowd::new(HALF_OPEN);
         let behind = Behind {
             port: door.port,
             protocol: door.protocol,
@@ -181,7 +187,7 @@ impl Instance {
         if let Some(credentials) = &door.tls {
             let (accepted, connections) = mpsc::channel(BACKLOG);
             let config = watch::Sender::new(credentials.config()?);
-            let accepting = tls::accept(listener, config.subscribe(), accepted, closed);
+            let accepting = tls::accept(listener, config.subscribe(), crowd, accepted, closed);
             self.acceptors.spawn(accepting);
             self.rotations.push((credentials.clients.clone(), config));
             let clients = credentials.clients.clone();
@@ -196,7 +202,7 @@ impl Instance {
             self.acceptors.spawn(welcome);
         } else {
             let (accepted, connections) = mpsc::channel(BACKLOG);
-            let accepting = tls::accept_plaintext(listener, accepted, closed);
+            let accepting = tls::accept_plaintext(listener, crowd, accepted, closed);
             self.acceptors.spawn(accepting);
             let welcome = welcome(shared, behind, connections, Either::Left, |_| true);
             self.acceptors.spawn(welcome);
@@ -257,8 +263,11 @@ impl Credentials {
     /// As an instance's proxy: TLS 1.2 and newer, a client certificate where it is for certain clients, and no preference
     /// for a protocol.
     fn config(&self) -> Result<Arc<ServerConfig>, Error> {
-        let ca = self.clients.as_ref().map(|clients| clients.ca.as_path());
-        let files = ServerFiles::read(&self.identity, ca)?;
+        let clients = self.clients.as_ref().map(|clients| tls::Clients {
+            ca: clients.ca.clone(),
+            names: None,
+        });
+        let files = ServerFiles::read(&self.identity, clients.as_ref())?;
         let mut config = files.config(b"")?;
         config.alpn_protocols.clear();
         Ok(Arc::new(config))
@@ -275,7 +284,9 @@ async fn welcome<S>(
 ) {
     while let Some(handshake) = connections.recv().await {
         match handshake {
-            Ok(Connection { stream: open, peer }) if admit(&peer) => {
+            Ok(Connection {
+                stream: open, peer, ..
+            }) if admit(&peer) => {
                 shared.record.admit();
                 let socket = Socket::new(stream(open), Arc::clone(&shared.crashed));
                 let conversation = converse(socket, behind, Arc::clone(&shared));

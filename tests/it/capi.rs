@@ -168,6 +168,7 @@ impl Held {
                     }
                 }
             }
+            Update::Enforced(_) => assert!(self.0.is_empty(), "these are named"),
             other => panic!("{other:?}"),
         }
     }
@@ -293,9 +294,13 @@ impl Polling {
 
     /// The next full read, by hostname and path.
     async fn all_routes(&mut self) -> BTreeMap<String, Route> {
-        match self.update().await {
-            Update::AllRoutes(routes) => by_name(routes),
-            other => panic!("{other:?}"),
+        loop {
+            match self.update().await {
+                Update::AllRoutes(routes) => return by_name(routes),
+                // What domains enforce is said before it is known whose it is.
+                Update::Enforced(_) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 
@@ -305,7 +310,7 @@ impl Polling {
             match self.update().await {
                 Update::Routes { current, gone } => return (by_name(current), gone),
                 // What is bound is said before it is known whose it is.
-                Update::Refused(_) => {}
+                Update::Refused(_) | Update::Enforced(_) => {}
                 other => panic!("{other:?}"),
             }
         }

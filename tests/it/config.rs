@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use copilot::{
-    bbs, capi, cloud_controller,
+    admin, bbs, capi, cloud_controller,
     config::{Config, Ignored, Listener, Routes, Xds},
     grpc::{self, Security},
     guard,
@@ -17,7 +17,7 @@ use copilot::{
     store,
     table::Join,
     telemetry::{Level, Timestamp},
-    tls::Identity,
+    tls::{Clients, Identity},
     xds,
 };
 use serde_json::{Value, json};
@@ -96,6 +96,7 @@ impl Files {
             self.minimal(),
             &[
                 ("/AdminListenAddress", json!("127.0.0.2:9103")),
+                ("/AdminHostNames", json!(["Copilot.example.com"])),
                 ("/LogLevel", json!("error")),
                 ("/LogTimestamp", json!("unix-epoch")),
                 ("/MCPQuietInterval", json!("11ms")),
@@ -188,12 +189,17 @@ impl Files {
             mcp_address: "127.0.0.1:9009".parse().unwrap(),
             mcp: mcp::Settings {
                 identity: self.server.clone(),
-                client_ca: self.pilot_ca.clone(),
+                clients: Clients {
+                    ca: self.pilot_ca.clone(),
+                    names: None,
+                },
                 certificates_every: 10 * SECOND,
-                allowed_names: None,
                 limits: mcp::Limits::default(),
             },
-            admin_address: "127.0.0.1:9003".parse().unwrap(),
+            admin: admin::Settings {
+                address: "127.0.0.1:9003".parse().unwrap(),
+                names: BTreeSet::new(),
+            },
             ignored: Vec::new(),
             routes: Routes::Polled(Box::new(self.capi_defaults())),
             cloud_controller: None,
@@ -230,13 +236,26 @@ impl Files {
         }
     }
 
+    /// The listener for Cloud Controllers of that name.
+    fn pushes(&self, name: Option<&str>) -> Listener {
+        let clients = Clients {
+            ca: self.pushes_ca.clone(),
+            names: name.map(|name| [name.to_owned()].into()),
+        };
+        let listener = self.listener("127.0.0.1:9001", Some(clients));
+        Listener {
+            settings: cloud_controller::listening(listener.settings),
+            ..listener
+        }
+    }
+
     /// A listener that presents the server's certificate.
-    fn listener(&self, address: &str, client_ca: Option<PathBuf>) -> Listener {
+    fn listener(&self, address: &str, clients: Option<Clients>) -> Listener {
         Listener {
             address: address.parse().unwrap(),
             settings: grpc::Settings::new(Security::Tls {
                 identity: self.server.clone(),
-                client_ca,
+                clients,
                 certificates_every: 22 * SECOND,
             }),
         }
@@ -272,12 +291,13 @@ impl Files {
     fn xds_all_set(&self) -> xds::Settings {
         let settings = xds::Settings::new(Security::Tls {
             identity: self.client.clone(),
-            client_ca: None,
+            clients: None,
             certificates_every: 22 * SECOND,
         });
         xds::Settings {
             limits: mcp::Limits {
                 streams_total: 12,
+                connections: 12,
                 streams_per_peer: 13,
                 requests_per_second: 14,
                 burst_distance: Duration::from_millis(201),
@@ -298,15 +318,22 @@ impl Files {
             }],
             log_level: Level::Error,
             log_timestamp: Timestamp::UnixEpoch,
-            admin_address: "127.0.0.2:9103".parse().unwrap(),
+            admin: admin::Settings {
+                address: "127.0.0.2:9103".parse().unwrap(),
+                names: ["copilot.example.com".to_owned()].into(),
+            },
             mcp: mcp::Settings {
                 certificates_every: 22 * SECOND,
-                allowed_names: Some(["pilot".to_owned(), "galley".to_owned()].into()),
                 limits: mcp::Limits {
                     streams_total: 12,
+                    connections: 12,
                     streams_per_peer: 13,
                     requests_per_second: 14,
                     ..mcp::Limits::default()
+                },
+                clients: Clients {
+                    names: Some(["pilot".to_owned(), "galley".to_owned()].into()),
+                    ..defaults.mcp.clients
                 },
                 ..defaults.mcp
             },
@@ -324,7 +351,7 @@ impl Files {
                 request_timeout: 19 * SECOND,
                 ..self.capi_defaults()
             })),
-            cloud_controller: Some(self.listener("127.0.0.1:9001", Some(self.pushes_ca.clone()))),
+            cloud_controller: Some(self.pushes(None)),
             vip_resolver: Some(self.listener("0.0.0.0:9002", None)),
             xds: Some(Xds {
                 address: "127.0.0.1:9010".parse().unwrap(),
@@ -432,9 +459,9 @@ fn without_capi_routes_are_pushed() {
     config.remove("MeshDomains");
     let mut expected = files.all_set();
     expected.ignored.clear();
+    expected.cloud_controller = Some(files.pushes(Some("cc")));
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 128 << 20,
-        allowed_names: Some(["cc".to_owned()].into()),
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
     expected.publisher.join = Join::Associated;
@@ -444,7 +471,6 @@ fn without_capi_routes_are_pushed() {
     config.insert("MaxBulkSyncBytes".to_owned(), json!(1000));
     expected.routes = Routes::Pushed(cloud_controller::Settings {
         max_bulk_sync_bytes: 1000,
-        allowed_names: Some(["cc".to_owned()].into()),
     });
     assert_same(&files.load(&json!(config)), &expected);
 }

@@ -291,8 +291,11 @@ async fn a_feed_whose_loop_is_stuck_makes_the_process_unhealthy() {
         log_level: None,
         shutdown: shutdown.clone(),
     };
-    let address = (Ipv4Addr::LOCALHOST, 0).into();
-    let server = admin::Server::bind(address, sources).await.unwrap();
+    let settings = admin::Settings {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        names: admin::Names::new(),
+    };
+    let server = admin::Server::bind(settings, sources).await.unwrap();
     let operator = Operator::new(server.local_addr().unwrap()).unwrap();
     let _stop = shutdown.clone().drop_guard();
     tokio::spawn(server.run(shutdown));

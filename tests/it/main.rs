@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod admin;
 mod bbs;
 mod bench;
 mod capi;
@@ -22,8 +23,10 @@ mod interop;
 mod job;
 mod layers;
 mod librarian;
+mod lies;
 mod lookup;
 mod make_before_break;
+mod mass;
 mod mcp;
 mod mesh;
 mod outbound;

@@ -1,7 +1,9 @@
 //! The daemon in the place of the Go Copilot: its config, its peers, and what they get.
 
+mod both;
 mod faults;
 mod journey;
+mod migrate;
 mod python;
 mod start;
 

@@ -8,4 +8,5 @@ mod daemon;
 mod delta;
 mod harness;
 mod hostile;
+mod memory;
 mod together;

@@ -18,6 +18,8 @@ pub(super) struct Known {
     seen: Seen,
     /// Whether the workload is what was said of the instance itself, and not of its process.
     is_described: bool,
+    /// The event by which it was heard of first, if it was not a list.
+    first_event: Mark,
     /// The last event about it.
     pub(super) last_event: Mark,
     /// What others were told of it: mostly the very same that was seen.
@@ -58,6 +60,7 @@ impl Known {
             tag: observation.tag,
             is_described: observation.workload.is_some(),
             seen: Seen::new(observation),
+            first_event: last_event,
             last_event,
             served: None,
         }
@@ -121,7 +124,7 @@ impl Known {
         };
         let has = |port: &PortMapping| {
             let mut ports = endpoint.ports.iter();
-            ports.any(|mapping| has_doors_of(mapping, port))
+            ports.any(|own| own.container == port.container && own.has_doors_of(port))
         };
         let lacks = !known.ports.iter().all(has);
         if lacks {
@@ -140,11 +143,12 @@ impl Known {
         }
     }
 
-    /// What is to be told of it. One that is to stop has its addresses until it has.
+    /// What is to be told of it. One that is to stop has its addresses until it has. Of a process that a list says is not
+    /// to run, one that was started since says otherwise.
     pub(super) fn instance(
         &mut self,
         limit: Option<&Limit>,
-        is_unwanted: bool,
+        unwanted: Option<Mark>,
     ) -> Option<Arc<Instance>> {
         let Seen::Running(instance) = &mut self.seen else {
             return None;
@@ -158,6 +162,7 @@ impl Known {
                 });
             }
         }
+        let is_unwanted = unwanted.is_some_and(|mark| self.first_event <= mark);
         let is_to_stop = limit.map_or(is_unwanted, |limit| self.index >= limit.instances);
         Some(if is_to_stop && instance.routable {
             Arc::new(Instance {
@@ -168,22 +173,6 @@ impl Known {
             instance.clone()
         })
     }
-}
-
-/// Whether there is the same container port, with a door wherever there was one.
-fn has_doors_of(now: &PortMapping, before: &PortMapping) -> bool {
-    let doors = |ports: &PortMapping| {
-        let PortMapping {
-            container: _,
-            host,
-            container_tls,
-            host_tls,
-            internal_tls,
-        } = *ports;
-        [host, container_tls, host_tls, internal_tls]
-    };
-    let mut both = doors(now).into_iter().zip(doors(before));
-    now.container == before.container && both.all(|(now, before)| now != 0 || before == 0)
 }
 
 impl Seen {

@@ -280,6 +280,28 @@ fn nothing_runs_of_a_process_that_is_not_to_run_if_the_bbs_vouches_for_that() {
 }
 
 #[test]
+fn what_starts_after_a_list_that_does_not_want_it_is_served_until_the_next_one() {
+    let unlisted = || List {
+        instances: vec![at(1, 5, 100)],
+        fresh: true,
+        ..List::default()
+    };
+    let mut bench = Bench::new();
+    bench.list(unlisted());
+    assert!(!bench.is_served());
+    let started = Observation {
+        index: 1,
+        ..running("started")
+    };
+    bench.observe(started.clone());
+    assert!(bench.is_served(), "what nobody wants is not started");
+    let mut both = unlisted();
+    both.instances.push(started);
+    bench.list(both);
+    assert_eq!(bench.merge.served(), 0);
+}
+
+#[test]
 fn a_stopped_process_stays_stopped_while_its_instances_are_still_listed() {
     let mut bench = Bench::serving(at(1, 5, 100));
     bench.event(Event::DesiredRemoved(wanted(1, 1, 2)));

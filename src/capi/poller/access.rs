@@ -23,7 +23,7 @@ use crate::{
         settings::Settings,
         wire::Located,
     },
-    model::{Refusal, RouteGuid},
+    model::{Basis, Refusal, RouteGuid, Update},
 };
 
 /// What is known of restrictions, and when it is read again.
@@ -137,6 +137,12 @@ impl Access {
         } = self.domains.take_changes();
         let refused = context.index.of_domains(&enforced);
         context.refuse(refused, Refusal::RoutePolicies).await?;
+        // The publisher may know routes that no read has found yet.
+        if context.index.is_empty() && !enforced.is_empty() {
+            context
+                .send(Update::Enforced(enforced), Basis::Told)
+                .await?;
+        }
         if !stale.is_empty() {
             let mut routes = context.index.of_domains(&stale);
             routes.append(&mut self.unmatched.take());

@@ -75,9 +75,9 @@ impl FullReads {
 
     /// What was read in between, and a read in progress may not have: it may have found a route that was not known
     /// before.
-    pub(super) fn overlay(&mut self, current: &[Located], gone: &[RouteGuid]) {
+    pub(super) fn overlay(&mut self, guid: &RouteGuid, now: Option<&Located>, told: bool) {
         if let Some(read) = &mut self.read {
-            read.overlay(current, gone);
+            read.overlay(guid, now, told);
         }
     }
 
@@ -127,6 +127,9 @@ impl FullReads {
         if !access.is_known() {
             self.retry(read, context);
             return ControlFlow::Continue(false);
+        }
+        if context.confirmation().is_some() {
+            read.keep_to_its_own();
         }
         let verdict = if self.has_synced() {
             Ok(())

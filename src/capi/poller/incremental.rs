@@ -177,20 +177,22 @@ impl IncrementalReads {
         for located in &mut current {
             located.route.refused = access.refusal(located);
         }
-        full.overlay(&current, &gone);
         let now = Instant::now();
         let [mut told, mut asked] = [const { (Vec::new(), Vec::new()) }; 2];
         for located in current {
             let guid = &located.route.guid;
             let is_told = |app: &AppGuid| self.told.is_unmapped(guid, app, now);
             let is_told = context.index.upsert(&located, is_told);
+            full.overlay(guid, Some(&located), is_told);
             let to = if is_told { &mut told } else { &mut asked };
             to.0.push(located.route);
         }
         for guid in gone {
             let is_deleted = self.told.is_deleted(&guid, now);
             let is_told = |app: &AppGuid| self.told.is_unmapped(&guid, app, now);
-            if let Some(is_told) = context.index.lose(&guid, is_deleted, is_told) {
+            let is_told = context.index.lose(&guid, is_deleted, is_told);
+            full.overlay(&guid, None, is_told == Some(true));
+            if let Some(is_told) = is_told {
                 let to = if is_told { &mut told } else { &mut asked };
                 to.1.push(guid);
             }

@@ -46,14 +46,9 @@ impl Entry {
 
     /// What it leads to, and what the route as it is now does not.
     fn lost(self, now: &Route) -> Vec<Destination> {
-        let is_lost = |destination: &Destination| {
-            let place = |other: &&Destination| {
-                (&other.workload, other.port) == (&destination.workload, destination.port)
-            };
-            now.destinations.iter().find(place).is_none()
-        };
         let known = self.located.route.destinations.into_iter();
-        known.chain(self.doubted).filter(is_lost).collect()
+        let known = known.chain(self.doubted);
+        known.filter(|to| !now.leads_to(to)).collect()
     }
 }
 
@@ -200,6 +195,10 @@ impl Index {
     }
 
     /// How many routes the last read has.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(super) fn len(&self) -> usize {
         let entries = self.entries.values();
         entries.filter(|entry| !entry.is_missing).count()

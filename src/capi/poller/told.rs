@@ -33,8 +33,11 @@ impl<T> Default for Until<T> {
 }
 
 impl<T: Eq + Hash> Until<T> {
-    fn add(&mut self, item: T, now: Instant) {
+    fn expire(&mut self, now: Instant) {
         self.0.retain(|_, until| *until > now);
+    }
+
+    fn add(&mut self, item: T, now: Instant) {
         if self.0.len() >= MAX {
             self.0.clear();
         }
@@ -49,6 +52,9 @@ impl<T: Eq + Hash> Until<T> {
 impl Told {
     /// Takes in what events said.
     pub(super) fn add(&mut self, said: impl IntoIterator<Item = Said>, now: Instant) {
+        self.routes.expire(now);
+        self.apps.expire(now);
+        self.unmapped.expire(now);
         for said in said {
             match said {
                 Said::RouteDeleted(route) => self.routes.add(route, now),

@@ -15,7 +15,7 @@ use crate::{
     },
     feed::Drops,
     guids::GuidMap,
-    model::RouteGuid,
+    model::{Route, RouteGuid},
 };
 
 /// A full read in progress. Nothing of it counts until its last page was read.
@@ -32,6 +32,8 @@ pub(crate) struct FullRead {
     pub(crate) unclear: BTreeSet<RouteGuid>,
     /// How many rows do not say whose they are.
     pub(crate) nameless: usize,
+    /// What this read itself had found of routes that were asked for by name since.
+    own: GuidMap<RouteGuid, Located>,
     failures: u32,
 }
 
@@ -46,6 +48,7 @@ impl FullRead {
             dropped: Drops::default(),
             unclear: BTreeSet::new(),
             nameless: 0,
+            own: GuidMap::default(),
             failures: 0,
         }
     }
@@ -98,18 +101,32 @@ impl FullRead {
         self.unclear.iter().filter(lost).count() + self.nameless
     }
 
-    /// What was read in between is newer than what this read has so far.
-    pub(crate) fn overlay(&mut self, current: &[Located], gone: &[RouteGuid]) {
-        for located in current {
-            let guid = located.route.guid.clone();
-            self.unclear.remove(&guid);
-            self.routes.insert(guid, located.clone());
-        }
-        for guid in gone {
-            self.unclear.remove(guid);
-            self.routes.remove(guid);
+    /// What became of a route in between is newer than what this read has so far. What was `told` of it is so; what was
+    /// asked for may yet have to be confirmed by this read.
+    pub(crate) fn overlay(&mut self, guid: &RouteGuid, now: Option<&Located>, told: bool) {
+        self.unclear.remove(guid);
+        let before = match now {
+            Some(located) => self.routes.insert(guid.clone(), located.clone()),
+            None => self.routes.remove(guid),
+        };
+        if told {
+            self.own.remove(guid);
+        } else if let Some(before) = before.filter(|before| has_lost(&before.route, now)) {
+            self.own.entry(guid.clone()).or_insert(before);
         }
     }
+
+    /// Something is held until reads agree: this one says what it found itself.
+    pub(crate) fn keep_to_its_own(&mut self) {
+        self.routes.extend(self.own.drain());
+    }
+}
+
+fn has_lost(before: &Route, now: Option<&Located>) -> bool {
+    now.is_none_or(|now| {
+        let mut destinations = before.destinations.iter();
+        !destinations.all(|to| now.route.leads_to(to))
+    })
 }
 
 /// Long lists of domains are read in several walks, each with a URL that fits.

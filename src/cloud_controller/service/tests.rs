@@ -16,7 +16,6 @@ use crate::{
 fn start() -> RegistrarHandle {
     let settings = Settings {
         max_bulk_sync_bytes: 1000,
-        allowed_names: None,
     };
     let io = Io {
         updates: mpsc::channel(8).0,

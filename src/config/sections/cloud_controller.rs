@@ -4,7 +4,11 @@ use super::{
     grpc::{Listener, Server},
     tls::ca,
 };
-use crate::{cloud_controller::Settings, config::reader::Section};
+use crate::{
+    cloud_controller::{self, Settings},
+    config::reader::Section,
+    tls::Clients,
+};
 
 const ADDRESS: &str = "ListenAddressForCloudController";
 const CA: &str = "CloudControllerClientCAPath";
@@ -18,7 +22,6 @@ pub(super) fn read(root: &mut Section<'_>) -> Settings {
     Settings {
         // The answer counts them in an int32.
         max_bulk_sync_bytes: root.count(MAX_BYTES, 1..=i32::MAX as u64, 128 << 20),
-        allowed_names: root.names(NAMES),
     }
 }
 
@@ -40,6 +43,14 @@ pub(crate) fn listener(root: &mut Section<'_>, server: &Server) -> Option<Listen
         root.ignore(CA, "there is no ListenAddressForCloudController");
         return None;
     };
-    let client_ca = ca(root, CA)?;
-    server.listener(address, Some(client_ca))
+    let names = root.names(NAMES);
+    let clients = Clients {
+        ca: ca(root, CA)?,
+        names,
+    };
+    let listener = server.listener(address, Some(clients))?;
+    Some(Listener {
+        settings: cloud_controller::listening(listener.settings),
+        ..listener
+    })
 }

@@ -1,12 +1,12 @@
 //! What all listeners of gRPC have in common.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use super::tls::identity;
 use crate::{
     config::reader::Section,
     grpc::{self, Security},
-    tls::Identity,
+    tls::{Clients, Identity},
 };
 
 /// A gRPC listener.
@@ -25,15 +25,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Everything that a listener has besides its address; `client_ca` has signed its clients' certificates.
+    /// Everything that a listener for these clients has besides its address.
     pub(super) fn listener(
         &self,
         address: SocketAddr,
-        client_ca: Option<PathBuf>,
+        clients: Option<Clients>,
     ) -> Option<Listener> {
         let security = Security::Tls {
             identity: self.identity.clone()?,
-            client_ca,
+            clients,
             certificates_every: self.every,
         };
         Some(Listener {

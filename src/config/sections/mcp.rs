@@ -1,7 +1,7 @@
 //! The listener for Pilots, and what sinks may use.
 
 use super::{grpc::Server, tls::ca};
-use crate::{config::reader::Section, mcp};
+use crate::{config::reader::Section, mcp, tls::Clients};
 
 /// What sinks may use, be they Pilots or istiods.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,7 @@ impl SinkLimits {
     pub(super) fn of(self, defaults: mcp::Limits) -> mcp::Limits {
         mcp::Limits {
             streams_total: self.streams,
+            connections: self.streams,
             streams_per_peer: self.streams_per_peer,
             requests_per_second: self.requests_per_second,
             ..defaults
@@ -46,13 +47,12 @@ pub(crate) fn read(
     server: &Server,
     limits: SinkLimits,
 ) -> Option<mcp::Settings> {
-    let client_ca = ca(root, "PilotClientCAPath");
-    let allowed_names = root.names("AllowedSinkNames");
+    let ca = ca(root, "PilotClientCAPath");
+    let names = root.names("AllowedSinkNames");
     Some(mcp::Settings {
         identity: server.identity.clone()?,
-        client_ca: client_ca?,
+        clients: Clients { ca: ca?, names },
         certificates_every: server.every,
-        allowed_names,
         limits: limits.of(mcp::Limits::default()),
     })
 }

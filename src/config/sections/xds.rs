@@ -43,7 +43,7 @@ pub(crate) fn read(root: &mut Section<'_>, server: &Server, limits: SinkLimits) 
     if with_tls {
         let security = Security::Tls {
             identity: identity(root, CERT, KEY)?,
-            client_ca: None,
+            clients: None,
             certificates_every: server.every,
         };
         return Some(Xds::new(address, security, limits, burst_distance));

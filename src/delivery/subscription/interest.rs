@@ -12,6 +12,8 @@ const OVERHEAD: usize = 64;
 pub(crate) struct Interest {
     everything: bool,
     names: BTreeSet<String>,
+    /// What it costs to keep them.
+    bytes: usize,
 }
 
 impl Interest {
@@ -19,7 +21,7 @@ impl Interest {
     pub(crate) fn everything() -> Self {
         Self {
             everything: true,
-            names: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
@@ -40,7 +42,7 @@ impl Interest {
         if name == WILDCARD {
             self.everything = true;
         } else {
-            self.names.insert(name);
+            self.insert(name);
         }
     }
 
@@ -48,8 +50,15 @@ impl Interest {
     pub(super) fn remove(&mut self, name: &str) {
         if name == WILDCARD {
             self.everything = false;
-        } else {
-            self.names.remove(name);
+        } else if self.names.remove(name) {
+            self.bytes -= cost(name);
+        }
+    }
+
+    fn insert(&mut self, name: String) {
+        let cost = cost(&name);
+        if self.names.insert(name) {
+            self.bytes += cost;
         }
     }
 
@@ -57,16 +66,18 @@ impl Interest {
     pub(super) fn extend(&mut self, other: Self, wanted: &Self) {
         self.everything |= other.everything && wanted.everything;
         let names = other.names.into_iter();
-        self.names.extend(names.filter(|name| wanted.covers(name)));
+        for name in names.filter(|name| wanted.covers(name)) {
+            self.insert(name);
+        }
     }
 
     /// In those of its names only that are not known.
     pub(super) fn names_without(&self, is_known: impl Fn(&str) -> bool) -> Self {
-        let names = self.names.iter().filter(|name| !is_known(name));
-        Self {
-            everything: false,
-            names: names.cloned().collect(),
+        let mut others = Self::default();
+        for name in self.names.iter().filter(|name| !is_known(name)) {
+            others.insert(name.clone());
         }
+        others
     }
 
     /// Whether a resource of that name is in it.
@@ -91,6 +102,10 @@ impl Interest {
 
     /// What it costs to keep the names.
     pub(super) fn bytes(&self) -> usize {
-        self.names.iter().map(|name| name.len() + OVERHEAD).sum()
+        self.bytes
     }
+}
+
+fn cost(name: &str) -> usize {
+    name.len() + OVERHEAD
 }

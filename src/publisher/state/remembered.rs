@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::State;
 use crate::{
-    model::{Basis, Hostname, Process, Update},
+    model::{Basis, Process, Update},
     publisher::Input,
-    snapshot::Vips,
     store::Saved,
     table::Join,
 };
@@ -79,17 +78,5 @@ impl State {
             policies: knows_policies.then(|| self.table.policies().to_vec()),
             instances: self.table.instance_counts(),
         }
-    }
-
-    /// The virtual addresses of all routes that are known, before anything is published.
-    pub fn early_vips(&self) -> Vips {
-        let routes = self.table.routes();
-        let hosts = routes.iter().filter(|route| route.internal);
-        let vips = hosts.filter_map(|route| {
-            let host: &Hostname = &route.host;
-            let vip = self.table.host(host)?.vip()?;
-            Some((host.clone(), Some(vip)))
-        });
-        Vips::default().edited(vips)
     }
 }

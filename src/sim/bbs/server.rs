@@ -25,10 +25,14 @@ use tracing::debug;
 
 use super::{Emission, ListFault, QUEUE, foundation::Foundation};
 use crate::{
+    crowd::Crowd,
     outbound::{Body, Response},
     proto::bbs::{ActualLrPsRequest, ActualLrPsResponse, Error},
     tls,
 };
+
+/// Handshakes that run at once.
+const HALF_OPEN: usize = 1024;
 
 const EVENTS: &str = "/v1/events/lrp_instances.r1";
 const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
@@ -61,7 +65,13 @@ pub(super) async fn serve(
     let (accepted, mut connections) = mpsc::channel(16);
     let mut tasks = JoinSet::new();
     let tls = watch::Sender::new(tls).subscribe();
-    tasks.spawn(tls::accept(listener, tls, accepted, shutdown.clone()));
+    tasks.spawn(tls::accept(
+        listener,
+        tls,
+        Crowd::new(HALF_OPEN),
+        accepted,
+        shutdown.clone(),
+    ));
     while let Some(handshake) = connections.recv().await {
         while tasks.try_join_next().is_some() {}
         let Ok(connection) = handshake else { continue };

@@ -76,6 +76,21 @@ impl Daemon {
         Ok(replaced.unwrap_or_default())
     }
 
+    /// Ends it and starts another build of it at its place, which remembers what it served in a file or not.
+    ///
+    /// # Errors
+    /// That one does not start.
+    pub async fn replace(&mut self, program: &Path, state_file: Option<&Path>) -> Result<()> {
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&self.config)?)?;
+        let keys = config.as_object_mut().context("a config is an object")?;
+        match state_file {
+            Some(path) => keys.insert("StateFile".to_owned(), json!(path)),
+            None => keys.remove("StateFile"),
+        };
+        program.clone_into(&mut self.program);
+        self.restart(&format!("{config:#}")).await
+    }
+
     async fn restart(&mut self, config: &str) -> Result<()> {
         fs::write(&self.config, config)?;
         self.terminate().await;

@@ -70,6 +70,11 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario!(
         GROUP,
+        "a rolling upgrade, and back",
+        outages::rolling_upgrade
+    ),
+    scenario!(
+        GROUP,
         "Cloud Controller down",
         outages::cloud_controller_down
     ),

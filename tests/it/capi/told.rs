@@ -87,3 +87,32 @@ async fn the_routes_of_a_deleted_app_are_told_with_it() {
     expected.sort();
     assert_eq!(gone, expected);
 }
+
+#[tokio::test]
+async fn what_was_asked_for_confirms_nothing_by_the_read_that_was_under_way() {
+    let foundation = Foundation::new().await;
+    let first = foundation.load(25).remove(0);
+    // It is gone for whoever asks by its name, when its page of the second read has come.
+    let lost = first.clone();
+    foundation.capi.before(Endpoint::Routes, 4, move |state| {
+        state.delete_route_silently(&lost);
+        let data = json!({"route_guid": lost.to_string()});
+        state.emit("audit.app.map-route", "a", &data);
+    });
+    let settings = Settings {
+        page_size: 10,
+        full_read_interval: Duration::ZERO,
+        tail_interval: Duration::ZERO,
+        gather: Duration::ZERO,
+        tail_audit_events: true,
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
+    polling.ask_for_routes();
+    assert_eq!(polling.all_routes().await.len(), 25);
+    let (_, gone, basis) = change(&mut polling).await;
+    assert_eq!((gone, basis), (vec![first.clone()], Basis::Asked));
+    let has_it = |routes: BTreeMap<String, Route>| guids(&routes).contains(&first);
+    assert!(has_it(polling.all_routes().await));
+    assert!(!has_it(polling.all_routes().await));
+}

@@ -53,7 +53,6 @@ impl Rig {
     pub(super) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
             max_bulk_sync_bytes: 64 << 20,
-            allowed_names: None,
         };
         change(&mut settings);
         let mut feeds = Feeds::new(&mut Registry::default());

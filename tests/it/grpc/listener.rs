@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use copilot::{
     feed::Feeds,
     grpc::{Caller, Listener, Metrics, Reports, Security, Services, Settings},
+    metrics,
     proto::{
         DESCRIPTOR_SET,
         api::{
@@ -20,14 +21,17 @@ use copilot::{
     },
     tls,
 };
+use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tempfile::TempDir;
 use tokio::{
-    io::AsyncReadExt as _,
-    net::TcpStream,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
     sync::{Notify, watch},
     task::JoinHandle,
 };
+use tokio_rustls::TlsConnector;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -84,6 +88,7 @@ struct Rig {
     ready: watch::Sender<bool>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
+    registry: Registry,
 }
 
 impl Rig {
@@ -115,13 +120,44 @@ impl Rig {
             ready,
             shutdown,
             serving,
+            registry,
         }
+    }
+
+    /// How many handshakes have failed for that reason.
+    fn failures(&self, reason: &str) -> Option<f64> {
+        let page = metrics::page(&self.registry);
+        let name = format!(
+            "copilot_grpc_handshake_failures_total{{listener=\"echo\",reason=\"{reason}\"}} "
+        );
+        let line = page.lines().find_map(|line| line.strip_prefix(&name));
+        line.and_then(|value| value.parse().ok())
     }
 
     async fn plaintext(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
         soon(endpoint.connect()).await.unwrap()
     }
+}
+
+/// A connection from an address of its own.
+async fn connect_from(ip: [u8; 4], address: SocketAddr, config: ClientConfig) -> Channel {
+    let config = Arc::new(config);
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let connector = TlsConnector::from(Arc::clone(&config));
+        async move {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((ip, 0).into())?;
+            let stream = socket.connect(address).await?;
+            let name = ServerName::try_from("localhost").unwrap();
+            let stream = connector.connect(name, stream).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://localhost");
+    soon(endpoint.connect_with_connector(connector))
+        .await
+        .unwrap()
 }
 
 /// The caller's names as the service sees them.
@@ -146,7 +182,7 @@ async fn a_listener_may_ask_for_no_client_certificate() {
     let pki = Pki::new(folder.path(), "vip").unwrap();
     let settings = Settings::new(Security::Tls {
         identity: pki.issue("vip", &["localhost"]).unwrap(),
-        client_ca: None,
+        clients: None,
         certificates_every: Duration::from_secs(10),
     });
     let rig = Rig::start(settings).await;
@@ -214,6 +250,82 @@ async fn a_stream_ends_at_its_clients_deadline() {
     let end = soon(responses.message()).await;
     assert_code(end, Code::DeadlineExceeded);
     until(|| harness.sinks.list().is_empty()).await;
+}
+
+#[tokio::test]
+async fn silent_connections_of_one_address_make_room_for_each_other_and_keep_nobody_waiting() {
+    let folder = TempDir::new().unwrap();
+    let pki = Pki::new(folder.path(), "vip").unwrap();
+    let settings = Settings {
+        half_open: 4,
+        ..Settings::new(Security::Tls {
+            identity: pki.issue("vip", &["localhost"]).unwrap(),
+            clients: None,
+            certificates_every: Duration::from_secs(10),
+        })
+    };
+    let rig = Rig::start(settings).await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(TcpStream::connect(rig.address).await.unwrap());
+    }
+    // The oldest are closed, and no more of them than had to be.
+    for stream in &mut silent[..8] {
+        assert_eq!(soon(stream.read(&mut [0])).await.unwrap(), 0, "closed");
+    }
+    let config = tls::client(pki.ca(), None).unwrap();
+    let channel = connect_from([127, 0, 0, 2], rig.address, config).await;
+    assert_eq!(ask(&channel, "a").await.unwrap(), "");
+    assert_eq!(rig.failures("timeout"), None, "nobody was waited for");
+    assert_eq!(rig.failures("crowded"), Some(9.0));
+}
+
+#[tokio::test]
+async fn silent_connections_in_plaintext_do_likewise() {
+    let settings = Settings {
+        half_open: 4,
+        ..Settings::new(Security::Plaintext)
+    };
+    let rig = Rig::start(settings).await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(TcpStream::connect(rig.address).await.unwrap());
+    }
+    for stream in &mut silent[..8] {
+        // An end, or a reset.
+        assert_eq!(soon(stream.read(&mut [0])).await.unwrap_or(0), 0, "closed");
+    }
+    assert_eq!(ask(&rig.plaintext().await, "a").await.unwrap(), "");
+    // It took one of the four places, and those who still have one have not been given up.
+    for stream in &silent[9..] {
+        let read = stream.try_read(&mut [0]);
+        assert!(read.is_err(), "nothing to read, and no end: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn connections_of_one_address_leave_places_for_others() {
+    let settings = Settings {
+        max_connections: 3,
+        connections_per_address: 2,
+        ..Settings::new(Security::Plaintext)
+    };
+    let rig = Rig::start(settings).await;
+    let many = [rig.plaintext().await, rig.plaintext().await];
+    for channel in &many {
+        ask(channel, "a").await.unwrap();
+    }
+    let mut third = TcpStream::connect(rig.address).await.unwrap();
+    assert_eq!(soon(third.read(&mut [0])).await.unwrap(), 0, "closed");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut other = socket.connect(rig.address).await.unwrap();
+    other
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    other.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    assert_eq!(soon(other.read(&mut [0])).await.unwrap(), 1, "SETTINGS");
 }
 
 #[tokio::test]

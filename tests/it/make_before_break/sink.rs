@@ -49,6 +49,8 @@ pub struct Sink {
     unanswered: VecDeque<(Resources, bool, Instant)>,
     /// The guids of who answers at a place, or did so until a short while ago.
     pub answering: BTreeMap<String, BTreeSet<String>>,
+    /// The services that were not there for a time, whatever of them is on its way: their rules' names ended with them.
+    pub ended: BTreeSet<String>,
     /// The kinds of which it refused the last response.
     refusing: BTreeSet<&'static str>,
     /// An answer was so late that others went on without it.
@@ -69,6 +71,7 @@ impl Sink {
             on_their_way: VecDeque::new(),
             unanswered: VecDeque::new(),
             answering: BTreeMap::new(),
+            ended: BTreeSet::new(),
             refusing: BTreeSet::new(),
             is_late: false,
             checks: 0,
@@ -119,10 +122,10 @@ impl Sink {
     }
 
     /// Nobody keeps a service that is gone when its instances are others.
-    pub fn forgive_what_is_gone(&mut self) {
+    pub fn forgive_what_is_gone(&mut self, has_moved: impl Fn(&str) -> bool) {
         let newest = self.newest.clone().unwrap();
         let there = services_of(of(&newest, self.protocol, SERVICES));
-        self.forgive(|service| !there.contains(service));
+        self.forgive(|service| !there.contains(service) && has_moved(service));
     }
 
     /// The next response is sent, if one is due.
@@ -287,7 +290,8 @@ impl Sink {
         let names = names(rules);
         for resource in services.resources.values() {
             let entry: ServiceEntry = body(resource);
-            let Some(names) = names.get(&entry.hosts[0]) else {
+            let names = names.get(&entry.hosts[0]);
+            let Some(names) = names.filter(|_| !self.ended.contains(&entry.hosts[0])) else {
                 continue;
             };
             self.checks += 1;

@@ -42,11 +42,17 @@ struct Publisher {
     emptied: BTreeSet<String>,
     /// Whether there are other instances than when something was published last.
     has_moved: bool,
+    /// The services that nothing names any more since before there were other instances.
+    moved: BTreeSet<String>,
     /// Where they were then.
     places: BTreeMap<String, AppGuid>,
     named: BTreeSet<String>,
     /// Whose instances are or were at a place, by their guids, until when those are named at the least.
     answering: BTreeMap<String, BTreeMap<String, Option<Instant>>>,
+    /// All services that there have been.
+    services: BTreeSet<String>,
+    /// Those that were not there for a time: the names of their rules ended with them.
+    ended: BTreeSet<String>,
     /// When something was published last.
     now: Option<Instant>,
 }
@@ -71,14 +77,17 @@ impl Publisher {
             stays: BTreeMap::new(),
             emptied: BTreeSet::new(),
             has_moved: false,
+            moved: BTreeSet::new(),
             places: BTreeMap::new(),
             named: BTreeSet::new(),
             answering: BTreeMap::new(),
+            services: BTreeSet::new(),
+            ended: BTreeSet::new(),
             now: None,
         }
     }
 
-    /// Follows who answers where, as of what is published now.
+    /// Follows who answers where, as of what is published now. Whoever was named no more may be so still for a slow sink.
     fn follow(&mut self, now: Instant) {
         let until = now + self.linger;
         for (_, named) in self.answering.values_mut().flatten() {
@@ -86,7 +95,8 @@ impl Publisher {
         }
         for instance in &self.foundation.instances {
             let guids = self.answering.entry(place(instance)).or_default();
-            guids.insert(instance.guid.to_string(), None);
+            let named = guids.entry(instance.guid.to_string()).or_default();
+            named.take_if(|until| *until > now);
         }
         self.now = Some(now);
     }
@@ -126,6 +136,10 @@ impl Publisher {
         let places = self.foundation.places();
         self.has_moved = self.places != places;
         self.places = places;
+        if self.has_moved {
+            self.moved.extend(self.stays.keys().cloned());
+        }
+        self.moved.retain(|service| !self.named.contains(service));
         Some(snapshot)
     }
 
@@ -146,6 +160,9 @@ impl Publisher {
             refused.any(|route| istio::is_of(service, &istio::service(&route.host, &route.path)))
         };
         assert!(!there.iter().any(of_refused), "refused, and there");
+        let ended = self.services.difference(&there);
+        self.ended.extend(ended.cloned());
+        self.services.extend(there.iter().cloned());
         for service in self.named.difference(&named) {
             self.stays.insert(service.clone(), now + self.linger);
         }
@@ -202,6 +219,16 @@ impl Publisher {
             })
     }
 
+    /// Whether a service's route, as it is now, leads to an app.
+    fn leads_to(&self, service: &str, app: &AppGuid) -> bool {
+        let mut routes = self.foundation.routes.iter();
+        routes.any(|route| {
+            let whole = istio::service(&route.host, &route.path);
+            let mut destinations = route.destinations.iter();
+            istio::is_of(service, &whole) && destinations.any(|to| to.workload.app == *app)
+        })
+    }
+
     /// Of the instances that a service had when it was published last, those that still run.
     fn running(&self, service: &str) -> BTreeSet<String> {
         let places = self.foundation.places();
@@ -239,8 +266,13 @@ impl Publisher {
                     continue;
                 }
                 let before = &self.endpoints[service];
-                assert!(before.contains(place), "{place} of {service} is new");
                 let owner = places.get(place);
+                // What a held route is to be divided among is there before it is named again.
+                let is_led_to = owner.is_some_and(|owner| self.leads_to(service, owner));
+                assert!(
+                    before.contains(place) || is_led_to,
+                    "{place} of {service} is new"
+                );
                 assert!(
                     owner.is_some_and(|owner| apps.contains(owner)),
                     "{service} leads to {place} of {owner:?}"
@@ -303,11 +335,12 @@ impl Mesh {
             for sink in &mut self.sinks {
                 sink.publish(&snapshot);
                 sink.answering = self.publisher.answering();
+                sink.ended.clone_from(&self.publisher.ended);
                 sink.excuse(&self.publisher.emptied);
                 sink.forgive(|service| self.publisher.is_refused(service));
-                if self.publisher.has_moved {
-                    sink.forgive_what_is_gone();
-                }
+                sink.forgive_what_is_gone(|service| {
+                    self.publisher.has_moved || self.publisher.moved.contains(service)
+                });
             }
         }
     }
@@ -326,7 +359,9 @@ impl Mesh {
     fn settle(&mut self, now: &mut Instant) {
         for sink in &mut self.sinks {
             sink.settle(now);
+            sink.ended.clear();
         }
+        self.publisher.ended.clear();
     }
 }
 

@@ -9,15 +9,23 @@ use copilot::{
     },
     tls,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::pem::PemObject as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::Code;
 
 use super::harness::{A, Harness, StreamExt as _, assert_code, names, soon, until};
 
 async fn allowing(names: &[&str]) -> Harness {
     let names: BTreeSet<_> = names.iter().map(ToString::to_string).collect();
-    let harness = Harness::start_with(|settings| settings.allowed_names = Some(names)).await;
+    let harness = Harness::start_with(|settings| settings.clients.names = Some(names)).await;
     harness.publish(&[(A, &[("a", 1)])]);
     harness
 }
@@ -39,20 +47,40 @@ async fn m39_a_name_that_is_listed_may_open_a_stream() {
 }
 
 #[tokio::test]
-async fn m39_a_name_that_is_not_listed_is_refused_and_told_so() {
-    let harness = allowing(&["pilot.example.com"]).await;
-    for (presented, reason) in [
-        (&["PILOT.example.org"] as &[_], "PILOT.example.org"),
-        (&[], "no subject alternative name"),
-    ] {
-        let config = harness.client_config(presented);
-        let channel = sink::connect(harness.address, config).await.unwrap();
-        let status = assert_code(Stream::open(&channel).await, Code::Unauthenticated);
-        assert!(status.message().contains(reason), "{status}");
+async fn m39_a_name_that_is_not_listed_fails_the_handshake_and_takes_nobodys_place() {
+    let harness = Harness::start_with(|settings| {
+        settings.clients.names = Some(["pilot.example.com".to_owned()].into());
+        settings.limits.connections = 1;
+    })
+    .await;
+    harness.publish(&[(A, &[("a", 1)])]);
+    // They stay as long as they are let.
+    let mut refused = Vec::new();
+    for presented in [&["PILOT.example.org"] as &[_], &[]] {
+        let mut config = harness.client_config(presented);
+        config.alpn_protocols = vec![tls::HTTP_2.to_vec()];
+        let mut stream = connect(&harness, config).await;
+        stream.write_all(b"PRI * HTTP/2.0\r\n").await.ok();
+        let told = soon(stream.read(&mut [0])).await.unwrap_err();
+        let alert = tls::cause(&told);
+        let is_refusal = |alert: &rustls::Error| match alert {
+            rustls::Error::AlertReceived(alert) => tls::refuses_certificate(*alert),
+            _ => false,
+        };
+        assert!(alert.is_some_and(is_refusal), "{told:?}");
+        refused.push(stream);
     }
-    let refused = "copilot_mcp_refused_streams_total{code=\"Unauthenticated\"}";
-    assert_eq!(harness.metric(refused), Some(2.0));
-    assert!(harness.sinks.list().is_empty());
+    until(|| harness.metric(&failures("name")) == Some(2.0)).await;
+    let mut stream = harness.stream().await;
+    stream.subscribe(A).await;
+    assert_eq!(names(&stream.response().await), ["a"]);
+}
+
+async fn connect(harness: &Harness, config: ClientConfig) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(harness.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    soon(connector.connect(name, stream)).await.unwrap()
 }
 
 #[tokio::test]
@@ -62,11 +90,17 @@ async fn streams_that_are_refused_are_one_line_however_many_there_are() {
         .with_writer(Arc::new(log.reopen().unwrap()))
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let harness = allowing(&["pilot.example.com"]).await;
-    let config = harness.client_config(&["stranger.example.com"]);
-    let channel = sink::connect(harness.address, config).await.unwrap();
+    let harness = Harness::start_with(|settings| settings.limits.streams_per_peer = 1).await;
+    let connect = || {
+        sink::connect(
+            harness.address,
+            harness.client_config(&["pilot.example.com"]),
+        )
+    };
+    let _open = Stream::open(&connect().await.unwrap()).await.unwrap();
+    let channel = connect().await.unwrap();
     for _ in 0..300 {
-        assert_code(Stream::open(&channel).await, Code::Unauthenticated);
+        assert_code(Stream::open(&channel).await, Code::ResourceExhausted);
     }
     let written = std::fs::read_to_string(log.path()).unwrap();
     assert_eq!(written.matches("stream refused").count(), 1, "{written}");
@@ -101,13 +135,9 @@ async fn m39_the_names_of_certificates_that_a_client_only_quotes_do_not_count() 
     let chain = [&mallory, &pilot].map(|one| std::fs::read(&one.cert).unwrap());
     std::fs::write(&mallory.cert, chain.concat()).unwrap();
     let config = tls::client(harness.pki.ca(), Some(&mallory)).unwrap();
-    let channel = sink::connect(harness.address, config).await.unwrap();
-    let status = assert_code(Stream::open(&channel).await, Code::Unauthenticated);
-    assert!(
-        status.message().ends_with(": mallory.example.com"),
-        "{status}"
-    );
-    assert!(harness.sinks.list().is_empty());
+    let mut stream = connect(&harness, config).await;
+    soon(stream.read(&mut [0])).await.unwrap_err();
+    until(|| harness.metric(&failures("name")) == Some(1.0)).await;
 }
 
 fn failures(reason: &str) -> String {

@@ -90,9 +90,11 @@ impl Harness {
         let pki = Pki::new(folder.path(), "mcp").unwrap();
         let mut settings = Settings {
             identity: pki.issue("copilot", &["localhost"]).unwrap(),
-            client_ca: pki.ca().to_owned(),
+            clients: tls::Clients {
+                ca: pki.ca().to_owned(),
+                names: None,
+            },
             certificates_every: LOOK,
-            allowed_names: None,
             limits: Limits::default(),
         };
         change(&mut settings);

@@ -1,9 +1,14 @@
 //! What lies of a read cost whoever is served: nothing, until later reads agree.
 
+use std::collections::BTreeMap;
+
 use copilot::{
-    model::{Basis, Reading, Refusal},
+    istio::SIDECARS,
+    model::{Basis, Process, Reading, Refusal},
+    proto::istio::networking::v1alpha3::{ServiceEntry, Sidecar},
     publisher::{Metrics, State},
 };
+use prost::Message;
 use tokio::time::Instant;
 
 use super::*;
@@ -266,4 +271,164 @@ async fn while_routes_are_held_they_can_be_restricted_and_instances_come_and_go(
     let snapshot = mesh.publish().expect("a refusal and two changes");
     let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
     assert_eq!(entries.len(), 2 * ROUTES - 2);
+}
+
+/// How long it takes until what complete reads lack is gone, and how many it takes, each when it could confirm that.
+fn until_gone(mesh: &mut Mesh, lacking: impl Fn() -> Update) -> (Duration, u32) {
+    let began = mesh.now;
+    let mut reads = 0;
+    loop {
+        mesh.read(lacking());
+        reads += 1;
+        let asked = mesh.state.confirmations();
+        let asked = [asked.routes, asked.instances, asked.policies];
+        match asked.into_iter().flatten().min() {
+            Some(at) => mesh.now = mesh.now.max(at),
+            None => return (mesh.now - began, reads),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_event_tells_is_gone_after_three_reads_in_a_time_by_its_share() {
+    let third = || Update::AllRoutes(routes().split_off(2 * ROUTES / 3));
+    let most = || Update::AllRoutes(routes().split_off(ROUTES + ROUTES / 2));
+    let all = || Update::AllInstances(vec![]);
+    for (lacking, share, seconds) in [
+        (&third as &dyn Fn() -> Update, "a third", 20),
+        (&most, "three quarters", 60),
+        (&all, "everything", 600),
+    ] {
+        let mut mesh = Mesh::new();
+        let (took, reads) = until_gone(&mut mesh, lacking);
+        let time = Duration::from_secs(seconds);
+        assert!(
+            (time..time + Duration::from_secs(3)).contains(&took),
+            "{share}: {took:?}"
+        );
+        assert_eq!(reads, 3, "{share}");
+        mesh.publish().expect("what is left");
+    }
+}
+
+/// Where each service's instances are, by the service's hostname.
+fn endpoints(snapshot: &Snapshot) -> BTreeMap<String, Vec<u32>> {
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = entries.iter().map(|resource| {
+        let body = resource.decode().body.unwrap();
+        let entry = ServiceEntry::decode(&*body.value).unwrap();
+        let ports = entry.endpoints.iter().flat_map(|to| to.ports.values());
+        let mut ports: Vec<_> = ports.copied().collect();
+        ports.sort_unstable();
+        (entry.hosts[0].clone(), ports)
+    });
+    entries.collect()
+}
+
+#[tokio::test]
+async fn an_instance_that_has_moved_is_where_it_is_now_though_others_of_its_app_are_held() {
+    let mut mesh = Mesh::new();
+    let second = (0..2 * ROUTES).map(|n| foundation::instance(n, 1, 61_100));
+    mesh.read(Update::AllInstances(
+        instances().into_iter().chain(second).collect(),
+    ));
+    mesh.publish().expect("a second instance of each");
+    let mut moved = instances();
+    let mut first = moved[0].as_ref().clone();
+    first.ports[0].host = 61_999;
+    moved[0] = Arc::new(first);
+    mesh.read(Update::AllInstances(moved));
+    assert_eq!(mesh.held(), 1);
+    let served = endpoints(&mesh.publish().expect("one that has moved"));
+    let service = istio::service(&foundation::route(0).host, "");
+    assert_eq!(served[&service], [61_100, 61_999]);
+}
+
+#[tokio::test]
+async fn a_route_leads_to_what_is_new_and_to_what_is_held() {
+    let mut mesh = Mesh::new();
+    let second = (0..ROUTES).map(|n| foundation::instance(n, 1, 61_100));
+    let new = foundation::instance(2 * ROUTES, 0, 61_999);
+    mesh.state.apply(Update::Instances {
+        current: second.chain([new]).collect(),
+        gone: vec![],
+    });
+    let new = foundation::route(2 * ROUTES).destinations;
+    let elsewhere = routes().into_iter().map(|route| Route {
+        destinations: new.clone(),
+        ..route
+    });
+    mesh.read(Update::AllRoutes(elsewhere.collect()));
+    assert_eq!(mesh.held(), 1);
+    let served = endpoints(&mesh.publish().expect("the new destination"));
+    let services = (0..ROUTES).map(|n| istio::service(&foundation::route(n).host, ""));
+    for service in services {
+        assert_eq!(served[&service], [61_000, 61_100, 61_999], "{service}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_cloud_controller_describes_is_put_back_as_that() {
+    let mut mesh = Mesh::new();
+    let undescribed = |instance: Arc<copilot::model::Instance>| {
+        let mut instance = instance.as_ref().clone();
+        instance.workload = None;
+        Arc::new(instance)
+    };
+    let processes = instances().into_iter().map(|instance| Process {
+        guid: instance.process.capi_process().clone(),
+        workload: instance.workload.clone().unwrap(),
+    });
+    let instances: Vec<_> = instances().into_iter().map(undescribed).collect();
+    mesh.state.apply(Update::AllInstances(instances));
+    mesh.state.apply(Update::Processes {
+        known: processes.collect(),
+        unknown: vec![],
+    });
+    assert!(mesh.publish().is_none(), "the same as before");
+    mesh.read(Update::AllInstances(vec![]));
+    assert_eq!(mesh.held(), 1);
+    assert!(mesh.publish().is_none());
+}
+
+#[tokio::test]
+async fn one_new_restriction_lets_no_other_loss_of_sidecars_pass() {
+    let mut mesh = Mesh::new();
+    let gone = instances().split_off(ROUTES).into_iter();
+    mesh.state.apply(Update::Instances {
+        current: vec![],
+        gone: gone.map(|instance| instance.guid.clone()).collect(),
+    });
+    let before = mesh.publish();
+    let before = sidecar_hosts(&before.expect("internal hostnames without instances"));
+    let mut read = routes();
+    read[ROUTES].refused = Some(Refusal::RouteService);
+    read[ROUTES + 1..]
+        .iter_mut()
+        .for_each(|route| route.destinations.clear());
+    mesh.read(Update::AllRoutes(read));
+    assert_eq!(mesh.held(), 1);
+    let after = sidecar_hosts(&mesh.publish().expect("a restriction"));
+    assert_ne!(after, before);
+    let restricted = foundation::internal_route(ROUTES).host;
+    let but_for_it = before.into_iter().map(|(app, mut hosts)| {
+        hosts.retain(|host| !host.ends_with(&format!("/{restricted}")));
+        (app, hosts)
+    });
+    assert_eq!(
+        after,
+        but_for_it.filter(|(_, hosts)| !hosts.is_empty()).collect()
+    );
+}
+
+/// Where each app may connect to.
+fn sidecar_hosts(snapshot: &Snapshot) -> BTreeMap<String, Vec<String>> {
+    let sidecars = snapshot.get(SIDECARS).unwrap();
+    let sidecars = sidecars.iter().map(|resource| {
+        let body = resource.decode().body.unwrap();
+        let sidecar = Sidecar::decode(&*body.value).unwrap();
+        let hosts = sidecar.egress.into_iter().flat_map(|egress| egress.hosts);
+        (resource.name.to_string(), hosts.collect())
+    });
+    sidecars.collect()
 }

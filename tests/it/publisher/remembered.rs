@@ -229,9 +229,14 @@ async fn what_is_served_is_handed_over_to_be_written() {
     restarted
         .read(Update::AllPolicies(foundation::policies(2 * ROUTES)))
         .await;
-    restarted
-        .read(Update::AllInstances(instances(2 * ROUTES)))
-        .await;
+    // With others that run and that nobody is sent to.
+    let portless = (0..ROUTES).map(|n| {
+        let mut instance = Instance::clone(&foundation::instance(n, 1, 61_100));
+        instance.ports.clear();
+        Arc::new(instance)
+    });
+    let all = instances(2 * ROUTES).into_iter().chain(portless);
+    restarted.read(Update::AllInstances(all.collect())).await;
     advance(MINUTE).await;
     let written = &mut restarted.running.outputs.saved;
     let written = written.wait_for(Option::is_some).await.unwrap().clone();
@@ -244,4 +249,22 @@ async fn what_is_served_is_handed_over_to_be_written() {
     }
     assert_eq!(written, expected);
     drop(restarted.folder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_that_is_enforced_withholds_what_only_the_file_knows() {
+    let mut restarted = Restarted::with(Some(saved()));
+    let domain = foundation::route(0).host;
+    let (_, domain) = domain.as_str().split_once('.').unwrap();
+    let enforced = BTreeSet::from([Hostname::parse(domain).unwrap()]);
+    let updates = &restarted.running.updates;
+    let told = Update::Enforced(enforced).on(Basis::Told);
+    updates.send(told).await.unwrap();
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    advance(MINUTE).await;
+    let snapshot = restarted.running.next().await;
+    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    assert_eq!(entries.len(), ROUTES, "the internal ones");
 }

@@ -103,3 +103,23 @@ fn any_spelling_of_the_originals_keys_will_do() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
 }
+
+/// Pilot is ready once each of its collections was answered, and where nobody has policies the Sidecars wait for the
+/// answer to be confirmed.
+#[tokio::test]
+async fn a_cold_start_without_policies_takes_one_read_more_and_no_poll() {
+    let (foundation, app) = foundation().await;
+    let mut config = config(&foundation);
+    config["PolicyServerPollInterval"] = json!("1h");
+    let policies = foundation.policies.clone();
+    let push = Push::start_with(foundation, config).await;
+    push.sync(BulkSyncRequest {
+        routes: vec![route("r-shop", "shop.apps.example.com")],
+        route_mappings: vec![mapping("r-shop", &app, 1)],
+        capi_diego_process_associations: vec![association(&app)],
+    })
+    .await;
+    push.holds(|state| state.collections.len() == 5).await;
+    assert_eq!(policies.requests(), 2);
+    push.daemon.end().await;
+}

@@ -45,7 +45,12 @@ async fn connect(entrance: Entrance) -> Result<Channel, Error> {
                 address: ([192, 0, 2, 9], 9).into(),
                 names: Arc::default(),
             };
-            let entered = entrance.send(Ok(Connection { stream, peer })).await;
+            let connection = Connection {
+                stream,
+                peer,
+                place: None,
+            };
+            let entered = entrance.send(Ok(connection)).await;
             entered.map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
             Ok::<_, io::Error>(TokioIo::new(ours))
         }

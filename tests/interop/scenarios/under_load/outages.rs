@@ -115,6 +115,45 @@ pub(super) async fn two_daemons(run: &mut Run<'_>, tally: &mut Tally) -> Result<
     traffic.end(tally).await
 }
 
+/// Two daemons of the build before this one, without a state file, become two of this one, one after the other, and again
+/// what they were. Meanwhile one of each serves.
+pub(super) async fn rolling_upgrade(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    let Some(before) = &run.cli.before else {
+        tally.skipped("there is no build from before");
+        return Ok(());
+    };
+    let mut app = app(run, "rolling-upgrade", 2).await?;
+    let mut daemons = Vec::new();
+    for name in ["upgraded-first", "upgraded-second"] {
+        let mut daemon = run.mesh.another_daemon(name).await?;
+        daemon.replace(before, None).await?;
+        daemons.push(daemon);
+    }
+    let addresses = daemons.iter().map(Daemon::xds).collect();
+    let balancer = Balancer::start(addresses).await?;
+    let deployment = Deployment::read()?;
+    let ingress = run.mesh.ingress_of(balancer.address(), 21, deployment);
+    let ingress = ingress.await?;
+    let traffic = Traffic::through(ingress.client(), run, &["rolling-upgrade"]).await?;
+    let files = [0, 1].map(|n| run.mesh.folder().join(format!("state-{n}")));
+    for is_upgrade in [true, false] {
+        for (daemon, file) in daemons.iter_mut().zip(&files) {
+            let (program, file) = match is_upgrade {
+                true => (&run.programs.copilot, Some(file.as_path())),
+                false => (before, None),
+            };
+            daemon.replace(program, file).await?;
+            still_works(&mut run.mesh.stage, &traffic, &mut app).await?;
+        }
+        for daemon in daemons.iter().filter(|_| is_upgrade) {
+            let held = daemon.operator().json("/debug/held").await?;
+            ensure!(held == serde_json::json!([]), "held: {held}");
+        }
+    }
+    run.apps.extend([app]);
+    traffic.end(tally).await
+}
+
 pub(super) async fn cloud_controller_down(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     let mut app = app(run, "cloud-controller", 2).await?;
     let traffic = Traffic::start(run, &["cloud-controller"]).await?;
