@@ -216,8 +216,8 @@ fn options_that_cannot_be_followed_are_left_out_alone_and_named() {
             json!({"loadbalancing": "hash", "hash_header": "no header"}),
             r#"header "no header" is not"#,
         ),
-        (json!({"loadbalancing": 7}), "invalid type: "),
-        (json!("all of them"), "invalid type: "),
+        (json!({"loadbalancing": 7}), "JSON of another shape"),
+        (json!("all of them"), "JSON of another shape"),
     ] {
         let mut value = wire_route();
         value["options"] = options;
