@@ -147,6 +147,14 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// No foundation is that large.
+    #[error("{url} lists more than {limit} rows")]
+    TooMany {
+        /// What was asked for.
+        url: Url,
+        /// The bound.
+        limit: usize,
+    },
     /// Events arrived faster than they were merged.
     #[error("{0} events are waiting, the stream is begun anew")]
     Overflow(usize),
@@ -190,6 +198,7 @@ impl Error {
             Self::Response { .. } => Kind::ServerError,
             Self::Ended | Self::Abandoned => Kind::StreamEnded,
             Self::Malformed { .. } => Kind::Malformed,
+            Self::TooMany { .. } => Kind::TooLarge,
             Self::Unreadable { .. } => Kind::Unreadable,
             Self::Overflow(_) => Kind::Overflow,
             Self::NotFresh | Self::Nothing | Self::Doubtful { .. } => Kind::Unconfirmed,

@@ -6,17 +6,15 @@ mod bench;
 #[cfg(feature = "sim")]
 mod demo;
 mod migrate;
+mod say;
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing::info;
 
+use self::say::say;
 use crate::{
     app,
     config::{Config, Librarian},
@@ -74,12 +72,8 @@ impl Cli {
             Command::Check(file) => check(&file),
             Command::Migrate(options) => migrate::run(&options),
             Command::Keys => {
-                let mut out = io::stdout().lock();
-                // Whoever has read enough closes its end.
-                let printed = Config::keys()
-                    .iter()
-                    .try_for_each(|key| writeln!(out, "{key}"));
-                drop(printed);
+                let keys = Config::keys();
+                keys.iter().all(|key| say!("{key}\n"));
                 Ok(ExitCode::SUCCESS)
             }
             Command::Accept(options) => accept::run(options).await,
@@ -93,6 +87,7 @@ impl Cli {
 }
 
 async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
+    check_clock(SystemTime::now())?;
     let config = Config::load(&config)?;
     let format = telemetry::Format::Json(config.log_timestamp);
     let log_level = telemetry::init(config.log_level, format)?;
@@ -116,22 +111,31 @@ async fn serve(ConfigFile { config }: ConfigFile) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Libraries that date what they send end where the clock says an earlier time, and no certificate is valid then.
+fn check_clock(now: SystemTime) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        now >= SystemTime::UNIX_EPOCH,
+        "the system's clock is before 1970: set it"
+    );
+    Ok(())
+}
+
 fn check(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
     match Config::load(config) {
         Ok(settings) => {
             let left_out = settings.left_out();
             for (name, invalid) in &left_out {
-                println!("{name}: {invalid}; the daemon would serve the rest");
+                say!("{name}: {invalid}; the daemon would serve the rest\n");
             }
             if !left_out.is_empty() {
                 return Ok(ExitCode::FAILURE);
             }
-            println!("{}: good", config.display());
+            say!("{}: good\n", config.display());
             Ok(ExitCode::SUCCESS)
         }
         Err(crate::config::Error::Invalid { problems, .. }) => {
             for problem in problems {
-                println!("{problem}");
+                say!("{problem}\n");
             }
             Ok(ExitCode::FAILURE)
         }
@@ -143,13 +147,27 @@ fn check(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
 fn write_certificates(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
     let settings = Librarian::load(config)?;
     let report = librarian::run(&settings)?;
-    print!("{report}");
+    say!("{report}");
     for problem in &settings.problems {
-        println!("refused {problem}");
+        say!("refused {problem}\n");
     }
     if report.is_complete() && settings.problems.is_empty() {
         Ok(ExitCode::SUCCESS)
     } else {
         Ok(ExitCode::FAILURE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_an_error_and_no_panic() {
+        let error = check_clock(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).unwrap_err();
+        assert!(error.to_string().contains("clock"), "{error}");
+        check_clock(SystemTime::now()).unwrap();
     }
 }

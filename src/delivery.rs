@@ -10,6 +10,7 @@ mod connection;
 #[cfg(feature = "sim")]
 mod dialogue;
 mod limits;
+mod log;
 mod metrics;
 mod order;
 mod pace;

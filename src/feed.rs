@@ -2,6 +2,7 @@
 //!
 //! One call emits the status for the admin surface, the metric and the log line, so that they cannot drift.
 
+mod dropped;
 mod kind;
 mod watchdog;
 
@@ -18,21 +19,17 @@ use prometheus_client::{
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub use self::{kind::Kind, watchdog::Watchdog};
+pub use self::{
+    dropped::{Dropped, Drops, cut},
+    kind::Kind,
+    watchdog::Watchdog,
+};
+use crate::repeats::Repeats;
 
-/// How many dropped items are kept by name; more are only counted.
-const MAX_NAMED_DROPS: usize = 1000;
-
-/// An item that was left out because it is invalid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dropped {
-    /// Its guid or name.
-    pub name: String,
-    /// From a small closed set: a metric label.
-    pub reason: &'static str,
-    /// What exactly is wrong with it.
-    pub detail: String,
-}
+/// The lines of a feed that a peer can have written as often as it likes.
+const FAILING: &str = "feed failing; the last good state stays";
+const RECOVERED: &str = "feed recovered";
+const LEFT_OUT: &str = "invalid item left out";
 
 /// What is wrong with a feed at present.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +57,8 @@ pub struct Status {
     pub problem: Option<Problem>,
     /// How much it holds, by kind of item.
     pub counts: BTreeMap<&'static str, u64>,
-    /// The items that it leaves out at present, by name.
-    pub dropped: BTreeMap<String, Dropped>,
+    /// The items that it leaves out at present.
+    pub dropped: Drops,
     last_turn: Instant,
     stalls_after: Duration,
 }
@@ -173,7 +170,7 @@ impl Feeds {
             last_duration: None,
             problem: None,
             counts: BTreeMap::new(),
-            dropped: BTreeMap::new(),
+            dropped: Drops::default(),
             last_turn: Instant::now(),
             stalls_after,
         });
@@ -186,6 +183,9 @@ impl Feeds {
             name,
             status,
             metrics: self.metrics.clone(),
+            failing: Repeats::warn(FAILING, name),
+            recovered: Repeats::info(RECOVERED, name),
+            left_out: Repeats::warn(LEFT_OUT, name),
         }
     }
 
@@ -204,6 +204,9 @@ pub struct Feed {
     name: &'static str,
     status: watch::Sender<Status>,
     metrics: Metrics,
+    failing: Repeats<&'static str>,
+    recovered: Repeats<&'static str>,
+    left_out: Repeats<&'static str>,
 }
 
 impl Feed {
@@ -235,19 +238,17 @@ impl Feed {
             status.last_turn = Instant::now();
             status.last_success = Some(now);
             status.last_duration = Some(took);
-            if let Some(problem) = status.problem.take() {
-                info!(
-                    feed = self.name,
-                    failures = problem.failures,
-                    "feed recovered"
-                );
+            if let Some(problem) = status.problem.take()
+                && self.recovered.begins(problem.kind)
+            {
+                info!(feed = self.name, failures = problem.failures, "{RECOVERED}");
             }
         });
     }
 
     /// The feed could not do what it is for; what it read before stays in force.
     pub fn failed(&self, kind: Kind, error: &dyn std::error::Error) {
-        let (kind, message) = (kind.as_str(), chain(error));
+        let (kind, message) = (kind.as_str(), cut(chain(error)));
         self.metrics
             .errors
             .get_or_create(&KindLabels {
@@ -262,16 +263,11 @@ impl Feed {
         self.status.send_modify(|status| {
             status.last_turn = Instant::now();
             let previous = status.problem.take();
-            if previous
+            let is_news = previous
                 .as_ref()
-                .is_none_or(|previous| previous.kind != kind)
-            {
-                warn!(
-                    feed = self.name,
-                    kind,
-                    error = message,
-                    "feed failing; the last good state stays"
-                );
+                .is_none_or(|previous| previous.kind != kind);
+            if is_news && self.failing.begins(kind) {
+                warn!(feed = self.name, kind, error = message, "{FAILING}");
             }
             status.problem = Some(Problem {
                 kind,
@@ -300,47 +296,61 @@ impl Feed {
     }
 
     /// The items that a complete read left out: they replace all that were reported before.
-    pub fn dropped_in_read(&self, items: Vec<Dropped>) {
+    pub fn dropped_in_read(&self, items: Drops) {
         self.status.send_modify(|status| {
-            let known = std::mem::take(&mut status.dropped);
-            for item in known.values() {
-                self.gauge(item.reason).set(0);
+            for item in items.named().values() {
+                self.tell(status, item);
             }
-            for item in items {
-                self.drop_one(status, item, &known);
+            let before = std::mem::replace(&mut status.dropped, items);
+            let now = status.dropped.by_reason();
+            for reason in before.by_reason().keys() {
+                self.gauge(reason, now.get(reason).copied());
+            }
+            for (reason, count) in now {
+                self.gauge(reason, Some(count));
             }
         });
     }
 
-    /// One item that was left out between complete reads.
-    pub fn dropped(&self, item: Dropped) {
-        self.status
-            .send_modify(|status| self.drop_one(status, item, &BTreeMap::new()));
-    }
-
-    fn drop_one(&self, status: &mut Status, item: Dropped, known: &BTreeMap<String, Dropped>) {
-        let named = status.dropped.get(&item.name);
-        if named.is_none() {
-            self.gauge(item.reason).inc();
-        }
-        if named.is_none() && status.dropped.len() >= MAX_NAMED_DROPS {
+    /// Items that were left out between complete reads.
+    pub fn dropped(&self, items: impl Into<Drops>) {
+        let items = items.into();
+        if items.is_empty() {
             return;
         }
-        if named.or(known.get(&item.name)) != Some(&item) {
-            warn!(
-                feed = self.name,
-                item.name, item.reason, item.detail, "invalid item left out"
-            );
-        }
-        status.dropped.insert(item.name.clone(), item);
+        self.status.send_modify(|status| {
+            for item in items.named().values() {
+                self.tell(status, item);
+            }
+            // What is wrong with an item may be something else by now.
+            let before = status.dropped.by_reason();
+            status.dropped.append(items);
+            let now = status.dropped.by_reason();
+            for reason in before.keys().chain(now.keys()) {
+                self.gauge(reason, now.get(reason).copied());
+            }
+        });
     }
 
-    fn gauge(&self, reason: &'static str) -> Gauge {
+    /// Says that an item is left out, unless that is known.
+    fn tell(&self, status: &Status, item: &Dropped) {
+        let known = status.dropped.named().get(&item.name);
+        if known != Some(item) && self.left_out.begins(item.reason) {
+            warn!(
+                feed = self.name,
+                item.name, item.reason, item.detail, "{LEFT_OUT}"
+            );
+        }
+    }
+
+    /// By what there is, never by what has come and gone.
+    fn gauge(&self, reason: &'static str, count: Option<usize>) {
         let labels = KindLabels {
             feed: self.name,
             kind: reason,
         };
-        self.metrics.dropped.get_or_create_owned(&labels)
+        let count = i64::try_from(count.unwrap_or_default()).unwrap_or(i64::MAX);
+        self.metrics.dropped.get_or_create(&labels).set(count);
     }
 }
 
@@ -402,9 +412,28 @@ mod tests {
             detail: String::new(),
         };
         feed.dropped(item("a"));
-        feed.dropped_in_read(vec![item("b")]);
-        let names: Vec<_> = feeds.statuses()[0].dropped.keys().cloned().collect();
+        feed.dropped_in_read(Drops::from_iter([item("b")]));
+        let status = feeds.statuses().remove(0);
+        let names: Vec<_> = status.dropped.named().keys().collect();
         assert_eq!(names, ["b"]);
+    }
+
+    /// So many of these are left out, by the metric.
+    fn count(registry: &Registry) -> Option<String> {
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, registry).unwrap();
+        let line = "copilot_feed_dropped_items{feed=\"test\",kind=\"bad\"} ";
+        let line = page.lines().find_map(|found| found.strip_prefix(line));
+        line.map(str::to_owned)
+    }
+
+    fn items(names: std::ops::Range<usize>, detail: &str) -> Drops {
+        let item = |name: usize| Dropped {
+            name: name.to_string(),
+            reason: "bad",
+            detail: detail.to_owned(),
+        };
+        names.map(item).collect()
     }
 
     #[test]
@@ -412,23 +441,41 @@ mod tests {
         let mut registry = Registry::default();
         let mut feeds = Feeds::new(&mut registry);
         let feed = feeds.register("test", Duration::from_mins(1));
-        let item = Dropped {
-            name: "a".to_owned(),
-            reason: "bad",
-            detail: String::new(),
-        };
-        let count = |registry: &Registry| {
-            let mut page = String::new();
-            prometheus_client::encoding::text::encode(&mut page, registry).unwrap();
-            let line = "copilot_feed_dropped_items{feed=\"test\",kind=\"bad\"} ";
-            let line = page.lines().find_map(|found| found.strip_prefix(line));
-            line.map(str::to_owned)
-        };
-        feed.dropped_in_read(vec![item.clone()]);
-        feed.dropped_in_read(vec![item]);
+        feed.dropped_in_read(items(0..1, ""));
+        feed.dropped_in_read(items(0..1, ""));
+        feed.dropped(items(0..1, ""));
         assert_eq!(count(&registry).as_deref(), Some("1"));
-        feed.dropped_in_read(vec![]);
+        feed.dropped_in_read(Drops::default());
         assert_eq!(count(&registry).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn items_beyond_those_that_are_named_are_counted_until_a_clean_read() {
+        let mut registry = Registry::default();
+        let mut feeds = Feeds::new(&mut registry);
+        let feed = feeds.register("test", Duration::from_mins(1));
+        feed.dropped_in_read(items(0..2500, ""));
+        assert_eq!(count(&registry).as_deref(), Some("2500"));
+        feed.dropped(items(2500..3000, ""));
+        assert_eq!(count(&registry).as_deref(), Some("3000"));
+        let dropped = feeds.statuses().remove(0).dropped;
+        assert_eq!((dropped.named().len(), dropped.len()), (1000, 3000));
+        feed.dropped_in_read(Drops::default());
+        assert_eq!(count(&registry).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn what_is_kept_of_an_item_is_short_however_long_its_name_is() {
+        let (feeds, feed) = feed();
+        let long = "ü".repeat(10 << 20);
+        feed.dropped(Dropped {
+            name: long.clone(),
+            reason: "bad",
+            detail: long,
+        });
+        let dropped = feeds.statuses().remove(0).dropped;
+        let item = dropped.named().values().next().unwrap();
+        assert!(item.name.len() < 600 && item.detail.len() < 600);
     }
 
     #[test]

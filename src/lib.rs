@@ -5,6 +5,7 @@
 //! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
 pub mod crowd;
+pub mod repeats;
 
 pub mod backoff;
 pub mod descriptors;

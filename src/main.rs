@@ -1,6 +1,10 @@
 //! The `copilot` command.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser as _;
 use copilot::cli::Cli;
@@ -21,7 +25,8 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // The alternate form prints the chain of causes on one line.
-        eprintln!("copilot: {error:#}");
+        // Where nobody reads it, the exit code says it.
+        writeln!(io::stderr(), "copilot: {error:#}").ok();
         ExitCode::FAILURE
     })
 }

@@ -8,13 +8,14 @@
 mod answer;
 mod credentials;
 mod error;
+mod json;
 mod sockets;
 mod transport;
 
 use std::{
     future::{Future, pending},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -32,15 +33,19 @@ use url::Url;
 
 use self::credentials::Credentials;
 pub use self::{
-    answer::{Answer, json},
+    answer::Answer,
     error::Error,
+    json::{InvalidJson, json},
     sockets::Sockets,
     transport::{Body, Pool, Request, Response, Target, Transport},
 };
 use crate::{
     feed::{Kind, chain},
+    repeats::Repeats,
     tls::{self, Identity},
 };
+
+const CHANGED: &str = "another address answers";
 
 /// How long an address is used before the name is looked up again: it may not be the peer's any more.
 const LOOK_UP_EVERY: Duration = Duration::from_mins(1);
@@ -86,6 +91,7 @@ pub struct Peer {
     request_timeout: Duration,
     transport: Arc<dyn Transport>,
     place: watch::Sender<Place>,
+    changed: Repeats<IpAddr>,
 }
 
 /// Where the peer is asked.
@@ -120,6 +126,7 @@ impl Peer {
             request_timeout: settings.request_timeout,
             transport,
             place: watch::Sender::default(),
+            changed: Repeats::warn(CHANGED, settings.name),
         })
     }
 
@@ -135,6 +142,7 @@ impl Peer {
             request_timeout: self.request_timeout,
             transport: Arc::clone(&self.transport),
             place: watch::Sender::default(),
+            changed: Repeats::warn(CHANGED, name),
         }
     }
 
@@ -177,8 +185,7 @@ impl Peer {
             match self.ask(&used, &asked, request.clone()).await {
                 Ok(response) => {
                     if let Some(error) = failed {
-                        let (peer, error) = (self.name, chain(&error));
-                        warn!(peer, address = %used.address, error, "another address answers");
+                        self.tell(&used, &error);
                     }
                     return Ok(Answer::new(self.name, asked, used, response));
                 }
@@ -191,6 +198,13 @@ impl Peer {
                         .or(Some(error));
                 }
             }
+        }
+    }
+
+    fn tell(&self, used: &Used, error: &Error) {
+        if self.changed.begins(used.address.ip()) {
+            let (peer, error) = (self.name, chain(error));
+            warn!(peer, address = %used.address, error, "{CHANGED}");
         }
     }
 
@@ -391,12 +405,17 @@ fn at(base: &Url, path: &str) -> Url {
     url
 }
 
+fn nowhere() -> Url {
+    Url::parse("https://invalid/").expect("a URL")
+}
+
 /// Without what is no address: above all without what may be a password.
 fn bare(url: &Url) -> Url {
     let mut url = at(url, "/");
     url.set_fragment(None);
-    // A URL that cannot have them has none.
-    url.set_username("").ok();
-    url.set_password(None).ok();
+    // Where they cannot be taken off, whatever this is, it is the address of nobody.
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return nowhere();
+    }
     url
 }

@@ -109,6 +109,11 @@ impl FormatTime for Timestamp {
     }
 }
 
+/// The time, or where the clock is before it, the Unix epoch: nothing formats an earlier one.
+pub fn of_epoch(time: SystemTime) -> SystemTime {
+    time.max(UNIX_EPOCH)
+}
+
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

@@ -5,18 +5,21 @@ mod again;
 mod files;
 mod names;
 mod pem;
+mod public_key;
 
 use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustls::{
-    AlertDescription, ClientConfig, ServerConfig,
+    AlertDescription, ClientConfig, InconsistentKeys, ServerConfig,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     sign::CertifiedKey,
+    time_provider::TimeProvider,
 };
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
@@ -71,7 +74,14 @@ pub enum Error {
         /// Why.
         source: rustls::Error,
     },
+    /// The private key is broken, or one that nothing is signed with here.
+    #[error("the private key in {} cannot be used: {SUPPORTED}", .0.display())]
+    Key(PathBuf),
 }
+
+/// What we sign with.
+const SUPPORTED: &str =
+    "supported are RSA of 2048 to 4096 bits, ECDSA on P-256 and P-384, and Ed25519, unencrypted";
 
 /// A certificate chain and its private key, as paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +122,7 @@ pub fn server(identity: &Identity) -> Result<ServerConfig, Error> {
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
 pub fn client(ca: &Path, identity: Option<&Identity>) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock))
         .with_safe_default_protocol_versions()
         .expect("ring supports the default versions")
         .with_root_certificates(Pem::read(ca)?.roots()?);
@@ -184,16 +194,35 @@ pub fn check_key(identity: &Identity) -> Result<(), Error> {
     Ok(())
 }
 
+/// The system's, which may be wrong: a handshake fails where it says a time that no certificate has.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.ok().map(UnixTime::since_unix_epoch)
+    }
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
 fn pair_error(identity: &Identity, source: rustls::Error) -> Error {
+    if is_unsupported(&source) {
+        return Error::Key(identity.key.clone());
+    }
     Error::Pair {
         cert: identity.cert.clone(),
         key: identity.key.clone(),
         source,
     }
+}
+
+/// Whether a key is none that anything is signed with here. What is wrong with it, the library does not say.
+fn is_unsupported(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::General(_))
 }
 
 fn load(
@@ -230,7 +259,8 @@ fn alt_names(
         .collect())
 }
 
-/// The DNS names of a certificate, after a check that the private key is its own. Both are PEM texts.
+/// The DNS names of a certificate, after a check that the private key is its own. Both are PEM texts, for somebody else's
+/// TLS: RSA of any size and ECDSA on any curve will do.
 ///
 /// # Errors
 /// One of the texts is not what it should be, or the key belongs to another certificate.
@@ -240,7 +270,14 @@ pub fn dns_names(chain: &[u8], key: &[u8]) -> Result<Vec<String>, PairError> {
         .map_err(|error| PairError::Chain(error.into()))?;
     let leaf = chain.first().ok_or(PairError::Empty)?.clone();
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| PairError::Key(error.into()))?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(PairError::Mismatch)?;
+    match CertifiedKey::from_der(chain, key.clone_key(), &provider()) {
+        Err(error) if is_unsupported(&error) => match public_key::is_of(&key, &leaf) {
+            Some(true) => {}
+            Some(false) => return Err(PairError::Mismatch(InconsistentKeys::KeyMismatch.into())),
+            None => return Err(PairError::Unknown),
+        },
+        certified => drop(certified.map_err(PairError::Mismatch)?),
+    }
     Ok(alt_names(&leaf, |name| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,
@@ -262,6 +299,11 @@ pub enum PairError {
     /// They do not belong together, or one of them is unusable.
     #[error("certificate and private key do not work together")]
     Mismatch(#[source] rustls::Error),
+    /// Nothing can be said of the key.
+    #[error(
+        "the private key is broken, encrypted, or without its public key: it cannot be compared with the certificate's"
+    )]
+    Unknown,
     /// The certificate has unreadable names.
     #[error("reading the certificate's names")]
     Names(#[from] x509_parser::error::X509Error),
@@ -338,6 +380,63 @@ mod tests {
         ]);
         let names = dns_names(chain.as_bytes(), key.as_bytes()).unwrap();
         assert_eq!(names, ["example.com"]);
+    }
+
+    /// A certificate and its private key, made by OpenSSL: none of these keys can be made, or used, here.
+    fn made_by_openssl(key: &str, name: &str) -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
+        fs::read_to_string(format!("{folder}/{key}.{name}")).unwrap()
+    }
+
+    #[test]
+    fn a_key_for_somebody_elses_tls_may_be_of_any_size_and_curve() {
+        let keys = [
+            "rsa-8192.pkcs1",
+            "rsa-8192.pkcs8",
+            "p521.sec1",
+            "p521.pkcs8",
+        ];
+        for key in keys {
+            let (kind, form) = key.split_once('.').unwrap();
+            let (chain, key) = (made_by_openssl(kind, "crt"), made_by_openssl(kind, form));
+            let names = dns_names(chain.as_bytes(), key.as_bytes()).unwrap();
+            assert_eq!(names, ["example.com"], "{kind} {form}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_any_size_and_curve_belongs_to_its_own_certificate_alone() {
+        for (chain, key) in [
+            ("rsa-8192", "other-rsa-8192"),
+            ("p521", "other-p521"),
+            ("p521", "rsa-8192"),
+        ] {
+            let (chain, key) = (made_by_openssl(chain, "crt"), made_by_openssl(key, "pkcs8"));
+            let error = dns_names(chain.as_bytes(), key.as_bytes()).unwrap_err();
+            assert!(matches!(error, PairError::Mismatch(_)), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_our_own_that_cannot_sign_is_told_what_can() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let identity = Identity {
+            cert: folder.path().join("a.crt"),
+            key: folder.path().join("a.key"),
+        };
+        for kind in ["rsa-8192", "p521"] {
+            fs::write(&identity.cert, made_by_openssl(kind, "crt")).unwrap();
+            fs::write(&identity.key, made_by_openssl(kind, "pkcs8")).unwrap();
+            for error in [
+                check_key(&identity).unwrap_err(),
+                server(&identity).unwrap_err(),
+            ] {
+                assert!(
+                    error.to_string().contains("RSA of 2048 to 4096 bits"),
+                    "{error}"
+                );
+            }
+        }
     }
 
     #[test]

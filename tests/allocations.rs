@@ -7,11 +7,20 @@
 use std::{sync::Arc, time::Duration};
 
 use copilot::{
-    model::{Hostname, Instance, Route, Update, Weight},
+    feed::Feeds,
+    model::{Confirmations, Hostname, Instance, Route, Update, Weight},
+    outbound::Sockets,
+    policy,
     publisher::{Metrics, Settings, State},
-    sim::foundation,
+    sim::{
+        foundation,
+        pki::Pki,
+        policy::{Fault, PolicyServer},
+    },
 };
 use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 /// A publisher's state with so many routes, each to an app with two instances.
 fn state(routes: usize) -> State {
@@ -158,4 +167,63 @@ fn what_many_routes_of_one_hostname_wildcard_or_app_allocate_grows_as_they_do() 
             assert!(grows(one.1, two.1), "{shape:?}, {step}: {one:?}, {two:?}");
         }
     }
+}
+
+/// Polls a policy server that says this until it is said to be wrong; what that took at its peak.
+async fn failed_poll(body: &'static str, kind: &str) {
+    let folder = tempfile::TempDir::new().unwrap();
+    let pki = Pki::new(folder.path(), "policies").unwrap();
+    let identity = pki.issue("server", &["127.0.0.1"]).unwrap();
+    let server = PolicyServer::start_on_loopback(&identity, pki.ca())
+        .await
+        .unwrap();
+    server.fail(Some(Fault::Says(body)));
+    let often = Duration::from_millis(10);
+    let settings = policy::Settings {
+        address: server.url(),
+        ca: pki.ca().to_owned(),
+        identity: pki.issue("copilot", &["copilot"]).unwrap(),
+        poll_interval: often,
+        request_timeout: Duration::from_mins(1),
+        connect_timeout: Duration::from_mins(1),
+        backoff: (often, often),
+    };
+    let feed = Feeds::new(&mut Registry::default()).register("policies", Duration::from_mins(1));
+    let mut status = feed.status();
+    let (updates, _updates) = mpsc::channel(1);
+    let (_confirmations, confirmations) = watch::channel(Confirmations::default());
+    let outputs = policy::Outputs {
+        updates,
+        confirmations,
+        feed,
+    };
+    let poller = policy::Poller::new(settings, Arc::new(Sockets), outputs).unwrap();
+    let stop = CancellationToken::new();
+    let is_told = status.wait_for(|status| {
+        let problem = status.problem.as_ref();
+        problem.is_some_and(|problem| problem.kind == kind)
+    });
+    tokio::select! {
+        () = poller.run(stop.clone()) => unreachable!("nobody stops it"),
+        told = is_told => drop(told.unwrap()),
+    }
+}
+
+#[test]
+fn an_answer_of_junk_takes_little_more_than_its_bytes() {
+    let body = format!(
+        r#"{{"total_policies":15000000,"policies":[{}0]}}"#,
+        "0,".repeat(14_999_999)
+    );
+    let body: &'static str = body.leak();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let peak = allocation_counter::measure(|| {
+        runtime.block_on(failed_poll(body, "unreadable"));
+    });
+    let megabytes = peak.bytes_max >> 20;
+    println!("{megabytes} MB at the peak for {} MB", body.len() >> 20);
+    assert!(megabytes < 150, "{megabytes} MB");
 }

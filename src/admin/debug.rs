@@ -99,6 +99,8 @@ pub(super) struct NotServed {
     resources: Vec<Withheld>,
     /// Dropped where they were read.
     items: Vec<Dropped>,
+    /// How many more were, of each feed with more than can be named.
+    unnamed_items: BTreeMap<&'static str, usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,17 +129,25 @@ pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<NotSer
             detail: invalid.detail.clone(),
         })
     });
-    let items = sources.feeds.statuses().into_iter().flat_map(|status| {
-        status.dropped.into_values().map(move |item| Dropped {
+    let mut items = Vec::new();
+    let mut unnamed_items = BTreeMap::new();
+    for status in sources.feeds.statuses() {
+        let named = status.dropped.named();
+        let unnamed = status.dropped.len() - named.len();
+        if unnamed > 0 {
+            unnamed_items.insert(status.name, unnamed);
+        }
+        items.extend(named.values().cloned().map(|item| Dropped {
             feed: status.name,
             item: item.name,
             reason: item.reason,
             detail: item.detail,
-        })
-    });
+        }));
+    }
     Json(NotServed {
         resources: resources.collect(),
-        items: items.collect(),
+        items,
+        unnamed_items,
     })
 }
 

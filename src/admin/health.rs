@@ -10,7 +10,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
 use super::{Sources, held::Held};
-use crate::feed::Status;
+use crate::{feed::Status, telemetry::of_epoch};
 
 /// A feed in the answers.
 #[derive(Debug, Serialize)]
@@ -115,5 +115,5 @@ impl From<&Status> for Feed {
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    humantime::format_rfc3339_seconds(of_epoch(time)).to_string()
 }

@@ -9,9 +9,12 @@ use super::{
     observation::List,
     parse,
 };
-use crate::proto::{
-    bbs::{ActualLrp, Presence},
-    fields::Fields,
+use crate::{
+    feed::Drops,
+    proto::{
+        bbs::{ActualLrp, Presence},
+        fields::Fields,
+    },
 };
 
 const GENERATIONS: [&str; 3] = ["new", "old", "pb"];
@@ -187,7 +190,7 @@ fn a_captured_minute_serves_what_ran_at_each_moment() {
         let now = tokio::time::Instant::now();
         let mut most = 0;
         for event in events(generation, usize::MAX) {
-            if let Some(event) = parse::event(event, &mut Vec::new()).unwrap() {
+            if let Some(event) = parse::event(event, &mut Drops::default()).unwrap() {
                 merge.event(event, now);
             }
             most = most.max(merge.served());
@@ -202,12 +205,12 @@ fn a_captured_minute_serves_what_ran_at_each_moment() {
 #[test]
 fn rows_of_real_lists_are_valid_and_give_what_runs() {
     for generation in GENERATIONS {
-        let mut parts = Vec::new();
+        let mut parts = Drops::default();
         let observed: Vec<_> = rows(generation)
             .into_iter()
             .filter_map(|row| parse::actual_lrp(row, &mut parts).unwrap())
             .collect();
-        assert_eq!(parts, []);
+        assert!(parts.is_empty());
         let serving = observed.iter().filter(|one| one.routable);
         let workloads: Vec<_> = serving.map(|one| one.workload.clone().unwrap()).collect();
         let mut apps: Vec<_> = workloads.iter().map(|one| one.app.to_string()).collect();

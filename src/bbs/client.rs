@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, parse};
 use crate::{
-    feed::Dropped,
+    feed::{Dropped, Drops, cut},
     model::DiegoProcessGuid,
     outbound::{self, Answer, Peer, Ping, Request, Transport},
     proto::{
@@ -39,6 +39,8 @@ const ERROR_FIELD: u64 = 1;
 /// The rows or names of every list.
 const ITEMS_FIELD: u64 = 2;
 
+/// Four times the instances of the largest foundation that was measured, and their processes.
+const MAX_ROWS: usize = 1_000_000;
 /// No list is this long: 250,000 instances make 150 MB, and as much again for what their processes are to run.
 const MAX_LIST: usize = 1 << 30;
 
@@ -53,9 +55,9 @@ pub(super) struct Read {
     /// The events that had been merged when it was requested.
     pub(super) mark: Mark,
     /// Rows that cannot be read.
-    pub(super) dropped: Vec<Dropped>,
+    pub(super) dropped: Drops,
     /// What is left out alone of rows that can.
-    pub(super) parts: Vec<Dropped>,
+    pub(super) parts: Drops,
     pub(super) began: Instant,
 }
 
@@ -109,7 +111,7 @@ impl Client {
     pub(super) async fn read(&self, mark: Mark) -> Result<Read, Error> {
         let began = Instant::now();
         let mut list = List::default();
-        let (mut dropped, mut parts) = (Vec::new(), Vec::new());
+        let (mut dropped, mut parts) = (Drops::default(), Drops::default());
         self.read_instances("", &mut list, &mut dropped, &mut parts)
             .await?;
         self.read_desired(&mut list, &mut dropped).await?;
@@ -133,7 +135,7 @@ impl Client {
         mark: Mark,
     ) -> Result<ProcessRead, Error> {
         let mut list = List::default();
-        let (mut dropped, mut parts) = (Vec::new(), Vec::new());
+        let (mut dropped, mut parts) = (Drops::default(), Drops::default());
         self.read_instances(&process.to_string(), &mut list, &mut dropped, &mut parts)
             .await?;
         Ok(ProcessRead {
@@ -162,8 +164,8 @@ impl Client {
         &self,
         process: &str,
         list: &mut List,
-        dropped: &mut Vec<Dropped>,
-        parts: &mut Vec<Dropped>,
+        dropped: &mut Drops,
+        parts: &mut Drops,
     ) -> Result<(), Error> {
         let request = ActualLrPsRequest {
             domain: DOMAIN.to_owned(),
@@ -180,20 +182,20 @@ impl Client {
                     .clone_into(&mut guid);
                 parse::listed_lrp(lrp, parts)
             };
-            if take(row, parse, instances, dropped) {
-                return;
-            }
-            if guid.is_empty() {
-                unclear.nameless_instances += 1;
-            } else {
-                let named = dropped.len() - 1;
-                unclear.instances.insert(guid.as_str().into(), named);
+            if let Err(item) = take(row, parse, instances, dropped) {
+                if parse::is_guid(&guid) {
+                    // Where it has no place there, nothing more can be said of it.
+                    let item = dropped.named().contains_key(&*item).then_some(item);
+                    unclear.instances.insert(guid.as_str().into(), item);
+                } else {
+                    unclear.nameless_instances += 1;
+                }
             }
         })
         .await
     }
 
-    async fn read_desired(&self, list: &mut List, dropped: &mut Vec<Dropped>) -> Result<(), Error> {
+    async fn read_desired(&self, list: &mut List, dropped: &mut Drops) -> Result<(), Error> {
         let request = DesiredLrPsRequest {
             domain: DOMAIN.to_owned(),
         };
@@ -205,7 +207,7 @@ impl Client {
                     domain.clone_from(&lrp.domain);
                     parse::desired_lrp(&lrp)
                 };
-                let is_read = take(row, parse, &mut list.desired, dropped);
+                let is_read = take(row, parse, &mut list.desired, dropped).is_ok();
                 list.unclear.note_process(&process, &domain, is_read);
             })
             .await;
@@ -222,7 +224,7 @@ impl Client {
                         key.map_or("", |key| &key.domain).clone_into(&mut domain);
                         parse::scheduling_info(info)
                     };
-                    let is_read = take(row, parse, &mut list.desired, dropped);
+                    let is_read = take(row, parse, &mut list.desired, dropped).is_ok();
                     list.unclear.note_process(&process, &domain, is_read);
                 })
                 .await
@@ -272,26 +274,29 @@ impl EventStream {
     }
 }
 
-/// Decodes and parses one row. A bad one is dropped by itself. Whether it is good.
+/// Decodes and parses one row. A bad one is dropped by itself, under a name.
 fn take<M: Message + Default, T>(
     row: Bytes,
     parse: impl FnOnce(M) -> Result<Option<T>, Dropped>,
     rows: &mut Vec<T>,
-    dropped: &mut Vec<Dropped>,
-) -> bool {
+    dropped: &mut Drops,
+) -> Result<(), Box<str>> {
     let parsed = M::decode(row).map_err(|error| Dropped {
         name: format!("row {}", rows.len() + dropped.len()),
         reason: "malformed",
         detail: error.to_string(),
     });
     match parsed.and_then(parse) {
-        Ok(row) => rows.extend(row),
+        Ok(row) => {
+            rows.extend(row);
+            Ok(())
+        }
         Err(item) => {
+            let name = cut(item.name.clone()).into();
             dropped.push(item);
-            return false;
+            Err(name)
         }
     }
-    true
 }
 
 /// Refuses answers that are not the BBS's, as its Go client does: only what is protobuf is decoded.
@@ -299,7 +304,7 @@ fn accept(answer: Answer, expected: &str) -> Result<Answer, Error> {
     let answer = answer.accepted()?;
     let foreign = |found: String| Error::Foreign {
         url: answer.url.clone(),
-        found,
+        found: cut(found),
     };
     // Only a gorouter in between writes it.
     if let Some(error) = answer.header("x-cf-routererror") {
@@ -327,7 +332,7 @@ fn delimited(url: &Url, headers: &HeaderMap) -> Result<(), Error> {
 
 async fn items(mut answer: Answer, mut take: impl FnMut(Bytes)) -> Result<(), Error> {
     let mut fields = Fields::default();
-    let mut length = 0;
+    let (mut length, mut rows) = (0, 0);
     while let Some(bytes) = answer.next().await? {
         length += bytes.len();
         if length > MAX_LIST {
@@ -338,7 +343,17 @@ async fn items(mut answer: Answer, mut take: impl FnMut(Bytes)) -> Result<(), Er
         while let Some((number, content)) = fields.next().map_err(malformed)? {
             match number {
                 ERROR_FIELD => return Err(reported(&answer.url, content)),
-                ITEMS_FIELD => take(content),
+                ITEMS_FIELD if rows == MAX_ROWS => {
+                    let url = answer.url;
+                    return Err(Error::TooMany {
+                        url,
+                        limit: MAX_ROWS,
+                    });
+                }
+                ITEMS_FIELD => {
+                    rows += 1;
+                    take(content);
+                }
                 _ => {}
             }
         }
@@ -351,7 +366,7 @@ fn reported(url: &Url, content: Bytes) -> Error {
         Ok(error) => Error::Response {
             url: url.clone(),
             code: error.r#type,
-            message: error.message,
+            message: cut(error.message),
         },
         Err(error) => undecodable(error.to_string()),
     }

@@ -125,7 +125,10 @@ fn amounts(list: &List) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bbs::{merge::Mark, observation::Desired, observation::Tag};
+    use crate::{
+        bbs::{merge::Mark, observation::Desired, observation::Tag},
+        feed::Drops,
+    };
 
     const NEVER: Duration = Duration::from_hours(1);
 
@@ -160,8 +163,8 @@ mod tests {
             let read = Read {
                 list,
                 mark: Mark::default(),
-                dropped: Vec::new(),
-                parts: Vec::new(),
+                dropped: Drops::default(),
+                parts: Drops::default(),
                 began: self.now,
             };
             self.first.judge(read).is_ok()

@@ -3,15 +3,19 @@
 use tokio::time::Instant;
 
 use super::{events::Decoder, merge::Merge, observation::List, parse};
-use crate::proto::{
-    bbs::{ActualLrp, DesiredLrp, DesiredLrpSchedulingInfo},
-    fields::Fields,
+use crate::{
+    feed::Drops,
+    proto::{
+        bbs::{ActualLrp, DesiredLrp, DesiredLrpSchedulingInfo},
+        fields::Fields,
+    },
 };
 use prost::Message as _;
 
 /// An event stream.
 pub(crate) fn events(bytes: &[u8]) {
-    let (mut decoder, mut events, mut parts) = (Decoder::default(), Vec::new(), Vec::new());
+    let (mut decoder, mut events) = (Decoder::default(), Vec::new());
+    let mut parts = Drops::default();
     let mut merge = Merge::default();
     for piece in bytes.chunks(100) {
         if decoder.push(piece, &mut events).is_err() {
@@ -27,7 +31,8 @@ pub(crate) fn events(bytes: &[u8]) {
 
 /// A list of instances, and what is to run by either list.
 pub(crate) fn list(bytes: &[u8]) {
-    let (mut fields, mut list, mut parts) = (Fields::default(), List::default(), Vec::new());
+    let (mut fields, mut list) = (Fields::default(), List::default());
+    let mut parts = Drops::default();
     fields.push(bytes);
     while let Ok(Some((_, row))) = fields.next() {
         if let Ok(lrp) = ActualLrp::decode(row.clone()) {

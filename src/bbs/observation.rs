@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::ports::Ports;
+use super::{parse, ports::Ports};
 use crate::{
     bbs::DOMAIN,
     guids::{GuidMap, GuidSet},
@@ -82,8 +82,8 @@ pub(super) struct List {
 /// Rows that are there and say nothing that we understand: no proof that what they are of is gone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unclear {
-    /// Instances, with where their rows are among those that cannot be read.
-    pub(super) instances: GuidMap<InstanceGuid, usize>,
+    /// Instances, with the names under which their rows are left out, where they are named.
+    pub(super) instances: GuidMap<InstanceGuid, Option<Box<str>>>,
     /// Processes that are to run.
     pub(super) processes: GuidSet<DiegoProcessGuid>,
     /// How many rows of instances do not even say of which.
@@ -95,7 +95,7 @@ pub(super) struct Unclear {
 impl Unclear {
     /// There is a row of this process. If it cannot be read, or is of another domain, it says nothing of ours.
     pub(super) fn note_process(&mut self, process: &str, domain: &str, is_read: bool) {
-        if !process.is_empty() {
+        if parse::is_guid(process) {
             if !is_read || domain != DOMAIN {
                 self.processes.insert(process.into());
             }

@@ -11,7 +11,7 @@ use super::{
     ports::{self, Unusable},
 };
 use crate::{
-    feed::Dropped,
+    feed::{Dropped, Drops},
     model::{AppGuid, ProcessType, Workload},
     proto::bbs::{
         ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpNetInfo, DesiredLrp,
@@ -24,11 +24,17 @@ const CRASHED: &str = "CRASHED";
 /// All that a row can be in.
 const STATES: [&str; 4] = ["UNCLAIMED", "CLAIMED", RUNNING, CRASHED];
 
+/// Diego's are two UUIDs; what is much longer would be kept, and compared, for long.
+const MAX_GUID: usize = 255;
+const NO_GUID: &str = "a guid is empty, or longer than any is";
+
+/// Whether a text can identify something.
+pub(super) fn is_guid(text: &str) -> bool {
+    (1..=MAX_GUID).contains(&text.len())
+}
+
 /// What an event says. What is left out of it alone goes to `parts`.
-pub(super) fn event(
-    event: StreamEvent,
-    parts: &mut Vec<Dropped>,
-) -> Result<Option<Event>, Dropped> {
+pub(super) fn event(event: StreamEvent, parts: &mut Drops) -> Result<Option<Event>, Dropped> {
     Ok(match event {
         StreamEvent::Created(lrp) => actual_lrp(lrp, parts)?.map(Event::Observed),
         StreamEvent::Changed(event) => changed(event)
@@ -69,7 +75,7 @@ pub(super) fn changed(event: ActualLrpInstanceChangedEvent) -> Option<ActualLrp>
 /// What a row of a list of our domain says, as [`actual_lrp`]: an instance of another domain says nothing there.
 pub(super) fn listed_lrp(
     lrp: ActualLrp,
-    parts: &mut Vec<Dropped>,
+    parts: &mut Drops,
 ) -> Result<Option<Observation>, Dropped> {
     let key = lrp.actual_lrp_key.clone().unwrap_or_default();
     let instance = lrp.actual_lrp_instance_key.as_ref();
@@ -88,7 +94,7 @@ pub(super) fn listed_lrp(
 /// that are left out alone go to `parts`.
 pub(super) fn actual_lrp(
     lrp: ActualLrp,
-    parts: &mut Vec<Dropped>,
+    parts: &mut Drops,
 ) -> Result<Option<Observation>, Dropped> {
     let key = lrp.actual_lrp_key.unwrap_or_default();
     let guid = lrp
@@ -104,8 +110,8 @@ pub(super) fn actual_lrp(
         reason,
         detail,
     };
-    if guid.is_empty() || key.process_guid.is_empty() {
-        return Err(invalid(("guid", "the guid is empty".to_owned())));
+    if !is_guid(&guid) || !is_guid(&key.process_guid) {
+        return Err(invalid(("guid", NO_GUID.to_owned())));
     }
     let index = u32::try_from(key.index).map_err(|_| invalid(("index", key.index.to_string())))?;
     if !STATES.contains(&lrp.state.as_str()) {
@@ -221,21 +227,21 @@ fn of_process(
         reason,
         detail,
     };
-    if process.is_empty() {
-        return Err(invalid("guid", "the guid is empty".to_owned()));
+    if !is_guid(process) {
+        return Err(invalid("guid", NO_GUID.to_owned()));
     }
     Ok(Some(Desired {
         process: process.into(),
         instances: u32::try_from(instances)
             .map_err(|_| invalid("instances", instances.to_string()))?,
         tag: tag(tag_sent),
-        app: (!app.is_empty()).then(|| AppGuid::from(app)),
+        app: is_guid(app).then(|| AppGuid::from(app)),
         workload,
     }))
 }
 
 fn workload<'a>(tag: impl Fn(&str) -> Option<&'a str>) -> Option<Workload> {
-    let present = |name| tag(name).filter(|value| !value.is_empty());
+    let present = |name| tag(name).filter(|value| is_guid(value));
     Some(Workload {
         app: present("app_id")?.into(),
         process_type: ProcessType::from(present("process_type")?),
@@ -288,9 +294,9 @@ mod tests {
     }
 
     fn observed(lrp: ActualLrp) -> Observation {
-        let mut parts = Vec::new();
+        let mut parts = Drops::default();
         let observed = actual_lrp(lrp, &mut parts).unwrap().unwrap();
-        assert_eq!(parts, []);
+        assert!(parts.is_empty());
         observed
     }
 
@@ -337,11 +343,11 @@ mod tests {
     fn rows_of_other_domains_and_without_an_instance_are_not_for_us() {
         let mut other = row();
         other.actual_lrp_key.as_mut().unwrap().domain = "tasks".to_owned();
-        assert_eq!(actual_lrp(other, &mut Vec::new()), Ok(None));
+        assert_eq!(actual_lrp(other, &mut Drops::default()), Ok(None));
         let mut unclaimed = row();
         unclaimed.actual_lrp_instance_key = None;
         unclaimed.state = "UNCLAIMED".to_owned();
-        assert_eq!(actual_lrp(unclaimed, &mut Vec::new()), Ok(None));
+        assert_eq!(actual_lrp(unclaimed, &mut Drops::default()), Ok(None));
     }
 
     #[test]
@@ -349,7 +355,7 @@ mod tests {
         let mut lrp = row();
         let net = lrp.actual_lrp_net_info.get_or_insert_default();
         net.ports = vec![mapping(8080, 61_000), mapping(9090, 70_000)];
-        let mut parts = Vec::new();
+        let mut parts = Drops::default();
         let observed = actual_lrp(lrp, &mut parts).unwrap().unwrap();
         assert_eq!(
             observed.endpoint.unwrap().ports.as_slice(),
@@ -357,11 +363,11 @@ mod tests {
         );
         assert_eq!(
             parts,
-            [Dropped {
+            Drops::from(Dropped {
                 name: "process/0 instance mapping 1".to_owned(),
                 reason: "port",
                 detail: "70000 is no port".to_owned(),
-            }]
+            })
         );
     }
 
@@ -369,7 +375,7 @@ mod tests {
     fn a_removal_counts_even_where_the_row_was_invalid() {
         let mut lrp = row();
         lrp.actual_lrp_net_info = None;
-        let removed = event(StreamEvent::Removed(lrp), &mut Vec::new());
+        let removed = event(StreamEvent::Removed(lrp), &mut Drops::default());
         assert!(
             matches!(removed, Ok(Some(Event::Removed(_)))),
             "{removed:?}"
@@ -381,7 +387,7 @@ mod tests {
         let reason = |change: fn(&mut ActualLrp)| {
             let mut lrp = row();
             change(&mut lrp);
-            actual_lrp(lrp, &mut Vec::new()).unwrap_err().reason
+            actual_lrp(lrp, &mut Drops::default()).unwrap_err().reason
         };
         assert_eq!(reason(|lrp| lrp.actual_lrp_net_info = None), "address");
         assert_eq!(reason(|lrp| lrp.state.clear()), "state");
@@ -398,7 +404,7 @@ mod tests {
         );
         let mut lrp = row();
         lrp.actual_lrp_net_info.get_or_insert_default().address = "cell".to_owned();
-        let dropped = actual_lrp(lrp, &mut Vec::new()).unwrap_err();
+        let dropped = actual_lrp(lrp, &mut Drops::default()).unwrap_err();
         assert_eq!(
             (
                 dropped.name.as_str(),

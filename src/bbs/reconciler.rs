@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    feed::{Dropped, Feed, Kind},
+    feed::{Dropped, Drops, Feed, Kind},
     model::{AppGuid, Basis, Confirmations, InstanceGuid, Report, Update},
     readiness::Gate,
 };
@@ -195,12 +195,10 @@ impl Reconciler {
     }
 
     async fn on_event(&mut self, event: StreamEvent) -> Result<(), Closed> {
-        let mut parts = Vec::new();
+        let mut parts = Drops::default();
         let guid = event.instance();
         let event = parse::event(event, &mut parts);
-        for item in parts {
-            self.feed.dropped(item);
-        }
+        self.feed.dropped(parts);
         let event = match event {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(()),
@@ -262,17 +260,21 @@ impl Reconciler {
         self.backoff.reset();
         let (began, fresh) = (read.began, read.list.fresh);
         let is_empty = read.list.instances.is_empty();
-        for (guid, row) in &read.list.unclear.instances {
-            self.say_what_stays(Some(guid), &mut read.dropped[*row]);
+        for (guid, name) in &read.list.unclear.instances {
+            let item = name.as_ref().and_then(|name| read.dropped.get_mut(name));
+            if let Some(item) = item {
+                self.say_what_stays(Some(guid), item);
+            }
         }
         if self.confirmations.borrow().instances.is_none() {
             self.merge.forget_lost();
         }
         let changes = self.merge.list(read.list, read.mark, Instant::now());
         let kept = self.merge.take_kept();
-        let dropped = read.dropped.into_iter().chain(read.parts);
-        let dropped = dropped.chain(kept.iter().map(self::kept));
-        self.feed.dropped_in_read(dropped.collect());
+        let mut dropped = read.dropped;
+        dropped.append(read.parts);
+        dropped.extend(kept.iter().map(self::kept));
+        self.feed.dropped_in_read(dropped);
         self.follow_news();
         let confirms = self.confirmations.borrow().instances.is_some();
         self.confirm_after(Some(began));

@@ -20,7 +20,7 @@ use super::{
     wire::{self, DomainKind, KnownDomain, MeshDomain},
 };
 use crate::{
-    feed::Dropped,
+    feed::{Dropped, Drops},
     model::{DomainGuid, Hostname},
 };
 
@@ -85,7 +85,7 @@ impl Domains {
     }
 
     /// Reads them all anew. What cannot be served is returned by name.
-    pub(super) async fn resolve(&mut self, client: &mut Client) -> Result<Vec<Dropped>, Error> {
+    pub(super) async fn resolve(&mut self, client: &mut Client) -> Result<Drops, Error> {
         let mut found = Found::default();
         for names in self.exact_names().chunks(MAX_NAMES) {
             let names = vec![filter("names", names.iter().map(|name| name.as_str()))];
@@ -98,7 +98,7 @@ impl Domains {
     }
 
     /// These are all of them.
-    fn replace(&mut self, mut found: Found, now: Instant) -> Vec<Dropped> {
+    fn replace(&mut self, mut found: Found, now: Instant) -> Drops {
         let before = std::mem::take(&mut self.mesh);
         for domain in std::mem::take(&mut found.mesh) {
             let is_new = !before.contains_key(&domain.guid);
@@ -116,17 +116,19 @@ impl Domains {
                 enforced.doubted = None;
             }
         }
-        for name in self.exact_names() {
-            if !found.names.contains(name) {
-                found.dropped.push(Dropped {
-                    name: name.to_string(),
-                    reason: MISSING,
-                    detail: "cloud controller has no such domain".to_owned(),
-                });
-            }
-        }
         self.outside.clear();
-        found.dropped
+        let exact = self.exact_names().into_iter();
+        let missing = exact.filter(|name| !found.names.contains(*name));
+        // The first, so that they are named however much else is left out.
+        let mut dropped: Drops = missing
+            .map(|name| Dropped {
+                name: name.to_string(),
+                reason: MISSING,
+                detail: "cloud controller has no such domain".to_owned(),
+            })
+            .collect();
+        dropped.append(found.dropped);
+        dropped
     }
 
     /// Looks up domains that turned up in between.
@@ -134,7 +136,7 @@ impl Domains {
         &mut self,
         client: &mut Client,
         guids: &BTreeSet<DomainGuid>,
-    ) -> Result<Vec<Dropped>, Error> {
+    ) -> Result<Drops, Error> {
         let guids: Vec<_> = guids.iter().collect();
         let mut found = Found::default();
         for guids in guids.chunks(MAX_GUIDS) {
@@ -286,7 +288,7 @@ struct Found {
     outside: HashSet<DomainGuid>,
     unreadable: BTreeSet<DomainGuid>,
     names: BTreeSet<Hostname>,
-    dropped: Vec<Dropped>,
+    dropped: Drops,
 }
 
 impl Found {

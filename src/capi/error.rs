@@ -35,8 +35,11 @@ pub enum Contradiction {
         /// How many there are to be.
         total: u64,
     },
-    /// A row is there twice.
-    #[error("a page has a row twice")]
+    /// More rows than any page has.
+    #[error("a page of {0} rows")]
+    TooMany(usize),
+    /// A row is there twice, or all of a page were on the ones before.
+    #[error("a page has rows that were there already")]
     Repeats,
     /// The walk would come round for ever.
     #[error("a page names another one than the next as its next")]
@@ -80,6 +83,12 @@ pub enum Error {
         /// How.
         source: Box<BadPage>,
     },
+    /// The read has taken more pages, rows, bytes or time than any list needs.
+    #[error("{url} has no end")]
+    Endless {
+        /// What was asked for.
+        url: Url,
+    },
     /// Cloud Controller names no UAA.
     #[error("cloud controller names no UAA in its links")]
     NoUaa,
@@ -104,9 +113,11 @@ impl Error {
             Self::Token | Self::NewestRow { .. } => Kind::Malformed,
             Self::Page { source, .. } => match **source {
                 BadPage::OutOfOrder { .. } => Kind::OutOfOrder,
+                BadPage::Contradicts(Contradiction::TooMany(_)) => Kind::TooLarge,
                 BadPage::Contradicts(_) => Kind::Truncated,
             },
             Self::NoUaa | Self::Uaa(_) => Kind::Uaa,
+            Self::Endless { .. } => Kind::TooLarge,
             Self::Doubt(doubt) => doubt.kind(),
         }
     }

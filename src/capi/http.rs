@@ -8,7 +8,7 @@ mod token;
 pub(super) use self::{
     client::Client,
     keyset::Keyset,
-    list::{List, MAX_GUIDS, filter, one_page},
+    list::{Budget, List, MAX_GUIDS, filter, one_page},
 };
 #[cfg(any(test, fuzzing))]
 pub(super) use list::fuzz_page;

@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
+    feed::Drops,
     model::{Basis, Update},
     outbound::Transport,
     tls,
@@ -123,7 +124,7 @@ impl Poller {
             }
             if full.read_page(context, access).await? {
                 processes.ask_again();
-                context.io.processes.dropped_in_read(Vec::new());
+                context.io.processes.dropped_in_read(Drops::default());
             }
             full.take_overflow(context);
         }
@@ -212,9 +213,7 @@ impl Poller {
         };
         self.asking.succeeded(Duration::ZERO);
         context.io.processes.succeeded(started.elapsed());
-        for dropped in answer.dropped {
-            context.io.processes.dropped(dropped);
-        }
+        context.io.processes.dropped(answer.dropped);
         let (known, unknown) = (answer.known, answer.unknown);
         context
             .send(Update::Processes { known, unknown }, Basis::Asked)

@@ -49,6 +49,8 @@ pub struct Settings {
     pub domains_interval: Duration,
     /// How long a request may take, with its answer.
     pub request_timeout: Duration,
+    /// How many rows one read may have: more are a list without end.
+    pub max_rows: usize,
     /// How often one page is tried again before the full read is given up.
     pub page_retries: u32,
     /// The shortest delay after a failure.

@@ -1,5 +1,6 @@
 //! Cloud Controller's objects, read leniently: what is not needed is skipped, what is not known is tolerated.
 
+mod at_most;
 mod options;
 
 use std::borrow::Cow;
@@ -8,6 +9,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+pub(super) use self::at_most::AtMost;
 use super::timestamp::Timestamp;
 use crate::{
     feed::Dropped,
@@ -15,37 +17,72 @@ use crate::{
         AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
         Protocol, Route, RouteGuid, Weight, Workload,
     },
+    outbound::InvalidJson,
 };
 
 /// Why a destination is left out.
 pub(super) const INVALID_DESTINATION: &str = "invalid_destination";
 /// Why an item is dropped that is not what the API promises.
 pub(super) const MALFORMED: &str = "malformed";
-/// Some errors quote what they found, at any length.
-const MAX_DETAIL: usize = 200;
+/// No guid, and no process type, of Cloud Controller is longer.
+const MAX_GUID: usize = 255;
+/// A domain has `http` or `tcp`.
+const MAX_PROTOCOLS: usize = 16;
+/// Cloud Controller allows a route a hundred.
+const MAX_DESTINATIONS: usize = 1000;
+
+/// What identifies something. What is longer than any guid is none: it would be kept, and compared, for long.
+#[derive(Deserialize)]
+#[serde(try_from = "Cow<'a, str>")]
+pub(super) struct WireGuid<'a>(Cow<'a, str>);
+
+/// A guid of a size that Cloud Controller gives to none.
+#[derive(Debug, thiserror::Error)]
+#[error("a guid of {0} bytes")]
+pub(super) struct TooLong(usize);
+
+impl<'a> TryFrom<Cow<'a, str>> for WireGuid<'a> {
+    type Error = TooLong;
+
+    fn try_from(text: Cow<'a, str>) -> Result<Self, TooLong> {
+        if text.len() > MAX_GUID {
+            return Err(TooLong(text.len()));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl std::ops::Deref for WireGuid<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 #[derive(Deserialize)]
 struct Identified<'a> {
     #[serde(borrow)]
-    guid: Cow<'a, str>,
+    guid: WireGuid<'a>,
 }
 
 /// The guid of a resource, if that much can be read.
 pub(super) fn guid(raw: &RawValue) -> Option<Cow<'_, str>> {
     let identified: Identified = serde_json::from_str(raw.get()).ok()?;
-    Some(identified.guid)
+    Some(identified.guid.0)
 }
 
 fn dropped(raw: &RawValue, reason: &'static str, error: &dyn std::error::Error) -> Dropped {
     Dropped {
         name: guid(raw).map_or_else(|| "?".to_owned(), Cow::into_owned),
         reason,
-        detail: error.to_string().chars().take(MAX_DETAIL).collect(),
+        detail: error.to_string(),
     }
 }
 
 fn malformed<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Dropped> {
-    serde_json::from_str(raw.get()).map_err(|error| dropped(raw, MALFORMED, &error))
+    serde_json::from_str(raw.get())
+        .map_err(|error| dropped(raw, MALFORMED, &InvalidJson::from(error)))
 }
 
 /// What goes over a domain.
@@ -69,14 +106,14 @@ pub(super) struct Domain {
 #[derive(Deserialize)]
 struct WireDomain<'a> {
     #[serde(borrow)]
-    guid: Cow<'a, str>,
+    guid: WireGuid<'a>,
     #[serde(borrow)]
     name: Cow<'a, str>,
     internal: Option<bool>,
     router_group: Option<IgnoredAny>,
     /// Since API 3.85.
     #[serde(borrow)]
-    supported_protocols: Option<Vec<Cow<'a, str>>>,
+    supported_protocols: Option<AtMost<Cow<'a, str>, MAX_PROTOCOLS>>,
     /// Since API 3.225, and only where it is true; so is the scope.
     #[serde(borrow)]
     enforce_route_policies: Option<&'a RawValue>,
@@ -94,7 +131,7 @@ impl WireDomain<'_> {
 
     fn kind(&self) -> DomainKind {
         let is_tcp = match &self.supported_protocols {
-            Some(protocols) => !protocols.iter().any(|protocol| protocol == "http"),
+            Some(protocols) => !protocols.first.iter().any(|protocol| protocol == "http"),
             None => self.router_group.is_some(),
         };
         match self.internal {
@@ -126,7 +163,7 @@ struct ToOne<'a> {
 #[derive(Deserialize)]
 struct WireRoute<'a> {
     #[serde(borrow)]
-    guid: Cow<'a, str>,
+    guid: WireGuid<'a>,
     created_at: Timestamp,
     /// Since API 3.85.
     #[serde(borrow)]
@@ -137,7 +174,7 @@ struct WireRoute<'a> {
     path: Option<Cow<'a, str>>,
     port: Option<IgnoredAny>,
     #[serde(borrow)]
-    destinations: Vec<&'a RawValue>,
+    destinations: AtMost<&'a RawValue, MAX_DESTINATIONS>,
     /// Since API 3.184.
     #[serde(borrow)]
     options: Option<&'a RawValue>,
@@ -165,7 +202,7 @@ struct WireDestination<'a> {
 #[derive(Deserialize)]
 struct DestinationApp<'a> {
     #[serde(borrow)]
-    guid: Cow<'a, str>,
+    guid: WireGuid<'a>,
     #[serde(borrow)]
     process: DestinationProcess<'a>,
 }
@@ -173,7 +210,7 @@ struct DestinationApp<'a> {
 #[derive(Deserialize)]
 struct DestinationProcess<'a> {
     #[serde(rename = "type", borrow)]
-    process_type: Cow<'a, str>,
+    process_type: WireGuid<'a>,
 }
 
 /// A domain of the mesh.
@@ -219,6 +256,11 @@ struct TcpRoute;
 #[derive(Debug, thiserror::Error)]
 #[error("protocol {0:?}")]
 struct UnknownProtocol(String);
+
+/// A route has no place for them.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} destinations beyond the first {MAX_DESTINATIONS}")]
+struct TooMany(usize);
 
 /// Port 0 cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -281,23 +323,28 @@ pub(super) fn route<'d>(
 
 fn destinations(
     route: &RawValue,
-    wire: &[&RawValue],
+    wire: &AtMost<&RawValue, MAX_DESTINATIONS>,
 ) -> (SmallVec<[Destination; 1]>, Vec<Dropped>) {
-    let mut invalid = Vec::new();
     let mut destinations = SmallVec::new();
-    for raw in wire {
+    // They have one name, that of the route: the last of them is the one that is told of.
+    let mut wrong = None;
+    for raw in &wire.first {
         match destination(raw) {
             Ok(destination) => destinations.push(destination),
-            Err(error) => invalid.push(dropped(route, INVALID_DESTINATION, &*error)),
+            Err(error) => wrong = Some(error),
         }
     }
+    if wire.more > 0 {
+        wrong = Some(Box::new(TooMany(wire.more)));
+    }
+    let invalid = wrong.map(|error| dropped(route, INVALID_DESTINATION, &*error));
     destinations.sort_unstable();
     destinations.dedup();
-    (destinations, invalid)
+    (destinations, invalid.into_iter().collect())
 }
 
 fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>> {
-    let wire: WireDestination = serde_json::from_str(raw.get())?;
+    let wire: WireDestination = serde_json::from_str(raw.get()).map_err(InvalidJson::from)?;
     let port = wire.port.unwrap_or(AppPort::DEFAULT);
     if port == 0 {
         return Err(Box::new(PortZero));
@@ -365,9 +412,9 @@ pub(super) fn binding(raw: &RawValue) -> Result<Binding, Dropped> {
 #[derive(Deserialize)]
 struct WireProcess<'a> {
     #[serde(borrow)]
-    guid: Cow<'a, str>,
+    guid: WireGuid<'a>,
     #[serde(rename = "type", borrow)]
-    process_type: Cow<'a, str>,
+    process_type: WireGuid<'a>,
     #[serde(borrow)]
     relationships: ProcessRelationships<'a>,
 }

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
+use super::say::say;
+
 /// The daemon is on this machine, and answers at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -56,7 +58,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let answer = request.body(format!("{word} {feed}")).send().await;
     let answer = answer.with_context(|| format!("asking the daemon at {admin}"))?;
     let is_done = answer.status().is_success();
-    print!("{}", answer.text().await?);
+    say!("{}", answer.text().await?);
     Ok(if is_done {
         ExitCode::SUCCESS
     } else {

@@ -19,6 +19,7 @@ use self::{
     istiod::Beside,
     scene::{HOSTS, REACHED, RULES, Scene},
 };
+use super::say::say;
 use crate::{
     app,
     config::Config,
@@ -85,8 +86,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     telemetry::init(Level::Fatal, Format::Text)?;
     let stop = shutdown::signalled().context("installing signal handlers")?;
 
-    println!(
-        "Starting a simulated foundation on loopback, with real TLS: UAA, Cloud Controller, BBS and policy server."
+    say!(
+        "Starting a simulated foundation on loopback, with real TLS: UAA, Cloud Controller, BBS and policy server.\n"
     );
     let mut foundation = CloudFoundry::start().await?;
     foundation.load(options.routes, options.instances);
@@ -124,7 +125,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         outcome = demo.show(&options) => outcome,
         () = stop => Ok(options.interrupted()),
     };
-    println!("Ending the daemon as SIGTERM would.");
+    say!("Ending the daemon as SIGTERM would.\n");
     end.cancel();
     running.await.context("joining the daemon")??;
     outcome
@@ -143,15 +144,15 @@ fn print_addresses(foundation: &CloudFoundry, addresses: &app::Addresses) {
     let app::Addresses {
         mcp, xds, admin, ..
     } = addresses;
-    println!();
-    println!("  Cloud Controller   {}", foundation.capi.url());
-    println!(
-        "  BBS                {} (mutual TLS)",
+    say!("\n");
+    say!("  Cloud Controller   {}\n", foundation.capi.url());
+    say!(
+        "  BBS                {} (mutual TLS)\n",
         foundation.bbs.address()
     );
-    println!("  Copilot for Pilot  {mcp} (MCP, mutual TLS)");
+    say!("  Copilot for Pilot  {mcp} (MCP, mutual TLS)\n");
     if let Some(xds) = xds {
-        println!("  Copilot for istiod {xds} (ADS, in the clear)");
+        say!("  Copilot for istiod {xds} (ADS, in the clear)\n");
     }
     for page in [
         "readyz",
@@ -160,10 +161,10 @@ fn print_addresses(foundation: &CloudFoundry, addresses: &app::Addresses) {
         "debug/rejected",
         "debug/sinks",
     ] {
-        println!("  Copilot for you    http://{admin}/{page}");
+        say!("  Copilot for you    http://{admin}/{page}\n");
     }
-    println!("  Certificates       {}", foundation.folder().display());
-    println!();
+    say!("  Certificates       {}\n", foundation.folder().display());
+    say!("\n");
 }
 
 impl Demo {
@@ -177,32 +178,34 @@ impl Demo {
             .sink
             .wait_for(|state| table::is_complete(state, expected));
         let Ok(arrived) = tokio::time::timeout(CONVERGENCE, complete).await else {
-            println!("The complete state did not reach the client within {CONVERGENCE:?}.");
+            say!("The complete state did not reach the client within {CONVERGENCE:?}.\n");
             self.print_table().await?;
             return Ok(ExitCode::from(NOT_CONVERGED));
         };
         drop(arrived.context("the stream ended")?);
         let elapsed = self.begun.elapsed().as_millis();
-        println!("The client holds the complete state {elapsed} ms after the daemon's start.\n");
+        say!("The client holds the complete state {elapsed} ms after the daemon's start.\n\n");
         self.print_table().await?;
         self.compare().await?;
         if options.once {
             return Ok(ExitCode::SUCCESS);
         }
-        println!(
-            "\nNow the foundation changes. Each line is a change, with the time until the client holds it."
+        say!(
+            "\nNow the foundation changes. Each line is a change, with the time until the client holds it.\n"
         );
-        println!("Ctrl-C ends the demo.\n");
+        say!("Ctrl-C ends the demo.\n\n");
         for step in 0.. {
             tokio::time::sleep(PAUSE).await;
-            self.change(step).await?;
+            if !self.change(step).await? {
+                break;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
 
     async fn print_table(&self) -> anyhow::Result<()> {
         let rejected = self.rejected().await?;
-        print!(
+        say!(
             "{}",
             table::render(&self.sink.borrow(), |host| rejected
                 .get(host.as_str())
@@ -217,7 +220,7 @@ impl Demo {
             return Ok(());
         };
         istiod.catch_up(self.sink.clone(), CHANGE).await?;
-        print!("\n{}", istiod.render());
+        say!("\n{}", istiod.render());
         Ok(())
     }
 
@@ -231,8 +234,8 @@ impl Demo {
             .collect())
     }
 
-    /// Changes the foundation and waits for the consequence.
-    async fn change(&mut self, step: usize) -> anyhow::Result<()> {
+    /// Changes the foundation and waits for the consequence. Whether anybody reads of it.
+    async fn change(&mut self, step: usize) -> anyhow::Result<bool> {
         let started = Instant::now();
         let change = self.scene.change(step, &self.sink.borrow());
         let mut sink = self.sink.clone();
@@ -240,15 +243,15 @@ impl Demo {
         if let Ok(state) = tokio::time::timeout(CHANGE, arrived).await {
             let elapsed = started.elapsed().as_millis();
             drop(state.context("the stream ended")?);
-            print!("{elapsed:>6} ms");
+            say!("{elapsed:>6} ms");
             if let Some(istiod) = &self.istiod {
                 istiod.catch_up(self.sink.clone(), CHANGE).await?;
-                print!(", istiod {:>4} ms", started.elapsed().as_millis());
+                say!(", istiod {:>4} ms", started.elapsed().as_millis());
             }
-            println!("  {}", change.what);
+            Ok(say!("  {}\n", change.what))
         } else {
-            println!("  lost?    {} (not seen for {CHANGE:?})", change.what);
+            let what = change.what;
+            Ok(say!("  lost?    {what} (not seen for {CHANGE:?})\n"))
         }
-        Ok(())
     }
 }

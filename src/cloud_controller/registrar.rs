@@ -181,7 +181,9 @@ impl Registrar {
         let confirms = self.io.confirmations.borrow().routes.is_some();
         let is_news = !self.has_synced || pushed != self.pushed || confirms;
         self.pushed = pushed;
-        self.io.feed.dropped_in_read(sync.dropped);
+        self.io
+            .feed
+            .dropped_in_read(sync.dropped.into_iter().collect());
         self.io.feed.holds("kept_items", kept);
         self.io.feed.succeeded(sync.began.elapsed());
         if !self.has_synced {

@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::reader::Problem;
+use crate::outbound::InvalidJson;
 
 /// Why a config file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +27,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Where it stops being one.
-        source: serde_json::Error,
+        source: InvalidJson,
     },
     /// Keys are missing, unknown or have bad values.
     #[error("{}: {}", .path.display(), Listed(.problems))]
@@ -57,6 +58,6 @@ pub(super) fn read(path: &Path) -> Result<Map<String, Value>, Error> {
     })?;
     serde_json::from_str(&text).map_err(|source| Error::Json {
         path: path.to_owned(),
-        source,
+        source: source.into(),
     })
 }

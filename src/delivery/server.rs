@@ -7,6 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Limits,
+    log::Log,
     metrics::{Metrics, Prefixes},
     service::{Methods, Service},
     sinks::Sinks,
@@ -24,6 +25,7 @@ pub(crate) struct Server {
     snapshots: snapshot::Receiver,
     sinks: Sinks,
     metrics: Arc<Metrics>,
+    log: Log,
 }
 
 impl Server {
@@ -36,6 +38,7 @@ impl Server {
         (registry, prefixes): (&mut Registry, Prefixes),
         reports: Reports<'_>,
     ) -> Result<Self, grpc::Error> {
+        let log = Log::new(reports.listener);
         let listener = Listener::bind(address, listening(security, &limits), reports).await?;
         let sinks = Sinks::default();
         Ok(Self {
@@ -44,6 +47,7 @@ impl Server {
             snapshots,
             metrics: Arc::new(Metrics::new(registry, prefixes, sinks.clone())),
             sinks,
+            log,
         })
     }
 
@@ -73,6 +77,7 @@ impl Server {
             snapshots: self.snapshots,
             sinks: self.sinks,
             metrics: self.metrics,
+            log: self.log,
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };

@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, server::NamedService};
 use tower::Service as Tower;
-use tracing::warn;
 
 use super::{
     Limits, Protocol,
     body::Body,
+    log::Log,
     metrics::Metrics,
     requests::Requests,
     sinks::{Sink, Sinks},
@@ -53,6 +53,7 @@ pub(crate) struct Service<M> {
     pub(super) snapshots: snapshot::Receiver,
     pub(super) sinks: Sinks,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) log: Log,
     /// The tasks of all streams.
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
@@ -66,6 +67,7 @@ impl<M> Clone for Service<M> {
             snapshots: self.snapshots.clone(),
             sinks: self.sinks.clone(),
             metrics: self.metrics.clone(),
+            log: self.log.clone(),
             tasks: self.tasks.clone(),
             shutdown: self.shutdown.clone(),
         }
@@ -126,9 +128,7 @@ impl<M: Methods> Service<M> {
         let sink = self
             .sinks
             .admit::<P>(caller.peer.clone(), user_agent, &self.limits)
-            .inspect_err(|status| {
-                warn!(address = %caller.peer.address, reason = status.message(), "stream refused");
-            })?;
+            .inspect_err(|status| self.log.refused(caller.peer.address, status))?;
         Ok(self.spawn::<P>(sink, caller, requests))
     }
 
@@ -144,6 +144,7 @@ impl<M: Methods> Service<M> {
             caller,
             limits: self.limits.clone(),
             metrics: self.metrics.clone(),
+            log: self.log.clone(),
             responses,
             shutdown: self.shutdown.clone(),
         };

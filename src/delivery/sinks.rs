@@ -19,7 +19,7 @@ use super::{
     connection::Connection,
     subscription::{Subscription, Tally},
 };
-use crate::tls::Peer;
+use crate::{telemetry::of_epoch, tls::Peer};
 
 /// A stream as operators see it.
 #[derive(Debug, Clone, Serialize)]
@@ -82,7 +82,7 @@ pub struct NackStatus {
 }
 
 fn timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+    serializer.collect_str(&humantime::format_rfc3339_millis(of_epoch(*time)))
 }
 
 fn system_time(instant: Instant) -> SystemTime {

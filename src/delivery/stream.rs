@@ -9,11 +9,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::{
-    Limits, OTHER, Protocol, body::Frames, bucket::Bucket, connection::Event, metrics::Metrics,
-    requests::Requests, sinks::Sink, subscription::Content,
+    Limits, OTHER, Protocol,
+    body::Frames,
+    bucket::Bucket,
+    connection::Event,
+    log::{Log, Rejection},
+    metrics::Metrics,
+    requests::Requests,
+    sinks::Sink,
+    subscription::Content,
 };
 use crate::{
     grpc::{Caller, GRACE, Share},
@@ -30,6 +37,7 @@ pub(super) struct Stream<P> {
     pub(super) caller: Caller,
     pub(super) limits: Arc<Limits>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) log: Log,
     /// Holds one response: the next is made when that one is on its way, from the state that is newest then.
     pub(super) responses: mpsc::Sender<Frames>,
     pub(super) shutdown: CancellationToken,
@@ -55,14 +63,15 @@ impl<P: Protocol> Stream<P> {
         end: oneshot::Sender<Status>,
     ) {
         let (id, address) = (self.sink.id(), self.caller.peer.address);
-        info!(id, %address, names = ?self.caller.peer.names, "stream opened");
+        self.log.opened(id, &self.caller);
         let status = self.serve(requests, kept, snapshots).await;
-        info!(id, %address, code = ?status.code(), reason = status.message(), "stream closed");
+        self.log.closed(id, address, &status);
         let Self {
             sink,
             caller,
             responses,
             metrics,
+            log,
             ..
         } = self;
         // The place is free before the sink learns that it may come again.
@@ -73,7 +82,7 @@ impl<P: Protocol> Stream<P> {
                 .await
                 .is_err()
         {
-            warn!(id, %address, "connection cut: its peer does not read");
+            log.cut(id, address);
             metrics.cut();
             caller.cut.cancel();
         }
@@ -219,8 +228,13 @@ impl<P: Protocol> Stream<P> {
                 code,
                 message,
             } => {
-                let version = pending.collection.version();
-                warn!(id, collection, %version, code, message, "rejected");
+                let rejection = Rejection {
+                    collection,
+                    version: pending.collection.version().to_string(),
+                    code,
+                    message: &message,
+                };
+                self.log.rejected(id, self.caller.peer.address, &rejection);
                 self.metrics.nacked(label, code);
             }
             Event::Stale => {
@@ -254,11 +268,8 @@ impl<P: Protocol> Stream<P> {
         if response.unknown {
             self.metrics.unknown(label);
             if label == OTHER {
-                warn!(
-                    id,
-                    collection = &*response.collection,
-                    "unknown collection asked for; answered empty"
-                );
+                let address = self.caller.peer.address;
+                self.log.unknown(id, address, &response.collection);
             }
         }
         write::<P>(&response.content).await;

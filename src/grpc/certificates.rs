@@ -127,6 +127,6 @@ fn kind(error: &tls::Error) -> Kind {
         tls::Error::Read { .. } => Kind::Read,
         tls::Error::NoCertificate(_) => Kind::Empty,
         tls::Error::BadCa { .. } | tls::Error::Verifier { .. } => Kind::Ca,
-        tls::Error::Pair { .. } => Kind::Pair,
+        tls::Error::Pair { .. } | tls::Error::Key(_) => Kind::Pair,
     }
 }

@@ -7,10 +7,14 @@ use tracing::{debug, info, warn};
 use super::metrics::Metrics;
 use crate::{
     feed::chain,
+    repeats::Repeats,
     tls::{Connection, FailedHandshake, Handshake, HandshakeError},
 };
 
-/// Most addresses that are remembered. With more, the first of them are named again, which is noise and no harm.
+const FAIL: &str = "TLS handshakes fail";
+const SUCCEED: &str = "TLS handshakes succeed again";
+
+/// Most addresses that are remembered.
 const REMEMBERED: usize = 64;
 
 /// The handshakes of all peers of a listener.
@@ -19,6 +23,9 @@ pub(super) struct Handshakes {
     listener: &'static str,
     metrics: Metrics,
     failing: Failing,
+    /// However many addresses begin, and begin again.
+    said: Repeats<IpAddr>,
+    recovered: Repeats<IpAddr>,
 }
 
 impl Handshakes {
@@ -28,6 +35,8 @@ impl Handshakes {
             listener,
             metrics,
             failing: Failing::default(),
+            said: Repeats::warn(FAIL, listener),
+            recovered: Repeats::info(SUCCEED, listener),
         }
     }
 
@@ -37,19 +46,20 @@ impl Handshakes {
         match handshake {
             Ok(connection) => {
                 let address = connection.peer.address;
-                if self.failing.ends(address.ip()) {
-                    info!(listener, %address, "TLS handshakes succeed again");
+                if self.failing.ends(address.ip()) && self.recovered.begins(address.ip()) {
+                    info!(listener, %address, "{SUCCEED}");
                 }
                 Some(connection)
             }
             Err(FailedHandshake { address, error }) => {
                 self.metrics.handshake_failed(listener, error.kind());
                 // A peer that only comes and goes is the health check of a load balancer, more often than not.
-                let is_news =
-                    !matches!(error, HandshakeError::Io(_)) && self.failing.begins(address.ip());
+                let counts = !matches!(error, HandshakeError::Io(_));
+                let is_told = counts && self.said.begins(address.ip());
+                let is_news = counts && self.failing.begins(address.ip()) && is_told;
                 let error = chain(&error);
                 if is_news {
-                    warn!(listener, %address, error, "TLS handshakes fail");
+                    warn!(listener, %address, error, "{FAIL}");
                 } else {
                     debug!(listener, %address, error, "TLS handshake failed");
                 }

@@ -1,6 +1,11 @@
 //! A listener, from bind to the last call's end.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _,
@@ -26,7 +31,10 @@ use super::{
     handshakes::{Failing, Handshakes},
     health::Health,
 };
-use crate::{crowd::Crowd, feed::chain, tls};
+use crate::{crowd::Crowd, feed::chain, repeats::Repeats, tls};
+
+const REFUSED: &str = "connections are refused";
+const ACCEPTED_AGAIN: &str = "connections are accepted again";
 
 /// Handshakes done and not yet served; serving one only spawns its task.
 const ACCEPTED: usize = 16;
@@ -136,10 +144,15 @@ impl Listener {
         } = self.settings;
         let admission = Admission::new(max_connections, connections_per_address, bytes);
         let (admission, crowd) = (Arc::new(admission), Crowd::new(half_open));
+        let told = Told {
+            refused: Repeats::warn(REFUSED, self.name),
+            accepted: Repeats::info(ACCEPTED_AGAIN, self.name),
+        };
         let door = |metrics| Door {
             listener: self.name,
             handshakes: Handshakes::new(self.name, metrics),
             refused: Failing::default(),
+            told: told.clone(),
             admission: admission.clone(),
             cut: cut.clone(),
         };
@@ -185,11 +198,19 @@ fn builder(settings: &Settings) -> transport::Server {
     }
 }
 
+/// What was said of connections, however often an address is refused and accepted again.
+#[derive(Debug, Clone)]
+struct Told {
+    refused: Repeats<IpAddr>,
+    accepted: Repeats<IpAddr>,
+}
+
 /// Lets connections in that end with `cut`, as many as there is room for.
 struct Door {
     listener: &'static str,
     handshakes: Handshakes,
     refused: Failing,
+    told: Told,
     admission: Arc<Admission>,
     cut: CancellationToken,
 }
@@ -213,14 +234,15 @@ impl Door {
         let address = connection.peer.address;
         match self.admission.admit(address.ip()) {
             Ok(admitted) => {
-                if self.refused.ends(address.ip()) {
-                    info!(listener = self.listener, %address, "connections are accepted again");
+                if self.refused.ends(address.ip()) && self.told.accepted.begins(address.ip()) {
+                    info!(listener = self.listener, %address, "{ACCEPTED_AGAIN}");
                 }
                 Some(Severable::new(connection, self.cut.child_token(), admitted))
             }
             Err(full) => {
-                if self.refused.begins(address.ip()) {
-                    warn!(listener = self.listener, %address, "connections are refused: {full}");
+                let is_told = self.told.refused.begins(address.ip());
+                if self.refused.begins(address.ip()) && is_told {
+                    warn!(listener = self.listener, %address, "{REFUSED}: {full}");
                 } else {
                     debug!(listener = self.listener, %address, "connection refused: {full}");
                 }

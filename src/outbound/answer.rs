@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 use url::Url;
 
 use super::{
@@ -83,12 +82,4 @@ impl Answer {
         }
         Ok(whole)
     }
-}
-
-/// Reads what `url` answered.
-pub fn json<'a, T: Deserialize<'a>>(url: &Url, body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|source| Error::Json {
-        url: url.clone(),
-        source,
-    })
 }

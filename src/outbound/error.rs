@@ -6,6 +6,7 @@ use http::StatusCode;
 use rustls::AlertDescription;
 use url::Url;
 
+use super::json::InvalidJson;
 use crate::{feed::Kind, tls};
 
 /// Why there is no answer, or none that can be used.
@@ -77,7 +78,7 @@ pub enum Error {
         /// What was asked for.
         url: Url,
         /// Why.
-        source: serde_json::Error,
+        source: InvalidJson,
     },
 }
 

@@ -113,7 +113,7 @@ impl Poller {
         }
         self.last = None;
         let answer = wire::answer(self.client.url(), body)?;
-        let (mut policies, unreadable) = (answer.policies, answer.dropped.len());
+        let (mut policies, unreadable) = (answer.policies, answer.unreadable);
         // Even of an answer that is not believed: what could not be read may be the reason.
         self.outputs.feed.dropped_in_read(answer.dropped);
         let kept = match &self.known {

@@ -1,22 +1,23 @@
 //! The policy server's answer, read leniently: what is not needed is skipped, a bad policy is left out by itself.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use url::Url;
 
 use super::Error;
 use crate::{
-    feed::Dropped,
+    feed::{Dropped, Drops, cut},
     model::{AppGuid, Policy, PortRange, Transport},
-    outbound,
+    outbound::{InvalidJson, json},
 };
 
 /// Five times a UUID's length; what is longer is no guid of Cloud Controller.
 const MAX_GUID: usize = 200;
-/// What is quoted of a bad policy, which can be of any length.
-const MAX_QUOTED: usize = 200;
 
 /// What an answer says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,15 +25,52 @@ pub(super) struct Answer {
     /// Sorted, without duplicates.
     pub(super) policies: Vec<Policy>,
     /// The policies that cannot be read.
-    pub(super) dropped: Vec<Dropped>,
+    pub(super) dropped: Drops,
+    /// How many these are, whatever their names.
+    pub(super) unreadable: usize,
+    /// How many there are in all.
+    listed: usize,
 }
 
 #[derive(Deserialize)]
-struct WireAnswer<'a> {
+struct WireAnswer {
     total_policies: usize,
     /// Go writes an empty list as `null` if nobody has made one.
-    #[serde(borrow)]
-    policies: Option<Vec<&'a RawValue>>,
+    policies: Option<Answer>,
+}
+
+/// One after the other, so that of what cannot be read no more is held than can be told.
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Policies)
+    }
+}
+
+struct Policies;
+
+impl<'de> Visitor<'de> for Policies {
+    type Value = Answer;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of policies")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Answer, A::Error> {
+        let mut answer = Answer::default();
+        while let Some(raw) = list.next_element::<&RawValue>()? {
+            match policy(answer.listed, raw) {
+                Ok(policy) => answer.policies.push(policy),
+                Err(dropped) => {
+                    answer.unreadable += 1;
+                    answer.dropped.push(dropped);
+                }
+            }
+            answer.listed += 1;
+        }
+        answer.policies.sort_unstable();
+        answer.policies.dedup();
+        Ok(answer)
+    }
 }
 
 #[derive(Deserialize)]
@@ -71,24 +109,15 @@ struct InvalidGuid(String);
 
 /// Reads the answer of `url`.
 pub(super) fn answer(url: &Url, body: &[u8]) -> Result<Answer, Error> {
-    let wire: WireAnswer = outbound::json(url, body)?;
-    let list = wire.policies.unwrap_or_default();
-    if list.len() != wire.total_policies {
+    let wire: WireAnswer = json(url, body)?;
+    let answer = wire.policies.unwrap_or_default();
+    if answer.listed != wire.total_policies {
         return Err(Error::Short {
             url: url.clone(),
-            listed: list.len(),
+            listed: answer.listed,
             total: wire.total_policies,
         });
     }
-    let mut answer = Answer::default();
-    for (index, raw) in list.into_iter().enumerate() {
-        match policy(index, raw) {
-            Ok(policy) => answer.policies.push(policy),
-            Err(dropped) => answer.dropped.push(dropped),
-        }
-    }
-    answer.policies.sort_unstable();
-    answer.policies.dedup();
     Ok(answer)
 }
 
@@ -96,7 +125,7 @@ fn policy(index: usize, raw: &RawValue) -> Result<Policy, Dropped> {
     let wire: WirePolicy = serde_json::from_str(raw.get()).map_err(|error| Dropped {
         name: format!("policy {index}"),
         reason: "malformed",
-        detail: quoted(&error.to_string()),
+        detail: InvalidJson::from(error).to_string(),
     })?;
     let WirePolicy {
         source,
@@ -105,7 +134,7 @@ fn policy(index: usize, raw: &RawValue) -> Result<Policy, Dropped> {
     let WirePorts { start, end } = to.ports;
     let apps = format!("{} to {}", source.id, to.id);
     let dropped = |name: &str, reason, detail| Dropped {
-        name: quoted(name),
+        name: name.to_owned(),
         reason,
         detail,
     };
@@ -143,12 +172,8 @@ fn guid(text: &str) -> Result<AppGuid, InvalidGuid> {
     if (1..=MAX_GUID).contains(&text.len()) && text.bytes().all(is_plain) {
         Ok(AppGuid::from(text))
     } else {
-        Err(InvalidGuid(quoted(text)))
+        Err(InvalidGuid(cut(text.to_owned())))
     }
-}
-
-fn quoted(text: &str) -> String {
-    text.chars().take(MAX_QUOTED).collect()
 }
 
 #[cfg(test)]
@@ -199,7 +224,7 @@ mod tests {
                 Policy::at("b", "c", Transport::Udp, (9090, 9099)),
             ]
         );
-        assert_eq!(answer.dropped, []);
+        assert!(answer.dropped.is_empty());
     }
 
     #[test]
@@ -275,7 +300,8 @@ mod tests {
         );
         let dropped: Vec<_> = answer
             .dropped
-            .iter()
+            .named()
+            .values()
             .map(|dropped| (dropped.name.as_str(), dropped.reason))
             .collect();
         assert_eq!(
@@ -284,15 +310,15 @@ mod tests {
                 (" to b", "invalid_guid"),
                 ("a to ../b", "invalid_guid"),
                 ("a to b\u{0}", "invalid_guid"),
-                (&long[1..], "invalid_guid"),
-                ("policy 5", "malformed"),
-                ("policy 6", "malformed"),
                 ("a to b, icmp 8-8", "invalid_protocol"),
-                ("a to b, tcp 9-8", "invalid_ports"),
                 ("a to b, tcp 0-8", "invalid_ports"),
+                ("a to b, tcp 9-8", "invalid_ports"),
+                (&format!("{long} to b"), "invalid_guid"),
                 ("policy 11", "malformed"),
                 ("policy 12", "malformed"),
                 ("policy 13", "malformed"),
+                ("policy 5", "malformed"),
+                ("policy 6", "malformed"),
             ]
         );
     }

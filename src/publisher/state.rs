@@ -4,17 +4,16 @@ mod held;
 mod leaving;
 mod remembered;
 mod reviews;
+mod told;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     sync::Arc,
     time::Instant,
 };
 
-use tracing::{info, warn};
-
-use self::remembered::Remembered;
+use self::{remembered::Remembered, told::Told};
 use super::{
     Input, Metrics, Settings,
     collections::Edits,
@@ -87,6 +86,7 @@ pub struct State {
     complete_since: u64,
     vips: Vips,
     rejected: Arc<Rejected>,
+    told: Told,
     /// What decides which losses are believed.
     guard: Guard<Subject>,
     /// What stands in for sources that are silent.
@@ -104,9 +104,9 @@ impl State {
     pub fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Invalid> {
         let Served { gateway, left_out } =
             istio::gateway(&settings.certificate_root, &settings.certificates)?;
-        let mut rejected = Arc::default();
+        let (told, mut rejected) = (Told::default(), Arc::default());
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
-            reject(&mut rejected, GATEWAYS, &name, vec![invalid]);
+            told.reject(&mut rejected, GATEWAYS, &name, vec![invalid]);
         }
         let empty = || Eras::Same(Arc::new(Collection::default()));
         let mut collections: BTreeMap<_, _> = Kind::ALL
@@ -147,6 +147,7 @@ impl State {
             complete_since: 0,
             vips: Vips::default(),
             rejected,
+            told,
             guard: Guard::new(settings.guard),
             remembered: None,
             is_expecting: false,
@@ -325,7 +326,8 @@ impl State {
             Crowd::Workload(Workload { app, process_type }) => format!("{app} {process_type}"),
         };
         let reasons = reason.into_iter().collect();
-        reject(&mut self.rejected, ROUTES, &whose, reasons);
+        self.told
+            .reject(&mut self.rejected, ROUTES, &whose, reasons);
     }
 
     fn snapshot(&mut self) -> Snapshot {
@@ -377,7 +379,8 @@ impl State {
         if name != DEFAULT_SIDECAR {
             edits.set(name.as_str(), encoded);
         }
-        reject(&mut self.rejected, SIDECARS, &name, reasons);
+        self.told
+            .reject(&mut self.rejected, SIDECARS, &name, reasons);
     }
 
     fn take_in(
@@ -420,7 +423,8 @@ impl State {
                 self.remove_all_of(host, false, edits);
                 for kind in Kind::ALL {
                     let collection = kind.collection();
-                    reject(&mut self.rejected, collection, host.as_str(), Vec::new());
+                    self.told
+                        .reject(&mut self.rejected, collection, host.as_str(), Vec::new());
                 }
                 true
             }
@@ -469,7 +473,8 @@ impl State {
             edits_of(made.kind, edits).set(name, encoded);
         }
         let collection = made.kind.collection();
-        reject(&mut self.rejected, collection, subject, made.reasons);
+        self.told
+            .reject(&mut self.rejected, collection, subject, made.reasons);
     }
 
     fn edit_all(&mut self, edits: &mut AllEdits) {
@@ -499,38 +504,4 @@ impl State {
 
 fn edits_of(kind: Kind, edits: &mut AllEdits) -> &mut Edits {
     edits.entry(kind.collection()).or_default()
-}
-
-fn reject(
-    rejected: &mut Arc<Rejected>,
-    collection: &'static str,
-    host: &str,
-    reasons: Vec<Invalid>,
-) {
-    // As nearly always.
-    if reasons.is_empty() && rejected.is_empty() {
-        return;
-    }
-    let key = (collection, host.to_owned());
-    let before = rejected.get(&key).map_or(&[][..], Vec::as_slice);
-    if before == reasons {
-        return;
-    }
-    let known: HashSet<_> = before.iter().collect();
-    for reason in reasons.iter().filter(|reason| !known.contains(reason)) {
-        warn!(
-            collection,
-            host,
-            rule = reason.rule,
-            reason.detail,
-            "not served as it is"
-        );
-    }
-    let rejected = Arc::make_mut(rejected);
-    if reasons.is_empty() {
-        info!(collection, host, "no longer withheld");
-        rejected.remove(&key);
-    } else {
-        rejected.insert(key, reasons);
-    }
 }

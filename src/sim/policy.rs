@@ -27,6 +27,8 @@ pub enum Fault {
     Status(u16),
     /// 200 with something that is no JSON.
     Garbage,
+    /// 200 with this text.
+    Says(&'static str),
     /// A list that lacks a policy which the total counts.
     Short,
     /// A good answer that ends half-way, and with it the connection.

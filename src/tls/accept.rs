@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{NotAllowed, cause, refuses_certificate, subject_alt_names};
-use crate::crowd::{Crowd, Place};
+use crate::{
+    crowd::{Crowd, Place},
+    repeats::Repeats,
+};
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -107,6 +110,7 @@ impl From<io::Error> for HandshakeError {
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From a connection that could not be accepted to the next attempt.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPTING: &str = "accepting a connection";
 
 /// Accepts connections until `shutdown`, and sends to `accepted` what becomes of each. A handshake has the config that
 /// is the newest when it begins.
@@ -147,6 +151,7 @@ async fn accept_each<S, F>(
     S: Send + 'static,
     F: Future<Output = Handshake<S>> + Send + 'static,
 {
+    let failing = Repeats::warn(ACCEPTING, "a listener");
     let mut handshakes = JoinSet::new();
     loop {
         while handshakes.try_join_next().is_some() {}
@@ -160,7 +165,9 @@ async fn accept_each<S, F>(
                 Ok(connection) => connection,
                 Err(error) => {
                     // Out of file descriptors, most likely: trying at once again would only spin.
-                    warn!(%error, "accepting a connection");
+                    if failing.begins(error.kind()) {
+                        warn!(%error, "{ACCEPTING}");
+                    }
                     shutdown
                         .run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE))
                         .await;

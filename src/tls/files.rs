@@ -19,7 +19,7 @@ use rustls::{
 };
 use tracing::warn;
 
-use super::{Clients, Error, Identity, PemError, names::Named, pair_error, provider};
+use super::{Clients, Clock, Error, Identity, PemError, names::Named, pair_error, provider};
 
 /// Twenty times the bundle of all public CAs. What is larger is no PEM file, and would only fill the memory.
 const MAX_BYTES: u64 = 4 << 20;
@@ -148,7 +148,7 @@ impl ServerFiles {
     /// # Errors
     /// A file is not what it should be, or the key does not match the certificate.
     pub fn config(&self, protocol: &[u8]) -> Result<ServerConfig, Error> {
-        let builder = ServerConfig::builder_with_provider(provider())
+        let builder = ServerConfig::builder_with_details(provider(), Arc::new(Clock))
             .with_safe_default_protocol_versions()
             .expect("ring supports the default versions");
         let builder = match &self.client_ca {

@@ -5,6 +5,7 @@
 mod access;
 mod between_reads;
 mod cursors;
+mod endless;
 mod faults;
 mod full_read;
 mod lies;
@@ -105,6 +106,7 @@ impl Foundation {
             serve_bound_routes: false,
             domains_interval: Duration::from_millis(20),
             request_timeout: SOON,
+            max_rows: 100_000,
             page_retries: 3,
             min_backoff: Duration::from_millis(10),
             max_backoff: Duration::from_millis(50),

@@ -96,6 +96,23 @@ fn assert_says(output: &Output, what: &str) {
 }
 
 #[test]
+fn a_verdict_that_nobody_reads_is_a_verdict() {
+    let files = Files::new();
+    let path = files.path("config.json");
+    let mut config = files.config.clone();
+    for code in [0, 1] {
+        fs::write(&path, config.to_string()).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut check = Command::new(env!("CARGO_BIN_EXE_copilot"));
+        check.arg("check").arg("--config").arg(&path);
+        let status = check.stdout(writer).status().unwrap();
+        assert_eq!(status.code(), Some(code));
+        config["MeshDomains"] = json!(5);
+    }
+}
+
+#[test]
 fn a_good_file_is_good() {
     let files = Files::new();
     let output = files.run_with("check", "/LogLevel", json!("debug"));
@@ -119,7 +136,10 @@ fn bad_json_is_located() {
     let path = files.path("bad.json");
     fs::write(&path, "{\"ListenAddressForMCP\":\n oops}").unwrap();
     for command in ["check", "serve"] {
-        assert_says(&run(command, &path), "expected value at line 2 column 2");
+        assert_says(
+            &run(command, &path),
+            "no well-formed JSON at line 2 column 2",
+        );
     }
 }
 

@@ -279,6 +279,7 @@ impl Files {
             serve_bound_routes: false,
             domains_interval: 5 * SECOND,
             request_timeout: 30 * SECOND,
+            max_rows: 1_500_000,
             page_retries: 3,
             min_backoff: SECOND / 2,
             max_backoff: 15 * SECOND,

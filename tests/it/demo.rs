@@ -12,6 +12,21 @@ fn demo(arguments: &[&str]) -> Command {
     command
 }
 
+/// A standard output of which nobody reads anything.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_reader_who_has_read_enough_ends_nothing_badly() {
+    let output = demo(&[]).stdout(closed()).stderr(Stdio::piped()).output();
+    let Output { status, stderr, .. } = output.unwrap();
+    assert!(status.success(), "{status}: {}", stderr.escape_ascii());
+    assert_eq!(stderr, b"");
+}
+
 /// Runs the demo to its good end; what it prints of the complete state.
 fn complete_state(arguments: &[&str]) -> String {
     let begun = Instant::now();

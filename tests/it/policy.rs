@@ -342,9 +342,27 @@ async fn a_bad_policy_is_named_and_the_others_are_sent() {
     polling.server.allow("c", "d", 8080);
     let expected = allowed(&[("a", "b"), ("c", "d")]);
     assert_eq!(polling.policies().await, expected);
-    let names_it = |status: &Status| status.dropped.contains_key("../up to b");
+    let names_it = |status: &Status| status.dropped.named().contains_key("../up to b");
     soon(polling.status.wait_for(names_it)).await.unwrap();
     assert_eq!(polling.status.borrow().problem, None);
+}
+
+#[tokio::test]
+async fn a_list_of_junk_is_counted_named_to_a_number_and_changes_nothing() {
+    let mut polling = Polling::started().await;
+    let secret = r#"{"source":"hush-hush"},"#.repeat(99_999);
+    let body = format!(r#"{{"total_policies":100000,"policies":[{secret}0]}}"#);
+    polling.server.fail(Some(Fault::Says(body.leak())));
+    let is_counted = |status: &Status| status.dropped.len() == 100_000;
+    let status = soon(polling.status.wait_for(is_counted)).await.unwrap();
+    let named = status.dropped.named();
+    assert_eq!(named.len(), 1000);
+    assert!(named.values().all(|item| !item.detail.contains("hush")));
+    drop(status);
+    assert!(polling.updates.try_recv().is_err(), "what was known stays");
+    polling.server.fail(None);
+    let is_clean = |status: &Status| status.dropped.is_empty();
+    soon(polling.status.wait_for(is_clean)).await.unwrap();
 }
 
 #[tokio::test]

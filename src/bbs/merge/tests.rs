@@ -336,7 +336,7 @@ fn what_has_a_row_that_cannot_be_read_is_not_gone() {
     let mut bench = Bench::new();
     bench.list(listed(many(3)));
     let mut list = listed(many(1));
-    list.unclear.instances.insert("i1".into(), 0);
+    list.unclear.instances.insert("i1".into(), None);
     bench.list(list);
     assert_eq!(bench.merge.served(), 2);
     let mut list = listed(Vec::new());

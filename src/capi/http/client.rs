@@ -13,14 +13,17 @@ use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
 
-use super::token::{Token, TokenResponse};
+use super::{
+    list::Budget,
+    token::{Token, TokenResponse},
+};
 use crate::{
     capi::{
         error::Error,
         settings::{Io, Settings},
         timestamp::Timestamp,
     },
-    feed::Feed,
+    feed::{Feed, cut},
     outbound::{self, Answer, Peer, Ping, Request, Transport, json},
     secret::Secret,
     tls,
@@ -28,7 +31,9 @@ use crate::{
 
 /// Five thousand routes of the largest kind (a hundred destinations) are a tenth of this; it bounds what one
 /// answer can take.
-const MAX_BODY: usize = 64 << 20;
+pub(super) const MAX_BODY: usize = 64 << 20;
+/// Links and tokens are some kilobytes.
+const MAX_SMALL_BODY: usize = 1 << 20;
 /// Enough for Cloud Controller's errors; a router's error page is cut off.
 const MAX_ERROR_BODY: usize = 4 << 10;
 /// Cloud Controller's rate limit counts per hour.
@@ -56,6 +61,7 @@ pub(crate) struct Client {
     rate_limited_until: Option<Instant>,
     rate_limit: Option<RateLimit>,
     clock: Option<Timestamp>,
+    budget: Budget,
 }
 
 impl Client {
@@ -92,6 +98,7 @@ impl Client {
             rate_limited_until: None,
             rate_limit: None,
             clock: None,
+            budget: Budget::new(settings.max_rows),
         })
     }
 
@@ -127,6 +134,11 @@ impl Client {
     /// The loop that makes the requests has come round, or is about to make one.
     pub(crate) fn turned(&self) {
         self.feeds.iter().for_each(Feed::turned);
+    }
+
+    /// What one read may take in all.
+    pub(crate) fn budget(&self) -> Budget {
+        self.budget
     }
 
     /// What is asked next is asked on another connection.
@@ -169,7 +181,7 @@ impl Client {
         let mut request = Request::get(url);
         request.headers.insert(AUTHORIZATION, authorization);
         self.turned();
-        let (headers, body) = exchange(&self.api, request).await?;
+        let (headers, body) = exchange(&self.api, request, MAX_BODY).await?;
         self.rate_limit = RateLimit::read(&headers);
         self.clock = date(&headers);
         Ok(body)
@@ -218,7 +230,7 @@ impl Client {
         credentials.set_sensitive(true);
         request.headers.insert(AUTHORIZATION, credentials);
         request.headers.insert(CONTENT_TYPE, FORM);
-        let (_, body) = exchange(issuer, request).await?;
+        let (_, body) = exchange(issuer, request, MAX_SMALL_BODY).await?;
         let answer: TokenResponse = json(&url, &body)?;
         Token::new(&answer, now)
     }
@@ -230,12 +242,13 @@ impl Client {
         }
         self.turned();
         let url = self.url("/");
-        let (_, body) = exchange(&self.api, Request::get(url.clone())).await?;
+        let root = Request::get(url.clone());
+        let (_, body) = exchange(&self.api, root, MAX_SMALL_BODY).await?;
         let root: Root = json(&url, &body)?;
         [root.links.uaa, root.links.login]
             .into_iter()
             .flatten()
-            .find_map(|link| Url::parse(&link.href).ok())
+            .find_map(|link| Url::parse(&link.href).ok().filter(Url::has_host))
             .ok_or(Error::NoUaa)
     }
 }
@@ -256,7 +269,11 @@ struct Link {
     href: String,
 }
 
-async fn exchange(peer: &Peer, mut request: Request) -> Result<(HeaderMap, Vec<u8>), Error> {
+async fn exchange(
+    peer: &Peer,
+    mut request: Request,
+    limit: usize,
+) -> Result<(HeaderMap, Vec<u8>), Error> {
     let id = format!("copilot-{:016x}", fastrand::u64(..));
     let value = HeaderValue::try_from(&id).expect("hexadecimal digits fit into a header");
     request.headers.insert("x-vcap-request-id", value);
@@ -268,7 +285,7 @@ async fn exchange(peer: &Peer, mut request: Request) -> Result<(HeaderMap, Vec<u
         if answer.status != StatusCode::OK {
             return Err(refusal(answer).await);
         }
-        let body = answer.whole(MAX_BODY).await?;
+        let body = answer.whole(limit).await?;
         Ok((answer.headers, body))
     })
     .await
@@ -308,7 +325,7 @@ async fn refusal(mut answer: Answer) -> Error {
         Some(refusal.errors.into_iter().next()?.title)
     };
     let detail = answer.header("x-cf-routererror").or_else(title);
-    answer.refusal(detail).into()
+    answer.refusal(detail.map(cut)).into()
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

@@ -102,7 +102,7 @@ impl Keyset {
             _ if page.last.is_none() || page.last == self.cursor => {
                 self.page += 1;
                 self.total = page.total;
-                self.seen = seen;
+                self.seen.extend(seen);
             }
             _ => {
                 return Err(BadPage::OutOfOrder {
@@ -144,7 +144,7 @@ impl Keyset {
         u64::from(self.page - 1) * u64::from(self.per_page) + rows as u64
     }
 
-    /// Whether a page says one thing only. The rows since the cursor was moved, with those of the page.
+    /// Whether a page says one thing only. Its rows, but for those that were read since the cursor was moved.
     fn check(&self, page: &Facts) -> Result<HashSet<u64>, Contradiction> {
         let (rows, total) = (page.rows.len(), page.total);
         let end = self.before(rows);
@@ -162,8 +162,12 @@ impl Keyset {
         if page.has_next && (rows < self.per_page as usize || total <= end) {
             return Err(Contradiction::Short { rows, total });
         }
-        seen.extend(&self.seen);
-        let is_short = !page.has_next && (seen.len() as u64) < total;
+        seen.retain(|row| !self.seen.contains(row));
+        // However much it counts: without a row that is new, the walk would come round for ever.
+        if page.has_next && seen.is_empty() {
+            return Err(Contradiction::Repeats);
+        }
+        let is_short = !page.has_next && ((self.seen.len() + seen.len()) as u64) < total;
         if is_short || !page.has_next && rows as u64 > total {
             return Err(Contradiction::Short { rows, total });
         }

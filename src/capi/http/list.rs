@@ -1,23 +1,66 @@
 //! Reads lists of Cloud Controller page by page.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    client::Client,
+    client::{Client, MAX_BODY},
     keyset::{Facts, Keyset},
 };
 use crate::{
-    capi::{error::Error, timestamp::Timestamp},
+    capi::{
+        error::{BadPage, Contradiction, Error},
+        timestamp::Timestamp,
+        wire::AtMost,
+    },
     outbound::json,
 };
 
 /// As many guids as fit into a URL of 8 KiB, which is as long as Cloud Controller's web server accepts.
 pub(crate) const MAX_GUIDS: usize = 180;
+
+/// As many rows as Cloud Controller puts on a page, whatever it is asked for.
+const MAX_PAGE: usize = 5000;
+
+/// What one read may take in all. A list that goes on for ever ends with it, as a failed read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    pages: usize,
+    rows: usize,
+    bytes: usize,
+    until: Option<Instant>,
+}
+
+/// From the first page of a read to its last.
+const MAX_TIME: Duration = Duration::from_hours(1);
+/// A row has a kilobyte or two.
+const MAX_ROW: usize = 3 << 10;
+
+impl Budget {
+    /// For so many rows. No page but one that was shifted has none that is new.
+    pub(crate) fn new(rows: usize) -> Self {
+        Self {
+            pages: rows,
+            rows,
+            bytes: rows.saturating_mul(MAX_ROW).max(MAX_BODY),
+            until: None,
+        }
+    }
+
+    /// Takes a page off. Whether it was still within.
+    fn take(&mut self, rows: usize, bytes: usize) -> Option<()> {
+        let now = Instant::now();
+        self.pages = self.pages.checked_sub(1)?;
+        self.rows = self.rows.checked_sub(rows)?;
+        self.bytes = self.bytes.checked_sub(bytes)?;
+        (now <= *self.until.get_or_insert(now + MAX_TIME)).then_some(())
+    }
+}
 
 /// A list that is being read.
 #[derive(Debug)]
@@ -42,18 +85,28 @@ impl List {
     pub(crate) async fn next(
         &mut self,
         client: &mut Client,
+        budget: &mut Budget,
         mut each: impl FnMut(&RawValue),
     ) -> Result<bool, Error> {
         let mut query = self.filter.clone();
         query.extend(self.keyset.query());
         let body = client.get(self.path, &query).await?;
-        let page: Page = json(&client.url(self.path), &body)?;
-        let facts = page.facts(self.keyset.column());
-        let has_more = self.keyset.advance(&facts).map_err(|source| Error::Page {
-            url: client.url(self.path),
+        let url = client.url(self.path);
+        let page: Page = json(&url, &body)?;
+        let bad_page = |source: BadPage| Error::Page {
+            url: url.clone(),
             source: source.into(),
-        })?;
-        page.resources.into_iter().for_each(&mut each);
+        };
+        let rows = page.resources.first.len() + page.resources.more;
+        if page.resources.more > 0 {
+            return Err(bad_page(Contradiction::TooMany(rows).into()));
+        }
+        if budget.take(rows, body.len()).is_none() {
+            return Err(Error::Endless { url });
+        }
+        let facts = page.facts(self.keyset.column());
+        let has_more = self.keyset.advance(&facts).map_err(bad_page)?;
+        page.resources.first.into_iter().for_each(&mut each);
         Ok(has_more)
     }
 
@@ -63,7 +116,8 @@ impl List {
         client: &mut Client,
         mut each: impl FnMut(&RawValue),
     ) -> Result<(), Error> {
-        while self.next(client, &mut each).await? {}
+        let mut budget = client.budget();
+        while self.next(client, &mut budget, &mut each).await? {}
         Ok(())
     }
 }
@@ -77,7 +131,7 @@ pub(crate) async fn one_page(
 ) -> Result<(), Error> {
     let body = client.get(path, query).await?;
     let page: Page = json(&client.url(path), &body)?;
-    page.resources.into_iter().for_each(each);
+    page.resources.first.into_iter().for_each(each);
     Ok(())
 }
 
@@ -96,7 +150,7 @@ struct Page<'a> {
     #[serde(borrow)]
     pagination: Pagination<'a>,
     #[serde(borrow)]
-    resources: Vec<&'a RawValue>,
+    resources: AtMost<&'a RawValue, MAX_PAGE>,
 }
 
 #[derive(Deserialize)]
@@ -136,11 +190,12 @@ impl Page<'_> {
                 _ => times.created_at,
             }
         };
-        let times = self.resources.iter().rev().map(time);
+        let rows = &self.resources.first;
+        let times = rows.iter().rev().map(time);
         let last = times.clone().flatten().next();
         let next = self.pagination.next.as_ref();
         Facts {
-            rows: self.resources.iter().map(hash).collect(),
+            rows: rows.iter().map(hash).collect(),
             last,
             ties: times.take_while(|time| *time == last).count(),
             has_next: next.is_some(),

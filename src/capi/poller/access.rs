@@ -115,9 +115,7 @@ impl Access {
                     Some(_) => self.domain_reads.repeat(interval),
                     None => self.domain_reads.succeeded(interval),
                 }
-                for dropped in dropped {
-                    context.io.routes.dropped(dropped);
-                }
+                context.io.routes.dropped(dropped);
                 self.follow_domains(context).await?;
                 self.unmatched.set_aside();
                 self.succeeded(started, context);
@@ -219,9 +217,7 @@ impl Access {
         let now = Instant::now();
         let changes = bindings.take_in(&found, now);
         let is_known = found.is_complete();
-        for dropped in found.dropped {
-            context.io.access.dropped(dropped);
-        }
+        context.io.access.dropped(found.dropped);
         self.follow_bindings(context, changes).await?;
         if is_known {
             self.succeeded(now, context);

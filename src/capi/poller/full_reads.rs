@@ -93,7 +93,7 @@ impl FullReads {
             context.client.renew();
         }
         let read = self.read.take();
-        let mut read = read.unwrap_or_else(|| FullRead::new(page_size));
+        let mut read = read.unwrap_or_else(|| FullRead::new(page_size, context.client.budget()));
         let step = read.step(&mut context.client, &mut access.domains).await;
         access.follow_domains(context).await?;
         match step {
@@ -140,10 +140,10 @@ impl FullReads {
                 .map_err(|doubt| (doubt, is_first_doubt))
         };
         let kept = keep(&mut read, &context.index);
-        let dropped = read.dropped.into_iter();
-        let dropped = dropped.map(|dropped| context.index.named(dropped));
+        read.dropped
+            .annotate(|dropped| context.index.say_what_stays(dropped));
         // Even of a read that is not believed: what it could not read may be the reason.
-        context.io.routes.dropped_in_read(dropped.collect());
+        context.io.routes.dropped_in_read(read.dropped);
         context.io.routes.holds("kept_routes", kept);
         match verdict {
             Ok(()) => {
@@ -201,7 +201,7 @@ impl FullReads {
 }
 
 fn found(read: &FullRead) -> Found {
-    let dropped = read.dropped.iter();
+    let dropped = read.dropped.named().values();
     let missing = dropped.filter(|dropped| dropped.reason == domains::MISSING);
     Found {
         routes: read.routes.len(),

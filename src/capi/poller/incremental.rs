@@ -119,10 +119,9 @@ impl IncrementalReads {
                 refreshed.unclear.contains(guid) && context.index.contains(guid)
             };
             refreshed.current.extract_if(.., is_kept).for_each(drop);
-            for dropped in std::mem::take(&mut refreshed.dropped) {
-                let dropped = context.index.named(dropped);
-                context.io.routes.dropped(dropped);
-            }
+            let mut dropped = std::mem::take(&mut refreshed.dropped);
+            dropped.annotate(|dropped| context.index.say_what_stays(dropped));
+            context.io.routes.dropped(dropped);
             if refreshed.is_filtered {
                 access.note_unmatched(&refreshed.gone, &context.index);
             }

@@ -176,11 +176,10 @@ impl Index {
     }
 
     /// What is said of a row that was left out: whether what was known of its route stays.
-    pub(super) fn named(&self, mut dropped: Dropped) -> Dropped {
+    pub(super) fn say_what_stays(&self, dropped: &mut Dropped) {
         if self.contains(&dropped.name.as_str().into()) {
             dropped.detail.insert_str(0, "kept as it was: ");
         }
-        dropped
     }
 
     /// The routes of some domains.

@@ -14,7 +14,7 @@ use crate::{
         http::{Client, Keyset, List, filter},
         wire,
     },
-    feed::Dropped,
+    feed::{Dropped, Drops},
     guids::{GuidMap, GuidSet},
     model::RouteGuid,
     outbound::json,
@@ -62,7 +62,7 @@ pub(crate) struct FoundBindings {
     failed: GuidSet<RouteGuid>,
     unreadable: usize,
     /// What was left out.
-    pub(crate) dropped: Vec<Dropped>,
+    pub(crate) dropped: Drops,
 }
 
 /// What is different after a read.
@@ -136,7 +136,7 @@ impl Bindings {
             Err(error) if error.is_unknown_path() => {
                 self.support = self.without_path(client, error).await?;
                 found = FoundBindings {
-                    dropped: vec![too_old()],
+                    dropped: too_old().into(),
                     ..FoundBindings::default()
                 };
             }
@@ -301,7 +301,7 @@ impl FoundBindings {
         self.bound.extend(other.bound);
         self.failed.extend(other.failed);
         self.unreadable += other.unreadable;
-        self.dropped.extend(other.dropped);
+        self.dropped.append(other.dropped);
     }
 }
 

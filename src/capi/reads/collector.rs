@@ -11,7 +11,7 @@ use crate::{
         http::Client,
         wire::{self, INVALID_DESTINATION, Located, ParsedRoute},
     },
-    feed::Dropped,
+    feed::{Dropped, Drops},
     model::{DomainGuid, RouteGuid},
 };
 
@@ -24,7 +24,7 @@ pub(super) struct RouteCollector {
     /// Routes of the mesh.
     pub(super) routes: Vec<Located>,
     /// What was left out.
-    pub(super) dropped: Vec<Dropped>,
+    pub(super) dropped: Drops,
     /// Rows of any kind: these routes exist.
     pub(super) present: BTreeSet<RouteGuid>,
     /// Routes whose rows say something that we do not understand.
@@ -56,8 +56,8 @@ impl RouteCollector {
     ) -> Result<(), Error> {
         if !self.unsettled.is_empty() {
             let unknown = self.unsettled.iter().map(|(domain, _)| domain.clone());
-            let mut dropped = domains.look_up(client, &unknown.collect()).await?;
-            self.dropped.append(&mut dropped);
+            let dropped = domains.look_up(client, &unknown.collect()).await?;
+            self.dropped.append(dropped);
             for (domain, raw) in std::mem::take(&mut self.unsettled) {
                 if self.add_known(&raw, domains).is_some() {
                     self.unsettled.push((domain, raw));
@@ -84,7 +84,7 @@ impl RouteCollector {
     /// Adds a row, unless its domain is unknown.
     fn add_known(&mut self, raw: &RawValue, domains: &Domains) -> Option<DomainGuid> {
         match wire::route(raw, |guid| domains.get(guid)) {
-            Ok(ParsedRoute::Mesh(route, mut invalid)) => {
+            Ok(ParsedRoute::Mesh(route, invalid)) => {
                 if invalid
                     .iter()
                     .any(|item| item.reason == INVALID_DESTINATION)
@@ -92,7 +92,7 @@ impl RouteCollector {
                     self.unclear.insert(route.route.guid.clone());
                 }
                 self.routes.push(route);
-                self.dropped.append(&mut invalid);
+                self.dropped.extend(invalid);
             }
             Ok(ParsedRoute::Elsewhere) => {}
             Ok(ParsedRoute::UnknownDomain(domain)) => return Some(domain),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::collector::{ROUTES, RouteCollector};
@@ -9,10 +10,10 @@ use crate::{
     capi::{
         domains::Domains,
         error::Error,
-        http::{Client, Keyset, List, MAX_GUIDS, filter},
+        http::{Budget, Client, Keyset, List, MAX_GUIDS, filter},
         wire::Located,
     },
-    feed::Dropped,
+    feed::Drops,
     guids::GuidMap,
     model::{Route, RouteGuid},
 };
@@ -22,10 +23,11 @@ use crate::{
 pub(crate) struct FullRead {
     pub(crate) started: Instant,
     page_size: u32,
+    budget: Budget,
     /// One for each group of domains; none yet before the domains are read.
     lists: Option<Vec<List>>,
     pub(crate) routes: GuidMap<RouteGuid, Located>,
-    pub(crate) dropped: Vec<Dropped>,
+    pub(crate) dropped: Drops,
     /// Routes whose rows say something that we do not understand.
     pub(crate) unclear: BTreeSet<RouteGuid>,
     /// How many rows do not say whose they are.
@@ -36,13 +38,14 @@ pub(crate) struct FullRead {
 }
 
 impl FullRead {
-    pub(crate) fn new(page_size: u32) -> Self {
+    pub(crate) fn new(page_size: u32, budget: Budget) -> Self {
         Self {
             started: Instant::now(),
             page_size,
+            budget,
             lists: None,
             routes: GuidMap::default(),
-            dropped: Vec::new(),
+            dropped: Drops::default(),
             unclear: BTreeSet::new(),
             nameless: 0,
             own: GuidMap::default(),
@@ -69,14 +72,15 @@ impl FullRead {
             return Ok(true);
         };
         let mut collector = RouteCollector::default();
-        if !list.next(client, |raw| collector.add(raw, domains)).await? {
+        let each = |raw: &RawValue| collector.add(raw, domains);
+        if !list.next(client, &mut self.budget, each).await? {
             lists.pop();
         }
         let is_done = lists.is_empty();
         self.failures = 0;
         // Only known domains were asked for: there is nothing to look up.
         collector.drop_unsettled();
-        self.dropped.append(&mut collector.dropped);
+        self.dropped.append(collector.dropped);
         self.unclear.append(&mut collector.unclear);
         self.nameless += collector.nameless;
         let routes = collector.routes.into_iter();

@@ -8,7 +8,7 @@ use crate::{
         http::{Client, Keyset, List, MAX_GUIDS, filter},
         wire,
     },
-    feed::Dropped,
+    feed::Drops,
     model::{CapiProcessGuid, Process},
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Processes {
 pub(crate) struct Answer {
     pub(crate) known: Vec<Process>,
     pub(crate) unknown: Vec<CapiProcessGuid>,
-    pub(crate) dropped: Vec<Dropped>,
+    pub(crate) dropped: Drops,
 }
 
 impl Processes {

@@ -13,7 +13,7 @@ use crate::{
         http::{Client, Keyset, List, filter},
         wire::Located,
     },
-    feed::Dropped,
+    feed::Drops,
     model::RouteGuid,
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Refreshed {
     /// Whether only routes of known domains were asked for.
     pub(crate) is_filtered: bool,
     /// What was left out.
-    pub(crate) dropped: Vec<Dropped>,
+    pub(crate) dropped: Drops,
     /// What the next read is to ask for.
     pub(crate) rest: Batch,
 }

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::{HeaderName, InvalidHeaderName, LoadBalancing};
+use crate::{
+    model::{HeaderName, InvalidHeaderName, LoadBalancing},
+    outbound::InvalidJson,
+};
 
 /// Absent in old rows, empty in most. `hash_balance` is not read: no Istio has an equal.
 #[derive(Deserialize)]
@@ -21,7 +24,7 @@ struct WireOptions<'a> {
 pub(super) enum Error {
     /// Not what the API promises.
     #[error(transparent)]
-    Malformed(#[from] serde_json::Error),
+    Malformed(#[from] InvalidJson),
     /// One of a later Cloud Controller.
     #[error("unknown loadbalancing {0:?}")]
     Unknown(String),
@@ -35,7 +38,7 @@ pub(super) enum Error {
 
 /// Reads the load balancing that a route's options ask for, if any.
 pub(super) fn load_balancing(options: &RawValue) -> Result<Option<Box<LoadBalancing>>, Error> {
-    let wire: WireOptions = serde_json::from_str(options.get())?;
+    let wire: WireOptions = serde_json::from_str(options.get()).map_err(InvalidJson::from)?;
     let Some(algorithm) = wire.loadbalancing else {
         return Ok(None);
     };

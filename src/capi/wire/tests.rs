@@ -216,8 +216,8 @@ fn options_that_cannot_be_followed_are_left_out_alone_and_named() {
             json!({"loadbalancing": "hash", "hash_header": "no header"}),
             r#"header "no header" is not"#,
         ),
-        (json!({"loadbalancing": 7}), "invalid type: "),
-        (json!("all of them"), "invalid type: "),
+        (json!({"loadbalancing": 7}), "JSON of another shape"),
+        (json!("all of them"), "JSON of another shape"),
     ] {
         let mut value = wire_route();
         value["options"] = options;
@@ -270,10 +270,44 @@ fn an_invalid_route_is_named_with_the_reason() {
 }
 
 #[test]
-fn a_detail_has_a_bounded_length() {
+fn what_is_longer_than_any_guid_is_none() {
+    for pointer in [
+        "/guid",
+        "/relationships/domain/data/guid",
+        "/destinations/0/app/guid",
+        "/destinations/0/app/process/type",
+    ] {
+        let mut value = wire_route();
+        *value.pointer_mut(pointer).unwrap() = "x".repeat(10 << 20).into();
+        let dropped = read(&value).unwrap_err();
+        let said = dropped.name.len() + dropped.detail.len();
+        assert!(said < 200, "{pointer}: {said} bytes");
+    }
+}
+
+#[test]
+fn no_detail_quotes_what_was_found() {
     let mut value = wire_route();
-    value["path"] = "x".repeat(5000).into();
-    assert!(read(&value).unwrap_err().detail.len() <= MAX_DETAIL);
+    value["created_at"] = "secret".into();
+    let mut destination = wire_route();
+    destination["destinations"][0]["port"] = "secret".into();
+    for value in [value, destination] {
+        let dropped = read(&value).unwrap_err();
+        assert!(!dropped.detail.contains("secret"), "{}", dropped.detail);
+    }
+}
+
+#[test]
+fn a_route_has_a_thousand_destinations_at_most() {
+    let mut value = wire_route();
+    let destination = value["destinations"][0].clone();
+    value["destinations"] = vec![destination; 100_000].into();
+    let (route, dropped) = read_mesh(&value);
+    assert_eq!((route.destinations.len(), dropped.len()), (1, 1));
+    assert!(
+        dropped[0].detail.contains("99000 destinations"),
+        "{dropped:?}"
+    );
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::say::say;
+
 /// Takes figures in and prints them.
 pub(super) struct Report {
     json: bool,
@@ -45,7 +47,7 @@ impl Report {
         for figure in figures {
             insert(&mut object, &figure.name, json!(rounded(figure.value)));
         }
-        println!("{}", Value::Object(object));
+        say!("{}\n", Value::Object(object));
     }
 
     /// Prints what is left.
@@ -57,7 +59,11 @@ impl Report {
             for (index, figure) in figures.iter().enumerate() {
                 let phase = if index == 0 { name } else { "" };
                 let value = rounded(figure.value);
-                println!("{phase:<8} {:<30} {value:>14} {}", figure.name, figure.unit);
+                say!(
+                    "{phase:<8} {:<30} {value:>14} {}\n",
+                    figure.name,
+                    figure.unit
+                );
             }
         }
     }

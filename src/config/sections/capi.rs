@@ -11,6 +11,8 @@ use crate::{
     secret::Secret,
 };
 
+/// A million routes, and half as many that are read twice because others were made in the same second.
+const MAX_ROWS: usize = 1_500_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Cloud Controller and its UAA.
@@ -49,6 +51,7 @@ pub(crate) fn read(root: &mut Section<'_>, object: Map<String, Value>) -> Option
         serve_bound_routes,
         domains_interval: 5 * SECOND,
         request_timeout,
+        max_rows: MAX_ROWS,
         page_retries: 3,
         min_backoff: SECOND / 2,
         max_backoff: 15 * SECOND,

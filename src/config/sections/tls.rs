@@ -12,7 +12,7 @@ use crate::{
 pub(crate) fn at_fault<'k>(error: &PairError, (chain, key): (&'k str, &'k str)) -> &'k str {
     match error {
         PairError::Chain(_) | PairError::Empty | PairError::Names(_) => chain,
-        PairError::Key(_) | PairError::Mismatch(_) => key,
+        PairError::Key(_) | PairError::Mismatch(_) | PairError::Unknown => key,
     }
 }
 

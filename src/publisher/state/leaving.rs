@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use super::{AllEdits, Leaving, SERVICE_KINDS, State, edits_of, reject};
+use super::{AllEdits, Leaving, SERVICE_KINDS, State, edits_of};
 use crate::{
     istio::{self, Era, Kind, Made, Services},
     model::{Destination, Hostname},
@@ -31,7 +31,8 @@ impl State {
             }
         } else {
             for kind in SERVICE_KINDS {
-                reject(&mut self.rejected, kind.collection(), &url, Vec::new());
+                self.told
+                    .reject(&mut self.rejected, kind.collection(), &url, Vec::new());
             }
         }
         self.retire(host, key, current, is_refused, leaving, edits);

@@ -39,6 +39,10 @@ pub enum Fault {
     Empty,
     /// 200 with something that is no JSON.
     Garbage,
+    /// 200 with this text.
+    Says(&'static str),
+    /// A full page of rows that nobody has seen, and always one more.
+    Unending,
     /// 200 with JSON that is no list.
     NoList,
 }

@@ -19,7 +19,7 @@ use super::{
     lies,
     list::{self, BadQuery},
     log::{Endpoint, Request},
-    objects::EXTERNAL,
+    objects::{EXTERNAL, timestamp},
     state::State,
 };
 use crate::sim::https::{self, lock};
@@ -66,6 +66,7 @@ impl Server {
     ) -> Response {
         let user_agent = headers.get(header::USER_AGENT);
         let user_agent = user_agent.and_then(|value| value.to_str().ok());
+        let per_page = query.get("per_page").and_then(|size| size.parse().ok());
         let (fault, changes) = lock(&self.capi.0.script).next(endpoint);
         let mut response = {
             let mut state = self.capi.state();
@@ -84,7 +85,7 @@ impl Server {
         });
         let clock = self.capi.state().clock();
         if let Some(fault) = fault {
-            response = self.fail(fault, response).await;
+            response = self.fail(fault, per_page, response).await;
         }
         if let Ok(date) = HeaderValue::try_from(clock) {
             response.headers_mut().insert(header::DATE, date);
@@ -146,7 +147,7 @@ impl Server {
         }})
     }
 
-    async fn fail(&self, fault: Fault, healthy: Response) -> Response {
+    async fn fail(&self, fault: Fault, per_page: Option<usize>, healthy: Response) -> Response {
         match fault {
             Fault::Truncated => https::truncated(healthy).await,
             Fault::Reset => https::reset(),
@@ -160,9 +161,24 @@ impl Server {
                 let body = serde_json::from_slice(&body.unwrap_or_default());
                 json_response(&lies::tell(lie, body.unwrap_or_default()))
             }
+            Fault::Unending => json_response(&unending(&mut self.capi.state(), per_page)),
             fault => answer(fault),
         }
     }
+}
+
+fn unending(state: &mut State, per_page: Option<usize>) -> Value {
+    let row = |_| {
+        state.advance(1);
+        let time = timestamp(state.now());
+        json!({"guid": state.new_guid(), "created_at": time})
+    };
+    let rows: Vec<_> = (0..per_page.unwrap_or(50)).map(row).collect();
+    let next = format!("{EXTERNAL}/v3/routes?page=2");
+    json!({
+        "pagination": {"total_results": u32::MAX, "next": {"href": next}},
+        "resources": rows,
+    })
 }
 
 /// What the API has, by name.
@@ -259,11 +275,13 @@ fn answer(fault: Fault) -> Response {
                 .to_owned(),
         ),
         Fault::NoList => json_response(&json!({})),
+        Fault::Says(body) => with_type("application/json", body.to_owned()),
         Fault::Truncated
         | Fault::Reset
         | Fault::Endless
         | Fault::Hang
         | Fault::Lie(_)
+        | Fault::Unending
         | Fault::Garbage => text(StatusCode::OK, "<!DOCTYPE html>"),
     }
 }

@@ -49,6 +49,7 @@ async fn answer(Context(Server { policies, shutdown }): Context<Server>) -> Resp
             let error = json!({"error": "policies-index: database read failed"});
             (status, Json(error)).into_response()
         }
+        Some(Fault::Says(body)) => body.into_response(),
         Some(Fault::Garbage) => "<!DOCTYPE html>".into_response(),
         Some(Fault::Short) => list(elements.len(), elements.get(1..).unwrap_or_default()),
         Some(Fault::Truncated) => https::truncated(list(elements.len(), &elements)).await,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use copilot::{
+    feed::Status,
     model::Basis,
     proto::bbs::{
         ActualLrp, ActualLrpInstanceCreatedEvent, ActualLrpInstanceKey,
@@ -13,7 +14,7 @@ use copilot::{
     tls::Identity,
 };
 use prost::Message as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::rig::{LONG, NEVER, OFTEN, Peers, Rig, place, process, reached, running, well};
 
@@ -163,7 +164,7 @@ async fn an_invalid_instance_is_left_out_by_name_and_the_others_are_served() {
     rig.bbs.send_raw_event("actual_lrp_instance_created", &data);
     rig.catch_up().await;
     assert_eq!(rig.instances.len(), 1);
-    let dropped = rig.lists.borrow().dropped["q/3 lost"].clone();
+    let dropped = rig.lists.borrow().dropped.named()["q/3 lost"].clone();
     assert_eq!(
         (dropped.reason, dropped.detail.as_str()),
         ("address", "\"\" is no IP address")
@@ -188,6 +189,23 @@ async fn lists_that_fail_in_any_way_empty_nothing() {
         rig.bbs.fail_lists(ListFault::None);
         well(&mut rig.lists).await;
     }
+}
+
+#[tokio::test]
+async fn a_list_of_junk_is_counted_named_to_a_number_and_empties_nothing() {
+    let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 3)).await;
+    // Field 2, two bytes: a key of a field without what follows it.
+    let junk = bytes::Bytes::from([0x12, 0x02, 0xff, 0xff].repeat(50_000));
+    let mut list = String::from("HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\n");
+    list.push_str(&format!("content-length: {}\r\n\r\n", junk.len()));
+    let response = [list.as_bytes(), &junk].concat();
+    rig.bbs.replay("/v1/actual_lrps/list", response.into());
+    let is_counted = |status: &Status| status.dropped.len() == 50_000;
+    let status = timeout(LONG, rig.lists.wait_for(is_counted)).await;
+    let dropped = status.unwrap().unwrap().dropped.clone();
+    assert_eq!(dropped.named().len(), 1000);
+    rig.catch_up().await;
+    assert_eq!(rig.instances.len(), 3);
 }
 
 #[tokio::test]

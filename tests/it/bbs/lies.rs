@@ -88,7 +88,7 @@ async fn rows_that_say_nothing_we_understand_keep_what_was_known_and_are_named()
         lie(&rig.bbs, is_said);
         rig.read_now().await;
         assert_eq!(rig.instances, known, "{reason}");
-        let dropped = rig.lists.borrow().dropped.clone();
+        let dropped = rig.lists.borrow().dropped.named().clone();
         let stays = "; what was known of it stays";
         let named = dropped.values().filter(|item| item.detail.ends_with(stays));
         let reasons: Vec<_> = named.map(|item| item.reason).collect();

@@ -197,7 +197,7 @@ async fn an_invalid_route_is_left_out_alone_and_named() {
     let read = polling.all_routes().await;
     assert_eq!(read.len(), 2);
     let named = soon(polling.routes.wait_for(|status| !status.dropped.is_empty()));
-    let dropped = named.await.unwrap().dropped.clone();
+    let dropped = named.await.unwrap().dropped.named().clone();
     assert_eq!(dropped[&routes[1].to_string()].reason, "malformed");
 }
 
@@ -209,7 +209,7 @@ async fn a_domain_that_does_not_exist_is_named_and_the_others_are_served() {
     settings.domains.push("gone.example.com".parse().unwrap());
     let mut polling = Polling::start(settings);
     assert_eq!(polling.all_routes().await.len(), 1);
-    let dropped = polling.routes.borrow().dropped.clone();
+    let dropped = polling.routes.borrow().dropped.named().clone();
     assert_eq!(dropped["gone.example.com"].reason, "missing_domain");
 }
 

@@ -122,7 +122,7 @@ async fn c9_a_row_that_says_nothing_that_is_understood_keeps_what_was_known() {
         polling.ask_for_routes();
         assert_eq!(polling.all_routes().await, known, "{oddity:?}");
         if oddity != Lie::Nothing {
-            let dropped = polling.routes.borrow().dropped.clone();
+            let dropped = polling.routes.borrow().dropped.named().clone();
             let detail = &dropped[&routes[0].to_string()].detail;
             assert!(detail.starts_with("kept as it was: "), "{detail}");
         }

@@ -90,7 +90,7 @@ async fn an_unreadable_process_is_named_until_it_is_gone() {
     let undescribed = BTreeSet::from([process.clone()]);
     polling.undescribed.send_replace(Arc::new(undescribed));
     let name = process.to_string();
-    let is_named = |status: &Status| status.dropped.contains_key(&name);
+    let is_named = |status: &Status| status.dropped.named().contains_key(&name);
     soon(polling.asked.wait_for(is_named)).await.unwrap();
     polling.undescribed.send_replace(Arc::default());
     let is_over = |status: &Status| status.dropped.is_empty();

@@ -266,7 +266,7 @@ async fn an_invalid_item_is_left_out_alone_and_named() {
     request.routes.push(route("bad", "not a host"));
     rig.bulk_sync(&request).await.unwrap();
     assert_eq!(rig.routes().await, ["a=a.example.com"]);
-    let dropped = rig.feed().dropped;
+    let dropped = rig.feed().dropped.named().clone();
     assert_eq!(dropped["route bad not a host"].reason, "hostname");
 
     rig.bulk_sync(&sync(&["a"])).await.unwrap();

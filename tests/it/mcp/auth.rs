@@ -84,6 +84,29 @@ async fn connect(harness: &Harness, config: ClientConfig) -> TlsStream<TcpStream
 }
 
 #[tokio::test]
+async fn streams_that_are_refused_are_one_line_however_many_there_are() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(Arc::new(log.reopen().unwrap()))
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let harness = Harness::start_with(|settings| settings.limits.streams_per_peer = 1).await;
+    let connect = || {
+        sink::connect(
+            harness.address,
+            harness.client_config(&["pilot.example.com"]),
+        )
+    };
+    let _open = Stream::open(&connect().await.unwrap()).await.unwrap();
+    let channel = connect().await.unwrap();
+    for _ in 0..300 {
+        assert_code(Stream::open(&channel).await, Code::ResourceExhausted);
+    }
+    let written = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(written.matches("stream refused").count(), 1, "{written}");
+}
+
+#[tokio::test]
 async fn m39_a_certificate_of_another_ca_or_none_fails_the_handshake() {
     let harness = Harness::start().await;
     let other = Pki::new(harness.folder(), "other").unwrap();

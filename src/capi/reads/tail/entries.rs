@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    capi::{timestamp::Timestamp, wire},
+    capi::{
+        timestamp::Timestamp,
+        wire::{self, WireGuid},
+    },
     model::{AppGuid, RouteGuid},
 };
 
@@ -80,7 +83,7 @@ impl Entry {
 #[derive(Deserialize)]
 struct AuditEvent<'a> {
     #[serde(borrow)]
-    guid: Cow<'a, str>,
+    guid: WireGuid<'a>,
     created_at: Timestamp,
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
@@ -93,13 +96,13 @@ struct AuditEvent<'a> {
 #[derive(Deserialize)]
 struct Target<'a> {
     #[serde(borrow)]
-    guid: Cow<'a, str>,
+    guid: WireGuid<'a>,
 }
 
 #[derive(Deserialize)]
 struct Mapping<'a> {
     #[serde(borrow)]
-    route_guid: Cow<'a, str>,
+    route_guid: WireGuid<'a>,
 }
 
 /// Of the events of a binding, what tells the route: as it was asked for to bind, or by itself.
@@ -112,7 +115,7 @@ struct BindingData<'a> {
 #[derive(Deserialize)]
 struct BindingRequest<'a> {
     #[serde(borrow)]
-    route_guid: Option<Cow<'a, str>>,
+    route_guid: Option<WireGuid<'a>>,
     #[serde(borrow)]
     relationships: Option<BindingRelationships<'a>>,
 }
@@ -173,7 +176,7 @@ pub(super) fn event(raw: &RawValue) -> Option<Entry> {
     };
     Some(Entry {
         time: event.created_at,
-        guid: event.guid.into_owned(),
+        guid: event.guid.to_owned(),
         subject,
     })
 }

@@ -328,7 +328,7 @@ async fn a_cloud_controller_that_is_too_old_for_bindings_is_known_by_what_it_lin
     let reads = foundation.capi.count(Endpoint::Bindings);
     soon(foundation.capi.requested(Endpoint::Bindings, reads + 3)).await;
     assert_eq!(foundation.capi.count(Endpoint::Api), 1, "once");
-    let dropped = polling.access.borrow().dropped.clone();
+    let dropped = polling.access.borrow().dropped.named().clone();
     assert_eq!(dropped["/v3/service_route_bindings"].reason, "too_old");
     is_well(&mut polling.access).await;
 
