@@ -87,13 +87,16 @@ impl Touched {
     }
 }
 
+/// Routes as they were. Nearly always one has a URL.
+type Left = SmallVec<[Arc<Route>; 1]>;
+
 /// The hostnames and source apps that an update, or several in a row, made different.
 #[derive(Debug, Default)]
 pub struct Changes {
     hosts: BTreeMap<Hostname, Touched>,
     sources: BTreeSet<AppGuid>,
     /// External routes as they were until then, by hostname and key: those that are gone, or say something else now.
-    left: HashMap<(Hostname, Arc<str>), SmallVec<[Arc<Route>; 1]>>,
+    left: HashMap<(Hostname, Arc<str>), Left>,
     /// Those of whom other routes may be left out.
     crowds: BTreeSet<Crowd>,
     /// Whose instances are different, whether or not a route leads to them.

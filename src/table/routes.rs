@@ -129,7 +129,7 @@ impl Routes {
             self.remove(&route.guid, changes);
         }
         touch(&route, !is_in_place, changes);
-        self.enter(Arc::new(route), changes);
+        self.enter(&Arc::new(route), changes);
     }
 
     pub(super) fn refuse(&mut self, guid: &RouteGuid, why: Refusal, changes: &mut Changes) {
@@ -158,24 +158,24 @@ impl Routes {
     }
 
     /// Takes in a route that is not known. Others may have to make room.
-    fn enter(&mut self, route: Arc<Route>, changes: &mut Changes) {
+    fn enter(&mut self, route: &Arc<Route>, changes: &mut Changes) {
         let beside = self.hosts.get(&route.host);
         let beside = beside.map_or(&[][..], SmallVec::as_slice).iter();
         let beside = beside.map(|other| &self.guids[&other.guid]);
-        let mut moved = self.by_host.join(&route.host, &route, beside);
+        let mut moved = self.by_host.join(&route.host, route, beside);
         self.guids.insert(route.guid.clone(), route.clone());
-        for workload in workloads(&route) {
+        for workload in workloads(route) {
             let beside = self.workloads.get(workload);
             let beside = beside.map_or(&[][..], SmallVec::as_slice).iter();
-            let others = self.by_workload.join(workload, &route, beside);
+            let others = self.by_workload.join(workload, route, beside);
             for guid in &others {
                 self.lead(guid, workload);
             }
             moved.extend(others);
             self.lead(&route.guid, workload);
         }
-        self.link(&route);
-        self.move_all(moved, &route, changes);
+        self.link(route);
+        self.move_all(moved, route, changes);
     }
 
     /// Forgets a route. Others may have room then.

@@ -50,7 +50,8 @@ async fn the_newest_routes_of_a_hostname_are_left_out_named_and_counted_until_th
     running.send(instances(4)).await;
     let newest_first = (0..4).rev().map(route).collect();
     running.send(Update::AllRoutes(newest_first)).await;
-    assert_eq!(services(running.next().await.as_ref()), 2);
+    let snapshot = running.next().await;
+    assert_eq!(services(&snapshot), 2);
     let [third, fourth] = [2, 3].map(|n| format!("{} ({host}/{n})", route(n).guid));
     let said = format!("2 routes are served and the 2 newest left out: {fourth}, {third}");
     assert_eq!(running.left_out(host.as_str()), (Some(said), 2));
