@@ -263,6 +263,12 @@ impl<S: Ord + Clone + Display> Guard<S> {
         })
     }
 
+    /// Whose reads lack a subject that is held, and since when.
+    pub fn holds(&self, subject: &S) -> Option<(Source, Instant)> {
+        let mut sources = self.held.iter();
+        sources.find_map(|(source, held)| Some((*source, held.get(subject)?.since)))
+    }
+
     /// An operator believes what is held of a source: the next complete read that lacks it lets it go.
     pub fn accept(&mut self, source: Source) -> bool {
         let held = self.held.get_mut(&source);

@@ -5,6 +5,7 @@
 //! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
 pub mod backoff;
+pub mod explain;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;

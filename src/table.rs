@@ -62,7 +62,9 @@ use self::{
 };
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Served, Update, Workload},
+    model::{
+        AppGuid, CapiProcessGuid, Destination, Hostname, Instance, Route, Served, Update, Workload,
+    },
 };
 
 /// All that is known of the foundation.
@@ -288,6 +290,16 @@ impl RouteTable {
     /// How much sinks are served of it.
     pub fn served(&self) -> Served {
         self.ledger.total()
+    }
+
+    /// All routes.
+    pub fn all_routes(&self) -> Vec<Arc<Route>> {
+        self.facts.routes.all()
+    }
+
+    /// All instances, routed or not.
+    pub fn all_instances(&self) -> Vec<Arc<Instance>> {
+        self.facts.instances.all()
     }
 
     /// How many of everything there are.

@@ -33,6 +33,9 @@ const PUSHES_STALL_AFTER: Duration = Duration::from_mins(2);
 /// A disk that hangs for longer is out of order.
 const STORE_STALLS_AFTER: Duration = Duration::from_mins(5);
 
+/// People who wait for an answer.
+const QUESTIONS: usize = 4;
+
 /// A task that is not started yet.
 type Starting = (&'static str, BoxFuture<'static, ()>);
 
@@ -43,6 +46,8 @@ pub(super) struct Wiring {
     registry: Registry,
     feeds: Feeds,
     listeners: grpc::Metrics,
+    /// Where people's questions about processes go.
+    processes: Option<mpsc::Sender<bbs::Question>>,
     shutdown: CancellationToken,
     starting: Vec<Starting>,
 }
@@ -63,6 +68,7 @@ impl Wiring {
             feeds: Feeds::new(&mut registry),
             listeners: grpc::Metrics::new(&mut registry),
             registry,
+            processes: None,
             shutdown,
             starting: Vec::new(),
         }
@@ -102,7 +108,10 @@ impl Wiring {
         touched_apps: mpsc::Sender<AppGuid>,
     ) -> anyhow::Result<()> {
         let stalls_after = stalls_after(settings.request_timeout);
+        let (ask, questions) = mpsc::channel(QUESTIONS);
+        self.processes = Some(ask);
         let outputs = bbs::Outputs {
+            questions,
             updates,
             confirmations,
             touched_apps,

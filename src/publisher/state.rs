@@ -1,5 +1,6 @@
 //! The table and what is made of it, without the clock.
 
+mod explained;
 mod held;
 mod leaving;
 mod remembered;
@@ -25,6 +26,7 @@ use super::{
     withdrawn::Withdrawn,
 };
 use crate::{
+    explain::{Cause, Journal},
     guard::Guard,
     istio::{
         self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
@@ -88,6 +90,9 @@ pub struct State {
     /// Whether the first list of instances is compared with what there was before the start.
     is_expecting: bool,
     metrics: Metrics,
+    /// What is to be published brought about what, by hostname; nothing before the first snapshot.
+    causes: HashMap<Hostname, Cause>,
+    journal: Journal,
 }
 
 impl State {
@@ -145,6 +150,8 @@ impl State {
             remembered: None,
             is_expecting: false,
             metrics,
+            causes: HashMap::new(),
+            journal: Journal::default(),
         })
     }
 
@@ -169,6 +176,7 @@ impl State {
             | Update::Associations { .. }
             | Update::AllPolicies(_) => None,
         };
+        let cause = Cause::of(update, report.basis);
         let has_places = matches!(update, Update::AllInstances(_) | Update::Instances { .. });
         let (mut changes, is_believed) = self.believe(report, now);
         let complete = complete.filter(|_| is_believed);
@@ -178,6 +186,10 @@ impl State {
         let workloads = changes.take_workloads();
         self.linger.touch(&workloads);
         self.withdrawn.touch(&workloads);
+        if self.number > 0 {
+            let hosts = changes.hosts().map(|(host, _)| host.clone());
+            self.causes.extend(hosts.map(|host| (host, cause)));
+        }
         self.pending.merge(changes);
         self.missing.retain(|input| Some(*input) != complete);
         // Known once the instances are, and every process of theirs was described or looked up in vain.
@@ -251,6 +263,7 @@ impl State {
             now,
             pending: &pending,
         };
+        let watched = self.watch(&pending);
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
@@ -274,6 +287,7 @@ impl State {
             self.regenerate_sidecar(app, edits);
         }
         self.edit_all(&mut edits);
+        self.note_changes(watched, hosts.len(), &before);
         let edited = self.record_changes(&before);
         let withdrawn = self.withdrawn.take_changed();
         let changed = self.move_vips(&pending) || edited || withdrawn || due;

@@ -54,6 +54,11 @@ impl Instances {
         self.by_guid.len()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Instance>> {
+        self.by_guid.values().cloned().collect()
+    }
+
     pub(super) fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
         self.descriptions.undescribed()
     }
@@ -318,9 +323,3 @@ impl Instances {
     }
 }
 
-#[cfg(test)]
-impl Instances {
-    pub(super) fn all(&self) -> Vec<Arc<Instance>> {
-        self.by_guid.values().cloned().collect()
-    }
-}
