@@ -182,4 +182,3 @@ pub fn from_seconds(seconds: i64) -> SystemTime {
 pub fn from_nanos(nanos: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos.try_into().unwrap_or_default())
 }
-

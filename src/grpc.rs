@@ -17,7 +17,7 @@ use std::{path::PathBuf, time::Duration};
 pub use self::{
     connection::Caller,
     listener::{Entrance, Listener},
-    metrics::Metrics,
+    metrics::{FailingPeer, Metrics},
     services::Services,
 };
 use crate::{feed::Feeds, tls};

@@ -4,6 +4,7 @@ mod accept;
 mod again;
 mod files;
 mod pem;
+mod validity;
 
 use std::{
     io,
@@ -27,6 +28,7 @@ pub use self::{
     },
     files::ServerFiles,
     pem::PemError,
+    validity::{Validity, validities},
 };
 
 /// What is wrong with TLS material; each names the file.

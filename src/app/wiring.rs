@@ -298,6 +298,7 @@ impl Wiring {
         self,
         outputs: publisher::Outputs,
         sinks: Vec<Sinks>,
+        shown: admin::Shown,
         log_level: Option<LevelHandle>,
     ) -> (admin::Sources, Vec<Starting>) {
         let sources = admin::Sources {
@@ -307,6 +308,10 @@ impl Wiring {
             rejected: outputs.rejected,
             held: outputs.held,
             decisions: outputs.decisions,
+            questions: outputs.questions,
+            processes: self.processes,
+            failing: self.listeners.failing(),
+            shown,
             sinks,
             registry: self.registry,
             log_level,

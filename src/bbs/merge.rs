@@ -205,9 +205,15 @@ impl Merge {
         let members = process.members.iter();
         let known = members.filter_map(|guid| Some((guid, self.instances.get(guid)?)));
         let mut instances: Vec<_> = known
-            .map(|(guid, known)| InstanceStatus::new(known.index(), known.state(), known.since()).of(guid))
+            .map(|(guid, known)| {
+                InstanceStatus::new(known.index(), known.state(), known.since()).of(guid)
+            })
             .collect();
-        let is_there = |index| instances.iter().any(|there| there.index == index && there.state != State::Starting);
+        let is_there = |index| {
+            instances
+                .iter()
+                .any(|there| there.index == index && there.state != State::Starting)
+        };
         let unplaced = self.unplaced.of(guid).iter();
         let unplaced = unplaced.filter(|place| !is_there(place.index));
         let unplaced: Vec<_> = unplaced.map(InstanceStatus::from).collect();

@@ -1,10 +1,10 @@
 //! What becomes of handshakes: each failure is counted, and an address that begins to fail is named.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, time::SystemTime};
 
 use tracing::{debug, info, warn};
 
-use super::metrics::Metrics;
+use super::metrics::{FailingPeer, Metrics};
 use crate::{
     feed::chain,
     tls::{Connection, FailedHandshake, Handshake, HandshakeError},
@@ -38,6 +38,7 @@ impl Handshakes {
             Ok(connection) => {
                 let address = connection.peer.address;
                 if self.failing.ends(address.ip()) {
+                    self.metrics.succeeds(listener, address.ip());
                     info!(listener, %address, "TLS handshakes succeed again");
                 }
                 Some(connection)
@@ -45,9 +46,18 @@ impl Handshakes {
             Err(FailedHandshake { address, error }) => {
                 self.metrics.handshake_failed(listener, error.kind());
                 // A peer that only comes and goes is the health check of a load balancer, more often than not.
-                let is_news =
-                    !matches!(error, HandshakeError::Io(_)) && self.failing.begins(address.ip());
-                let error = chain(&error);
+                let is_failure = !matches!(error, HandshakeError::Io(_));
+                let is_news = is_failure && self.failing.begins(address.ip());
+                let (reason, error) = (error.kind(), chain(&error));
+                if is_failure {
+                    self.metrics.fails(FailingPeer {
+                        listener,
+                        address: address.ip(),
+                        reason,
+                        error: error.clone(),
+                        since: SystemTime::now(),
+                    });
+                }
                 if is_news {
                     warn!(listener, %address, error, "TLS handshakes fail");
                 } else {

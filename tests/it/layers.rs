@@ -23,7 +23,7 @@ const ROWS: [&[&str]; 10] = [
     &[
         "snapshot", "store", "table", "guard", "bbs", "capi", "policy", "sim",
     ],
-    &["delivery"],
+    &["delivery", "explain"],
     &["istio", "mcp", "xds", "cloud_controller", "vip"],
     &["publisher", "admin"],
     &["config"],

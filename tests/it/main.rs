@@ -26,6 +26,7 @@ mod lookup;
 mod make_before_break;
 mod mcp;
 mod mesh;
+mod operator;
 mod outbound;
 mod parts;
 mod policy;

@@ -17,9 +17,7 @@ use crate::{
         RouteFacts, Unreached, from_nanos, from_seconds,
     },
     istio::{self, Era, Eras, Kind},
-    model::{
-        AppPort, Destination, Hostname, Instance, Protocol, Refusal, Route, Weight, path,
-    },
+    model::{AppPort, Destination, Hostname, Instance, Protocol, Refusal, Route, Weight, path},
     snapshot::Collection,
     table::{Changes, HostView, Pool, Subject, Unreachable},
 };
@@ -162,7 +160,10 @@ impl State {
         for mut watched in watched {
             self.add_services(&mut watched);
             let cause = self.causes.remove(&watched.host);
-            let (was, is) = (self.seen(&watched, before), self.seen(&watched, &self.collections));
+            let (was, is) = (
+                self.seen(&watched, before),
+                self.seen(&watched, &self.collections),
+            );
             if was == is {
                 continue;
             }
@@ -195,7 +196,10 @@ impl State {
             let resource = resources(Kind::VirtualService).get(&name);
             resource.map(|resource| resource.version.to_string())
         });
-        (entries.flat_map(istio::endpoints).collect(), versions.into())
+        (
+            entries.flat_map(istio::endpoints).collect(),
+            versions.into(),
+        )
     }
 }
 
