@@ -9,7 +9,7 @@ RSpec.describe 'files of the job copilot' do
     destinations = job_spec('copilot').fetch('templates').values
     templates = Dir.glob('**/*.erb', base: File.join(ROOT, 'jobs/copilot/templates'))
     expect(job_spec('copilot').fetch('templates').keys).to match_array(templates)
-    expect(destinations).to include('bin/dns/healthy', 'bin/drain', 'bin/post-start', 'bin/pre-start', 'config/bpm.yml')
+    expect(destinations).to include('bin/copilot', 'bin/dns/healthy', 'bin/drain', 'bin/post-start', 'bin/pre-start', 'config/bpm.yml')
     expect(destinations.uniq).to eq(destinations)
     expect { render_all('copilot', minimal) }.not_to raise_error
   end

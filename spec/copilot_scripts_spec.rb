@@ -34,7 +34,7 @@ RSpec.describe 'scripts of the job copilot' do
   it 'are bash' do
     [Manifests.minimal, Manifests.everything].each do |properties|
       scripts = render_all('copilot', properties).select { |path, _| path.start_with?('bin/') }
-      expect(scripts.length).to eq(4)
+      expect(scripts.length).to eq(5)
       scripts.each do |path, content|
         output, status = Open3.capture2e('bash', '-n', stdin_data: content)
         expect(status).to be_success, "#{path}: #{output}"
@@ -100,6 +100,28 @@ RSpec.describe 'scripts of the job copilot' do
           expect(render('copilot', path, properties)).to include("'http://#{host}:9003/")
         end
       end
+    end
+  end
+
+  describe 'bin/copilot' do
+    def copilot(properties, *arguments)
+      deploy('copilot', properties) do |vcap|
+        _, status = Open3.capture2e('bash', File.join(vcap, 'jobs/copilot/bin/copilot'), *arguments)
+        return status.exitstatus
+      end
+    end
+
+    it 'runs a command of the daemon, which asks the job\'s admin address' do
+      server, properties = admin { 200 }
+      expect(copilot(properties, 'explain', 'shop.example.com/cart')).to eq(0)
+      expect(server.paths).to eq(['/debug/explain/shop.example.com/cart'])
+    end
+
+    it 'asks on loopback whoever listens everywhere' do
+      server, properties = admin { 503 }
+      properties = with(properties, 'admin' => { 'listen_address' => '0.0.0.0' })
+      expect(copilot(properties, 'status')).to eq(2)
+      expect(server.paths).to eq(['/debug/status'])
     end
   end
 

@@ -1,12 +1,19 @@
 //! The read-only HTTP surface for operators: health, readiness, metrics, and what is served and why not.
 
+mod certificates;
+mod changes;
 mod connections;
 mod debug;
+mod explain;
 mod health;
 mod held;
 mod hosts;
+mod listing;
+mod page;
+mod sinks;
+mod status;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -25,8 +32,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{connections::CONNECTIONS, hosts::Names};
 use crate::{
+    bbs,
+    capi::DomainPattern,
     delivery::Sinks,
+    explain::Question,
     feed::Feeds,
+    grpc::FailingPeer,
     guard::{Decision, Summary},
     istio::validate::Rejected,
     metrics,
@@ -47,6 +58,15 @@ pub struct Settings {
     pub names: Names,
 }
 
+/// What the surface shows of the config.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// The files of certificates, by their keys.
+    pub certificates: Vec<(String, PathBuf)>,
+    /// The domains of the mesh; `None` where routes are pushed.
+    pub domains: Option<Vec<DomainPattern>>,
+}
+
 /// What the surface shows.
 #[derive(Debug)]
 pub struct Sources {
@@ -62,6 +82,14 @@ pub struct Sources {
     pub held: watch::Receiver<Arc<Vec<Summary>>>,
     /// Takes an operator's word on it.
     pub decisions: mpsc::Sender<Decision>,
+    /// Takes what people ask of the table.
+    pub questions: mpsc::Sender<Question>,
+    /// Takes what people ask of the BBS, if there is one.
+    pub processes: Option<mpsc::Sender<bbs::Question>>,
+    /// Who fails at the listeners.
+    pub failing: watch::Receiver<Vec<FailingPeer>>,
+    /// What is shown of the config.
+    pub shown: Shown,
     /// Who reads it.
     pub sinks: Vec<Sinks>,
     /// Every metric.
@@ -110,6 +138,13 @@ impl Server {
             .route("/metrics", get(metrics_page))
             .route("/debug/snapshot", get(debug::snapshot))
             .route("/debug/resources/{*path}", get(debug::resources))
+            .route("/debug/explain/{*path}", get(explain::explain))
+            .route("/debug/status", get(status::status))
+            .route("/debug/routes", get(listing::routes))
+            .route("/debug/instances", get(listing::instances))
+            .route("/debug/peers", get(sinks::peers))
+            .route("/debug/certificates", get(certificates::certificates))
+            .route("/debug/changes", get(changes::changes))
             .route("/debug/rejected", get(debug::rejected))
             .route("/debug/sinks", get(debug::sinks))
             .route("/debug/held", get(held::held).put(held::decide))

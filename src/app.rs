@@ -95,8 +95,13 @@ pub async fn bind_over(
     let (touched, touched_apps) = mpsc::channel(TOUCHED_APPS);
     let outputs = wiring.publisher(config.publisher, inbox)?;
     let confirmations = |source| outputs.confirmations[&source].clone();
+    let mut shown = admin::Shown {
+        certificates: config.certificates,
+        domains: None,
+    };
     let pushes = match config.routes {
         Routes::Polled(settings) => {
+            shown.domains = Some(settings.domains.clone());
             let undescribed = outputs.undescribed.clone();
             wiring.capi(
                 *settings,
@@ -146,7 +151,7 @@ pub async fn bind_over(
         sinks.push(server.sinks);
     }
     let watchdog = wiring.watchdog();
-    let (sources, starting) = wiring.finish(outputs, sinks, log_level);
+    let (sources, starting) = wiring.finish(outputs, sinks, shown, log_level);
     let address = config.admin.address;
     let bound = admin::Server::bind(config.admin, sources).await;
     let admin = bound.with_context(|| format!("AdminListenAddress {address}"))?;

@@ -16,6 +16,7 @@ mod merge;
 mod observation;
 mod parse;
 mod ports;
+mod processes;
 mod reconciler;
 mod subscription;
 
@@ -37,6 +38,8 @@ use crate::{
     readiness::Gate,
     tls,
 };
+
+pub use self::processes::{InstanceStatus, ProcessStatus, Question, State};
 
 /// The Diego domain of Cloud Foundry's apps; everything else in the BBS is left alone.
 pub const DOMAIN: &str = "cf-apps";
@@ -72,6 +75,8 @@ pub struct Outputs {
     /// The apps whose desired state changed. Cloud Controller writes it right after a route is mapped or unmapped,
     /// so it is worth reading their routes at once. Closed where routes are not read.
     pub touched_apps: mpsc::Sender<AppGuid>,
+    /// What people ask.
+    pub questions: mpsc::Receiver<Question>,
     /// The state of the lists, and of what they and the events leave out.
     pub lists: Feed,
     /// The state of the event stream.

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod accept;
+mod admin;
+mod ask;
 #[cfg(feature = "sim")]
 mod bench;
 #[cfg(feature = "sim")]
@@ -42,6 +44,24 @@ enum Command {
     Migrate(migrate::Options),
     /// List the keys that a config file may have.
     Keys,
+    /// Say what becomes of the requests for a hostname, what is wrong, and what to do.
+    Explain(ask::Explain),
+    /// Say whether all is well: exits with 1 if something is to be looked at, with 2 if the daemon is not ready.
+    Status(ask::Options),
+    /// List the routes that there are.
+    Routes(ask::Routes),
+    /// List the instances that there are.
+    Instances(ask::Instances),
+    /// List who is served, how far each has come, and who fails to connect.
+    Sinks(ask::Sinks),
+    /// List the collections, the resources of one, or print a resource whole.
+    Resources(ask::Resources),
+    /// List the certificates of the config's files, and when they end.
+    Certificates(ask::Options),
+    /// List what is not served as it is, and why.
+    Rejected(ask::OfHost),
+    /// List what has changed of late in what is served.
+    Changes(ask::OfHost),
     /// Let what the guard holds go, or hold it anew.
     Accept(accept::Options),
     /// Write the router's certificates to where its proxies find them.
@@ -76,6 +96,15 @@ impl Cli {
                 keys.iter().all(|key| say!("{key}\n"));
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Explain(options) => ask::Page::from(options).print().await,
+            Command::Status(options) => ask::Page::status(options).print().await,
+            Command::Routes(options) => ask::Page::from(options).print().await,
+            Command::Instances(options) => ask::Page::from(options).print().await,
+            Command::Sinks(options) => ask::Page::from(options).print().await,
+            Command::Resources(options) => ask::Page::from(options).print().await,
+            Command::Certificates(options) => ask::Page::certificates(options).print().await,
+            Command::Rejected(options) => options.rejected().print().await,
+            Command::Changes(options) => options.changes().print().await,
             Command::Accept(options) => accept::run(options).await,
             Command::Librarian(file) => write_certificates(&file),
             #[cfg(feature = "sim")]

@@ -10,7 +10,7 @@ mod sections;
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value, json};
@@ -65,6 +65,8 @@ pub struct Config {
     pub policy: Option<policy::Settings>,
     /// How all of it becomes Istio's configuration.
     pub publisher: publisher::Settings,
+    /// The files of certificates that it names, by their keys.
+    pub certificates: Vec<(String, PathBuf)>,
     /// Keys that are there and have no effect.
     pub ignored: Vec<Ignored>,
 }
@@ -94,6 +96,7 @@ impl Config {
         match config {
             Some(config) if findings.problems.is_empty() => Ok(Self {
                 ignored: findings.ignored,
+                certificates: certificates(findings.files),
                 ..config
             }),
             // A section that could not be read has reported why.
@@ -186,6 +189,7 @@ impl Config {
             bbs,
             policy,
             publisher: publisher?,
+            certificates: Vec::new(),
             ignored: Vec::new(),
         })
     }
@@ -205,6 +209,14 @@ pub(crate) fn fuzz_duration(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         go_duration::parse(text).ok();
     }
+}
+
+/// Those of the files that hold certificates.
+fn certificates(files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
+    let is_certificate = |key: &str| key.ends_with("CertPath") || key.ends_with("CAPath");
+    let mut files = files;
+    files.retain(|(key, _)| is_certificate(key));
+    files
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub use self::{
     admission::{Allowance, Bytes, Exhausted, Share},
     connection::Caller,
     listener::{Entrance, Listener},
-    metrics::Metrics,
+    metrics::{FailingPeer, Metrics},
     services::Services,
 };
 use crate::{feed::Feeds, tls};

@@ -271,6 +271,15 @@ impl<S: Ord + Clone + Display> Guard<S> {
         })
     }
 
+    /// Whose reads lack a subject that is held, and since when.
+    pub fn holds(&self, subject: &S) -> Option<(Source, Instant)> {
+        let mut sources = self.held.iter();
+        sources.find_map(|(source, held)| {
+            let held = held.get(subject).filter(|held| !held.is_confirmed)?;
+            Some((*source, held.since))
+        })
+    }
+
     /// An operator believes what is held of a source: the next complete read that lacks it lets it go.
     pub fn accept(&mut self, source: Source) -> bool {
         let held = self.held.get_mut(&source);

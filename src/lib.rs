@@ -9,6 +9,7 @@ pub mod repeats;
 
 pub mod backoff;
 pub mod descriptors;
+pub mod explain;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;

@@ -30,6 +30,7 @@ use tracing::{info, warn};
 use self::pace::{Pace, gathered};
 pub use self::{metrics::Metrics, state::State};
 use crate::{
+    explain::Question,
     guard,
     istio::{
         BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
@@ -128,13 +129,15 @@ pub struct Outputs {
     pub held: watch::Receiver<Arc<Vec<guard::Summary>>>,
     /// What operators say of it.
     pub decisions: mpsc::Sender<guard::Decision>,
+    /// What people ask.
+    pub questions: mpsc::Sender<Question>,
 }
 
 /// Reports that are taken in together, of those that wait.
 const TOGETHER: usize = 64;
 
-/// Operators whose word waits.
-const DECISIONS: usize = 4;
+/// Operators whose word or question waits.
+const OPERATORS: usize = 4;
 
 /// Owns the table; everyone else reads what it publishes.
 #[derive(Debug)]
@@ -164,6 +167,7 @@ pub struct Publisher {
     knows_policies: bool,
     decisions: mpsc::Receiver<guard::Decision>,
     pace: Pace,
+    questions: mpsc::Receiver<Question>,
 }
 
 /// When the changes that wait have to be published.
@@ -187,7 +191,8 @@ impl Publisher {
         let described = settings.required.contains(&Input::Processes);
         let state = State::new(&settings, Metrics::new(registry))?;
         let rejected = state.rejected();
-        let (decide, decisions) = mpsc::channel(DECISIONS);
+        let (decide, decisions) = mpsc::channel(OPERATORS);
+        let (ask, questions) = mpsc::channel(OPERATORS);
         let this = Self {
             settings,
             state,
@@ -211,6 +216,7 @@ impl Publisher {
             knows_policies: false,
             decisions,
             pace: Pace::default(),
+            questions,
         };
         let outputs = Outputs {
             snapshots: this.snapshots.subscribe(),
@@ -225,6 +231,7 @@ impl Publisher {
             vips: this.vips.subscribe(),
             saved: this.saved.subscribe(),
             decisions: decide,
+            questions: ask,
         };
         Ok((this, outputs))
     }
@@ -252,6 +259,7 @@ impl Publisher {
                 () = wait_until(self.unsaved) => self.save(),
                 () = wait_until(self.state.next_end().map(Instant::from_std)) => self.publish(),
                 Some(decision) = self.decisions.recv() => self.decide(decision),
+                Some(question) = self.questions.recv() => self.answer(question),
                 count = self.reports.recv_many(&mut waiting, TOGETHER) => {
                     if count == 0 {
                         return;
@@ -341,6 +349,19 @@ impl Publisher {
         self.tell_held();
         // Whoever asked may have gone.
         let _gone = reply.send(is_held);
+    }
+
+    fn answer(&self, question: Question) {
+        // Whoever asked may have gone.
+        match question {
+            Question::Host { host, path, reply } => {
+                drop(reply.send(self.state.explain(&host, &path, Instant::now())));
+            }
+            Question::Everything(reply) => drop(reply.send(self.state.everything())),
+            Question::Changes { host, reply } => {
+                drop(reply.send(self.state.changes(host.as_ref())));
+            }
+        }
     }
 
     /// Tells feeds when to read, and operators what is held.

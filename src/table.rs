@@ -65,7 +65,8 @@ use self::{
 use crate::{
     guids::{GuidMap, GuidSet},
     model::{
-        AppGuid, CapiProcessGuid, Destination, Hostname, Refusal, Route, Served, Update, Workload,
+        AppGuid, CapiProcessGuid, Destination, Hostname, Instance, Refusal, Route, Served, Update,
+        Workload,
     },
 };
 
@@ -316,6 +317,16 @@ impl RouteTable {
     /// How many routes of a crowd are served, and those that are left out, the newest first.
     pub fn left_out(&self, crowd: &Crowd) -> (usize, Vec<&Route>) {
         self.facts.routes.left_out(crowd)
+    }
+
+    /// All routes.
+    pub fn all_routes(&self) -> Vec<Arc<Route>> {
+        self.facts.routes.all()
+    }
+
+    /// All instances, routed or not.
+    pub fn all_instances(&self) -> Vec<Arc<Instance>> {
+        self.facts.instances.all()
     }
 
     /// How many of everything there are.

@@ -6,6 +6,7 @@ mod files;
 mod names;
 mod pem;
 mod public_key;
+mod validity;
 
 use std::{
     io,
@@ -32,6 +33,7 @@ pub use self::{
     files::ServerFiles,
     names::{Clients, NotAllowed},
     pem::PemError,
+    validity::{Validity, validities},
 };
 
 /// What is wrong with TLS material; each names the file.

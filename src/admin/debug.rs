@@ -1,16 +1,20 @@
 //! What is served, to whom, and what is left out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
+    response::Response,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Sources;
+use super::{
+    Sources,
+    page::{Columns, Refusal, Wants},
+};
 use crate::{
     delivery::{SinkStatus, Sinks},
     proto::{any_to_json, istio::mcp::v1alpha1},
@@ -18,13 +22,11 @@ use crate::{
     telemetry::Level,
 };
 
-type Answer<T> = Result<Json<T>, (StatusCode, String)>;
-
-fn not_found(what: String) -> (StatusCode, String) {
+fn not_found(what: String) -> Refusal {
     (StatusCode::NOT_FOUND, what)
 }
 
-fn published(sources: &Sources) -> Result<Arc<Snapshot>, (StatusCode, String)> {
+fn published(sources: &Sources) -> Result<Arc<Snapshot>, Refusal> {
     let snapshot = sources.snapshots.borrow().clone();
     snapshot.ok_or_else(|| not_found("nothing is published yet, see /readyz\n".to_owned()))
 }
@@ -42,14 +44,27 @@ struct CollectionSummary {
     bytes: usize,
 }
 
-pub(super) async fn snapshot(State(sources): State<Arc<Sources>>) -> Answer<Summary> {
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut columns = Columns::new(&["COLLECTION", "RESOURCES", "BYTES", "VERSION"]);
+        for (name, one) in &self.collections {
+            columns.row([name, &one.resources, &one.bytes, &one.version]);
+        }
+        write!(f, "{columns}")
+    }
+}
+
+pub(super) async fn snapshot(
+    State(sources): State<Arc<Sources>>,
+    wants: Wants,
+) -> Result<Response, Refusal> {
     let snapshot = published(&sources)?;
     let summary = |collection: &Collection| CollectionSummary {
         version: collection.version().to_string(),
         resources: collection.len(),
         bytes: collection.encoded_len(),
     };
-    Ok(Json(Summary {
+    Ok(wants.page(&Summary {
         age_seconds: snapshot.published.elapsed().as_secs_f64(),
         collections: snapshot
             .iter()
@@ -62,14 +77,14 @@ pub(super) async fn snapshot(State(sources): State<Arc<Sources>>) -> Answer<Summ
 pub(super) async fn resources(
     State(sources): State<Arc<Sources>>,
     Path(path): Path<String>,
-) -> Answer<Value> {
+    wants: Wants,
+) -> Result<Response, Refusal> {
     let snapshot = published(&sources)?;
     if let Some(collection) = snapshot.get(&path) {
-        let versions: BTreeMap<_, _> = collection
-            .iter()
-            .map(|resource| (resource.name.to_owned(), resource.version.to_string()))
-            .collect();
-        return Ok(Json(json!(versions)));
+        let versions = collection.iter();
+        let versions =
+            versions.map(|resource| (resource.name.to_owned(), resource.version.to_string()));
+        return Ok(wants.page(&Versions(versions.collect())));
     }
     // Both collections and resources have slashes in their names.
     let resource = snapshot.iter().find_map(|(collection, resources)| {
@@ -79,8 +94,34 @@ pub(super) async fn resources(
         .ok_or_else(|| not_found(format!("no collection or resource {path:?}\n")))?
         .decode();
     resource_json(message)
-        .map(Json)
+        .map(|whole| wants.page(&Whole(whole)))
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+}
+
+/// The resources of a collection with their versions.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Versions(BTreeMap<String, String>);
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut columns = Columns::new(&["RESOURCE", "VERSION"]);
+        for (name, version) in &self.0 {
+            columns.row([name, version]);
+        }
+        write!(f, "{columns}")
+    }
+}
+
+/// A resource whole.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Whole(Value);
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:#}", self.0)
+    }
 }
 
 fn resource_json(message: v1alpha1::Resource) -> Result<Value, crate::proto::JsonError> {
@@ -119,7 +160,36 @@ struct Dropped {
     detail: String,
 }
 
-pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<NotServed> {
+impl fmt::Display for NotServed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut columns = Columns::new(&["OF", "WHAT", "RULE", "DETAIL"]);
+        for one in &self.resources {
+            let collection = one.collection.rsplit('/').next().unwrap_or_default();
+            columns.row([&collection, &one.host, &one.rule, &one.detail]);
+        }
+        for one in &self.items {
+            columns.row([&one.feed, &one.item, &one.reason, &one.detail]);
+        }
+        write!(f, "{columns}")
+    }
+}
+
+/// What to show.
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter {
+    /// A part of the hostname, or of what else is left out.
+    host: Option<String>,
+}
+
+pub(super) async fn rejected(
+    State(sources): State<Arc<Sources>>,
+    Query(Filter { host }): Query<Filter>,
+    wants: Wants,
+) -> Response {
+    let is_wanted = |name: &str| {
+        host.as_ref()
+            .is_none_or(|host| name.contains(host.as_str()))
+    };
     let rejected = sources.rejected.borrow().clone();
     let resources = rejected.iter().flat_map(|((collection, host), reasons)| {
         reasons.iter().map(move |invalid| Withheld {
@@ -144,9 +214,12 @@ pub(super) async fn rejected(State(sources): State<Arc<Sources>>) -> Json<NotSer
             detail: item.detail,
         }));
     }
-    Json(NotServed {
-        resources: resources.collect(),
-        items,
+    wants.page(&NotServed {
+        resources: resources.filter(|one| is_wanted(&one.host)).collect(),
+        items: items
+            .into_iter()
+            .filter(|one| is_wanted(&one.item))
+            .collect(),
         unnamed_items,
     })
 }
@@ -161,7 +234,7 @@ pub(super) async fn sinks(State(sources): State<Arc<Sources>>) -> Json<Vec<SinkS
 pub(super) async fn set_log_level(
     State(sources): State<Arc<Sources>>,
     level: String,
-) -> Result<String, (StatusCode, String)> {
+) -> Result<String, Refusal> {
     let bad_request =
         |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, format!("{error}\n"));
     let level: Level = level.trim().parse().map_err(|error| bad_request(&error))?;

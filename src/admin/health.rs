@@ -14,14 +14,14 @@ use crate::{feed::Status, telemetry::of_epoch};
 
 /// A feed in the answers.
 #[derive(Debug, Serialize)]
-struct Feed {
+pub(super) struct Feed {
     #[serde(rename = "feed")]
-    name: &'static str,
+    pub(super) name: &'static str,
     last_success: Option<String>,
-    last_success_age_seconds: Option<u64>,
+    pub(super) last_success_age_seconds: Option<u64>,
     last_duration_ms: Option<u128>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem>,
+    pub(super) problem: Option<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stalled_seconds: Option<u64>,
     holds: BTreeMap<&'static str, u64>,
@@ -29,10 +29,10 @@ struct Feed {
 }
 
 #[derive(Debug, Serialize)]
-struct Problem {
-    kind: &'static str,
-    error: String,
-    since: String,
+pub(super) struct Problem {
+    pub(super) kind: &'static str,
+    pub(super) error: String,
+    pub(super) since: String,
     failures: u64,
 }
 
@@ -44,13 +44,13 @@ pub(super) struct Health {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Readiness {
-    ready: bool,
-    shutting_down: bool,
-    waiting_for: Vec<&'static str>,
-    feeds: Vec<Feed>,
+    pub(super) ready: bool,
+    pub(super) shutting_down: bool,
+    pub(super) waiting_for: Vec<&'static str>,
+    pub(super) feeds: Vec<Feed>,
     /// What is served though reads lack it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
 }
 
 /// Alive: every feed's loop still turns. That every task runs goes without saying: the process ends with the first
@@ -69,20 +69,22 @@ pub(super) async fn healthz(State(sources): State<Arc<Sources>>) -> (StatusCode,
 /// Ready: the first complete state is published. Later failures of a feed do not end readiness, since the last good
 /// state is served; they show in the detail.
 pub(super) async fn readyz(State(sources): State<Arc<Sources>>) -> (StatusCode, Json<Readiness>) {
-    let waiting_for = sources.readiness.pending();
-    let shutting_down = sources.shutdown.is_cancelled();
-    let ready = waiting_for.is_empty() && !shutting_down;
-    let feeds = sources.feeds.statuses().iter().map(Feed::from).collect();
-    (
-        status(ready),
-        Json(Readiness {
-            ready,
+    let readiness = sources.readiness();
+    (status(readiness.ready), Json(readiness))
+}
+
+impl Sources {
+    pub(super) fn readiness(&self) -> Readiness {
+        let waiting_for = self.readiness.pending();
+        let shutting_down = self.shutdown.is_cancelled();
+        Readiness {
+            ready: waiting_for.is_empty() && !shutting_down,
             shutting_down,
             waiting_for,
-            feeds,
-            held: sources.held(),
-        }),
-    )
+            feeds: self.feeds.statuses().iter().map(Feed::from).collect(),
+            held: self.held(),
+        }
+    }
 }
 
 fn status(good: bool) -> StatusCode {

@@ -47,6 +47,25 @@ impl From<&Summary> for Held {
     }
 }
 
+impl Held {
+    /// What is held, and what to do.
+    pub(super) fn words(&self) -> String {
+        let Self {
+            feed,
+            routes,
+            endpoints,
+            age_seconds,
+            remaining_seconds,
+            ..
+        } = self;
+        let names = self.names.join(", ");
+        format!(
+            "reads of {feed} lack {routes} routes and {endpoints} endpoints for {age_seconds} s ({names}): held for \
+             {remaining_seconds} s more; `copilot accept {feed}` if they are right, with --reject if not"
+        )
+    }
+}
+
 impl Sources {
     pub(super) fn held(&self) -> Vec<Held> {
         self.held.borrow().iter().map(Held::from).collect()

@@ -36,6 +36,9 @@ const PUSHES_STALL_AFTER: Duration = Duration::from_mins(2);
 /// A disk that hangs for longer is out of order.
 const STORE_STALLS_AFTER: Duration = Duration::from_mins(5);
 
+/// People who wait for an answer.
+const QUESTIONS: usize = 4;
+
 /// A task that is not started yet.
 type Starting = (&'static str, BoxFuture<'static, ()>);
 
@@ -46,6 +49,8 @@ pub(super) struct Wiring {
     registry: Registry,
     feeds: Feeds,
     listeners: grpc::Metrics,
+    /// Where people's questions about processes go.
+    processes: Option<mpsc::Sender<bbs::Question>>,
     shutdown: CancellationToken,
     starting: Vec<Starting>,
 }
@@ -66,6 +71,7 @@ impl Wiring {
             feeds: Feeds::new(&mut registry),
             listeners: grpc::Metrics::new(&mut registry),
             registry,
+            processes: None,
             shutdown,
             starting: Vec::new(),
         }
@@ -108,7 +114,10 @@ impl Wiring {
         touched_apps: mpsc::Sender<AppGuid>,
     ) -> anyhow::Result<()> {
         let stalls_after = stalls_after(settings.request_timeout);
+        let (ask, questions) = mpsc::channel(QUESTIONS);
+        self.processes = Some(ask);
         let outputs = bbs::Outputs {
+            questions,
             updates,
             confirmations,
             touched_apps,
@@ -295,6 +304,7 @@ impl Wiring {
         self,
         outputs: publisher::Outputs,
         sinks: Vec<Sinks>,
+        shown: admin::Shown,
         log_level: Option<LevelHandle>,
     ) -> (admin::Sources, Vec<Starting>) {
         let sources = admin::Sources {
@@ -304,6 +314,10 @@ impl Wiring {
             rejected: outputs.rejected,
             held: outputs.held,
             decisions: outputs.decisions,
+            questions: outputs.questions,
+            processes: self.processes,
+            failing: self.listeners.failing(),
+            shown,
             sinks,
             registry: self.registry,
             log_level,

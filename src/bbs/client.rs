@@ -172,11 +172,15 @@ impl Client {
             process_guid: process.to_owned(),
         };
         let List {
-            instances, unclear, ..
+            instances,
+            unclear,
+            unplaced,
+            ..
         } = list;
         self.list(ACTUAL_LRPS, &request, |row| {
             let mut guid = String::new();
             let parse = |lrp: ActualLrp| {
+                unplaced.extend(parse::unplaced(&lrp));
                 let key = lrp.actual_lrp_instance_key.as_ref();
                 key.map_or("", |key| &key.instance_guid)
                     .clone_into(&mut guid);

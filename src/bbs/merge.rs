@@ -6,6 +6,7 @@
 
 mod known;
 mod tombstones;
+mod unplaced;
 
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,15 @@ use tokio::time::Instant;
 use self::{
     known::{Known, Limit},
     tombstones::Tombstones,
+    unplaced::Places,
 };
-use super::observation::{Desired, Event, List, Observation, Tag, Unclear};
+use super::{
+    observation::{Desired, Event, List, Observation, Tag, Unclear},
+    processes::{InstanceStatus, ProcessStatus, State},
+};
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{DiegoProcessGuid, Instance, InstanceGuid},
+    model::{AppGuid, DiegoProcessGuid, Instance, InstanceGuid, Workload},
 };
 
 /// The events up to a point in time: a list that is requested then knows all of them.
@@ -65,6 +70,8 @@ pub(super) struct Merge {
     instances: GuidMap<InstanceGuid, Known>,
     processes: GuidMap<DiegoProcessGuid, Process>,
     tombstones: Tombstones,
+    /// What of the processes has no instance at present: for people alone.
+    unplaced: Places,
     events: Mark,
     served: usize,
     /// Instances whose rows lack ports that their containers have.
@@ -74,6 +81,15 @@ pub(super) struct Merge {
     news: News,
     /// What lists lacked of late, by process: it may be served all the same.
     lost: GuidMap<DiegoProcessGuid, Vec<InstanceGuid>>,
+}
+
+impl Process {
+    fn wanted(&self) -> Option<u32> {
+        if self.unwanted.is_some() {
+            return Some(0);
+        }
+        self.desired.as_ref().map(|limit| limit.instances)
+    }
 }
 
 // === impl Merge ===
@@ -160,12 +176,62 @@ impl Merge {
             .collect()
     }
 
+    /// The processes of an app, with all that is known of their instances. Looks at every process.
+    pub(super) fn processes_of(&self, app: &AppGuid) -> Vec<ProcessStatus> {
+        let status = |(guid, process): (&DiegoProcessGuid, &Process)| {
+            let workload = self.workload_of(process);
+            let is_of_app = workload.map_or_else(
+                || app.is_probably_of(guid.capi_process()),
+                |workload| workload.app == *app,
+            );
+            is_of_app.then(|| ProcessStatus {
+                process: guid.to_string(),
+                process_type: workload.map(|workload| workload.process_type.to_string()),
+                wanted: process.wanted(),
+                instances: self.instances_of(guid, process),
+            })
+        };
+        self.processes.iter().filter_map(status).collect()
+    }
+
+    fn workload_of<'a>(&'a self, process: &'a Process) -> Option<&'a Workload> {
+        let desired = process.desired.as_ref();
+        let desired = desired.and_then(|limit| limit.workload.as_ref());
+        let mut members = process.members.iter();
+        desired.or_else(|| members.find_map(|guid| self.instances.get(guid)?.workload()))
+    }
+
+    fn instances_of(&self, guid: &DiegoProcessGuid, process: &Process) -> Vec<InstanceStatus> {
+        let members = process.members.iter();
+        let known = members.filter_map(|guid| Some((guid, self.instances.get(guid)?)));
+        let mut instances: Vec<_> = known
+            .map(|(guid, known)| {
+                InstanceStatus::new(known.index(), known.state(), known.since()).of(guid)
+            })
+            .collect();
+        let is_there = |index| {
+            instances
+                .iter()
+                .any(|there| there.index == index && there.state != State::Starting)
+        };
+        let unplaced = self.unplaced.of(guid).iter();
+        let unplaced = unplaced.filter(|place| !is_there(place.index));
+        let unplaced: Vec<_> = unplaced.map(InstanceStatus::from).collect();
+        instances.extend(unplaced);
+        instances.sort_by_key(|instance| instance.index);
+        instances
+    }
+
     /// Takes an event.
     pub(super) fn event(&mut self, event: Event, now: Instant) -> InstanceChanges {
         self.events.0 += 1;
         let mut changes = InstanceChanges::default();
         match event {
+            Event::Unplaced(place) => self.unplaced.insert(place),
+            Event::PlaceRemoved(process, index) => self.unplaced.remove(&process, index),
             Event::Observed(observation) => {
+                self.unplaced
+                    .remove(&observation.process, observation.index);
                 let guid = observation.guid.clone();
                 self.observe(observation, self.events);
                 self.settle(&guid, &mut changes);
@@ -182,9 +248,11 @@ impl Merge {
         let List {
             instances,
             desired,
+            unplaced,
             fresh,
             unclear,
         } = list;
+        self.unplaced.replace(unplaced);
         self.tombstones.expire(now);
         let members: Vec<_> = self.instances.keys().cloned().collect();
         let mut changes = self.list_instances(instances, &unclear, members, mark);

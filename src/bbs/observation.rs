@@ -45,6 +45,22 @@ pub(super) struct Observation {
     pub(super) routable: bool,
 }
 
+/// What a row says of a place among a process's instances where no container is: it waits for one, or has crashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unplaced {
+    pub(super) process: DiegoProcessGuid,
+    /// The place.
+    pub(super) index: u32,
+    /// As the BBS calls it.
+    pub(super) is_crashed: bool,
+    /// When the BBS last changed the row, in nanoseconds.
+    pub(super) since: i64,
+    /// How often it has crashed of late.
+    pub(super) crashes: u32,
+    /// Why it crashed last, or why no cell takes it; for people alone.
+    pub(super) why: Option<Box<str>>,
+}
+
 /// What a list or an event says of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Desired {
@@ -62,6 +78,10 @@ pub(super) enum Event {
     Observed(Observation),
     /// An instance's row is gone.
     Removed(Observation),
+    /// A place has no instance at present.
+    Unplaced(Unplaced),
+    /// A place is no more.
+    PlaceRemoved(DiegoProcessGuid, u32),
     /// A process is to run as given.
     Desired(Desired),
     /// A process is to run no more.
@@ -73,6 +93,8 @@ pub(super) enum Event {
 pub(super) struct List {
     pub(super) instances: Vec<Observation>,
     pub(super) desired: Vec<Desired>,
+    /// The places without an instance.
+    pub(super) unplaced: Vec<Unplaced>,
     /// Whether the BBS vouches that the domain's desired state is complete.
     pub(super) fresh: bool,
     /// What it has rows of that say nothing we understand.

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     DOMAIN,
     events::StreamEvent,
-    observation::{Desired, Endpoint, Event, Observation, Tag},
+    observation::{Desired, Endpoint, Event, Observation, Tag, Unplaced},
     ports::{self, Unusable},
 };
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 
 const RUNNING: &str = "RUNNING";
 const CRASHED: &str = "CRASHED";
+/// Characters of the reason of a crash that are kept.
+const MAX_WHY: usize = 200;
 /// All that a row can be in.
 const STATES: [&str; 4] = ["UNCLAIMED", "CLAIMED", RUNNING, CRASHED];
 
@@ -36,13 +38,44 @@ pub(super) fn is_guid(text: &str) -> bool {
 /// What an event says. What is left out of it alone goes to `parts`.
 pub(super) fn event(event: StreamEvent, parts: &mut Drops) -> Result<Option<Event>, Dropped> {
     Ok(match event {
-        StreamEvent::Created(lrp) => actual_lrp(lrp, parts)?.map(Event::Observed),
-        StreamEvent::Changed(event) => changed(event)
-            .map_or(Ok(None), |lrp| actual_lrp(lrp, parts))?
-            .map(Event::Observed),
-        StreamEvent::Removed(lrp) => actual_lrp(bygone(lrp), parts)?.map(Event::Removed),
+        StreamEvent::Created(lrp) => observed(lrp, parts)?,
+        StreamEvent::Changed(event) => {
+            changed(event).map_or(Ok(None), |lrp| observed(lrp, parts))?
+        }
+        StreamEvent::Removed(lrp) => match unplaced(&lrp) {
+            Some(place) => Some(Event::PlaceRemoved(place.process, place.index)),
+            None => actual_lrp(bygone(lrp), parts)?.map(Event::Removed),
+        },
         StreamEvent::Desired(lrp) => desired_lrp(&lrp)?.map(Event::Desired),
         StreamEvent::DesiredRemoved(lrp) => desired_lrp(&lrp)?.map(Event::DesiredRemoved),
+    })
+}
+
+fn observed(lrp: ActualLrp, parts: &mut Drops) -> Result<Option<Event>, Dropped> {
+    if let Some(place) = unplaced(&lrp) {
+        return Ok(Some(Event::Unplaced(place)));
+    }
+    Ok(actual_lrp(lrp, parts)?.map(Event::Observed))
+}
+
+/// What a row without an instance says; nothing routes by it. `None` for every other.
+pub(super) fn unplaced(lrp: &ActualLrp) -> Option<Unplaced> {
+    let key = lrp.actual_lrp_key.as_ref()?;
+    let instance = lrp.actual_lrp_instance_key.as_ref();
+    let is_placed = instance.is_some_and(|key| !key.instance_guid.is_empty());
+    if is_placed || key.domain != DOMAIN || key.process_guid.is_empty() || lrp.state == RUNNING {
+        return None;
+    }
+    let why = [&lrp.crash_reason, &lrp.placement_error];
+    let why = why.into_iter().find(|why| !why.is_empty());
+    let brief = |why: &String| why.chars().take(MAX_WHY).collect::<String>().into();
+    Some(Unplaced {
+        process: key.process_guid.as_str().into(),
+        index: u32::try_from(key.index).ok()?,
+        is_crashed: lrp.state == CRASHED,
+        since: lrp.since,
+        crashes: u32::try_from(lrp.crash_count).unwrap_or_default(),
+        why: why.map(brief),
     })
 }
 
@@ -62,7 +95,10 @@ pub(super) fn changed(event: ActualLrpInstanceChangedEvent) -> Option<ActualLrp>
         actual_lrp_key: event.actual_lrp_key,
         actual_lrp_instance_key: event.actual_lrp_instance_key,
         actual_lrp_net_info: after.actual_lrp_net_info,
+        crash_count: after.crash_count,
+        crash_reason: after.crash_reason,
         state: after.state,
+        placement_error: after.placement_error,
         since: after.since,
         modification_tag: after.modification_tag,
         presence: after.presence,

@@ -24,6 +24,7 @@ use super::{
     merge::{InstanceChanges, Merge, News},
     observation::Event,
     parse,
+    processes::Question,
     subscription::{Message, Subscription, TURN},
 };
 use crate::{
@@ -68,6 +69,7 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
         confirmations: outputs.confirmations,
         subscription: restart,
         touched_apps: outputs.touched_apps,
+        questions: outputs.questions,
         feed: outputs.lists,
         synced: Some(outputs.synced),
         followed: Followed::default(),
@@ -120,6 +122,7 @@ struct Reconciler {
     /// Changes that a list brought and no event announced so far.
     unannounced: Option<Unannounced>,
     touched_apps: mpsc::Sender<AppGuid>,
+    questions: mpsc::Receiver<Question>,
     feed: Feed,
     /// Opened by the first complete list.
     synced: Option<Gate>,
@@ -151,6 +154,10 @@ impl Reconciler {
                 Some(read) = self.process_reads.join_next() => {
                     let read = read.expect("reading a list does not panic");
                     self.on_process_read(read).await?;
+                }
+                Some(Question { app, reply }) = self.questions.recv() => {
+                    // Whoever asked may have gone.
+                    let _gone = reply.send(self.merge.processes_of(&app));
                 }
                 Ok(()) = self.confirmations.changed() => self.confirm_after(None),
                 message = messages.recv() => match message {

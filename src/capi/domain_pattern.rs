@@ -1,6 +1,6 @@
 //! Patterns of domain names, as the configuration writes them.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use crate::model::Hostname;
 
@@ -61,7 +61,32 @@ impl FromStr for DomainPattern {
     }
 }
 
+impl fmt::Display for DomainPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Suffix(name) => write!(f, "*.{name}"),
+        }
+    }
+}
+
 impl DomainPattern {
+    /// Whether a hostname can be of a domain that it stands for: its own name, or below it.
+    pub fn covers(&self, host: &Hostname) -> bool {
+        let (Self::Exact(domain) | Self::Suffix(domain)) = self;
+        let head = host.as_str().strip_suffix(domain.as_str());
+        head.is_some_and(|head| match self {
+            Self::Exact(_) => head.is_empty() || head.ends_with('.'),
+            Self::Suffix(_) => head.len() > 1 && head.ends_with('.'),
+        })
+    }
+
+    /// The domain that it names.
+    pub fn domain(&self) -> &Hostname {
+        let (Self::Exact(domain) | Self::Suffix(domain)) = self;
+        domain
+    }
+
     pub(super) fn matches(&self, name: &Hostname) -> bool {
         match self {
             Self::Exact(exact) => exact == name,

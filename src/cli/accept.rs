@@ -1,15 +1,10 @@
 //! `accept`: an operator's word on what the guard holds.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::ValueEnum;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-use super::say::say;
-
-/// The daemon is on this machine, and answers at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::{admin::Admin, say::say};
 
 /// Whose reads lack what is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,9 +21,8 @@ pub(super) struct Options {
     /// They are wrong: what is held stays, and reads that lack it are doubted anew.
     #[arg(long)]
     reject: bool,
-    /// The daemon's admin address.
-    #[arg(long, default_value = "127.0.0.1:9003")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
 }
 
 /// Tells the daemon; success means that something was held.
@@ -44,19 +38,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Feed::Instances => "instances",
         Feed::Policies => "policies",
     };
-    // The surface is plain HTTP, but a client cannot be made without a TLS configuration.
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .timeout(PATIENCE)
-        .build()?;
-    let request = client.put(format!("http://{admin}/debug/held"));
-    let answer = request.body(format!("{word} {feed}")).send().await;
-    let answer = answer.with_context(|| format!("asking the daemon at {admin}"))?;
+    let request = admin.client()?.put(admin.url("/debug/held"));
+    let answer = admin.send(request.body(format!("{word} {feed}"))).await?;
     let is_done = answer.status().is_success();
     say!("{}", answer.text().await?);
     Ok(if is_done {

@@ -62,6 +62,8 @@ pub struct Ignored {
 pub(super) struct Findings {
     pub(super) problems: Vec<Problem>,
     pub(super) ignored: Vec<Ignored>,
+    /// Every file that is named, by its key.
+    pub(super) files: Vec<(String, PathBuf)>,
     /// Every key that was looked for, of no element of a list in particular.
     pub(super) keys: BTreeSet<String>,
 }
@@ -209,7 +211,10 @@ impl<'p> Section<'p> {
     }
 
     pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
-        self.string(key).map(PathBuf::from)
+        let path = self.string(key).map(PathBuf::from)?;
+        let file = (self.key(key), path.clone());
+        self.findings.files.push(file);
+        Some(path)
     }
 
     /// Where to listen, in the forms that Go takes: `IP:PORT`, `:PORT` for every IPv4 address of the machine,

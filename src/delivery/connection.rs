@@ -231,7 +231,7 @@ impl Connection {
         let Some(subscription) = self.subscriptions.get_mut(name) else {
             return Event::Stale;
         };
-        let Some(pending) = subscription.answer(nonce, error.clone()) else {
+        let Some(pending) = subscription.answer(nonce, error.clone(), now) else {
             return Event::Stale;
         };
         subscription.incremental = incremental;

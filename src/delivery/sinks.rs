@@ -1,7 +1,7 @@
 //! The open streams: who may have one, and what operators see of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt::Display,
     net::SocketAddr,
     sync::{
@@ -20,6 +20,9 @@ use super::{
     subscription::{Subscription, Tally},
 };
 use crate::{telemetry::of_epoch, tls::Peer};
+
+/// Sinks that have left and are remembered.
+const GONE: usize = 64;
 
 /// A stream as operators see it.
 #[derive(Debug, Clone, Serialize)]
@@ -79,6 +82,23 @@ pub struct NackStatus {
     pub code: i32,
     /// The message.
     pub message: String,
+    /// When it came.
+    #[serde(serialize_with = "timestamp")]
+    pub since: SystemTime,
+}
+
+/// A stream that has ended, and whose sink has not come back.
+#[derive(Debug, Clone, Serialize)]
+pub struct GoneSink {
+    /// Where it came from.
+    pub peer: String,
+    /// The subject alternative names of its certificate.
+    pub names: Vec<String>,
+    /// What it called itself.
+    pub node: String,
+    /// When the stream ended.
+    #[serde(serialize_with = "timestamp")]
+    pub left: SystemTime,
 }
 
 fn timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -100,9 +120,10 @@ impl CollectionStatus {
                 nonce: pending.nonce.to_string(),
                 since: system_time(pending.sent),
             }),
-            nack: tally.nack.as_ref().map(|(code, message)| NackStatus {
-                code: *code,
-                message: message.clone(),
+            nack: tally.nack.as_ref().map(|nack| NackStatus {
+                code: nack.code,
+                message: nack.message.clone(),
+                since: system_time(nack.at),
             }),
             sent: tally.sent,
             acks: tally.acks,
@@ -133,6 +154,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug, Default)]
 struct Streams {
     open: Mutex<BTreeMap<u64, Arc<Stream>>>,
+    /// The latest at the end.
+    gone: Mutex<VecDeque<GoneSink>>,
 }
 
 #[derive(Debug)]
@@ -149,6 +172,15 @@ impl Sinks {
         // Cloned, so that a stream is never locked under the lock of all.
         let open = self.open().clone();
         open.iter().map(|(id, stream)| stream.status(*id)).collect()
+    }
+
+    /// The sinks that have left of late and have not come back, the latest at the end.
+    pub fn gone(&self) -> Vec<GoneSink> {
+        self.gone_ones().iter().cloned().collect()
+    }
+
+    fn gone_ones(&self) -> MutexGuard<'_, VecDeque<GoneSink>> {
+        self.0.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was sent and answered on every open stream.
@@ -183,6 +215,8 @@ impl Sinks {
         });
         open.insert(id, stream.clone());
         drop(open);
+        let is_back = |gone: &GoneSink| is_same(gone, &stream.peer);
+        self.gone_ones().retain(|gone| !is_back(gone));
         Ok(Sink {
             id,
             stream,
@@ -193,6 +227,13 @@ impl Sinks {
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Stream>>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a sink that has left is at this peer: a new connection has another port.
+fn is_same(gone: &GoneSink, peer: &Peer) -> bool {
+    let address = gone.peer.parse::<SocketAddr>();
+    let is_there = address.is_ok_and(|address| address.ip() == peer.address.ip());
+    is_there && *gone.names == *peer.names
 }
 
 fn exhausted(is: bool, what: impl Display) -> Result<(), Status> {
@@ -264,6 +305,27 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        self.sinks.open().remove(&self.id);
+        let mut open = self.sinks.open();
+        open.remove(&self.id);
+        let peer = &self.stream.peer;
+        let same = open.values().any(|stream| {
+            stream.peer.address.ip() == peer.address.ip() && stream.peer.names == peer.names
+        });
+        drop(open);
+        let gone = GoneSink {
+            peer: peer.address.to_string(),
+            names: peer.names.to_vec(),
+            node: self.connection().node().to_owned(),
+            left: SystemTime::now(),
+        };
+        let mut others = self.sinks.gone_ones();
+        others.retain(|other| !is_same(other, peer));
+        if same {
+            return;
+        }
+        if others.len() == GONE {
+            others.pop_front();
+        }
+        others.push_back(gone);
     }
 }

@@ -75,8 +75,16 @@ pub(super) struct Tally {
     pub(super) nacks: u64,
     pub(super) sent_version: Option<CollectionVersion>,
     pub(super) acked_version: Option<CollectionVersion>,
-    /// Code and message of the last answer, if it was a NACK.
-    pub(super) nack: Option<(i32, String)>,
+    /// The last answer, if it was a NACK.
+    pub(super) nack: Option<Nack>,
+}
+
+/// A response that was rejected.
+#[derive(Debug)]
+pub(super) struct Nack {
+    pub(super) code: i32,
+    pub(super) message: String,
+    pub(super) at: Instant,
 }
 
 /// What a response carries.
@@ -202,7 +210,12 @@ impl Subscription {
 
     /// Takes the answer to the pending response: an ACK without `error`, a NACK with its code and message. `None`
     /// when the nonce is not that of the pending response; then nothing changes.
-    pub(super) fn answer(&mut self, nonce: &str, error: Option<(i32, String)>) -> Option<Pending> {
+    pub(super) fn answer(
+        &mut self,
+        nonce: &str,
+        error: Option<(i32, String)>,
+        now: Instant,
+    ) -> Option<Pending> {
         let mut pending = self
             .pending
             .take_if(|pending| pending.nonce.to_string() == nonce)?;
@@ -219,7 +232,11 @@ impl Subscription {
             let owed = mem::take(&mut pending.owed);
             self.owed.extend(owed, &self.interest);
         }
-        self.tally.nack = error;
+        self.tally.nack = error.map(|(code, message)| Nack {
+            code,
+            message,
+            at: now,
+        });
         Some(pending)
     }
 

@@ -1,10 +1,10 @@
 //! What becomes of handshakes: each failure is counted, and an address that begins to fail is named.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, time::SystemTime};
 
 use tracing::{debug, info, warn};
 
-use super::metrics::Metrics;
+use super::metrics::{FailingPeer, Metrics};
 use crate::{
     feed::chain,
     repeats::Repeats,
@@ -46,8 +46,11 @@ impl Handshakes {
         match handshake {
             Ok(connection) => {
                 let address = connection.peer.address;
-                if self.failing.ends(address.ip()) && self.recovered.begins(address.ip()) {
-                    info!(listener, %address, "{SUCCEED}");
+                if self.failing.ends(address.ip()) {
+                    self.metrics.succeeds(listener, address.ip());
+                    if self.recovered.begins(address.ip()) {
+                        info!(listener, %address, "{SUCCEED}");
+                    }
                 }
                 Some(connection)
             }
@@ -57,7 +60,16 @@ impl Handshakes {
                 let counts = !matches!(error, HandshakeError::Io(_));
                 let is_told = counts && self.said.begins(address.ip());
                 let is_news = counts && self.failing.begins(address.ip()) && is_told;
-                let error = chain(&error);
+                let (reason, error) = (error.kind(), chain(&error));
+                if counts {
+                    self.metrics.fails(FailingPeer {
+                        listener,
+                        address: address.ip(),
+                        reason,
+                        error: error.clone(),
+                        since: SystemTime::now(),
+                    });
+                }
                 if is_news {
                     warn!(listener, %address, error, "{FAIL}");
                 } else {

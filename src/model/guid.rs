@@ -112,6 +112,12 @@ impl AppGuid {
     pub(super) fn standing_for(process: &CapiProcessGuid) -> Self {
         Self(process.0.clone())
     }
+
+    /// Whether a process of which nobody says more is this app's: it has the app's guid until the first rolling
+    /// deployment.
+    pub fn is_probably_of(&self, process: &CapiProcessGuid) -> bool {
+        self.0 == process.0
+    }
 }
 
 /// A process's guid in Diego: the guid in Cloud Controller, a dash, and the version of the process.

@@ -1,5 +1,6 @@
 //! The table and what is made of it, without the clock.
 
+mod explained;
 mod held;
 mod leaving;
 mod remembered;
@@ -24,6 +25,7 @@ use super::{
     withdrawn::Withdrawn,
 };
 use crate::{
+    explain::{Cause, Journal},
     guard::Guard,
     istio::{
         self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
@@ -94,6 +96,9 @@ pub struct State {
     /// Whether the first list of instances is compared with what there was before the start.
     is_expecting: bool,
     metrics: Metrics,
+    /// What is to be published brought about what, by hostname; nothing before the first snapshot.
+    causes: HashMap<Hostname, Cause>,
+    journal: Journal,
 }
 
 impl State {
@@ -152,6 +157,8 @@ impl State {
             remembered: None,
             is_expecting: false,
             metrics,
+            causes: HashMap::new(),
+            journal: Journal::default(),
         })
     }
 
@@ -177,6 +184,7 @@ impl State {
             | Update::Associations { .. }
             | Update::AllPolicies(_) => None,
         };
+        let cause = Cause::of(update, report.basis);
         let has_places = matches!(update, Update::AllInstances(_) | Update::Instances { .. });
         let (mut changes, is_believed) = self.believe(report, now);
         let complete = complete.filter(|_| is_believed);
@@ -186,7 +194,10 @@ impl State {
         let workloads = changes.take_workloads();
         self.linger.touch(&workloads);
         self.withdrawn.touch(&workloads);
-        if !self.has_published() {
+        if self.has_published() {
+            let hosts = changes.hosts().map(|(host, _)| host.clone());
+            self.causes.extend(hosts.map(|host| (host, cause)));
+        } else {
             self.move_vips(&changes);
         }
         self.pending.merge(changes);
@@ -271,6 +282,7 @@ impl State {
             now,
             pending: &pending,
         };
+        let watched = self.watch(&pending);
         let mut edits = AllEdits::new();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
@@ -297,6 +309,7 @@ impl State {
             self.regenerate_sidecar(app, edits);
         }
         self.edit_all(&mut edits);
+        self.note_changes(watched, hosts.len(), &before);
         let edited = self.record_changes(&before);
         let withdrawn = self.withdrawn.take_changed();
         let changed = self.move_vips(&pending) || edited || withdrawn || due;

@@ -54,6 +54,11 @@ impl Instances {
         self.by_guid.len()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Instance>> {
+        self.by_guid.values().cloned().collect()
+    }
+
     pub(super) fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
         self.descriptions.undescribed()
     }
@@ -345,12 +350,5 @@ impl Instances {
     /// The workloads that have instances.
     pub(super) fn routed(&self) -> impl Iterator<Item = &Workload> {
         self.by_workload.keys()
-    }
-}
-
-#[cfg(test)]
-impl Instances {
-    pub(super) fn all(&self) -> Vec<Arc<Instance>> {
-        self.by_guid.values().cloned().collect()
     }
 }

@@ -178,7 +178,12 @@ impl Files {
     fn load(&self, config: &Value) -> Config {
         let path = self.folder.path().join("config.json");
         fs::write(&path, config.to_string()).unwrap();
-        Config::load(&path).unwrap()
+        // That of which the files are is in other keys.
+        let certificates = Vec::new();
+        Config {
+            certificates,
+            ..Config::load(&path).unwrap()
+        }
     }
 
     /// What the minimal file becomes: the defaults that the README names.
@@ -200,6 +205,7 @@ impl Files {
                 address: "127.0.0.1:9003".parse().unwrap(),
                 names: BTreeSet::new(),
             },
+            certificates: Vec::new(),
             ignored: Vec::new(),
             routes: Routes::Polled(Box::new(self.capi_defaults())),
             cloud_controller: None,

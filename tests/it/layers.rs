@@ -25,7 +25,7 @@ const ROWS: [&[&str]; 11] = [
     &[
         "snapshot", "store", "table", "guard", "bbs", "capi", "policy", "sim",
     ],
-    &["delivery"],
+    &["delivery", "explain"],
     &["istio", "mcp", "xds", "cloud_controller", "vip"],
     &["publisher", "admin"],
     &["config"],

@@ -29,6 +29,7 @@ mod make_before_break;
 mod mass;
 mod mcp;
 mod mesh;
+mod operator;
 mod outbound;
 mod parts;
 mod policy;

@@ -6,7 +6,10 @@ use tokio::time::Instant;
 
 use super::Mark;
 use crate::{
-    bbs::observation::{Desired, Observation, Tag},
+    bbs::{
+        observation::{Desired, Observation, Tag},
+        processes::State,
+    },
     model::{DiegoProcessGuid, Instance, PortMapping, Workload},
 };
 
@@ -74,14 +77,30 @@ impl Known {
         }
     }
 
-    fn workload(&self) -> Option<&Workload> {
+    /// What it is an instance of.
+    pub(super) fn workload(&self) -> Option<&Workload> {
         match &self.seen {
             Seen::Running(instance) => instance.workload.as_ref(),
             Seen::Stopped(stopped) => stopped.workload.as_ref(),
         }
     }
 
-    fn since(&self) -> i64 {
+    /// Its place among those of its process.
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The state of its row, and whether requests are sent to it.
+    pub(super) fn state(&self) -> State {
+        match &self.seen {
+            Seen::Stopped(_) => State::Starting,
+            Seen::Running(_) if self.is_routed() => State::Running,
+            Seen::Running(_) => State::Withheld,
+        }
+    }
+
+    /// When the BBS last changed its row, in nanoseconds.
+    pub(super) fn since(&self) -> i64 {
         match &self.seen {
             Seen::Running(instance) => instance.since,
             Seen::Stopped(stopped) => stopped.since,

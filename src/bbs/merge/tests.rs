@@ -561,6 +561,7 @@ impl Database {
         List {
             instances: self.rows.values().cloned().collect(),
             desired: self.desired.clone().into_iter().collect(),
+            unplaced: Vec::new(),
             fresh: true,
             unclear: Unclear::default(),
         }

@@ -1,7 +1,7 @@
 //! Where routes come from: read from Cloud Controller, or pushed by it.
 
 use super::{capi, cloud_controller};
-use crate::{capi::DomainPattern, config::reader::Section};
+use crate::config::reader::Section;
 
 /// Where routes come from.
 #[derive(Debug)]
@@ -17,11 +17,8 @@ impl Routes {
     pub(super) fn foundation(&self) -> String {
         match self {
             Self::Polled(settings) => {
-                let name = |domain: &DomainPattern| match domain {
-                    DomainPattern::Exact(name) => name.to_string(),
-                    DomainPattern::Suffix(name) => format!("*.{name}"),
-                };
-                let mut domains: Vec<_> = settings.domains.iter().map(name).collect();
+                let domains = settings.domains.iter();
+                let mut domains: Vec<_> = domains.map(ToString::to_string).collect();
                 domains.sort();
                 format!("{} {}", settings.api, domains.join(" "))
             }

@@ -233,6 +233,8 @@ impl Foundation {
         };
         self.emit("actual_lrp_crashed", &keys);
         let mut again = unplaced(&row);
+        again.crash_count += 1;
+        "APP/PROC/WEB: Exited with status 1".clone_into(&mut again.crash_reason);
         self.stamp(&mut again);
         self.add_unclaimed(again);
         self.emit_removed(row);

@@ -105,6 +105,7 @@ impl Peers {
             updates: updates_in,
             confirmations: confirmations.subscribe(),
             touched_apps: touched_in,
+            questions: mpsc::channel(1).1,
             lists,
             events,
             synced: readiness.gate("instances"),

@@ -66,7 +66,10 @@ impl Foundation {
 fn info(row: &ActualLrp) -> ActualLrpInfo {
     ActualLrpInfo {
         actual_lrp_net_info: row.actual_lrp_net_info.clone(),
+        crash_count: row.crash_count,
+        crash_reason: row.crash_reason.clone(),
         state: row.state.clone(),
+        placement_error: row.placement_error.clone(),
         since: row.since,
         modification_tag: row.modification_tag.clone(),
         presence: row.presence,

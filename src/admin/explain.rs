@@ -1,0 +1,284 @@
+//! What becomes of the requests for a hostname and path: from Cloud Controller to the sinks.
+
+mod verdict;
+mod words;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use self::verdict::Verdict;
+use super::{
+    Sources,
+    health::Feed,
+    page::{Refusal, Wants},
+    sinks::SinkLine,
+};
+use crate::{
+    bbs::{self, ProcessStatus},
+    capi::DomainPattern,
+    explain::{Change, Known, Lookup, Question},
+    istio::{self, Kind, validate::Rejected},
+    model::{AppGuid, Hostname},
+    snapshot::Snapshot,
+};
+
+/// Apps of which the BBS's feed is asked: a route has few.
+const MAX_APPS: usize = 16;
+
+/// Everything that is known of the requests for a hostname and path.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    host: String,
+    path: String,
+    /// What is wrong, if anything, and what to do.
+    verdict: Verdict,
+    /// What the process waits for before it serves anything.
+    waiting_for: Vec<&'static str>,
+    /// How old what is known is.
+    feeds: Vec<Feed>,
+    /// `None` where routes are pushed.
+    domain: Option<Domain>,
+    lookups: Vec<Lookup>,
+    /// What the BBS knows of each app; nothing where there is no BBS.
+    processes: BTreeMap<String, Vec<ProcessStatus>>,
+    served: Vec<ServedResource>,
+    withheld: Vec<Withheld>,
+    sinks: Vec<SinkLine>,
+    changes: Vec<Change>,
+}
+
+/// Whether the hostname can be of a domain of the mesh.
+#[derive(Debug, Serialize)]
+struct Domain {
+    /// The pattern that covers it.
+    pattern: Option<String>,
+    patterns: Vec<String>,
+    /// A pattern that nearly does.
+    nearest: Option<String>,
+    /// That the domain is not in Cloud Controller.
+    missing: bool,
+}
+
+/// A resource that is served.
+#[derive(Debug, Serialize)]
+struct ServedResource {
+    collection: &'static str,
+    name: String,
+    version: String,
+    /// Of a service.
+    endpoints: Option<usize>,
+}
+
+/// Why something is not served as the foundation has it.
+#[derive(Debug, Serialize)]
+struct Withheld {
+    collection: &'static str,
+    host: String,
+    rule: &'static str,
+    detail: String,
+}
+
+pub(super) async fn explain(
+    State(sources): State<Arc<Sources>>,
+    Path(asked): Path<String>,
+    wants: Wants,
+) -> Result<Response, Refusal> {
+    let (host, path) = asked
+        .find('/')
+        .map_or((&*asked, ""), |at| asked.split_at(at));
+    // As it stands in a URL, which is what people have at hand.
+    let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
+    let host = Hostname::parse(host);
+    let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+    let explanation = sources.explanation(host, path.to_owned()).await?;
+    Ok(wants.page(&explanation))
+}
+
+impl Sources {
+    async fn explanation(&self, host: Hostname, path: String) -> Result<Explanation, Refusal> {
+        let (reply, told) = oneshot::channel();
+        let question = Question::Host {
+            host: host.clone(),
+            path: path.clone(),
+            reply,
+        };
+        let Known { lookups, changes } = self.ask(question, told).await?;
+        let snapshot = self.snapshots.borrow().clone();
+        let rejected = self.rejected.borrow().clone();
+        let readiness = self.readiness();
+        let mut explanation = Explanation {
+            verdict: Verdict::default(),
+            waiting_for: readiness.waiting_for,
+            feeds: readiness.feeds,
+            domain: self.domain_of(&host),
+            processes: self.processes_of(&lookups).await,
+            served: snapshot.map_or_else(Vec::new, |snapshot| served(&snapshot, &lookups)),
+            withheld: withheld(&rejected, &host, &lookups),
+            sinks: self.peers().sinks,
+            host: host.to_string(),
+            path,
+            lookups,
+            changes,
+        };
+        explanation.verdict = Verdict::of(&explanation);
+        Ok(explanation)
+    }
+
+    fn domain_of(&self, host: &Hostname) -> Option<Domain> {
+        let patterns = self.shown.domains.as_ref()?;
+        let pattern = patterns.iter().find(|pattern| pattern.covers(host));
+        let missing = pattern.is_some_and(|pattern| {
+            let name = pattern.domain().to_string();
+            let statuses = self.feeds.statuses();
+            statuses.iter().any(|feed| {
+                let dropped = feed.dropped.named().get(&name);
+                dropped.is_some_and(|dropped| dropped.reason == "missing_domain")
+            })
+        });
+        Some(Domain {
+            pattern: pattern.map(ToString::to_string),
+            patterns: patterns.iter().map(ToString::to_string).collect(),
+            nearest: nearest(host, patterns).map(ToString::to_string),
+            missing,
+        })
+    }
+
+    /// The apps of the lookups' destinations, with their processes.
+    async fn processes_of(&self, lookups: &[Lookup]) -> BTreeMap<String, Vec<ProcessStatus>> {
+        let Some(bbs) = &self.processes else {
+            return BTreeMap::new();
+        };
+        let routes = lookups.iter().flat_map(|lookup| &lookup.routes);
+        let apps = routes.flat_map(|route| &route.destinations);
+        let apps: BTreeSet<_> = apps.map(|to| &to.app).collect();
+        let mut processes = BTreeMap::new();
+        for app in apps.into_iter().take(MAX_APPS) {
+            let (reply, told) = oneshot::channel();
+            let question = bbs::Question {
+                app: AppGuid::from(app.as_str()),
+                reply,
+            };
+            if bbs.send(question).await.is_ok()
+                && let Ok(told) = told.await
+            {
+                processes.insert(app.clone(), told);
+            }
+        }
+        processes
+    }
+}
+
+/// The pattern whose domain ends the hostname nearly: a typing error, or a domain beside it.
+fn nearest<'a>(host: &Hostname, patterns: &'a [DomainPattern]) -> Option<&'a DomainPattern> {
+    let near = patterns.iter().filter_map(|pattern| {
+        let domain = pattern.domain().as_str();
+        let own = tails(host.as_str()).map(|tail| distance(tail, domain));
+        let distance = own.min()?;
+        // A third of the name may be otherwise.
+        (distance * 3 <= domain.len()).then_some((distance, pattern))
+    });
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, pattern)| pattern)
+}
+
+/// A name and all domains above it.
+fn tails(name: &str) -> impl Iterator<Item = &str> {
+    let dots = name.match_indices('.');
+    std::iter::once(name).chain(dots.map(|(at, _)| &name[at + 1..]))
+}
+
+/// How many characters differ (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<_> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {
+    let names = lookups.iter().flat_map(|lookup| {
+        let host = Hostname::parse(&lookup.host);
+        let speaker = host.map(|host| Kind::VirtualService.name(&host, lookup.internal));
+        let services = lookup.services.iter().cloned();
+        let services = services.map(|name| (Kind::ServiceEntry, name));
+        let speaker = speaker.ok().map(|name| (Kind::VirtualService, name));
+        speaker.into_iter().chain(services)
+    });
+    let names: BTreeSet<_> = names.collect();
+    let found = names.into_iter().filter_map(|(kind, name)| {
+        let resource = snapshot.xds(kind.collection())?.get(&name)?;
+        let is_service = kind == Kind::ServiceEntry;
+        Some(ServedResource {
+            collection: kind.collection(),
+            version: resource.version.to_string(),
+            endpoints: is_service.then(|| istio::endpoints(resource).len()),
+            name,
+        })
+    });
+    found.collect()
+}
+
+fn withheld(rejected: &Rejected, host: &Hostname, lookups: &[Lookup]) -> Vec<Withheld> {
+    let urls = lookups.iter().flat_map(|lookup| {
+        let url = format!("{}{}", lookup.host, lookup.path);
+        [lookup.host.clone(), url]
+    });
+    let urls: BTreeSet<_> = urls.chain([host.to_string()]).collect();
+    let of_url = rejected.iter().filter(|((_, of), _)| urls.contains(of));
+    let withheld = of_url.flat_map(|((collection, host), reasons)| {
+        reasons.iter().map(|invalid| Withheld {
+            collection,
+            host: host.clone(),
+            rule: invalid.rule,
+            detail: invalid.detail.clone(),
+        })
+    });
+    withheld.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nearest_to(host: &str) -> Option<String> {
+        let patterns = ["apps.example.com", "*.mesh.example.org"];
+        let patterns: Vec<DomainPattern> = patterns.map(|pattern| pattern.parse().unwrap()).into();
+        let host = Hostname::parse(host).unwrap();
+        nearest(&host, &patterns).map(ToString::to_string)
+    }
+
+    #[test]
+    fn a_domain_with_a_typing_error_is_near_its_pattern_and_another_is_not() {
+        let near = Some("apps.example.com".to_owned());
+        assert_eq!(nearest_to("shop.app.example.com"), near);
+        assert_eq!(nearest_to("shop.apps.exmaple.com"), near);
+        let near = Some("*.mesh.example.org".to_owned());
+        assert_eq!(nearest_to("shop.a.mesh.exampel.org"), near);
+        assert_eq!(nearest_to("www.elsewhere.net"), None);
+    }
+
+    #[test]
+    fn the_distance_of_names_is_what_somebody_mistyped() {
+        assert_eq!(distance("apps", "apps"), 0);
+        assert_eq!(distance("apps", "app"), 1);
+        assert_eq!(distance("", "app"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,236 @@
+//! The routes and instances that there are.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+
+use axum::{
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{
+    Sources,
+    page::{Columns, Refusal, Wants, ago, timestamp},
+};
+use crate::{
+    explain::{Everything, Question, from_nanos},
+    model::{Instance, Route, Workload},
+};
+
+/// Lines that are shown if nobody asks for more: a person reads no more.
+const LIMIT: usize = 1000;
+
+/// What to show.
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter {
+    /// A part of the hostname.
+    host: Option<String>,
+    /// The beginning of the app's guid.
+    app: Option<String>,
+    /// The cell's address.
+    cell: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Some of many.
+#[derive(Debug, Serialize)]
+struct Listing<T> {
+    of: usize,
+    shown: Vec<T>,
+}
+
+/// A route.
+#[derive(Debug, Serialize)]
+struct RouteLine {
+    url: String,
+    guid: String,
+    internal: bool,
+    refused: bool,
+    /// Where it leads: app, process type, port.
+    destinations: Vec<String>,
+    /// The instances of its destinations to which requests may be sent, where the BBS says whose they are.
+    instances: usize,
+}
+
+/// An instance.
+#[derive(Debug, Serialize)]
+struct InstanceLine {
+    guid: String,
+    app: String,
+    process_type: String,
+    cell: String,
+    ports: Vec<u16>,
+    routable: bool,
+    #[serde(serialize_with = "timestamp")]
+    since: SystemTime,
+}
+
+impl Filter {
+    fn has(wanted: Option<&String>, text: &str) -> bool {
+        wanted.is_none_or(|wanted| text.contains(wanted.as_str()))
+    }
+
+    fn takes_app(&self, app: &str) -> bool {
+        let wanted = self.app.as_ref();
+        wanted.is_none_or(|wanted| app.starts_with(wanted.as_str()))
+    }
+
+    fn listing<T>(&self, mut lines: Vec<T>) -> Listing<T> {
+        let of = lines.len();
+        lines.truncate(self.limit.unwrap_or(LIMIT));
+        Listing { of, shown: lines }
+    }
+}
+
+impl Sources {
+    async fn everything(&self) -> Result<Everything, Refusal> {
+        let (reply, told) = oneshot::channel();
+        self.ask(Question::Everything(reply), told).await
+    }
+
+    /// Asks the owner of the table.
+    pub(super) async fn ask<T>(
+        &self,
+        question: Question,
+        told: oneshot::Receiver<T>,
+    ) -> Result<T, Refusal> {
+        let gone = || {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "shutting down\n".to_owned(),
+            )
+        };
+        let sent = self.questions.send(question).await;
+        sent.map_err(|_| gone())?;
+        told.await.map_err(|_| gone())
+    }
+}
+
+pub(super) async fn routes(
+    State(sources): State<Arc<Sources>>,
+    Query(filter): Query<Filter>,
+    wants: Wants,
+) -> Result<Response, Refusal> {
+    let Everything { routes, instances } = sources.everything().await?;
+    let mut running: BTreeMap<&Workload, usize> = BTreeMap::new();
+    let routable = instances.iter().filter(|instance| instance.routable);
+    for workload in routable.filter_map(|instance| instance.workload.as_ref()) {
+        *running.entry(workload).or_default() += 1;
+    }
+    let is_wanted = |route: &&Arc<Route>| {
+        let mut apps = route.destinations.iter();
+        let has_app = apps.any(|to| filter.takes_app(&to.workload.app.to_string()));
+        Filter::has(filter.host.as_ref(), route.host.as_str()) && (has_app || filter.app.is_none())
+    };
+    let lines = routes.iter().filter(is_wanted);
+    let mut lines: Vec<_> = lines.map(|route| RouteLine::new(route, &running)).collect();
+    lines.sort_by(|a, b| a.url.cmp(&b.url));
+    Ok(wants.page(&filter.listing(lines)))
+}
+
+pub(super) async fn instances(
+    State(sources): State<Arc<Sources>>,
+    Query(filter): Query<Filter>,
+    wants: Wants,
+) -> Result<Response, Refusal> {
+    let instances = sources.everything().await?.instances;
+    let lines = instances.iter().map(|instance| InstanceLine::new(instance));
+    let is_wanted = |line: &InstanceLine| {
+        let cell = filter.cell.as_ref();
+        filter.takes_app(&line.app) && cell.is_none_or(|cell| line.cell == *cell)
+    };
+    let mut lines: Vec<_> = lines.filter(is_wanted).collect();
+    lines.sort_by(|a, b| (&a.app, &a.guid).cmp(&(&b.app, &b.guid)));
+    Ok(wants.page(&filter.listing(lines)))
+}
+
+impl RouteLine {
+    fn new(route: &Route, running: &BTreeMap<&Workload, usize>) -> Self {
+        let workloads = route.destinations.chunk_by(|a, b| a.workload == b.workload);
+        let instances = workloads.filter_map(|same| running.get(&same[0].workload));
+        let destinations = route.destinations.iter();
+        let destinations = destinations.map(|to| {
+            let Workload { app, process_type } = &to.workload;
+            format!("{app} {process_type}:{}", to.port.number())
+        });
+        Self {
+            url: format!("{}{}", route.host, route.path),
+            guid: route.guid.to_string(),
+            internal: route.internal,
+            refused: route.refused.is_some(),
+            destinations: destinations.collect(),
+            instances: instances.sum(),
+        }
+    }
+}
+
+impl InstanceLine {
+    fn new(instance: &Instance) -> Self {
+        let workload = instance.workload.as_ref();
+        Self {
+            guid: instance.guid.to_string(),
+            app: workload.map_or_else(
+                || instance.process.capi_process().to_string(),
+                |workload| workload.app.to_string(),
+            ),
+            process_type: workload
+                .map_or_else(String::new, |workload| workload.process_type.to_string()),
+            cell: instance.host_address.to_string(),
+            ports: instance.ports.iter().map(|port| port.container).collect(),
+            routable: instance.routable,
+            since: from_nanos(instance.since),
+        }
+    }
+}
+
+impl<T> Listing<T> {
+    fn rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.of - self.shown.len();
+        if rest > 0 {
+            writeln!(f, "and {rest} more: see --limit")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Listing<RouteLine> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut columns = Columns::new(&["ROUTE", "INSTANCES", "SORT", "GUID", "DESTINATIONS"]);
+        for line in &self.shown {
+            let sort = match (line.refused, line.internal) {
+                (true, _) => "refused",
+                (false, true) => "internal",
+                (false, false) => "external",
+            };
+            let to = line.destinations.join(", ");
+            columns.row([&line.url, &line.instances, &sort, &line.guid, &to]);
+        }
+        write!(f, "{columns}")?;
+        self.rest(f)
+    }
+}
+
+impl fmt::Display for Listing<InstanceLine> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["APP", "TYPE", "INSTANCE", "CELL", "PORTS", "STATE", "SINCE"];
+        let mut columns = Columns::new(&head);
+        for line in &self.shown {
+            let ports: Vec<_> = line.ports.iter().map(ToString::to_string).collect();
+            let (ports, since) = (ports.join(","), ago(line.since));
+            let state = if line.routable { "running" } else { "withheld" };
+            columns.row([
+                &line.app,
+                &line.process_type,
+                &line.guid,
+                &line.cell,
+                &ports,
+                &state,
+                &since,
+            ]);
+        }
+        write!(f, "{columns}")?;
+        self.rest(f)
+    }
+}

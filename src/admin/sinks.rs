@@ -1,0 +1,223 @@
+//! Who is served, how far each has come, and who is not served though they try.
+
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Sources,
+    page::{Columns, Wants, ago, timestamp},
+};
+use crate::{
+    delivery::{CollectionStatus, GoneSink, SinkStatus, Sinks},
+    grpc::FailingPeer,
+    snapshot::{Collection, Snapshot},
+};
+
+/// How far a sink has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Progress {
+    /// It has acknowledged all that is published of what it asked for.
+    Synced,
+    /// It has asked for nothing.
+    Silent,
+    /// It is being sent something, or has not answered yet.
+    Behind,
+    /// It has rejected what it was sent last of a collection.
+    Refused,
+}
+
+/// A sink, and how far it has come.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct SinkLine {
+    peer: String,
+    names: Vec<String>,
+    node: String,
+    #[serde(serialize_with = "timestamp")]
+    connected: SystemTime,
+    pub(super) progress: Progress,
+    /// Since when it is behind, or refuses.
+    #[serde(serialize_with = "since")]
+    since: Option<SystemTime>,
+    /// Of which collection.
+    pub(super) collection: Option<String>,
+    /// The words of a refusal.
+    pub(super) words: Option<String>,
+}
+
+fn since<S: serde::Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => timestamp(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl SinkLine {
+    fn new(sink: SinkStatus, versions: &BTreeSet<String>, published: SystemTime) -> Self {
+        let states = sink.collections.iter();
+        let states = states.map(|(name, one)| (state(one, versions, published), name, one));
+        let worst = states.max_by_key(|((progress, _), ..)| *progress);
+        let ((progress, since), collection, words) = match worst {
+            Some((state, name, one)) => {
+                let words = one.nack.as_ref().map(|nack| nack.message.clone());
+                (state, Some(name.clone()), words)
+            }
+            None => ((Progress::Silent, Some(sink.connected)), None, None),
+        };
+        Self {
+            peer: sink.peer,
+            names: sink.names,
+            node: sink.node,
+            connected: sink.connected,
+            progress,
+            since,
+            collection: collection.filter(|_| progress != Progress::Synced),
+            words,
+        }
+    }
+
+    /// What it is called in a sentence.
+    pub(super) fn name(&self) -> String {
+        format!("{} ({})", self.peer, self.called())
+    }
+
+    fn called(&self) -> String {
+        if self.node.is_empty() {
+            self.names.join(" ")
+        } else {
+            self.node.clone()
+        }
+    }
+
+    /// The state in capitals, and since when.
+    pub(super) fn state(&self) -> String {
+        let age = self.since.map(ago).unwrap_or_default();
+        match self.progress {
+            Progress::Synced => "SYNCED".to_owned(),
+            Progress::Silent => format!("SILENT {age}"),
+            Progress::Behind => format!("BEHIND {age}"),
+            Progress::Refused => format!("REFUSED {age}"),
+        }
+    }
+}
+
+fn state(
+    one: &CollectionStatus,
+    versions: &BTreeSet<String>,
+    published: SystemTime,
+) -> (Progress, Option<SystemTime>) {
+    let acked = one.acked_version.as_ref();
+    if let Some(nack) = &one.nack {
+        (Progress::Refused, Some(nack.since))
+    } else if let Some(pending) = &one.pending {
+        (Progress::Behind, Some(pending.since))
+    } else if acked.is_some_and(|acked| versions.contains(acked)) {
+        (Progress::Synced, None)
+    } else {
+        (Progress::Behind, Some(published))
+    }
+}
+
+/// Everybody who is served, was, or tries to be.
+#[derive(Debug, Serialize)]
+pub(super) struct Peers {
+    pub(super) sinks: Vec<SinkLine>,
+    pub(super) gone: Vec<GoneSink>,
+    pub(super) failing: Vec<FailingPeer>,
+}
+
+impl Sources {
+    pub(super) fn peers(&self) -> Peers {
+        let snapshot = self.snapshots.borrow().clone();
+        let versions = snapshot.as_deref().map(versions).unwrap_or_default();
+        let published = snapshot.map_or_else(SystemTime::now, |snapshot| {
+            SystemTime::now() - snapshot.published.elapsed()
+        });
+        let mut sinks: Vec<_> = self.sinks.iter().flat_map(Sinks::list).collect();
+        sinks.sort_by_key(|sink| sink.id);
+        let lines = sinks.into_iter();
+        Peers {
+            sinks: lines
+                .map(|sink| SinkLine::new(sink, &versions, published))
+                .collect(),
+            gone: self.sinks.iter().flat_map(Sinks::gone).collect(),
+            failing: self.failing.borrow().clone(),
+        }
+    }
+}
+
+/// The versions of all that is published, of both kinds of servers.
+fn versions(snapshot: &Snapshot) -> BTreeSet<String> {
+    let names = snapshot.iter().map(|(name, _)| name);
+    let both = names.flat_map(|name| [snapshot.get(name), snapshot.xds(name)]);
+    let published = both.flatten().map(|collection| collection.version());
+    // Of collections that are none of ours there is nothing.
+    let nothing = Collection::default().version();
+    let versions = published.chain([nothing]);
+    versions.map(|version| version.to_string()).collect()
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sinks =
+            Columns::new(&["PEER", "SINK", "STATE", "CONNECTED", "COLLECTION", "WORDS"]);
+        for sink in &self.sinks {
+            let collection = sink.collection.as_deref().unwrap_or_default();
+            let words = sink.words.as_deref().unwrap_or_default();
+            let connected = ago(sink.connected);
+            let (called, state) = (sink.called(), sink.state());
+            sinks.row([&sink.peer, &called, &state, &connected, &collection, &words]);
+        }
+        for gone in &self.gone {
+            let state = format!("GONE {}", ago(gone.left));
+            let names = gone.names.join(" ");
+            let called = if gone.node.is_empty() {
+                &names
+            } else {
+                &gone.node
+            };
+            sinks.row([&gone.peer, called, &state, &"", &"", &""]);
+        }
+        for peer in &self.failing {
+            let state = format!("NO HANDSHAKE {}", ago(peer.since));
+            sinks.row([&peer.address, &"", &state, &"", &peer.listener, &peer.error]);
+        }
+        if self.sinks.is_empty() {
+            writeln!(f, "no sink is connected")?;
+        }
+        write!(f, "{sinks}")
+    }
+}
+
+/// Whose lines to show.
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter {
+    peer: Option<String>,
+}
+
+pub(super) async fn peers(
+    State(sources): State<Arc<Sources>>,
+    Query(filter): Query<Filter>,
+    wants: Wants,
+) -> Response {
+    let mut peers = sources.peers();
+    if let Some(peer) = filter.peer {
+        let is_at = |address: &str| address.contains(&peer);
+        peers
+            .sinks
+            .retain(|sink| is_at(&sink.peer) || sink.called().contains(&peer));
+        peers.gone.retain(|gone| is_at(&gone.peer));
+        peers
+            .failing
+            .retain(|one| is_at(&IpAddr::to_string(&one.address)));
+    }
+    wants.page(&peers)
+}

@@ -1,0 +1,193 @@
+//! Whether all is well, on one page.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::Response,
+};
+use serde::Serialize;
+
+use super::{
+    Sources,
+    certificates::Certificates,
+    health::{Feed, Readiness},
+    held::Held,
+    page::{Columns, Wants, brief},
+    sinks::{Peers, Progress},
+};
+
+/// How many things somebody has to look at.
+const WORRIES: HeaderName = HeaderName::from_static("copilot-worries");
+
+/// The daemon at a glance.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// What somebody has to look at; empty when all is well.
+    worries: Vec<String>,
+    readiness: Readiness,
+    /// How many resources there are of each collection.
+    collections: Vec<(&'static str, usize)>,
+    peers: Peers,
+    certificates: Certificates,
+    /// What is not served as the foundation has it.
+    rejected: usize,
+}
+
+pub(super) async fn status(State(sources): State<Arc<Sources>>, wants: Wants) -> Response {
+    let snapshot = sources.snapshots.borrow().clone();
+    let collections = snapshot.iter().flat_map(|snapshot| snapshot.iter());
+    let mut status = Status {
+        worries: Vec::new(),
+        readiness: sources.readiness(),
+        collections: collections
+            .map(|(name, collection)| (name, collection.len()))
+            .collect(),
+        peers: sources.peers(),
+        certificates: sources.certificates().await,
+        rejected: sources.rejected.borrow().len(),
+    };
+    status.worries = status.worries();
+    let mut response = wants.page(&status);
+    if !status.readiness.ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let worries = HeaderValue::from(status.worries.len());
+    response.headers_mut().insert(WORRIES, worries);
+    response
+}
+
+impl Status {
+    fn worries(&self) -> Vec<String> {
+        let Readiness {
+            waiting_for,
+            feeds,
+            held,
+            shutting_down,
+            ..
+        } = &self.readiness;
+        let mut worries = Vec::new();
+        if *shutting_down {
+            worries.push("it is shutting down".to_owned());
+        }
+        let waiting = waiting_for.iter().map(|gate| match waits_on(gate) {
+            Some(feed) => format!("waits for {gate} ({feed})"),
+            None => format!("waits for {gate}"),
+        });
+        worries.extend(waiting);
+        worries.extend(feeds.iter().filter_map(Feed::worry));
+        worries.extend(held.iter().map(Held::words));
+        worries.extend(self.peers.worries());
+        let certificates = self.certificates.0.iter();
+        worries.extend(certificates.filter_map(|certificate| certificate.worry()));
+        worries
+    }
+}
+
+/// The feed that opens a gate.
+fn waits_on(gate: &str) -> Option<&'static str> {
+    match gate {
+        "instances from the BBS" => Some("bbs_lists"),
+        "routes from Cloud Controller" => Some("capi_routes, or pushes"),
+        "processes from Cloud Controller" => Some("capi_processes"),
+        _ => None,
+    }
+}
+
+impl Peers {
+    fn worries(&self) -> Vec<String> {
+        let mut worries = Vec::new();
+        if self.sinks.is_empty() {
+            worries.push("no sink is connected".to_owned());
+        }
+        let refused = self.sinks.iter();
+        let refused = refused.filter(|sink| sink.progress == Progress::Refused);
+        worries.extend(refused.map(|sink| {
+            let collection = sink.collection.as_deref().unwrap_or_default();
+            let words = sink.words.as_deref().unwrap_or_default();
+            format!(
+                "{} is {} of {collection}: {words}",
+                sink.name(),
+                sink.state()
+            )
+        }));
+        let gone = self.gone.iter();
+        worries.extend(gone.map(|sink| {
+            let names = sink.names.join(" ");
+            let ago = super::page::ago(sink.left);
+            format!(
+                "{} ({names}) left {ago} ago and has not come back",
+                sink.peer
+            )
+        }));
+        let failing = self.failing.iter();
+        worries.extend(failing.map(|peer| {
+            let ago = super::page::ago(peer.since);
+            let (address, listener, error) = (peer.address, peer.listener, &peer.error);
+            format!("{address} cannot connect to {listener} for {ago}: {error}")
+        }));
+        worries
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Readiness { ready, feeds, .. } = &self.readiness;
+        writeln!(f, "{}\n", if *ready { "READY" } else { "NOT READY" })?;
+        let mut table = Columns::new(&["FEED", "LAST SUCCESS", "PROBLEM", "SINCE", "ERROR"]);
+        for feed in feeds {
+            let (kind, since, error) = feed.problem_words();
+            table.row([&feed.name, &feed.age(), &kind, &since, &error]);
+        }
+        writeln!(f, "{table}")?;
+        let mut table = Columns::new(&["COLLECTION", "RESOURCES"]);
+        for (name, resources) in &self.collections {
+            table.row([name, resources]);
+        }
+        writeln!(f, "{table}")?;
+        writeln!(f, "{}", self.peers)?;
+        writeln!(f, "{}", self.certificates)?;
+        if self.rejected > 0 {
+            writeln!(
+                f,
+                "{} are not served as they are: see `copilot rejected`\n",
+                self.rejected
+            )?;
+        }
+        for worry in &self.worries {
+            writeln!(f, "LOOK AT  {worry}")?;
+        }
+        if self.worries.is_empty() {
+            writeln!(f, "nothing is wrong")?;
+        }
+        Ok(())
+    }
+}
+
+impl Feed {
+    /// When it last succeeded.
+    pub(super) fn age(&self) -> String {
+        let age = self
+            .last_success_age_seconds
+            .map(std::time::Duration::from_secs);
+        age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", brief(age)))
+    }
+
+    /// Kind, since when, and the error; empty if there is none.
+    pub(super) fn problem_words(&self) -> (&str, &str, &str) {
+        let problem = self.problem.as_ref();
+        problem.map_or(("", "", ""), |problem| {
+            (problem.kind, problem.since.as_str(), problem.error.as_str())
+        })
+    }
+
+    fn worry(&self) -> Option<String> {
+        let (kind, since, error) = self.problem_words();
+        let is_failing = self.problem.is_some();
+        is_failing.then(|| {
+            let (name, age) = (self.name, self.age());
+            format!("feed {name}: {kind} since {since}, last success {age}: {error}")
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! The commands that ask a running daemon: each prints one of its pages.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use reqwest::{Client, StatusCode, header};
+
+use super::admin::Admin;
+
+/// From one look to the next.
+const EVERY: Duration = Duration::from_secs(2);
+/// What a script is told of a daemon that is not ready.
+const NOT_READY: u8 = 2;
+/// A header of `/debug/status`: how many things somebody has to look at.
+const WORRIES: &str = "copilot-worries";
+
+/// How it is asked, and how its answer is printed.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    admin: Admin,
+    /// JSON in place of words.
+    #[arg(long)]
+    json: bool,
+    /// Ask again every two seconds, until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// The hostname, and the path if that matters: `shop.example.com/cart`.
+    url: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Routes {
+    /// Those with this in their hostname.
+    #[arg(long)]
+    host: Option<String>,
+    /// Those that lead to an app whose guid begins so.
+    #[arg(long)]
+    app: Option<String>,
+    /// Most lines.
+    #[arg(long)]
+    limit: Option<usize>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Instances {
+    /// Those of an app whose guid begins so.
+    #[arg(long)]
+    app: Option<String>,
+    /// Those on the cell with this address.
+    #[arg(long)]
+    cell: Option<String>,
+    /// Most lines.
+    #[arg(long)]
+    limit: Option<usize>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Sinks {
+    /// Those with this in their address or name.
+    #[arg(long)]
+    peer: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Resources {
+    /// A collection, or a resource of one: `COLLECTION/NAME`. All collections without it.
+    name: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct OfHost {
+    /// Of this hostname alone.
+    #[arg(long)]
+    host: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// A page of the daemon's.
+pub(super) struct Page {
+    path: String,
+    query: Vec<(&'static str, String)>,
+    options: Options,
+}
+
+impl Page {
+    fn new(path: impl Into<String>, options: Options) -> Self {
+        Self {
+            path: path.into(),
+            query: Vec::new(),
+            options,
+        }
+    }
+
+    fn with(mut self, key: &'static str, value: Option<impl ToString>) -> Self {
+        self.query
+            .extend(value.map(|value| (key, value.to_string())));
+        self
+    }
+
+    pub(super) fn status(options: Options) -> Self {
+        Self::new("/debug/status", options)
+    }
+
+    pub(super) fn certificates(options: Options) -> Self {
+        Self::new("/debug/certificates", options)
+    }
+
+    /// Prints the page: 0 if all is well, 1 if something is to be looked at or not there, 2 if the daemon is not ready.
+    pub(super) async fn print(self) -> anyhow::Result<ExitCode> {
+        let client = self.options.admin.client()?;
+        if !self.options.watch {
+            return self.once(&client).await;
+        }
+        loop {
+            print!("\x1b[2J\x1b[H");
+            self.once(&client).await?;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                ended = tokio::signal::ctrl_c() => {
+                    ended?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+        }
+    }
+
+    async fn once(&self, client: &Client) -> anyhow::Result<ExitCode> {
+        let Self {
+            path,
+            query,
+            options,
+        } = self;
+        let mut url = url::Url::parse(&options.admin.url(path))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let accept = if options.json {
+            "application/json"
+        } else {
+            "text/plain"
+        };
+        let request = client.get(url).header(header::ACCEPT, accept);
+        let answer = options.admin.send(request).await?;
+        let status = answer.status();
+        let worries = answer.headers().get(WORRIES);
+        let is_well = worries.is_none_or(|worries| worries == "0");
+        let text = answer.text().await?;
+        let mut out = io::stdout().lock();
+        // Whoever has read enough closes its end.
+        drop(writeln!(out, "{}", text.trim_end()));
+        Ok(match status {
+            StatusCode::OK if is_well => ExitCode::SUCCESS,
+            StatusCode::SERVICE_UNAVAILABLE => ExitCode::from(NOT_READY),
+            _ => ExitCode::FAILURE,
+        })
+    }
+}
+
+impl From<Explain> for Page {
+    fn from(Explain { url, options }: Explain) -> Self {
+        // As people have it at hand.
+        let url = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+        let url = url.split(['?', '#']).next().unwrap_or(url);
+        Self::new(format!("/debug/explain/{url}"), options)
+    }
+}
+
+impl From<Routes> for Page {
+    fn from(routes: Routes) -> Self {
+        Self::new("/debug/routes", routes.options)
+            .with("host", routes.host)
+            .with("app", routes.app)
+            .with("limit", routes.limit)
+    }
+}
+
+impl From<Instances> for Page {
+    fn from(instances: Instances) -> Self {
+        Self::new("/debug/instances", instances.options)
+            .with("app", instances.app)
+            .with("cell", instances.cell)
+            .with("limit", instances.limit)
+    }
+}
+
+impl From<Sinks> for Page {
+    fn from(sinks: Sinks) -> Self {
+        Self::new("/debug/peers", sinks.options).with("peer", sinks.peer)
+    }
+}
+
+impl From<Resources> for Page {
+    fn from(Resources { name, options }: Resources) -> Self {
+        match name {
+            Some(name) => Self::new(format!("/debug/resources/{name}"), options),
+            None => Self::new("/debug/snapshot", options),
+        }
+    }
+}
+
+impl OfHost {
+    pub(super) fn rejected(self) -> Page {
+        Page::new("/debug/rejected", self.options).with("host", self.host)
+    }
+
+    pub(super) fn changes(self) -> Page {
+        Page::new("/debug/changes", self.options).with("host", self.host)
+    }
+}

@@ -1,0 +1,274 @@
+//! What is known of a hostname, and what has changed: for people who ask.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddrV4,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::State;
+use crate::{
+    explain::{
+        Change, DestinationFacts, Everything, Held, InstanceFacts, Known, Lookup, Refused,
+        RouteFacts, Unreached, from_nanos, from_seconds,
+    },
+    istio::{self, Era, Eras, Kind},
+    model::{AppPort, Destination, Hostname, Instance, Protocol, Refusal, Route, Weight, path},
+    snapshot::Collection,
+    table::{Changes, HostView, Pool, Subject, Unreachable},
+};
+
+/// Changes of one moment that are looked at: more is a full read, and would take long.
+const MOST: usize = 256;
+/// Changes that are told with what is known of a hostname.
+const LATEST: usize = 5;
+
+/// A hostname that is about to change, with the services that it has.
+pub(super) struct Watched {
+    host: Hostname,
+    keys: Vec<Arc<str>>,
+    services: BTreeSet<String>,
+}
+
+impl State {
+    /// All that is known of the requests for a hostname and path.
+    pub fn explain(&self, host: &Hostname, path: &str, now: Instant) -> Known {
+        let wider = host.wider();
+        let wider = wider.filter_map(|wider| Hostname::parse(&wider).ok());
+        let hosts = std::iter::once(host.clone()).chain(wider);
+        let key = key(path);
+        let lookups = hosts.flat_map(|name| {
+            let view = self.table.host(&name);
+            let view = view.filter(|view| !view.is_internal() || name == *host);
+            let keys = std::iter::once(key.as_str()).chain(path::above(&key));
+            let pools = keys.filter_map(|key| view?.pool(key));
+            pools
+                .map(|pool| self.lookup(&pool, now))
+                .collect::<Vec<_>>()
+        });
+        let mut changes = self.journal.of(Some(host));
+        changes.drain(..changes.len().saturating_sub(LATEST));
+        Known {
+            lookups: lookups.collect(),
+            changes,
+        }
+    }
+
+    /// All routes and instances.
+    pub fn everything(&self) -> Everything {
+        Everything {
+            routes: self.table.all_routes(),
+            instances: self.table.all_instances(),
+        }
+    }
+
+    /// What has changed of late.
+    pub fn changes(&self, host: Option<&Hostname>) -> Vec<Change> {
+        self.journal.of(host)
+    }
+
+    fn lookup(&self, pool: &Pool<'_>, now: Instant) -> Lookup {
+        let host = pool.host();
+        let key: Arc<str> = pool.key().into();
+        let lost: BTreeMap<_, _> = pool
+            .hidden()
+            .map(|(route, holder)| (&route.guid, holder.guid.to_string()))
+            .collect();
+        let routes = host.routes.iter().filter(|route| route.key() == *key);
+        let routes = routes.map(|route| RouteFacts {
+            guid: route.guid.to_string(),
+            path: route.path.to_string(),
+            created: from_seconds(route.created_at),
+            lost_to: lost.get(&route.guid).cloned(),
+            destinations: destinations(host, route),
+        });
+        let entries = &self.collections[Kind::ServiceEntry.collection()];
+        let is_served = |name: &String| entries.of(Era::Xds).get(name).is_some();
+        let place = (host.name.clone(), key.clone());
+        Lookup {
+            host: host.name.to_string(),
+            path: key.to_string(),
+            internal: host.is_internal(),
+            vip: host.vip(),
+            takes: !pool.is_empty(),
+            refused: pool.refused().map(refused),
+            routes: routes.collect(),
+            services: services(pool).into_iter().filter(is_served).collect(),
+            held: self.held_of(&Subject::Route(host.name.clone(), key), now),
+            waits_for_services: self.holds.has(&place),
+        }
+    }
+
+    fn held_of(&self, subject: &Subject, now: Instant) -> Option<Held> {
+        let (source, since) = self.guard.holds(subject)?;
+        let all = self.held();
+        let all = all.iter().find(|all| all.source == source)?;
+        Some(Held {
+            feed: source.as_str(),
+            age_seconds: now.saturating_duration_since(since).as_secs(),
+            remaining_seconds: all.due.saturating_duration_since(now).as_secs(),
+        })
+    }
+
+    /// What is to be looked at again when the pending changes are made.
+    pub(super) fn watch(&self, pending: &Changes) -> Vec<Watched> {
+        if self.number == 0 {
+            return Vec::new();
+        }
+        let hosts = pending.hosts().take(MOST);
+        let watched = hosts.map(|(host, touched)| {
+            let mut watched = Watched {
+                host: host.clone(),
+                keys: touched.services().cloned().collect(),
+                services: BTreeSet::new(),
+            };
+            self.add_services(&mut watched);
+            watched
+        });
+        watched.collect()
+    }
+
+    /// Of the routes of which something may be different: those that they may have, and those that they have.
+    fn add_services(&self, watched: &mut Watched) {
+        let Watched {
+            host,
+            keys,
+            services,
+        } = watched;
+        services.insert(Kind::ServiceEntry.name(host, true));
+        for key in keys {
+            services.extend(istio::undivided(host, key));
+            let divided = self.divided.get(&(host.clone(), key.clone()));
+            let divided = divided.into_iter().flatten();
+            services.extend(divided.map(ToString::to_string));
+        }
+    }
+
+    /// Remembers what became of what was watched.
+    pub(super) fn note_changes(
+        &mut self,
+        watched: Vec<Watched>,
+        of: usize,
+        before: &BTreeMap<&'static str, Eras<Arc<Collection>>>,
+    ) {
+        let at = SystemTime::now();
+        let mut others = of.saturating_sub(watched.len());
+        for mut watched in watched {
+            self.add_services(&mut watched);
+            let cause = self.causes.remove(&watched.host);
+            let (was, is) = (
+                self.seen(&watched, before),
+                self.seen(&watched, &self.collections),
+            );
+            if was == is {
+                continue;
+            }
+            let change = Change {
+                at,
+                host: watched.host.to_string(),
+                cause,
+                endpoints_before: was.0.len(),
+                endpoints_after: is.0.len(),
+                lookup: was.1 != is.1,
+                others: std::mem::take(&mut others),
+            };
+            debug!(%change, "published");
+            self.journal.add(change);
+        }
+        self.causes.clear();
+    }
+
+    /// The endpoints of a hostname, and the versions of what says how requests are looked up.
+    fn seen(
+        &self,
+        watched: &Watched,
+        collections: &BTreeMap<&'static str, Eras<Arc<Collection>>>,
+    ) -> (BTreeSet<SocketAddrV4>, Vec<Option<String>>) {
+        let resources = |kind: Kind| collections[kind.collection()].of(Era::Xds);
+        let entries = watched.services.iter();
+        let entries = entries.filter_map(|name| resources(Kind::ServiceEntry).get(name));
+        let versions = [false, true].map(|internal| {
+            let name = Kind::VirtualService.name(&watched.host, internal);
+            let resource = resources(Kind::VirtualService).get(&name);
+            resource.map(|resource| resource.version.to_string())
+        });
+        (
+            entries.flat_map(istio::endpoints).collect(),
+            versions.into(),
+        )
+    }
+}
+
+/// A path as the gorouter looks it up.
+fn key(path: &str) -> String {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.to_ascii_lowercase()
+}
+
+fn services(pool: &Pool<'_>) -> Vec<String> {
+    let host = pool.host();
+    if host.is_internal() {
+        return vec![Kind::ServiceEntry.name(host.name, true)];
+    }
+    let parts = istio::parts(pool).into_iter();
+    parts.map(|(name, _)| name).collect()
+}
+
+fn refused(why: Refusal) -> Refused {
+    let rule = match why {
+        Refusal::RoutePolicies => "route-policies",
+        Refusal::RouteService => "route-service",
+    };
+    Refused {
+        rule,
+        status: why.status(),
+    }
+}
+
+fn destinations(host: HostView<'_>, route: &Route) -> Vec<DestinationFacts> {
+    let facts = |to: &Destination| DestinationFacts {
+        app: to.workload.app.to_string(),
+        process_type: to.workload.process_type.to_string(),
+        port: to.port.number(),
+        weight: match to.weight {
+            Weight::Instances => None,
+            Weight::Fixed(weight) | Weight::Running(weight) => Some(weight),
+        },
+        protocol: match to.protocol {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+        },
+        instances: host
+            .instances(&to.workload)
+            .map(|one| instance(host, one, to.port))
+            .collect(),
+    };
+    route.destinations.iter().map(facts).collect()
+}
+
+fn instance(host: HostView<'_>, instance: &Instance, port: AppPort) -> InstanceFacts {
+    let door = host.reach(instance, port);
+    let unreachable = door.err().map(|why| match why {
+        Unreachable::TlsAlone => Unreached::TlsAlone,
+        Unreachable::Taken => {
+            let owner = host.successor(instance);
+            Unreached::Taken(owner.map(|owner| owner.guid.to_string()))
+        }
+        Unreachable::NoDoor if instance.mapping(port).is_none() => Unreached::NoPort,
+        Unreachable::NoDoor => Unreached::NoAddress,
+    });
+    InstanceFacts {
+        guid: instance.guid.to_string(),
+        cell: instance.host_address.to_string(),
+        place: door.ok().map(|door| door.at.to_string()),
+        tls: door.is_ok_and(|door| door.is_tls),
+        unreachable,
+        ports: instance.ports.iter().map(|port| port.container).collect(),
+        since: from_nanos(instance.since),
+    }
+}

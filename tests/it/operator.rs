@@ -1,0 +1,485 @@
+//! An operator at night: the commands that are typed, and what they print of each state that a mesh can be in.
+
+use std::process::{Command, Output};
+
+use copilot::{
+    istio::Kind,
+    sim::{
+        bbs::Doors,
+        capi::{Destination, Endpoint, Fault},
+        cloud_foundry::{App, DOMAIN},
+        pki::Pki,
+        sink::{self, Answer, Options, Sink},
+    },
+    tls,
+};
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
+
+use crate::mesh::{Daemon, LONG, Mesh, collections, eager, foundation_of, holds, with};
+
+/// What a command prints, and its exit code.
+async fn run(daemon: &Daemon, command: &[&str]) -> (String, Option<i32>) {
+    let admin = daemon.admin.to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_copilot"));
+    child.args(command).env("COPILOT_ADMIN", admin);
+    let output = tokio::task::spawn_blocking(move || child.output());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output.await.unwrap().unwrap();
+    let said = [stdout, stderr].concat();
+    (String::from_utf8(said).unwrap(), status.code())
+}
+
+/// Types a command until it says all of that; what it says then.
+async fn says(daemon: &Daemon, command: &[&str], expected: &[&str]) -> String {
+    let mut said = String::new();
+    let seen = timeout(LONG, async {
+        while said.is_empty() || !expected.iter().all(|words| said.contains(words)) {
+            said = run(daemon, command).await.0;
+        }
+    });
+    let seen = seen.await.is_ok();
+    assert!(seen, "{expected:?} are not all in\n{said}");
+    said
+}
+
+/// The last line says what is wrong and what to do.
+async fn concludes(daemon: &Daemon, host: &str, expected: &[&str]) {
+    let said = says(daemon, &["explain", host], expected).await;
+    let last = said.lines().last().unwrap();
+    assert!(last.contains("WRONG: ") && last.contains(" DO: "), "{last}");
+    for words in expected {
+        assert!(last.contains(words), "{words:?} is not in {last:?}");
+    }
+}
+
+fn host(name: &str) -> String {
+    format!("{name}.{DOMAIN}")
+}
+
+/// A mesh with an app of one instance behind a route of its own.
+async fn with_single(name: &str) -> (Mesh, App) {
+    let mut mesh = Mesh::start().await;
+    let app = mesh.foundation.push(1);
+    let route = mesh.foundation.create_route(name, "");
+    mesh.foundation.map(&route, &app, None);
+    let endpoints = |state: &sink::State| crate::mesh::endpoints(state, name).len();
+    mesh.holds(|state| endpoints(state) == 1).await;
+    (mesh, app)
+}
+
+/// A route to an app in a way that Cloud Foundry allows and that leads nowhere.
+fn map_to(mesh: &Mesh, name: &str, destination: Destination) {
+    let route = mesh.foundation.create_route(name, "");
+    mesh.foundation.capi.state().map(&route, destination);
+    mesh.foundation.bbs.touch(&mesh.app.process);
+}
+
+#[tokio::test]
+async fn a_route_that_is_served_is_explained_from_its_domain_to_the_sinks() {
+    let mesh = Mesh::start().await;
+    let app = mesh.app.guid.to_string();
+    let shop = host("shop");
+    let to = format!("to app {app} web, port 8080, http1");
+    let said = says(
+        &mesh.daemon,
+        &["explain", &shop],
+        &[
+            "domain: in the mesh, by apps.example.com",
+            "takes the requests",
+            &to,
+            "over TLS",
+            "process web, 2 wanted, 2 there",
+            "serviceentries/cf--tls.shop.apps.example.com.routes.cloudfoundry",
+            "SYNCED",
+            "GOOD: it is served with 2 endpoints, and every sink has it",
+        ],
+    )
+    .await;
+    assert!(said.lines().last().unwrap().starts_with("GOOD"), "{said}");
+
+    let url = format!("https://{}/any/path?query", host("shop"));
+    let (page, code) = run(&mesh.daemon, &["explain", &url, "--json"]).await;
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["verdict"]["cause"], "good", "{page:#}");
+    assert_eq!(page["path"], "/any/path");
+    assert_eq!(
+        page["lookups"][0]["routes"][0]["destinations"][0]["app"],
+        app
+    );
+    assert_eq!(code, Some(0));
+}
+
+/// N1.
+#[tokio::test]
+async fn a_route_that_is_mapped_to_nothing_is_there_with_its_guid_and_since_when() {
+    let mesh = Mesh::start().await;
+    let route = mesh.foundation.capi.state().route("shop").unwrap();
+    mesh.foundation.unmap(&route, &mesh.app);
+    let guid = route.to_string();
+    concludes(
+        &mesh.daemon,
+        &host("shop"),
+        &[&guid, "is mapped to nothing since 20", "cf map-route"],
+    )
+    .await;
+}
+
+/// N2.
+#[tokio::test]
+async fn a_hostname_outside_the_mesh_is_told_with_the_patterns_and_what_is_nearly_it() {
+    let mesh = Mesh::start().await;
+    concludes(
+        &mesh.daemon,
+        "shop.app.example.com",
+        &[
+            "is of no domain of the mesh (apps.example.com, apps.internal)",
+            "apps.example.com is nearly it",
+            "MeshDomains",
+        ],
+    )
+    .await;
+    let nowhere = ["Cloud Controller has no route for", "as of ", " s ago"];
+    concludes(&mesh.daemon, &host("nowhere"), &nowhere).await;
+}
+
+/// N3.
+#[tokio::test]
+async fn a_crashed_app_is_told_with_its_last_state_and_how_many_are_wanted() {
+    let (mesh, app) = with_single("flaky").await;
+    mesh.foundation.bbs.crash(&app.instances[0]);
+    concludes(
+        &mesh.daemon,
+        &host("flaky"),
+        &[
+            "none of 1 wanted instances",
+            &app.guid.to_string(),
+            "(web)",
+            "has crashed since 20",
+            "Exited with status 1",
+        ],
+    )
+    .await;
+}
+
+/// N4.
+#[tokio::test]
+async fn a_stopped_app_is_told_apart_from_a_crashed_one() {
+    let (mut mesh, mut app) = with_single("asleep").await;
+    mesh.foundation.stop(&mut app);
+    let expected = [
+        &*app.guid.to_string(),
+        "is stopped",
+        "desired 0",
+        "cf start",
+    ];
+    concludes(&mesh.daemon, &host("asleep"), &expected).await;
+}
+
+/// N5.
+#[tokio::test]
+async fn a_process_type_that_an_app_has_not_is_told_with_those_that_it_has() {
+    let mesh = Mesh::start().await;
+    let to_api = Destination {
+        process_type: "api".to_owned(),
+        ..Destination::web(&mesh.app.guid)
+    };
+    map_to(&mesh, "api", to_api);
+    let expected = ["has no process of type api, only web"];
+    concludes(&mesh.daemon, &host("api"), &expected).await;
+}
+
+/// N6.
+#[tokio::test]
+async fn a_hostname_that_istio_refuses_is_told_with_the_rule_and_the_value() {
+    let mesh = Mesh::start().await;
+    map_to(&mesh, "under_score", Destination::web(&mesh.app.guid));
+    concludes(
+        &mesh.daemon,
+        &host("under_score"),
+        &[
+            "withheld by rule host",
+            "under_score",
+            "nothing is served instead",
+        ],
+    )
+    .await;
+    let rejected = ["RULE", "under_score.apps.example.com", "host"];
+    says(&mesh.daemon, &["rejected", "--host", "under"], &rejected).await;
+}
+
+/// N7.
+#[tokio::test]
+async fn a_port_that_instances_have_not_is_told_with_those_that_they_have() {
+    let mesh = Mesh::start().await;
+    let to_port = Destination {
+        port: 9090,
+        ..Destination::web(&mesh.app.guid)
+    };
+    map_to(&mesh, "ported", to_port);
+    let app = mesh.app.guid.to_string();
+    let expected = ["port 9090", &app, "have the ports 2222, 8080"];
+    concludes(&mesh.daemon, &host("ported"), &expected).await;
+}
+
+/// N8.
+#[tokio::test]
+async fn who_has_left_and_who_cannot_connect_is_told_with_address_reason_and_time() {
+    let mesh = Mesh::start().await;
+    let Mesh {
+        foundation,
+        daemon,
+        pilot,
+        ..
+    } = mesh;
+    drop(pilot);
+    says(&daemon, &["status"], &["(pilot) left", "has not come back"]).await;
+
+    let stranger = Pki::new(foundation.folder(), "stranger").unwrap();
+    let identity = stranger.issue("stranger", &["stranger"]).unwrap();
+    let config = tls::client(foundation.pki.ca(), Some(&identity)).unwrap();
+    let channel = sink::connect(daemon.mcp, config).await;
+    drop(channel.map(drop));
+    let expected = [
+        "127.0.0.1",
+        "NO HANDSHAKE",
+        "certificate is missing or not accepted",
+    ];
+    says(&daemon, &["sinks"], &expected).await;
+
+    // From another address of this machine: what fails is told by address.
+    let mut plaintext = TcpStream::connect(daemon.mcp).await.unwrap();
+    plaintext
+        .write_all(b"PRI * HTTP/2.0\r\n\r\n")
+        .await
+        .unwrap();
+    says(&daemon, &["sinks"], &["no TLS that both sides speak"]).await;
+    let gone = ["GONE", "pilot", "no sink is connected"];
+    says(&daemon, &["sinks"], &gone).await;
+}
+
+/// N9.
+#[tokio::test]
+async fn a_sink_that_refuses_is_told_with_its_words_and_the_resource_can_be_read() {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    let daemon = Daemon::start(eager(foundation.config())).await;
+    let pilot = tls::Identity {
+        cert: foundation.folder().join("pilot.crt"),
+        key: foundation.folder().join("pilot.key"),
+    };
+    let config = tls::client(foundation.pki.ca(), Some(&pilot)).unwrap();
+    let channel = sink::connect(daemon.mcp, config).await.unwrap();
+    let options = Options {
+        collections: vec![Kind::VirtualService.collection().to_owned()],
+        ..Options::default()
+    };
+    let reject = |_: &_| Answer::Nack {
+        code: 3,
+        message: "copilot-service-for-shop.apps.example.com: bad match".to_owned(),
+    };
+    let _sink = Sink::open(&channel, options, reject).await.unwrap();
+    let words = "copilot-service-for-shop.apps.example.com: bad match";
+    let collection = Kind::VirtualService.collection();
+    concludes(&daemon, &host("shop"), &["is REFUSED", collection, words]).await;
+    let resource = format!("{collection}/copilot-service-for-{}", host("shop"));
+    says(
+        &daemon,
+        &["resources", &resource],
+        &["\"hosts\"", &host("shop")],
+    )
+    .await;
+}
+
+/// N10.
+#[tokio::test]
+async fn a_source_that_fails_is_told_with_its_status_and_how_old_what_is_known_is() {
+    let mesh = Mesh::start().await;
+    let capi = &mesh.foundation.capi;
+    for endpoint in [Endpoint::Routes, Endpoint::Domains, Endpoint::AuditEvents] {
+        capi.inject(endpoint, 0, usize::MAX, Fault::Forbidden);
+    }
+    let expected = [
+        "feed capi_routes: forbidden since 20",
+        "last success",
+        "403",
+    ];
+    says(&mesh.daemon, &["status"], &expected).await;
+    let stale = ["what was known", "feed capi_", "forbidden"];
+    concludes(&mesh.daemon, &host("shop"), &stale).await;
+    assert_eq!(run(&mesh.daemon, &["status"]).await.1, Some(1));
+    capi.stop().await;
+    let expected = ["feed capi_routes: connect since 20"];
+    says(&mesh.daemon, &["status"], &expected).await;
+}
+
+/// N11.
+#[tokio::test]
+async fn what_a_start_waits_for_is_told_with_the_name_of_its_feed() {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    foundation.bbs.stop();
+    let daemon = Daemon::start(eager(foundation.config())).await;
+    let expected = [
+        "NOT READY",
+        "waits for instances from the BBS (bbs_lists)",
+        "feed bbs_lists: connect since 20",
+        "last success never",
+    ];
+    says(&daemon, &["status"], &expected).await;
+    assert_eq!(run(&daemon, &["status"]).await.1, Some(2));
+    let expected = ["nothing is served yet", "instances from the BBS"];
+    concludes(&daemon, &host("shop"), &expected).await;
+}
+
+/// N12.
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_told_with_its_file_and_its_name() {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    let ended = foundation.pki.issue_ended("ended", &["ended"]).unwrap();
+    let config = with(
+        eager(foundation.config()),
+        &[
+            ("/PolicyServerClientCertPath", json!(ended.cert)),
+            ("/PolicyServerClientKeyPath", json!(ended.key)),
+        ],
+    );
+    let daemon = Daemon::start(config).await;
+    let expected = ["PolicyServerClientCertPath", "ended.crt", "ENDED", " ago"];
+    says(&daemon, &["certificates"], &expected).await;
+    says(
+        &daemon,
+        &["status"],
+        &["LOOK AT  PolicyServerClientCertPath"],
+    )
+    .await;
+}
+
+/// N13.
+#[tokio::test]
+async fn of_two_routes_with_one_hostname_it_is_told_who_has_it_and_who_lost() {
+    let mesh = Mesh::start().await;
+    let older = mesh.foundation.capi.state().route("shop").unwrap();
+    mesh.foundation.capi.state().advance(60);
+    let younger = mesh.foundation.create_route("shop", "");
+    mesh.foundation.map(&younger, &mesh.app, None);
+    let lost = format!("route {younger} is not served: route {older} has the same hostname");
+    concludes(&mesh.daemon, &host("shop"), &[&lost]).await;
+}
+
+/// N14.
+#[tokio::test]
+async fn a_loss_that_is_held_is_told_with_its_source_and_what_to_do() {
+    let mut mesh = Mesh::start().await;
+    mesh.foundation.load(30, 30);
+    let last = "app-000029";
+    mesh.holds(|state| crate::mesh::endpoints(state, last).len() == 1)
+        .await;
+    let capi = &mesh.foundation.capi;
+    for n in 0..30 {
+        let route = capi.state().route(&format!("app-{n:06}")).unwrap();
+        capi.state().delete_route_silently(&route);
+    }
+    let expected = [
+        "reads of routes lack 30 routes",
+        "held for",
+        "copilot accept routes",
+    ];
+    says(&mesh.daemon, &["status"], &expected).await;
+    let expected = [
+        "served though reads of routes lack it",
+        "copilot accept routes",
+    ];
+    concludes(&mesh.daemon, &host(last), &expected).await;
+    says(&mesh.daemon, &["accept", "routes"], &["what is held goes"]).await;
+}
+
+/// N15.
+#[tokio::test]
+async fn what_has_changed_is_told_with_its_hostname_and_its_cause() {
+    let mut mesh = Mesh::start().await;
+    mesh.foundation.scale(&mut mesh.app, 3);
+    mesh.holds(|state| crate::mesh::endpoints(state, "shop").len() == 3)
+        .await;
+    let shop = host("shop");
+    let expected = ["20", &*shop, "endpoints 2 -> 3", "BBS)"];
+    says(&mesh.daemon, &["changes", "--host", &shop], &expected).await;
+    let (of_another, _) = run(&mesh.daemon, &["changes", "--host", &host("other")]).await;
+    assert!(of_another.contains("nothing has changed"), "{of_another}");
+    says(&mesh.daemon, &["explain", &shop], &["changed: 20"]).await;
+}
+
+/// N16.
+#[tokio::test]
+async fn cells_that_take_nothing_but_tls_are_told_with_the_key_that_is_missing() {
+    let (foundation, _) = foundation_of(Doors::Tls).await;
+    let mut config = eager(foundation.config());
+    config.as_object_mut().unwrap().remove("BackendTLS");
+    let daemon = Daemon::start(config).await;
+    let expected = [
+        "takes nothing but TLS, and BackendTLS is not set",
+        "backend_tls.mode",
+    ];
+    concludes(&daemon, &host("shop"), &expected).await;
+}
+
+#[tokio::test]
+async fn routes_instances_and_resources_are_listed_in_columns_and_by_what_is_asked_for() {
+    let mesh = Mesh::start().await;
+    let app = mesh.app.guid.to_string();
+    let shop = host("shop");
+    let said = says(&mesh.daemon, &["routes", "--host", "shop"], &[&shop]).await;
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    let column = lines[0].find("INSTANCES").unwrap();
+    assert!(lines[1][column..].starts_with("2  "), "{said}");
+    let (none, _) = run(&mesh.daemon, &["routes", "--host", "nothing"]).await;
+    assert_eq!(none.lines().count(), 1, "{none}");
+
+    let (said, _) = run(&mesh.daemon, &["instances", "--app", &app]).await;
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let (said, _) = run(&mesh.daemon, &["instances", "--app", &app, "--limit", "1"]).await;
+    assert!(said.contains("and 1 more"), "{said}");
+
+    let (said, code) = run(&mesh.daemon, &["resources"]).await;
+    assert!(said.contains(Kind::ServiceEntry.collection()), "{said}");
+    assert_eq!(code, Some(0));
+    let (said, code) = run(&mesh.daemon, &["resources", "no/such"]).await;
+    assert!(said.contains("no collection or resource"), "{said}");
+    assert_eq!(code, Some(1));
+}
+
+#[tokio::test]
+async fn a_mesh_in_which_all_is_well_is_nothing_to_look_at() {
+    let mesh = Mesh::start().await;
+    says(
+        &mesh.daemon,
+        &["status"],
+        &["READY", "SYNCED", "nothing is wrong"],
+    )
+    .await;
+    let (page, code) = run(&mesh.daemon, &["status", "--json"]).await;
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!((&page["worries"], code), (&json!([]), Some(0)), "{page:#}");
+}
+
+#[tokio::test]
+async fn what_is_no_hostname_is_an_error_and_no_answer() {
+    let mesh = Mesh::start().await;
+    let (said, code) = run(&mesh.daemon, &["explain", "no host.example.com"]).await;
+    assert!(said.contains("has the character ' '"), "{said}");
+    assert_eq!(code, Some(1));
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_answer_is_named_by_its_address() {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    let daemon = Daemon::start(eager(foundation.config())).await;
+    let pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
+    holds(&pilot.unwrap(), |state| !state.collections.is_empty()).await;
+    let nobody = ["status", "--admin", "127.0.0.1:1"];
+    let (said, code) = run(&daemon, &nobody).await;
+    assert!(said.contains("asking the daemon at 127.0.0.1:1"), "{said}");
+    assert_eq!(code, Some(1));
+}
