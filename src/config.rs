@@ -190,9 +190,8 @@ impl Config {
 }
 
 /// Those of the files that hold certificates.
-fn certificates(files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
+fn certificates(mut files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
     let is_certificate = |key: &str| key.ends_with("CertPath") || key.ends_with("CAPath");
-    let mut files = files;
     files.retain(|(key, _)| is_certificate(key));
     files
 }
