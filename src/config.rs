@@ -212,9 +212,8 @@ pub(crate) fn fuzz_duration(bytes: &[u8]) {
 }
 
 /// Those of the files that hold certificates.
-fn certificates(files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
+fn certificates(mut files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
     let is_certificate = |key: &str| key.ends_with("CertPath") || key.ends_with("CAPath");
-    let mut files = files;
     files.retain(|(key, _)| is_certificate(key));
     files
 }

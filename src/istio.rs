@@ -236,6 +236,11 @@ pub fn endpoints(served: Resource<'_>) -> BTreeSet<SocketAddrV4> {
     service_entry::places(served)
 }
 
+/// To how many endpoints a service leads.
+pub fn endpoint_count(served: Resource<'_>) -> usize {
+    service_entry::count(served)
+}
+
 /// Takes endpoints from a service that no route has any more: all but those that are still reached. `None` if it has no
 /// others.
 pub fn reduced(

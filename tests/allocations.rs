@@ -89,7 +89,7 @@ impl Shape {
     fn route(self, n: usize) -> Route {
         let host = match self {
             Self::Paths { internal: true } => "one.apps.internal".to_owned(),
-            Self::Wildcard if n % 2 == 0 => "*.apps.example.com".to_owned(),
+            Self::Wildcard if n.is_multiple_of(2) => "*.apps.example.com".to_owned(),
             Self::Paths { .. } => "one.apps.example.com".to_owned(),
             Self::Wildcard | Self::Hostnames => format!("app-{n}.apps.example.com"),
         };
@@ -147,7 +147,9 @@ impl Shape {
         ];
         let measured = updates.into_iter().map(|updates| {
             let counted = allocation_counter::measure(|| {
-                updates.into_iter().for_each(|update| state.apply(update));
+                for update in updates {
+                    state.apply(update);
+                }
                 assert!(state.publish().is_some());
             });
             (counted.count_total, counted.bytes_total)

@@ -1,5 +1,6 @@
 //! What becomes of the requests for a hostname and path: from Cloud Controller to the sinks.
 
+mod instances;
 mod verdict;
 mod words;
 

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    fmt::{self, Display},
+    fmt::{self, Display, Write as _},
     time::{Duration, SystemTime},
 };
 
@@ -77,13 +77,17 @@ impl Display for Columns {
         for row in rows() {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:width$}  "));
+                write!(line, "{cell:width$}  ")?;
             }
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
     }
 }
+
+/// A time in JSON.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct At(#[serde(serialize_with = "timestamp")] pub(super) SystemTime);
 
 /// How long ago something was, in a number that is taken in at once.
 pub(super) fn ago(time: SystemTime) -> String {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Sources,
-    page::{Columns, Wants, ago, timestamp},
+    page::{At, Columns, Wants, ago, timestamp},
 };
 use crate::{
     delivery::{CollectionStatus, GoneSink, SinkStatus, Sinks},
@@ -42,22 +42,11 @@ pub(super) struct SinkLine {
     connected: SystemTime,
     pub(super) progress: Progress,
     /// Since when it is behind, or refuses.
-    #[serde(serialize_with = "since")]
-    since: Option<SystemTime>,
+    since: Option<At>,
     /// Of which collection.
     pub(super) collection: Option<String>,
     /// The words of a refusal.
     pub(super) words: Option<String>,
-}
-
-fn since<S: serde::Serializer>(
-    time: &Option<SystemTime>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => timestamp(time, serializer),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl SinkLine {
@@ -78,7 +67,7 @@ impl SinkLine {
             node: sink.node,
             connected: sink.connected,
             progress,
-            since,
+            since: since.map(At),
             collection: collection.filter(|_| progress != Progress::Synced),
             words,
         }
@@ -99,7 +88,7 @@ impl SinkLine {
 
     /// The state in capitals, and since when.
     pub(super) fn state(&self) -> String {
-        let age = self.since.map(ago).unwrap_or_default();
+        let age = self.since.map(|At(since)| ago(since)).unwrap_or_default();
         match self.progress {
             Progress::Synced => "SYNCED".to_owned(),
             Progress::Silent => format!("SILENT {age}"),

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Eras, PORT, validate::Invalid};
@@ -55,6 +56,21 @@ pub(super) fn places(served: Resource<'_>) -> BTreeSet<SocketAddrV4> {
     let body = served.decode().body.unwrap_or_default();
     let entry = ServiceEntry::decode(&*body.value).unwrap_or_default();
     entry.endpoints.iter().filter_map(place).collect()
+}
+
+/// A ServiceEntry, but for all that is not counted.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Counted {
+    /// As in the message itself.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    endpoints: Vec<Bytes>,
+}
+
+/// How many endpoints a ServiceEntry has: a count copies none of them.
+pub(super) fn count(served: Resource<'_>) -> usize {
+    let body = served.decode().body.unwrap_or_default();
+    let entry = Counted::decode(Bytes::from(body.value)).unwrap_or_default();
+    entry.endpoints.len()
 }
 
 /// A ServiceEntry as it is served, with those of its endpoints only that are among these; `None` if all are.

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-use super::{Explanation, Withheld};
+use super::{
+    Explanation, Withheld,
+    instances::{has_type, not_running, unreachable},
+};
 use crate::{
     admin::sinks::Progress,
-    bbs::{InstanceStatus, ProcessStatus, State},
-    explain::{DestinationFacts, InstanceFacts, Lookup, Unreached},
+    explain::{DestinationFacts, Lookup},
 };
 
 /// What is wrong, in a word for programs and a line for people.
@@ -20,7 +22,11 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    fn new(cause: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(
+        cause: &'static str,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             cause,
             what: what.into(),
@@ -332,112 +338,4 @@ const REMARKS: [&str; 8] = [
 
 fn first_label(host: &str) -> &str {
     host.split('.').next().unwrap_or(host)
-}
-
-fn unreachable(to: &DestinationFacts, instance: &InstanceFacts) -> Verdict {
-    let (app, port) = (&to.app, to.port);
-    let InstanceFacts {
-        guid, cell, ports, ..
-    } = instance;
-    match &instance.unreachable {
-        Some(Unreached::TlsAlone) => Verdict::new(
-            "tls",
-            format!(
-                "instance {guid} of app {app} on cell {cell} takes nothing but TLS, and BackendTLS is not set"
-            ),
-            "set BackendTLS (backend_tls.mode)",
-        ),
-        Some(Unreached::Taken(owner)) => Verdict::new(
-            "taken",
-            format!(
-                "the address of instance {guid} of app {app} is of instance {} now",
-                owner.as_deref().unwrap_or("another")
-            ),
-            format!("cell {cell} is out of touch: look at it"),
-        ),
-        Some(Unreached::NoAddress) => Verdict::new(
-            "address",
-            format!(
-                "instance {guid} of app {app} on cell {cell} has no IPv4 address with a door to port {port}"
-            ),
-            "look at the cell's network",
-        ),
-        Some(Unreached::NoPort) | None => {
-            let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
-            let ports = ports.join(", ");
-            Verdict::new(
-                "port",
-                format!(
-                    "the route leads to port {port} of app {app}, whose instances have the ports {ports}"
-                ),
-                "map the route to one of these, or restart the app if the port was added since it started",
-            )
-        }
-    }
-}
-
-fn has_type(process: &ProcessStatus, kind: &str) -> bool {
-    let own = process.process_type.as_deref();
-    own.is_none_or(|own| own == kind)
-}
-
-/// A process of the right type is there, and nobody can be sent to any of its instances.
-fn not_running(to: &DestinationFacts, processes: &[&ProcessStatus]) -> Verdict {
-    let (app, kind) = (&to.app, &to.process_type);
-    let wanted: u32 = processes.iter().filter_map(|process| process.wanted).sum();
-    if wanted == 0 {
-        let what = format!("process {kind} of app {app} is stopped (desired 0)");
-        return Verdict::new("stopped", what, "`cf start` or `cf scale` it");
-    }
-    let instances = processes.iter().flat_map(|process| &process.instances);
-    let latest = instances.max_by_key(|instance| instance.since);
-    let last = latest.map_or_else(|| "nothing is known of any".to_owned(), last_state);
-    let of =
-        format!("none of {wanted} wanted instances of app {app} ({kind}) takes requests: {last}");
-    match latest.map(|instance| instance.state) {
-        Some(State::Crashed) => {
-            Verdict::new("crashed", of, "`cf logs --recent` of the app says why")
-        }
-        Some(State::Withheld) => Verdict::new(
-            "not_routable",
-            of,
-            "it is not ready yet, or about to stop: its readiness check",
-        ),
-        Some(State::Unclaimed) => {
-            Verdict::new("unplaced", of, "no cell takes it: look at Diego's capacity")
-        }
-        _ => Verdict::new("starting", of, "wait for it; `cf app` shows how it goes"),
-    }
-}
-
-fn last_state(instance: &InstanceStatus) -> String {
-    let InstanceStatus {
-        index,
-        since,
-        crashes,
-        ..
-    } = instance;
-    let since = humantime::format_rfc3339_seconds(*since);
-    let state = words_of(instance.state);
-    let crashes = if *crashes > 0 {
-        format!(", {crashes} times of late")
-    } else {
-        String::new()
-    };
-    let why = instance
-        .why
-        .as_ref()
-        .map_or_else(String::new, |why| format!(" ({why})"));
-    format!("instance {index} {state} since {since}{crashes}{why}")
-}
-
-/// A state as a verb.
-pub(super) fn words_of(state: State) -> &'static str {
-    match state {
-        State::Unclaimed => "waits for a cell",
-        State::Starting => "starts",
-        State::Running => "runs",
-        State::Withheld => "runs and takes no requests",
-        State::Crashed => "has crashed",
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Explanation, verdict::words_of};
+use super::{Explanation, instances::words_of};
 use crate::{
     admin::page::{Columns, ago},
     bbs::InstanceStatus,

@@ -1,11 +1,6 @@
 //! What is known of a hostname, and what has changed: for people who ask.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use tokio::time::Instant;
 use tracing::debug;
@@ -18,7 +13,7 @@ use crate::{
     },
     istio::{self, Era, Eras, Kind},
     model::{AppPort, Destination, Hostname, Instance, Protocol, Refusal, Route, Weight, path},
-    snapshot::Collection,
+    snapshot::{Collection, ResourceVersion},
     table::{Changes, HostView, Pool, Subject, Unreachable},
 };
 
@@ -31,8 +26,13 @@ const LATEST: usize = 5;
 pub(super) struct Watched {
     host: Hostname,
     keys: Vec<Arc<str>>,
-    services: BTreeSet<String>,
+    services: Vec<String>,
+    /// What says how its requests are looked up, if it is external or internal.
+    speakers: [String; 2],
 }
+
+/// The versions of what is made of a hostname, each by its place among the names.
+type Seen = Vec<(usize, ResourceVersion)>;
 
 impl State {
     /// All that is known of the requests for a hostname and path.
@@ -124,7 +124,8 @@ impl State {
             let mut watched = Watched {
                 host: host.clone(),
                 keys: touched.services().cloned().collect(),
-                services: BTreeSet::new(),
+                services: vec![Kind::ServiceEntry.name(host, true)],
+                speakers: [false, true].map(|internal| Kind::VirtualService.name(host, internal)),
             };
             self.add_services(&mut watched);
             watched
@@ -134,46 +135,40 @@ impl State {
 
     /// Of the routes of which something may be different: those that they may have, and those that they have.
     fn add_services(&self, watched: &mut Watched) {
-        let Watched {
-            host,
-            keys,
-            services,
-        } = watched;
-        services.insert(Kind::ServiceEntry.name(host, true));
-        for key in keys {
-            services.extend(istio::undivided(host, key));
-            let divided = self.divided.get(&(host.clone(), key.clone()));
+        for key in &watched.keys {
+            let divided = self.divided.get(&(watched.host.clone(), key.clone()));
             let divided = divided.into_iter().flatten();
-            services.extend(divided.map(ToString::to_string));
+            let names = divided.map(ToString::to_string);
+            for name in names.chain(istio::undivided(&watched.host, key)) {
+                if !watched.services.contains(&name) {
+                    watched.services.push(name);
+                }
+            }
         }
     }
 
     /// Remembers what became of what was watched.
-    pub(super) fn note_changes(
-        &mut self,
-        watched: Vec<Watched>,
-        of: usize,
-        before: &BTreeMap<&'static str, Eras<Arc<Collection>>>,
-    ) {
+    pub(super) fn note_changes(&mut self, watched: Vec<Watched>, of: usize, before: &Collections) {
         let at = SystemTime::now();
         let mut others = of.saturating_sub(watched.len());
         for mut watched in watched {
             self.add_services(&mut watched);
             let cause = self.causes.remove(&watched.host);
-            let (was, is) = (
-                self.seen(&watched, before),
-                self.seen(&watched, &self.collections),
-            );
-            if was == is {
+            let collections = &self.collections;
+            let services = [before, collections].map(|all| services_of(&watched, all));
+            let speakers = [before, collections].map(|all| speakers_of(&watched, all));
+            if services[0] == services[1] && speakers[0] == speakers[1] {
                 continue;
             }
+            let [endpoints_before, endpoints_after] =
+                [before, collections].map(|all| endpoints_of(&watched, all));
             let change = Change {
                 at,
                 host: watched.host.to_string(),
                 cause,
-                endpoints_before: was.0.len(),
-                endpoints_after: is.0.len(),
-                lookup: was.1 != is.1,
+                endpoints_before,
+                endpoints_after,
+                lookup: speakers[0] != speakers[1],
                 others: std::mem::take(&mut others),
             };
             debug!(%change, "published");
@@ -181,26 +176,36 @@ impl State {
         }
         self.causes.clear();
     }
+}
 
-    /// The endpoints of a hostname, and the versions of what says how requests are looked up.
-    fn seen(
-        &self,
-        watched: &Watched,
-        collections: &BTreeMap<&'static str, Eras<Arc<Collection>>>,
-    ) -> (BTreeSet<SocketAddrV4>, Vec<Option<String>>) {
-        let resources = |kind: Kind| collections[kind.collection()].of(Era::Xds);
-        let entries = watched.services.iter();
-        let entries = entries.filter_map(|name| resources(Kind::ServiceEntry).get(name));
-        let versions = [false, true].map(|internal| {
-            let name = Kind::VirtualService.name(&watched.host, internal);
-            let resource = resources(Kind::VirtualService).get(&name);
-            resource.map(|resource| resource.version.to_string())
-        });
-        (
-            entries.flat_map(istio::endpoints).collect(),
-            versions.into(),
-        )
-    }
+/// Every collection, as it is served.
+type Collections = BTreeMap<&'static str, Eras<Arc<Collection>>>;
+
+fn services_of(watched: &Watched, all: &Collections) -> Seen {
+    versions(
+        &watched.services,
+        all[Kind::ServiceEntry.collection()].of(Era::Xds),
+    )
+}
+
+fn speakers_of(watched: &Watched, all: &Collections) -> Seen {
+    versions(
+        &watched.speakers,
+        all[Kind::VirtualService.collection()].of(Era::Xds),
+    )
+}
+
+fn versions(names: &[String], of: &Collection) -> Seen {
+    let names = names.iter().enumerate();
+    names
+        .filter_map(|(at, name)| Some((at, of.get(name)?.version)))
+        .collect()
+}
+
+fn endpoints_of(watched: &Watched, all: &Collections) -> usize {
+    let entries = all[Kind::ServiceEntry.collection()].of(Era::Xds);
+    let entries = watched.services.iter().filter_map(|name| entries.get(name));
+    entries.map(istio::endpoint_count).sum()
 }
 
 /// A path as the gorouter looks it up.

@@ -1,0 +1,64 @@
+//! What is known of an app's processes, for people who ask.
+
+use super::{Merge, Process};
+use crate::{
+    bbs::processes::{InstanceStatus, ProcessStatus, State},
+    model::{AppGuid, DiegoProcessGuid, Workload},
+};
+
+impl Process {
+    fn wanted(&self) -> Option<u32> {
+        if self.unwanted.is_some() {
+            return Some(0);
+        }
+        self.desired.as_ref().map(|limit| limit.instances)
+    }
+}
+
+impl Merge {
+    /// The processes of an app, with all that is known of their instances. Looks at every process.
+    pub(in crate::bbs) fn processes_of(&self, app: &AppGuid) -> Vec<ProcessStatus> {
+        let status = |(guid, process): (&DiegoProcessGuid, &Process)| {
+            let workload = self.workload_of(process);
+            let is_of_app = workload.map_or_else(
+                || app.is_probably_of(guid.capi_process()),
+                |workload| workload.app == *app,
+            );
+            is_of_app.then(|| ProcessStatus {
+                process: guid.to_string(),
+                process_type: workload.map(|workload| workload.process_type.to_string()),
+                wanted: process.wanted(),
+                instances: self.instances_of(guid, process),
+            })
+        };
+        self.processes.iter().filter_map(status).collect()
+    }
+
+    fn workload_of<'a>(&'a self, process: &'a Process) -> Option<&'a Workload> {
+        let desired = process.desired.as_ref();
+        let desired = desired.and_then(|limit| limit.workload.as_ref());
+        let mut members = process.members.iter();
+        desired.or_else(|| members.find_map(|guid| self.instances.get(guid)?.workload()))
+    }
+
+    fn instances_of(&self, guid: &DiegoProcessGuid, process: &Process) -> Vec<InstanceStatus> {
+        let members = process.members.iter();
+        let known = members.filter_map(|guid| Some((guid, self.instances.get(guid)?)));
+        let mut instances: Vec<_> = known
+            .map(|(guid, known)| {
+                InstanceStatus::new(known.index(), known.state(), known.since()).of(guid)
+            })
+            .collect();
+        let is_there = |index| {
+            instances
+                .iter()
+                .any(|there| there.index == index && there.state != State::Starting)
+        };
+        let unplaced = self.unplaced.of(guid).iter();
+        let unplaced = unplaced.filter(|place| !is_there(place.index));
+        let unplaced: Vec<_> = unplaced.map(InstanceStatus::from).collect();
+        instances.extend(unplaced);
+        instances.sort_by_key(|instance| instance.index);
+        instances
+    }
+}
