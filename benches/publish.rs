@@ -170,3 +170,68 @@ fn one_policy_changes(bencher: Bencher, count: usize) {
             black_box(state.publish())
         });
 }
+
+/// Paths of one hostname.
+const PATHS: [usize; 3] = [2_500, 5_000, 10_000];
+
+/// Routes of one app: under one hostname, or under one each.
+fn routes_of_one_app(count: usize, is_one_host: bool) -> Update {
+    let route = |n| {
+        let mut route = foundation::route(n);
+        if is_one_host {
+            route.host = foundation::route(0).host;
+            route.path = format!("/path/{n:05}").as_str().into();
+        }
+        route.destinations = foundation::route(0).destinations;
+        route
+    };
+    Update::AllRoutes((0..count).map(route).collect())
+}
+
+/// From nothing to the first snapshot: one hostname with many paths.
+#[divan::bench(args = PATHS, sample_count = 3)]
+fn initial_build_of_one_hostname(bencher: Bencher, paths: usize) {
+    bencher
+        .with_inputs(|| (empty(), routes_of_one_app(paths, true), instances(1)))
+        .bench_local_values(|(mut state, routes, instances)| {
+            state.apply(instances);
+            state.apply(routes);
+            black_box(state.publish());
+            state
+        });
+}
+
+/// The only instance of an app with many routes ends, or is back.
+fn flap(bencher: Bencher, count: usize, is_one_host: bool) {
+    let mut state = empty();
+    state.apply(routes_of_one_app(count, is_one_host));
+    let instance = foundation::instance(0, 0, 61_000);
+    let mut there = false;
+    bencher
+        .with_inputs(|| {
+            there = !there;
+            let (mut current, mut gone) = (vec![], vec![]);
+            if there {
+                current.push(instance.clone());
+            } else {
+                gone.push(instance.guid.clone());
+            }
+            Update::Instances { current, gone }
+        })
+        .bench_local_values(|update| {
+            state.apply(update);
+            black_box(state.publish())
+        });
+}
+
+/// An app with many paths of one hostname flaps.
+#[divan::bench(args = PATHS, sample_count = 10)]
+fn an_app_of_one_hostname_flaps(bencher: Bencher, paths: usize) {
+    flap(bencher, paths, true);
+}
+
+/// An app with many hostnames flaps.
+#[divan::bench(args = PATHS, sample_count = 10)]
+fn an_app_of_many_hostnames_flaps(bencher: Bencher, hosts: usize) {
+    flap(bencher, hosts, false);
+}

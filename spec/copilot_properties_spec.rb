@@ -51,8 +51,8 @@ RSpec.describe 'properties of the job copilot' do
     'port or none' => %w[listen_port_for_vip_resolver xds.listen_port],
     'percent' => %w[limits.loss_percent capi.max_shrink_percent bbs.max_removed_percent policy_server.max_removed_percent],
     'whole' => %w[
-      capi.page_size limits.loss limits.sink_streams limits.sink_streams_per_peer limits.sink_requests_per_second
-      limits.bulk_sync_bytes limits.emptied_routes limits.open_files post_start.timeout_seconds drain.wait_seconds
+      capi.page_size limits.loss limits.host_routes limits.host_bytes limits.app_routes limits.sink_streams
+      limits.sink_streams_per_peer limits.sink_requests_per_second limits.bulk_sync_bytes limits.emptied_routes limits.open_files post_start.timeout_seconds drain.wait_seconds
       bbs.client_session_cache_size bbs.max_idle_conns_per_host
     ],
     'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z/),

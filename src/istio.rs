@@ -33,7 +33,7 @@ pub use self::{
     certificate::{
         CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute, Place, places,
     },
-    division::{Division, Held, division, narrowed, published_division},
+    division::{Division, Held, division, narrowed, published_divisions},
     era::{Era, Eras},
     gateway::{Served, gateway},
     instance_tls::{

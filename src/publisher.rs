@@ -34,7 +34,7 @@ use crate::{
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store::{self, Saved},
-    table::Join,
+    table::{self, Join},
 };
 
 /// What must have been read completely before anything is published.
@@ -88,6 +88,8 @@ pub struct Settings {
     pub join: Join,
     /// Where what is served is written down, if it is.
     pub store: Option<store::Settings>,
+    /// How much of one hostname and of one app is served.
+    pub limits: table::Limits,
     /// What may go by a read at once.
     pub guard: guard::Settings,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.

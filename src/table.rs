@@ -15,6 +15,7 @@
 
 mod associations;
 mod changes;
+mod crowds;
 mod descriptions;
 mod displaced;
 mod fall_backs;
@@ -42,6 +43,7 @@ use ipnet::Ipv4Net;
 
 pub use self::{
     changes::{Changes, Touched},
+    crowds::{Crowd, Limits},
     displaced::Displaced,
     host::HostView,
     instances::Join,
@@ -54,15 +56,15 @@ use self::{
     fall_backs::FallBacks,
     host::Facts,
     instances::Instances,
-    routes::shared_key,
+    routes::{Routes, shared_key},
     served::Ledger,
-    shapes::{Change, Shape, Shapes},
+    shapes::{Change, Shape, Shapes, Sort},
     sources::Sources,
     vips::{Claim, Vips},
 };
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Served, Update, Workload},
+    model::{AppGuid, CapiProcessGuid, Destination, Hostname, Route, Served, Update, Workload},
 };
 
 /// All that is known of the foundation.
@@ -94,6 +96,13 @@ impl RouteTable {
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.facts.tls = tls;
+        self
+    }
+
+    /// The same, with limits other than the default. No route may be known yet.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.facts.routes = Routes::new(limits);
         self
     }
 
@@ -211,29 +220,35 @@ impl RouteTable {
     /// Looks at the touched pools of a hostname. Whether a VirtualService sees what became of them.
     fn reshape(&mut self, name: &Hostname, touched: &Touched) -> bool {
         let mut is_seen = false;
-        for key in &touched.services {
-            let pool = self.host(name).and_then(|host| host.pool(key));
-            let is_internal = pool.as_ref().is_some_and(|pool| pool.host().is_internal());
+        let host = self.facts.host(name);
+        let sort = host.map(Sort::of).unwrap_or_default();
+        for key in touched.services() {
+            let pool = host.and_then(|host| host.pool(key));
             let answer = pool.as_ref().map(|pool| self.answer(pool));
             let answer = answer.unwrap_or_default();
-            let shape = pool.map(|pool| Shape::of(&pool)).unwrap_or_default();
-            self.ledger.set_route(name, key, answer, is_internal);
+            let shape = pool.map(|pool| Shape::of(&pool, sort)).unwrap_or_default();
+            self.ledger.set_route(name, key, answer, sort.is_internal());
             is_seen |= match self.shapes.update(name, key, shape) {
                 Change::Nothing => false,
-                Change::Emptiness => self
-                    .host(name)
-                    .is_some_and(|host| self.facts.goes_on(host, key)),
+                Change::Emptiness => {
+                    host.is_some_and(|host| is_seen || self.facts.goes_on(host, key))
+                }
                 Change::Division => true,
             };
         }
         is_seen
     }
 
-    /// What follows for VirtualServices from a pool whose division they are to follow now, though nothing is different here.
-    pub(crate) fn look_again(&mut self, host: &Hostname, key: &Arc<str>) -> Changes {
+    /// What follows for VirtualServices from pools whose division they are to follow now, though nothing is different here.
+    pub(crate) fn look_again<'a>(
+        &mut self,
+        places: impl IntoIterator<Item = &'a (Hostname, Arc<str>)>,
+    ) -> Changes {
         let mut changes = Changes::default();
-        changes.touch_lookup(host);
-        changes.touch_service(host, key);
+        for (host, key) in places {
+            changes.touch_lookup(host);
+            changes.touch_service(host, key);
+        }
         self.touch_lookups(&mut changes);
         changes
     }
@@ -290,10 +305,16 @@ impl RouteTable {
         self.ledger.total()
     }
 
+    /// How many routes of a crowd are served, and those that are left out, the newest first.
+    pub fn left_out(&self, crowd: &Crowd) -> (usize, Vec<&Route>) {
+        self.facts.routes.left_out(crowd)
+    }
+
     /// How many of everything there are.
     pub fn sizes(&self) -> Sizes {
         Sizes {
             routes: self.facts.routes.len(),
+            left_out: self.facts.routes.left_out_count(),
             hosts: self.facts.routes.host_count(),
             instances: self.facts.instances.len(),
             displaced: self.facts.instances.displaced(),
@@ -307,6 +328,8 @@ impl RouteTable {
 pub struct Sizes {
     /// Routes.
     pub routes: usize,
+    /// Routes that are left out, of a hostname or of an app, because that has too many.
+    pub left_out: usize,
     /// Different hostnames.
     pub hosts: usize,
     /// Running instances, routed or not.

@@ -4,8 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::{sync::Arc, time::Duration};
+
 use copilot::{
-    model::Update,
+    model::{Hostname, Instance, Route, Update, Weight},
     publisher::{Metrics, Settings, State},
     sim::foundation,
 };
@@ -53,4 +55,109 @@ fn an_instance_that_moves_allocates_as_little_in_a_large_foundation_as_in_a_smal
     // A leaf of 16 KiB with its entries, the pointers of one branch, and those of all branches: only they grow.
     assert!(large.1 < small.1 + (4 << 10), "{small:?}, {large:?}");
     assert!(large.1 < 40 << 10, "{} bytes", large.1);
+}
+
+/// What many routes have in common.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// One hostname with many paths, all to one app.
+    Paths { internal: bool },
+    /// A wildcard with many paths, and as many hostnames below it, of which each goes on to it.
+    Wildcard,
+    /// One app under many hostnames.
+    Hostnames,
+}
+
+impl Shape {
+    const ALL: [Self; 4] = [
+        Self::Paths { internal: false },
+        Self::Paths { internal: true },
+        Self::Wildcard,
+        Self::Hostnames,
+    ];
+
+    /// The `n`th route. The paths have capitals: whoever looks at one of another route allocates its key.
+    fn route(self, n: usize) -> Route {
+        let host = match self {
+            Self::Paths { internal: true } => "one.apps.internal".to_owned(),
+            Self::Wildcard if n.is_multiple_of(2) => "*.apps.example.com".to_owned(),
+            Self::Paths { .. } => "one.apps.example.com".to_owned(),
+            Self::Wildcard | Self::Hostnames => format!("app-{n}.apps.example.com"),
+        };
+        let path = match self {
+            Self::Hostnames => String::new(),
+            Self::Paths { .. } | Self::Wildcard => format!("/Path-{n:05}"),
+        };
+        Route {
+            host: Hostname::parse(&host).unwrap(),
+            path: Route::parse_path(&path).unwrap(),
+            internal: matches!(self, Self::Paths { internal: true }),
+            destinations: foundation::route(0).destinations,
+            ..foundation::route(n)
+        }
+    }
+
+    fn routes(self, count: usize) -> Vec<Route> {
+        // Not in the order of anything.
+        (0..count).map(|n| self.route(n * 7_919 % count)).collect()
+    }
+
+    /// The first snapshot, then the app's end and its return, another app in its place, and the routes' end: what each
+    /// allocates, and how many bytes.
+    fn work(self, count: usize) -> Vec<(u64, u64)> {
+        let settings = Settings {
+            vip_range: Some("127.128.0.0/9".parse().unwrap()),
+            linger: Duration::from_secs(15),
+            ..Settings::default()
+        };
+        let mut state = State::new(&settings, Metrics::new(&mut Registry::default())).unwrap();
+        let instance = foundation::instance(0, 0, 61_000);
+        let other = foundation::instance(1, 0, 61_000);
+        let weighted = |mut route: Route| {
+            let mut beside = foundation::route(1).destinations[0].clone();
+            beside.weight = Weight::Fixed(1);
+            route.destinations[0].weight = Weight::Fixed(3);
+            route.destinations.push(beside);
+            route
+        };
+        let instances = |current: &[&Arc<Instance>], gone: &[&Arc<Instance>]| Update::Instances {
+            current: current.iter().map(|one| Arc::clone(one)).collect(),
+            gone: gone.iter().map(|one| one.guid.clone()).collect(),
+        };
+        let updates = [
+            vec![
+                Update::AllRoutes(self.routes(count)),
+                instances(&[&instance, &other], &[]),
+            ],
+            vec![instances(&[], &[&instance])],
+            vec![instances(&[&instance], &[])],
+            vec![Update::AllRoutes(
+                self.routes(count).into_iter().map(weighted).collect(),
+            )],
+            vec![Update::AllRoutes(Vec::new())],
+        ];
+        let measured = updates.into_iter().map(|updates| {
+            let counted = allocation_counter::measure(|| {
+                for update in updates {
+                    state.apply(update);
+                }
+                assert!(state.publish().is_some());
+            });
+            (counted.count_total, counted.bytes_total)
+        });
+        measured.collect()
+    }
+}
+
+#[test]
+fn what_many_routes_of_one_hostname_wildcard_or_app_allocate_grows_as_they_do() {
+    for shape in Shape::ALL {
+        let [one, two] = [500, 1_000].map(|count| shape.work(count));
+        println!("{shape:?}: {one:?}, {two:?}");
+        for (step, (one, two)) in one.iter().zip(&two).enumerate() {
+            let grows = |one: u64, two: u64| two * 10 <= one * 25;
+            assert!(grows(one.0, two.0), "{shape:?}, {step}: {one:?}, {two:?}");
+            assert!(grows(one.1, two.1), "{shape:?}, {step}: {one:?}, {two:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use prost::Message as _;
 
 use super::{
-    service::{is_of, of_part, service},
+    service::{of_part, service, whole},
     shares::percentages,
 };
 use crate::{proto::istio::networking::v1alpha3::VirtualService, snapshot::Resource, table::Pool};
@@ -31,23 +31,27 @@ pub fn division(pool: &Pool<'_>) -> Division {
         .collect()
 }
 
-/// The division of the route with this service as a published VirtualService has it. Empty if it does not send there.
-pub fn published_division(served: Resource<'_>, service: &str) -> Division {
+/// The divisions of the routes that a published VirtualService sends somewhere, by the services that they have undivided.
+pub fn published_divisions(served: Resource<'_>) -> HashMap<String, Division> {
     let body = served.decode().body.unwrap_or_default();
-    let Ok(routes) = VirtualService::decode(&*body.value) else {
-        return Division::new();
-    };
-    let divisions = routes.http.into_iter().map(|http| {
-        let to = http.route.into_iter();
-        let to = to.filter_map(|to| {
-            let host = to.destination?.host;
-            let percentage = to.weight.try_into().ok()?;
-            is_of(&host, service).then_some((host, percentage))
-        });
-        to.collect::<Division>()
-    });
-    let mut divisions = divisions.filter(|division| !division.is_empty());
-    divisions.next().unwrap_or_default()
+    let mut divisions = HashMap::new();
+    for http in VirtualService::decode(&*body.value)
+        .unwrap_or_default()
+        .http
+    {
+        let mut own: HashMap<_, Division> = HashMap::new();
+        for to in http.route {
+            let host = to.destination.map(|to| to.host).unwrap_or_default();
+            if let Ok(percentage) = to.weight.try_into() {
+                let division = own.entry(whole(&host).to_owned()).or_default();
+                division.push((host, percentage));
+            }
+        }
+        for (service, division) in own {
+            divisions.entry(service).or_insert(division);
+        }
+    }
+    divisions
 }
 
 /// A division without the services that are not wanted: the others take their part.

@@ -22,7 +22,7 @@ use super::{
     virtual_service::to,
 };
 use crate::{
-    model::{AppPort, Destination, Workload},
+    model::{AppPort, Destination, Protocol, Workload},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, DestinationRule, HttpRoute, ServiceEntry, TrafficPolicy, VirtualService,
         WorkloadEntry,
@@ -141,13 +141,17 @@ pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option
         return Eras::Same(None);
     }
     let is_tls = host.has_internal_tls();
-    let workloads: BTreeSet<_> = destinations(host).map(|to| &to.workload).collect();
-    let endpoints = workloads.into_iter().flat_map(|workload| {
+    let mut workloads: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for to in destinations(host) {
+        let used = workloads.entry(&to.workload).or_default();
+        used.insert((to.port, to.protocol));
+    }
+    let endpoints = workloads.iter().flat_map(|(workload, used)| {
         let (ports, subsets) = (&ports, &subsets);
         let instances = host.instances(workload);
         instances.filter_map(move |instance| {
             let door = |port| host.reach_inside(instance, port, is_tls).ok();
-            endpoint(host, ports, subsets, workload, door)
+            endpoint(used, ports, subsets, workload, door)
         })
     });
     let mut endpoints: Vec<_> = endpoints.collect();
@@ -169,21 +173,20 @@ pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option
 
 /// Pilot knows a proxy by the labels of the endpoint that has its address, so they are there without subsets too.
 fn endpoint(
-    host: HostView<'_>,
+    used: &BTreeSet<(AppPort, Protocol)>,
     ports: &Ports,
     subsets: &Subsets<'_>,
     workload: &Workload,
     door: impl Fn(AppPort) -> Option<Door>,
 ) -> Option<WorkloadEntry> {
-    let own = destinations(host).filter(|to| to.workload == *workload);
     let mut address = None;
     let mut serving = BTreeMap::new();
     let mut reached = BTreeSet::new();
-    for to in own {
-        if let Some(Door { at, .. }) = door(to.port) {
+    for (port, protocol) in used {
+        if let Some(Door { at, .. }) = door(*port) {
             address = Some(at.ip().to_string());
-            serving.insert(ports.name(to.port, to.protocol), at.port().into());
-            reached.insert(to.port);
+            serving.insert(ports.name(*port, *protocol), at.port().into());
+            reached.insert(*port);
         }
     }
     Some(WorkloadEntry {

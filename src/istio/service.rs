@@ -70,11 +70,17 @@ pub fn may_lead_to(name: &str, service: &str, to: &Destination) -> bool {
 
 /// Whether a service is a route's, for all of its requests or a part of them.
 pub fn is_of(name: &str, service: &str) -> bool {
-    let is_one_label = |part: &str| part.find('.') == Some(part.len() - 1);
-    name.strip_suffix(service).is_some_and(|part| {
-        let part = part.strip_prefix(TLS).unwrap_or(part);
-        part.is_empty() || part == HTTP2 || (part.starts_with(TO) && is_one_label(part))
-    })
+    whole(name) == service
+}
+
+/// The service that a route has undivided, by the name of one for all of its requests or a part of them.
+pub(super) fn whole(name: &str) -> &str {
+    let name = name.strip_prefix(TLS).unwrap_or(name);
+    let target = name.strip_prefix(TO).and_then(|rest| rest.split_once('.'));
+    match target {
+        Some((_, whole)) => whole,
+        None => name.strip_prefix(HTTP2).unwrap_or(name),
+    }
 }
 
 /// The services that a route can have while nothing divides its requests: in plaintext, and over TLS.

@@ -29,7 +29,7 @@ pub use crate::model::hostname::is_dns_label;
 const MAX_REGEX: usize = 1024;
 
 /// The rule that a resource breaks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{detail}")]
 pub struct Invalid {
     /// From a small closed set: a metric label.
@@ -39,7 +39,7 @@ pub struct Invalid {
 }
 
 /// What is not served as the foundation has it, by collection and hostname (of a Sidecar, its app), and why: at least
-/// one reason each.
+/// one reason each. Routes that are left out are under `routes`, by their hostname or their app.
 pub type Rejected = BTreeMap<(&'static str, String), Vec<Invalid>>;
 
 fn require(
@@ -226,26 +226,23 @@ impl Validate for ServiceEntry {
             "endpoint",
             || "no endpoints".to_owned(),
         )?;
-        self.endpoints
-            .iter()
-            .try_for_each(|endpoint| self.endpoint(endpoint))
+        let ports: BTreeSet<_> = self.ports.iter().map(|port| port.name.as_str()).collect();
+        let mut endpoints = self.endpoints.iter();
+        endpoints.try_for_each(|endpoint| workload_entry(endpoint, &ports))
     }
 }
 
-impl ServiceEntry {
-    fn endpoint(&self, endpoint: &WorkloadEntry) -> Result<(), Invalid> {
-        ipv4(&endpoint.address)?;
-        labels(&endpoint.labels)?;
-        for (name, number) in &endpoint.ports {
-            port_number(*number)?;
-            require(
-                self.ports.iter().any(|port| port.name == *name),
-                "endpoint",
-                || format!("an endpoint has port {name:?}, which the service has not"),
-            )?;
-        }
-        Ok(())
+/// An endpoint of a service with ports of these names.
+fn workload_entry(endpoint: &WorkloadEntry, ports: &BTreeSet<&str>) -> Result<(), Invalid> {
+    ipv4(&endpoint.address)?;
+    labels(&endpoint.labels)?;
+    for (name, number) in &endpoint.ports {
+        port_number(*number)?;
+        require(ports.contains(name.as_str()), "endpoint", || {
+            format!("an endpoint has port {name:?}, which the service has not")
+        })?;
     }
+    Ok(())
 }
 
 fn service_port(port: &ServicePort) -> Result<(), Invalid> {

@@ -81,7 +81,19 @@ pub(super) fn to(host: String, subset: String, port: u32, percentage: u32) -> Ht
 /// What is wrong with the hostname's own routes: each that is refused, and at most one thing besides.
 pub(super) fn remarks(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
     let other = hidden(host).or_else(|| rounded_away(host));
+    let other = other.or_else(|| kept_from_others(host));
     refused::reasons(host).chain(other)
+}
+
+/// The paths of a wildcard that are not for hostnames that go on to it.
+fn kept_from_others(host: HostView<'_>) -> Option<Invalid> {
+    let count = host.kept_from_others();
+    (count > 0).then(|| Invalid {
+        rule: "wildcard",
+        detail: format!(
+            "the {count} longest of its paths are not for the hostnames below it that go on to it"
+        ),
+    })
 }
 
 /// The routes whose hostname and path others have.

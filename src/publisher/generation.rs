@@ -106,7 +106,7 @@ fn external(host: HostView<'_>, touched: &Touched, by: By<'_>) -> Generated {
         virtual_service: touched
             .lookup()
             .then(|| istio::virtual_service(host, by.held)),
-        routes: touched.services().iter().map(services).collect(),
+        routes: touched.services().map(services).collect(),
     }
 }
 
@@ -115,7 +115,7 @@ fn internal(host: HostView<'_>, touched: &Touched, options: &Options) -> Generat
     if touched.lookup() {
         made.extend(istio::internal_lookup(host, options));
     }
-    if !touched.services().is_empty() {
+    if touched.services().next().is_some() {
         made.push(istio::internal_service(host, options));
     }
     Generated::Internal(made)

@@ -153,6 +153,7 @@ impl Metrics {
         let sizes = table.sizes();
         for (item, count) in [
             ("routes", sizes.routes),
+            ("left_out_routes", sizes.left_out),
             ("hosts", sizes.hosts),
             ("instances", sizes.instances),
             ("displaced_instances", sizes.displaced),

@@ -4,7 +4,7 @@
 //! Pure: it is told the time.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -55,12 +55,12 @@ impl Names {
         }
         let mut names = self.take(service).unwrap_or_default();
         names.retain(|(name, _)| current.binary_search(name).is_err());
-        for name in before {
-            let is_known = names.iter().any(|(known, _)| known == name);
-            if !is_known && current.binary_search(name).is_err() {
-                names.push_back((name.clone(), now + self.time));
-            }
-        }
+        let known: HashSet<_> = names.iter().map(|(name, _)| name).collect();
+        let ended = before
+            .iter()
+            .filter(|name| !known.contains(name) && current.binary_search(name).is_err());
+        let ended: Vec<_> = ended.map(|name| (name.clone(), now + self.time)).collect();
+        names.extend(ended);
         let recent = now + self.time / RECENT * (RECENT - 1);
         while names.len() > MOST && names.front().is_some_and(|(_, until)| *until <= recent) {
             names.pop_front();

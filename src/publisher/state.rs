@@ -6,7 +6,7 @@ mod remembered;
 mod reviews;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem,
     sync::Arc,
     time::Instant,
@@ -30,9 +30,9 @@ use crate::{
         self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
         validate::{Invalid, Rejected},
     },
-    model::{AppGuid, Basis, CapiProcessGuid, Hostname, Report, Update},
+    model::{AppGuid, Basis, CapiProcessGuid, Hostname, Report, Update, Workload},
     snapshot::{Collection, Encoded, Snapshot, Vips},
-    table::{Changes, RouteTable, Subject, Touched},
+    table::{Changes, Crowd, RouteTable, Subject, Touched},
 };
 
 /// Hostnames that are generated before their resources move into the collections: what is generated is there twice
@@ -41,6 +41,12 @@ const BATCH: usize = 1024;
 
 /// What a service is made of.
 const SERVICE_KINDS: [Kind; 2] = [Kind::ServiceEntry, Kind::DestinationRule];
+
+/// Stands where collections do for what is left out before anything is made of it.
+const ROUTES: &str = "routes";
+
+/// How many routes that are left out are named.
+const MAX_NAMED: usize = 10;
 
 /// The edits of each collection.
 type AllEdits = BTreeMap<&'static str, Edits>;
@@ -125,7 +131,7 @@ impl State {
         };
         let table = RouteTable::new(settings.join, settings.vip_range);
         Ok(Self {
-            table: table.with_tls(options.tls()),
+            table: table.with_tls(options.tls()).with_limits(settings.limits),
             missing: settings.required.clone(),
             due: true,
             pending: Changes::default(),
@@ -266,6 +272,9 @@ impl State {
             }
             self.edit_all(&mut edits);
         }
+        for crowd in pending.crowds() {
+            self.tell_left_out(crowd);
+        }
         self.end_names(&without, &pending, &mut edits);
         self.end_lingering(now, &mut edits);
         self.reduce_lingering(now, &mut edits);
@@ -281,6 +290,29 @@ impl State {
         self.metrics.rejected(self.rejected.len());
         self.metrics.lingering(self.linger.len());
         changed.then(|| self.snapshot())
+    }
+
+    /// Says which routes are left out of those of a hostname or of an app.
+    fn tell_left_out(&mut self, crowd: &Crowd) {
+        let (kept, left_out) = self.table.left_out(crowd);
+        let named = left_out.iter().take(MAX_NAMED);
+        let named: Vec<_> = named
+            .map(|route| format!("{} ({}{})", route.guid, route.host, route.path))
+            .collect();
+        let reason = (!left_out.is_empty()).then(|| Invalid {
+            rule: "limit",
+            detail: format!(
+                "{kept} routes are served and the {} newest left out: {}",
+                left_out.len(),
+                named.join(", ")
+            ),
+        });
+        let whose = match crowd {
+            Crowd::Host(host) => host.to_string(),
+            Crowd::Workload(Workload { app, process_type }) => format!("{app} {process_type}"),
+        };
+        let reasons = reason.into_iter().collect();
+        reject(&mut self.rejected, ROUTES, &whose, reasons);
     }
 
     fn snapshot(&mut self) -> Snapshot {
@@ -471,7 +503,8 @@ fn reject(
     if before == reasons {
         return;
     }
-    for reason in reasons.iter().filter(|reason| !before.contains(reason)) {
+    let known: HashSet<_> = before.iter().collect();
+    for reason in reasons.iter().filter(|reason| !known.contains(reason)) {
         warn!(
             collection,
             host,

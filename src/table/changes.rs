@@ -8,7 +8,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{displaced::Displaced, served::Subject};
+use super::{crowds::Crowd, displaced::Displaced, routes::shared_key, served::Subject};
 use crate::{
     guids::GuidSet,
     model::{AppGuid, Hostname, Route, Served, Workload},
@@ -23,8 +23,36 @@ pub struct Touched {
     pub(super) options: bool,
     /// Where its requests are looked up.
     pub(super) lookup: bool,
-    /// The keys of the routes whose services are different. Sorted, each once.
-    pub(super) services: SmallVec<[Arc<str>; 1]>,
+    /// The keys of the routes whose services are different.
+    pub(super) services: Keys,
+}
+
+/// Keys of a hostname's routes, sorted, each once. Most hostnames have one, a few have thousands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Keys {
+    first: Option<Arc<str>>,
+    others: BTreeSet<Arc<str>>,
+}
+
+impl Keys {
+    fn add(&mut self, key: &Arc<str>) {
+        match &mut self.first {
+            None => self.first = Some(key.clone()),
+            Some(first) if key < first => {
+                self.others.insert(mem::replace(first, key.clone()));
+            }
+            Some(first) if key == first || self.others.contains(key) => {}
+            Some(_) => drop(self.others.insert(key.clone())),
+        }
+    }
+
+    fn has(&self, key: &Arc<str>) -> bool {
+        self.first.as_ref() == Some(key) || self.others.contains(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.first.iter().chain(&self.others)
+    }
 }
 
 impl Touched {
@@ -45,33 +73,32 @@ impl Touched {
 
     /// The keys (see [`crate::model::Route::key`]) of those of its routes, also of those that are gone, whose
     /// destinations, instances or options may be different. Sorted.
-    pub fn services(&self) -> &[Arc<str>] {
-        &self.services
-    }
-
-    fn add_service(&mut self, key: &Arc<str>) {
-        if let Err(at) = self.services.binary_search(key) {
-            self.services.insert(at, key.clone());
-        }
+    pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.services.iter()
     }
 
     fn merge(&mut self, later: &Self) {
         self.routes |= later.routes;
         self.options |= later.options;
         self.lookup |= later.lookup;
-        for key in &later.services {
-            self.add_service(key);
+        for key in later.services.iter() {
+            self.services.add(key);
         }
     }
 }
+
+/// Routes as they were. Nearly always one has a URL.
+type Left = SmallVec<[Arc<Route>; 1]>;
 
 /// The hostnames and source apps that an update, or several in a row, made different.
 #[derive(Debug, Default)]
 pub struct Changes {
     hosts: BTreeMap<Hostname, Touched>,
     sources: BTreeSet<AppGuid>,
-    /// External routes as they were until then, by hostname: those that are gone, or say something else now.
-    left: HashMap<Hostname, Vec<Arc<Route>>>,
+    /// External routes as they were until then, by hostname and key: those that are gone, or say something else now.
+    left: HashMap<(Hostname, Arc<str>), Left>,
+    /// Those of whom other routes may be left out.
+    crowds: BTreeSet<Crowd>,
     /// Whose instances are different, whether or not a route leads to them.
     workloads: GuidSet<Workload>,
     /// What was served, and is not.
@@ -90,7 +117,7 @@ impl Changes {
     }
 
     pub(super) fn touch_service(&mut self, host: &Hostname, key: &Arc<str>) {
-        self.of(host).add_service(key);
+        self.of(host).services.add(key);
     }
 
     pub(super) fn touch_lookup(&mut self, host: &Hostname) {
@@ -105,9 +132,18 @@ impl Changes {
 
     pub(super) fn leave(&mut self, route: &Arc<Route>) {
         if !route.internal {
-            let left = self.left.entry(route.host.clone()).or_default();
-            left.push(route.clone());
+            let place = (route.host.clone(), shared_key(route));
+            self.left.entry(place).or_default().push(route.clone());
         }
+    }
+
+    pub(super) fn touch_crowd(&mut self, crowd: Crowd) {
+        self.crowds.insert(crowd);
+    }
+
+    /// Those of whom other routes may be left out, because they have too many.
+    pub(crate) fn crowds(&self) -> impl Iterator<Item = &Crowd> {
+        self.crowds.iter()
     }
 
     pub(super) fn touch_workload(&mut self, workload: &Workload) {
@@ -121,10 +157,11 @@ impl Changes {
             *self = later;
             return;
         }
-        for (host, mut left) in later.left {
-            self.left.entry(host).or_default().append(&mut left);
+        for (place, mut left) in later.left {
+            self.left.entry(place).or_default().append(&mut left);
         }
         self.workloads.extend(later.workloads);
+        self.crowds.extend(later.crowds);
         for (host, touched) in &later.hosts {
             self.of(host).merge(touched);
         }
@@ -144,16 +181,16 @@ impl Changes {
     /// Whether a route's services are among what is different.
     pub(crate) fn touches(&self, host: &Hostname, key: &Arc<str>) -> bool {
         let touched = self.hosts.get(host);
-        touched.is_some_and(|touched| touched.services.contains(key))
+        touched.is_some_and(|touched| touched.services.has(key))
     }
 
     pub(super) fn hosts_mut(&mut self) -> impl Iterator<Item = (&Hostname, &mut Touched)> {
         self.hosts.iter_mut()
     }
 
-    /// The external routes of a hostname as they were, if they are gone or say something else now.
-    pub fn left(&self, host: &Hostname) -> &[Arc<Route>] {
-        self.left.get(host).map_or(&[], Vec::as_slice)
+    /// The external routes of a hostname and key as they were, if they are gone or say something else now.
+    pub(crate) fn left(&self, place: &(Hostname, Arc<str>)) -> &[Arc<Route>] {
+        self.left.get(place).map_or(&[], SmallVec::as_slice)
     }
 
     /// Takes out the workloads whose instances are different, whether or not a route leads to them.

@@ -50,6 +50,17 @@ impl<'a> HostView<'a> {
     }
 }
 
+/// So many paths of a wildcard are for the hostnames that go on to it: the shortest, which are the ones for most requests.
+/// Each of the hostnames has to tell of them, so all of its paths below all of its hostnames would be its owner's to square.
+const MAX_WIDER: usize = 100;
+
+/// The pools of a wildcard that are for hostnames that go on to it, the longest path first.
+fn wider_pools(wildcard: HostView<'_>) -> Vec<Pool<'_>> {
+    let mut pools: Vec<_> = Pool::all(wildcard).rev().take(MAX_WIDER).collect();
+    pools.reverse();
+    pools
+}
+
 struct Candidate<'a> {
     pool: Pool<'a>,
     is_empty: bool,
@@ -58,10 +69,11 @@ struct Candidate<'a> {
 /// The hostname's pools and those of wider wildcards, as far as any request gets.
 fn candidates(host: HostView<'_>) -> Vec<Candidate<'_>> {
     let mut candidates = Vec::new();
-    let levels = std::iter::once(host).chain(host.facts.wider(host.name));
+    let wider = host.facts.wider(host.name).map(wider_pools);
+    let levels = std::iter::once(Pool::all(host).collect()).chain(wider);
     for level in levels {
         let begin = candidates.len();
-        candidates.extend(Pool::all(level).map(|pool| Candidate {
+        candidates.extend(level.into_iter().map(|pool| Candidate {
             pool,
             is_empty: pool.is_empty(),
         }));
@@ -96,17 +108,23 @@ impl Facts {
 
     /// Whether requests for a path of the hostname can go on to another pool, whatever runs at the moment.
     pub(super) fn goes_on(&self, host: HostView<'_>, key: &str) -> bool {
-        let is_there = |host, key| Pool::of(host, key).is_some();
-        let is_above = |host| above(key).any(|above| is_there(host, above));
-        let is_below = |host: HostView<'_>| {
-            // The longer come first.
-            let longer = host.routes.iter().map(|route| route.key());
-            let mut longer = longer.take_while(|other| other.len() > key.len());
-            longer.any(|other| is_within(&other, key))
-        };
-        is_above(host)
-            || self
-                .wider(host.name)
-                .any(|wider| is_there(wider, key) || is_above(wider) || is_below(wider))
+        let is_above = |other: &str| Pool::of(host, other).is_some();
+        let mut wider = self.wider(host.name).flat_map(wider_pools);
+        above(key).any(is_above)
+            || wider.any(|pool| {
+                let other = pool.key();
+                is_within(key, &other) || is_within(&other, key)
+            })
+    }
+}
+
+impl HostView<'_> {
+    /// How many paths of a wildcard are not for the hostnames that go on to it, since it has too many.
+    pub fn kept_from_others(self) -> usize {
+        if self.name.is_wildcard() && !self.is_internal() {
+            self.pools().count().saturating_sub(MAX_WIDER)
+        } else {
+            0
+        }
     }
 }

@@ -66,7 +66,7 @@ pub struct Part<'a> {
 
 impl<'a> Pool<'a> {
     /// The pools of a hostname, the longest path first.
-    pub(super) fn all(host: HostView<'a>) -> impl Iterator<Item = Self> + use<'a> {
+    pub(super) fn all(host: HostView<'a>) -> impl DoubleEndedIterator<Item = Self> + use<'a> {
         let pools = host.routes.chunk_by(|a, b| a.key() == b.key());
         pools.map(move |routes| Self { host, routes })
     }
@@ -99,6 +99,11 @@ impl<'a> Pool<'a> {
     /// Why it has no service, if it has none: one route that is refused withholds all.
     pub fn refused(&self) -> Option<Refusal> {
         self.routes.iter().find_map(|route| route.refused)
+    }
+
+    /// All its routes, also those that are not served.
+    pub fn all_routes(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
+        self.routes.iter().map(Arc::as_ref)
     }
 
     /// The routes that are served: one for each spelling.
@@ -309,8 +314,10 @@ impl<'a> HostView<'a> {
 
     /// Whether an internal hostname's requests have to be told apart: by path, by weight, by port or by protocol.
     pub fn is_divided(self) -> bool {
-        let pools: Vec<_> = self.pools().collect();
-        let [pool] = &pools[..] else { return true };
+        let mut pools = self.pools();
+        let (Some(pool), None) = (pools.next(), pools.next()) else {
+            return true;
+        };
         !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
     }
 
@@ -347,9 +354,13 @@ impl Part<'_> {
 fn weights(parts: &[Part<'_>], running: &[u64]) -> Vec<u64> {
     let is_split = parts.windows(2).any(|pair| pair[0].which == pair[1].which);
     let scale = if is_split { FRACTION } else { 1 };
+    // Those of one destination.
+    let mut sums: BTreeMap<_, u64> = BTreeMap::new();
+    for (part, own) in std::iter::zip(parts, running) {
+        *sums.entry(&part.which).or_default() += own;
+    }
     let of = |(part, own): (&Part<'_>, &u64)| {
-        let beside = std::iter::zip(parts, running).filter(|(other, _)| other.which == part.which);
-        let all: u64 = beside.map(|(_, running)| running).sum();
+        let all = sums[&part.which];
         let weight = u128::from(part.weight(all)) * u128::from(scale * own);
         let weight = weight.checked_div(all.into()).unwrap_or_default();
         u64::try_from(weight).expect("no more than a sum of weights, scaled")

@@ -1,35 +1,78 @@
 //! Routes by guid, by hostname and by what they point at.
 
-use std::{
-    borrow::Cow,
-    cmp::Reverse,
-    collections::HashMap,
-    hash::{BuildHasher, Hash},
-    sync::Arc,
-};
+use std::{borrow::Cow, cmp::Reverse, collections::HashMap, sync::Arc};
 
 use smallvec::SmallVec;
 
-use super::{changes::Changes, internal::InternalHosts};
+use super::{
+    changes::Changes,
+    crowds::{Crowd, Crowds, Limit, Limits},
+    internal::InternalHosts,
+};
 use crate::{
     guids::{GuidMap, GuidSet},
     model::{Hostname, Refusal, Route, RouteGuid, Workload},
 };
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Routes {
+    /// All of them, as they were told.
     guids: GuidMap<RouteGuid, Arc<Route>>,
-    /// Most hostnames have one route, most workloads are on one hostname.
+    /// Those that count, in their order. Most hostnames have one route, most workloads are on one hostname.
     hosts: HashMap<Hostname, SmallVec<[Arc<Route>; 1]>>,
+    /// Those that lead there, in the order of their guids.
     workloads: GuidMap<Workload, SmallVec<[Arc<Route>; 1]>>,
+    by_host: Crowds<Hostname>,
+    by_workload: Crowds<Workload>,
     pub(super) internal: InternalHosts,
     /// Routes that are gone or changed, as they were.
     pub(super) displaced: Vec<Arc<Route>>,
 }
 
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
 impl Routes {
+    pub(super) fn new(limits: Limits) -> Self {
+        let by_host = Limit {
+            routes: limits.host_routes,
+            bytes: limits.host_bytes,
+        };
+        let by_workload = Limit {
+            routes: limits.app_routes,
+            bytes: usize::MAX,
+        };
+        Self {
+            guids: GuidMap::default(),
+            hosts: HashMap::new(),
+            workloads: GuidMap::default(),
+            by_host: Crowds::new(by_host),
+            by_workload: Crowds::new(by_workload),
+            internal: InternalHosts::default(),
+            displaced: Vec::new(),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.guids.len()
+    }
+
+    /// How many do not count, of a hostname or to a workload, because there are too many.
+    pub(super) fn left_out_count(&self) -> usize {
+        self.by_host.count() + self.by_workload.count()
+    }
+
+    /// How many routes of a crowd count, and those that do not, the newest first.
+    pub(super) fn left_out(&self, crowd: &Crowd) -> (usize, Vec<&Route>) {
+        let (kept, guids): (_, Vec<_>) = match crowd {
+            Crowd::Host(host) => self.by_host.left_out(host),
+            Crowd::Workload(workload) => self.by_workload.left_out(workload),
+        };
+        let routes = guids.iter().map(|guid| self.guids[guid].as_ref());
+        (kept, routes.collect())
     }
 
     /// All of them.
@@ -72,23 +115,12 @@ impl Routes {
         let keeps_options = known.is_some_and(|known| has_same_options(known, &route));
         changes.of(&route.host).options |= !keeps_options;
         if is_in_place {
-            self.unlink(&route.guid, changes);
+            self.exit(&route.guid, changes);
         } else {
             self.remove(&route.guid, changes);
         }
         touch(&route, !is_in_place, changes);
-        let route = Arc::new(route);
-        let siblings = self.hosts.entry(route.host.clone()).or_default();
-        let at = siblings.partition_point(|sibling| precedes(sibling, &route));
-        siblings.insert(at, route.clone());
-        for workload in workloads(&route) {
-            self.workloads
-                .entry(workload.clone())
-                .or_default()
-                .push(route.clone());
-        }
-        self.internal.add(&route);
-        self.guids.insert(route.guid.clone(), route);
+        self.enter(&Arc::new(route), changes);
     }
 
     pub(super) fn refuse(&mut self, guid: &RouteGuid, why: Refusal, changes: &mut Changes) {
@@ -100,21 +132,112 @@ impl Routes {
     }
 
     pub(super) fn remove(&mut self, guid: &RouteGuid, changes: &mut Changes) {
-        if let Some(route) = self.unlink(guid, changes) {
+        if let Some(route) = self.exit(guid, changes) {
             touch(&route, true, changes);
         }
     }
 
-    fn unlink(&mut self, guid: &RouteGuid, changes: &mut Changes) -> Option<Arc<Route>> {
+    /// Takes in a route that is not known. Others may have to make room.
+    fn enter(&mut self, route: &Arc<Route>, changes: &mut Changes) {
+        let beside = self.hosts.get(&route.host);
+        let beside = beside.map_or(&[][..], SmallVec::as_slice).iter();
+        let beside = beside.map(|other| &self.guids[&other.guid]);
+        let mut moved = self.by_host.join(&route.host, route, beside);
+        self.guids.insert(route.guid.clone(), route.clone());
+        for workload in workloads(route) {
+            let beside = self.workloads.get(workload);
+            let beside = beside.map_or(&[][..], SmallVec::as_slice).iter();
+            let others = self.by_workload.join(workload, route, beside);
+            for guid in &others {
+                self.lead(guid, workload);
+            }
+            moved.extend(others);
+            self.lead(&route.guid, workload);
+        }
+        self.link(route);
+        self.move_all(moved, route, changes);
+    }
+
+    /// Forgets a route. Others may have room then.
+    fn exit(&mut self, guid: &RouteGuid, changes: &mut Changes) -> Option<Arc<Route>> {
         let route = self.guids.remove(guid)?;
-        changes.leave(&route);
         self.displaced.push(route.clone());
-        self.internal.remove(&route);
-        forget(&mut self.hosts, &route.host, guid);
+        if let Some(linked) = self.unlink(&route) {
+            changes.leave(&linked);
+        }
+        let mut moved = self.by_host.leave(&route.host, &route);
         for workload in workloads(&route) {
             forget(&mut self.workloads, workload, guid);
+            let others = self.by_workload.leave(workload, &route);
+            for guid in &others {
+                self.lead(guid, workload);
+            }
+            moved.extend(others);
         }
+        self.move_all(moved, &route, changes);
         Some(route)
+    }
+
+    /// These have to make room for a route that comes, or have room for one that goes.
+    fn move_all(&mut self, moved: Vec<RouteGuid>, by: &Route, changes: &mut Changes) {
+        if !self.by_host.is_few(&by.host) {
+            changes.touch_crowd(Crowd::Host(by.host.clone()));
+        }
+        for workload in workloads(by).filter(|workload| !self.by_workload.is_few(workload)) {
+            changes.touch_crowd(Crowd::Workload(workload.clone()));
+        }
+        for guid in moved {
+            let route = self.guids[&guid].clone();
+            let before = self.unlink(&route);
+            self.link(&route);
+            if let Some(before) = &before {
+                changes.leave(before);
+            }
+            changes.of(&route.host).options = true;
+            touch(&route, true, changes);
+        }
+    }
+
+    /// Takes in whether a route leads to a workload.
+    fn lead(&mut self, guid: &RouteGuid, workload: &Workload) {
+        let route = &self.guids[guid];
+        if self.by_workload.keeps(workload, route) {
+            let routes = self.workloads.entry(workload.clone()).or_default();
+            if let Err(at) = position(routes, guid) {
+                routes.insert(at, route.clone());
+            }
+        } else {
+            forget(&mut self.workloads, workload, guid);
+        }
+    }
+
+    /// Puts a route where it is looked up, as far as it counts.
+    fn link(&mut self, route: &Arc<Route>) {
+        if !self.by_host.keeps(&route.host, route) {
+            return;
+        }
+        let is_kept = |workload: &Workload| self.by_workload.keeps(workload, route);
+        let mut linked = route.clone();
+        if !workloads(route).all(is_kept) {
+            let destinations = &mut Arc::make_mut(&mut linked).destinations;
+            destinations.retain(|to| is_kept(&to.workload));
+        }
+        self.internal.add(&linked);
+        let siblings = self.hosts.entry(route.host.clone()).or_default();
+        let at = siblings.partition_point(|sibling| precedes(sibling, route));
+        siblings.insert(at, linked);
+    }
+
+    fn unlink(&mut self, route: &Route) -> Option<Arc<Route>> {
+        let siblings = self.hosts.get_mut(&route.host)?;
+        let at = siblings.partition_point(|sibling| precedes(sibling, route));
+        let is_there = siblings.get(at).is_some_and(|at| at.guid == route.guid);
+        let linked = is_there.then(|| siblings.remove(at))?;
+        if siblings.is_empty() {
+            self.hosts.remove(&route.host);
+        }
+        self.internal.remove(&linked);
+        Some(linked)
     }
 }
 
@@ -173,15 +296,22 @@ fn workloads(route: &Route) -> impl Iterator<Item = &Workload> {
         .map(|same| &same[0].workload)
 }
 
-fn forget<K: Hash + Eq, S: BuildHasher>(
-    index: &mut HashMap<K, SmallVec<[Arc<Route>; 1]>, S>,
-    key: &K,
+/// Where a route is among others in the order of their guids, or belongs.
+fn position(routes: &[Arc<Route>], guid: &RouteGuid) -> Result<usize, usize> {
+    routes.binary_search_by(|route| route.guid.cmp(guid))
+}
+
+fn forget(
+    index: &mut GuidMap<Workload, SmallVec<[Arc<Route>; 1]>>,
+    workload: &Workload,
     guid: &RouteGuid,
 ) {
-    if let Some(routes) = index.get_mut(key) {
-        routes.retain(|route| route.guid != *guid);
+    if let Some(routes) = index.get_mut(workload) {
+        if let Ok(at) = position(routes, guid) {
+            routes.remove(at);
+        }
         if routes.is_empty() {
-            index.remove(key);
+            index.remove(workload);
         }
     }
 }

@@ -19,25 +19,57 @@ pub(super) struct Shape {
     parts: Vec<(Which, bool, u64)>,
 }
 
-impl Shape {
-    pub(super) fn of(pool: &Pool<'_>) -> Self {
-        let host = pool.host();
-        let parts = match (host.is_internal(), host.is_divided()) {
-            (true, true) => pool.by_target(),
-            (true, false) => Vec::new(),
-            (false, _) => pool.parts(),
-        };
-        let is_unusual = if host.is_internal() {
-            host.facts.tls.internal && !host.has_internal_tls()
+/// What of a hostname decides how its pools look: the same for all of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Sort {
+    /// A service for each pool.
+    #[default]
+    External,
+    /// One service.
+    Internal {
+        /// Whether something tells its requests apart.
+        is_divided: bool,
+        /// Whether it should be reached over TLS and is not.
+        is_unusual: bool,
+    },
+}
+
+impl Sort {
+    pub(super) fn of(host: HostView<'_>) -> Self {
+        if host.is_internal() {
+            Self::Internal {
+                is_divided: host.is_divided(),
+                is_unusual: host.facts.tls.internal && !host.has_internal_tls(),
+            }
         } else {
-            parts.len() == 1 && parts[0].is_tls != host.expects_tls()
+            Self::External
+        }
+    }
+
+    pub(super) fn is_internal(self) -> bool {
+        matches!(self, Self::Internal { .. })
+    }
+}
+
+impl Shape {
+    pub(super) fn of(pool: &Pool<'_>, sort: Sort) -> Self {
+        let parts = match sort {
+            Sort::Internal {
+                is_divided: true, ..
+            } => pool.by_target(),
+            Sort::Internal { .. } => Vec::new(),
+            Sort::External => pool.parts(),
+        };
+        let is_unusual = match sort {
+            Sort::Internal { is_unusual, .. } => is_unusual,
+            Sort::External => parts.len() == 1 && parts[0].is_tls != pool.host().expects_tls(),
         };
         let parts = if parts.len() > 1 { parts } else { Vec::new() };
         Self {
             is_unusual,
             refused: pool.refused(),
             // An internal hostname has nothing to go on to.
-            is_empty: !host.is_internal() && pool.is_empty(),
+            is_empty: !sort.is_internal() && pool.is_empty(),
             parts: parts
                 .into_iter()
                 .map(|part| (part.which, part.is_tls, part.share))

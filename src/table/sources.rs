@@ -15,6 +15,22 @@ use crate::model::{AppGuid, AppPort, Hostname, Policy, PortMapping, Transport};
 /// Container ports: sorted, each once. An app whose instances differ in it is a rare one.
 type Dialled = SmallVec<[u16; 1]>;
 
+/// Whether internal hostnames are reached over TLS, as far as that was asked: all routes of a hostname decide it.
+#[derive(Debug, Default)]
+struct OverTls(HashMap<Hostname, bool>);
+
+impl OverTls {
+    fn has(&mut self, facts: &Facts, host: &Hostname) -> bool {
+        if !facts.tls.internal {
+            return false;
+        }
+        *self.0.entry(host.clone()).or_insert_with(|| {
+            let host = facts.host(host);
+            host.is_some_and(|host| host.has_internal_tls())
+        })
+    }
+}
+
 /// The policies, and at which ports they were last applied.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
@@ -40,14 +56,14 @@ impl Sources {
         source: &AppGuid,
         facts: &'a Facts,
     ) -> BTreeSet<&'a Hostname> {
-        let policies = self.policies.of_source(source).iter();
-        policies
-            .flat_map(|policy| {
-                let reached = facts.routes.internal.of_app(&policy.destination);
-                reached.filter(|reached| facts.opens(policy, reached))
-            })
-            .map(|reached| &reached.host)
-            .collect()
+        let mut over_tls = OverTls::default();
+        let mut hosts = BTreeSet::new();
+        for policy in self.policies.of_source(source) {
+            let reached = facts.routes.internal.of_app(&policy.destination);
+            let reached = reached.filter(|reached| facts.opens(policy, reached, &mut over_tls));
+            hosts.extend(reached.map(|reached| &reached.host));
+        }
+        hosts
     }
 
     /// These are all policies.
@@ -68,9 +84,10 @@ impl Sources {
     }
 
     fn touch_all(different: Vec<Policy>, facts: &Facts, changes: &mut Changes) {
+        let mut over_tls = OverTls::default();
         for policy in different {
             let mut reached = facts.routes.internal.of_app(&policy.destination);
-            if reached.any(|reached| facts.opens(&policy, reached)) {
+            if reached.any(|reached| facts.opens(&policy, reached, &mut over_tls)) {
                 changes.touch_source(&policy.source);
             }
         }
@@ -98,14 +115,15 @@ impl Sources {
         let followed: Vec<_> = followed
             .map(|(app, reached)| (app.clone(), reached))
             .collect();
+        let mut over_tls = OverTls::default();
         for (app, reached) in followed {
-            self.follow(app, reached, facts, changes);
+            let now = facts.dialled(&app, &reached, &mut over_tls);
+            self.follow(app, reached, now, changes);
         }
     }
 
     /// The sources whose policies are about other ports than those at which an app is dialled now, or was until now.
-    fn follow(&mut self, app: AppGuid, reached: Reached, facts: &Facts, changes: &mut Changes) {
-        let now = facts.dialled(&app, &reached);
+    fn follow(&mut self, app: AppGuid, reached: Reached, now: Dialled, changes: &mut Changes) {
         let key = (app, reached);
         let before = self.dialled.get(&key);
         if let Some(before) = before.filter(|before| **before != now) {
@@ -121,10 +139,13 @@ impl Sources {
 
 impl Facts {
     /// Whether a policy lets requests pass to where its destination is dialled.
-    fn opens(&self, policy: &Policy, reached: &Reached) -> bool {
+    fn opens(&self, policy: &Policy, reached: &Reached, over_tls: &mut OverTls) -> bool {
         match self.fixed_port(reached) {
             Some(port) => policy.admits(&[port]),
-            None => open([policy], &self.dialled(&policy.destination, reached)),
+            None => open(
+                [policy],
+                &self.dialled(&policy.destination, reached, over_tls),
+            ),
         }
     }
 
@@ -138,9 +159,8 @@ impl Facts {
 
     /// The container ports at which the instances of a destination are dialled, over TLS those of the proxies. While none
     /// runs, those that are expected of cells of today, if the port has a number.
-    fn dialled(&self, app: &AppGuid, reached: &Reached) -> Dialled {
-        let host = self.host(&reached.host);
-        let is_tls = host.is_some_and(|host| host.has_internal_tls());
+    fn dialled(&self, app: &AppGuid, reached: &Reached, over_tls: &mut OverTls) -> Dialled {
+        let is_tls = over_tls.has(self, &reached.host);
         let port = |mapping: &PortMapping| match mapping.internal_tls {
             port if port != 0 && is_tls => port,
             _ => mapping.container,

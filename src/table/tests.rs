@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::*;
 use crate::model::{
     AppPort, DiegoProcessGuid, Instance, InstanceGuid, PortMapping, Process, ProcessType, Protocol,
-    Route, RouteGuid, Weight,
+    Refusal, Route, RouteGuid, Weight,
 };
 
 fn workload(app: &str) -> Workload {
@@ -97,7 +97,7 @@ fn touched(changes: &Changes) -> Vec<(&str, How)> {
     changes
         .hosts()
         .map(|(host, touched)| {
-            let how = match (touched.lookup(), touched.services().is_empty()) {
+            let how = match (touched.lookup(), touched.services().next().is_none()) {
                 (false, _) => How::Services,
                 (true, false) => How::Lookup,
                 (true, true) => How::LookupAlone,
@@ -314,14 +314,18 @@ const ROUTES: [(&str, &str); 7] = [
 const APPS: [&str; 3] = ["app-1", "app-2", "app-3"];
 const INSTANCES: [&str; 6] = ["i1", "i2", "i3", "i4", "i5", "i6"];
 
-fn any_route() -> impl Strategy<Value = Route> {
+/// With `refusal`, sometimes refused.
+fn any_route(refusal: Option<Refusal>) -> impl Strategy<Value = Route> {
     (
         0..ROUTES.len(),
         prop_oneof![Just(""), Just("/x")],
         subsequence(APPS.to_vec(), 0..=2),
         proptest::option::of(0u8..4),
+        prop_oneof![4 => Just(None), 1 => Just(refusal)],
     )
-        .prop_map(|(n, path, apps, vip)| Route {
+        .prop_map(|(n, path, apps, vip, refused)| Route {
+            created_at: i64::try_from(n * 5 % 3).unwrap(),
+            refused,
             vip: vip.map(|last| Ipv4Addr::new(127, 128, 0, last)),
             ..route(ROUTES[n].0, ROUTES[n].1, path, &apps)
         })
@@ -344,10 +348,11 @@ enum Step {
     Described(usize, usize),
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn any_step(refusal: Option<Refusal>) -> impl Strategy<Value = Step> {
     prop_oneof![
-        vec(any_route(), 0..6).prop_map(Step::AllRoutes),
-        (vec(any_route(), 0..3), vec(0..ROUTES.len(), 0..3)).prop_map(|(a, b)| Step::Routes(a, b)),
+        vec(any_route(refusal), 0..6).prop_map(Step::AllRoutes),
+        (vec(any_route(refusal), 0..3), vec(0..ROUTES.len(), 0..3))
+            .prop_map(|(a, b)| Step::Routes(a, b)),
         vec(any_instance(), 0..6).prop_map(Step::AllInstances),
         (vec(any_instance(), 0..3), vec(0..INSTANCES.len(), 0..3))
             .prop_map(|(a, b)| Step::Instances(a, b)),
@@ -443,16 +448,48 @@ fn seen(table: &RouteTable) -> BTreeMap<String, Seen> {
         .collect()
 }
 
+/// Often so low that routes are left out.
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let low = (
+        1usize..4,
+        prop_oneof![400usize..1_200, Just(usize::MAX)],
+        1usize..4,
+    );
+    let low = low.prop_map(|(host_routes, host_bytes, app_routes)| Limits {
+        host_routes,
+        host_bytes,
+        app_routes,
+    });
+    prop_oneof![Just(Limits::default()), low]
+}
+
+/// The routes that count of each hostname: counted anew.
+fn first_of_each_host(routes: &[Route], limits: Limits) -> BTreeSet<String> {
+    let mut ranked: Vec<_> = routes.iter().collect();
+    ranked.sort_by_key(|route| (route.refused.is_none(), route.created_at, &route.guid));
+    let mut sums: BTreeMap<Hostname, (usize, usize, bool)> = BTreeMap::new();
+    let is_first = |route: &&Route| {
+        let (count, bytes, is_full) = sums.entry(route.host.clone()).or_default();
+        *count += 1;
+        *bytes += 32 + 4 * route.path.len() + 200 * route.destinations.len().max(1);
+        *is_full |= *count > limits.host_routes || *bytes > limits.host_bytes;
+        !*is_full
+    };
+    let first = ranked.into_iter().filter(is_first);
+    first.map(|route| route.guid.to_string()).collect()
+}
+
 proptest! {
     #[test]
     fn any_updates_end_in_the_table_of_their_final_state_and_report_every_host_that_differs(
-        steps in vec(any_step(), 1..20),
+        steps in vec(any_step(Some(Refusal::RouteService)), 1..20),
         external: bool,
         internal: bool,
+        limits in any_limits(),
     ) {
         let empty = || {
             let table = RouteTable::new(Join::Described, Some("127.128.0.0/30".parse().unwrap()));
-            table.with_tls(Tls { external, internal })
+            table.with_tls(Tls { external, internal }).with_limits(limits)
         };
         let mut table = empty();
         for step in &steps {
@@ -475,8 +512,15 @@ proptest! {
         fresh.apply(Update::AllInstances(table.facts.instances.all()));
         let known = table.facts.instances.descriptions().collect();
         fresh.apply(Update::Processes { known, unknown: vec![] });
-        let routes = seen(&table).into_values().flat_map(|(_, routes, _)| routes).map(|(route, _)| route).collect();
+        let mut routes: Vec<_> = table.routes().into_iter().map(Arc::unwrap_or_clone).collect();
+        routes.sort_by(|a, b| b.guid.cmp(&a.guid));
+        let first = first_of_each_host(&routes, limits);
         fresh.apply(Update::AllRoutes(routes));
         prop_assert_eq!(seen(&fresh), seen(&table));
+        let kept = seen(&table).into_values().flat_map(|(_, routes, _)| routes);
+        let kept: BTreeSet<_> = kept.map(|(route, _)| route.guid.to_string()).collect();
+        prop_assert_eq!(kept, first);
+        let left_out = |table: &RouteTable| table.sizes().left_out;
+        prop_assert_eq!(left_out(&fresh), left_out(&table));
     }
 }

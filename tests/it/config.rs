@@ -213,6 +213,7 @@ impl Files {
             publisher: publisher::Settings {
                 store: None,
                 guard: guard::Settings::default(),
+                limits: copilot::table::Limits::default(),
                 quiet: Duration::from_millis(10),
                 ceiling: Duration::from_millis(100),
                 linger: 15 * SECOND,

@@ -5,6 +5,7 @@ mod counts;
 mod divisions;
 mod eras;
 mod held;
+mod limits;
 mod linger;
 mod places;
 mod pushed;

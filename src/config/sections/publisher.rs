@@ -8,7 +8,7 @@ use crate::{
     guard, istio,
     publisher::{self, Input},
     store,
-    table::Join,
+    table::{Join, Limits},
 };
 
 /// No proxy needs longer, and all that goes is served until then.
@@ -31,6 +31,7 @@ pub(crate) fn read(
         free: root.count("MaxLoss", 0..=1_000_000, 10),
         percent: root.count("MaxLossPercent", 0..=100, 10),
     };
+    let limits = limits(root);
     let store = store(root, routes);
     let vip_range = root
         .parsed("VIPCIDR")
@@ -61,6 +62,7 @@ pub(crate) fn read(
     Some(publisher::Settings {
         store,
         guard,
+        limits,
         quiet,
         ceiling,
         linger,
@@ -75,6 +77,16 @@ pub(crate) fn read(
         internal_tls,
         vip_range,
     })
+}
+
+/// How much of one hostname and of one app is served.
+fn limits(root: &mut Section<'_>) -> Limits {
+    let default = Limits::default();
+    Limits {
+        host_routes: root.count("MaxHostRoutes", 100..=100_000, default.host_routes),
+        host_bytes: root.count("MaxHostBytes", 4_096..=1_073_741_824, default.host_bytes),
+        app_routes: root.count("MaxAppRoutes", 100..=100_000, default.app_routes),
+    }
 }
 
 /// Where what is served is written down, if it is.

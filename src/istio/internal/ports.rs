@@ -32,8 +32,9 @@ impl Ports {
             }
         }
         // Two protocols at one port are two ports of the service. Only the VirtualService sends to the second.
+        let mut free = (1..=65_535).rev();
         for other in others {
-            if let Some(free) = (1..=65_535).rev().find(|number| taken.insert(*number)) {
+            if let Some(free) = free.find(|number| taken.insert(*number)) {
                 numbers.insert(other, free);
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     istio::{self, Era, Kind, Made, Services},
     model::{Destination, Hostname},
     publisher::linger::{Member, Review},
-    table::{Changes, HostView},
+    table::{Changes, HostView, Pool},
 };
 
 impl State {
@@ -84,7 +84,8 @@ impl State {
         let undivided = istio::undivided(host, key).map(Arc::<str>::from);
         let before = self.divided.remove(&place).unwrap_or_default();
         let mut gone: Vec<_> = before.into_iter().chain(undivided.clone()).collect();
-        gone.retain(|name| !current.contains(name));
+        current.sort_unstable();
+        gone.retain(|name| current.binary_search(name).is_err());
         let of_route = self.linger.of(&whole);
         let kept = of_route.filter(|member| self.linger.is_kept(member));
         gone.extend(kept.map(|(_, name)| name.clone()));
@@ -173,14 +174,15 @@ impl State {
     /// The destinations that a service of a route may have had, as it was published last.
     pub(super) fn led_to(
         &self,
-        (host, key): &(Hostname, Arc<str>),
+        place: &(Hostname, Arc<str>),
         (whole, name): &Member,
         pending: &Changes,
     ) -> Vec<Destination> {
-        let current = self.table.host(host).map_or(&[][..], |host| host.routes);
-        let routes = pending.left(host).iter().chain(current);
-        let routes = routes.filter(|route| route.key() == **key);
-        let destinations = routes.flat_map(|route| &route.destinations);
+        let (host, key) = place;
+        let pool = self.table.host(host).and_then(|host| host.pool(key));
+        let current = pool.iter().flat_map(Pool::all_routes);
+        let left = pending.left(place).iter().map(Arc::as_ref);
+        let destinations = left.chain(current).flat_map(|route| &route.destinations);
         let mut destinations: Vec<_> = destinations
             .filter(|to| istio::may_lead_to(name, whole, to))
             .cloned()

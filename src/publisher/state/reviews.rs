@@ -1,7 +1,7 @@
 //! What is published otherwise than the table has it, for a while: routes that are held, and names of instances that ended.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddrV4,
     sync::Arc,
     time::Instant,
@@ -19,10 +19,14 @@ use crate::{
 /// The names of the instances of a route's services.
 type NamesOf = Vec<(Arc<str>, Vec<String>)>;
 
+/// How routes are divided by published VirtualServices, by the hostname of each and the routes' undivided services.
+type Published = HashMap<Hostname, HashMap<String, Division>>;
+
 /// Whether what is published was of another route with this URL, which is gone: nobody is sent to its apps any more.
-fn is_another(pool: &Pool<'_>, pending: &Changes) -> bool {
-    let mut left = pending.left(pool.host().name).iter();
-    left.any(|old| old.key() == pool.key() && pool.routes().all(|route| route.guid != old.guid))
+fn is_another(place: &Place, pool: &Pool<'_>, pending: &Changes) -> bool {
+    let current: HashSet<_> = pool.routes().map(|route| &route.guid).collect();
+    let mut left = pending.left(place).iter();
+    left.any(|old| !current.contains(&old.guid))
 }
 
 impl State {
@@ -40,19 +44,16 @@ impl State {
                 .of(&kept.map(|(whole, _)| whole.clone()).collect()),
         );
         for (host, touched) in pending.hosts() {
-            let touched_places = touched
-                .services()
-                .iter()
-                .map(|key| (host.clone(), key.clone()));
+            let touched_places = touched.services().map(|key| (host.clone(), key.clone()));
             places.extend(touched_places.filter(|place| touched.lookup() || self.holds.has(place)));
         }
-        for place in places {
+        let mut published = Published::new();
+        places.retain(|place| {
             let whole = istio::service(&place.0, &place.1).into();
-            let wanted = self.wants_hold(&place, &whole, pending, now);
-            if self.holds.set(&place, &whole, wanted, now) {
-                pending.merge(self.table.look_again(&place.0, &place.1));
-            }
-        }
+            let wanted = self.wants_hold(place, &whole, pending, &mut published, now);
+            self.holds.set(place, &whole, wanted, now)
+        });
+        pending.merge(self.table.look_again(&places));
     }
 
     /// The division that a route is to keep, and until when: that which is published, if it leads to instances and the next
@@ -62,6 +63,7 @@ impl State {
         place: &Place,
         whole: &Arc<str>,
         pending: &Changes,
+        published: &mut Published,
         now: Instant,
     ) -> Option<(Division, Instant)> {
         let host = self
@@ -69,12 +71,12 @@ impl State {
             .host(&place.0)
             .filter(|host| !host.is_internal())?;
         let speaks = host.front().map_or(host.name, |front| front.name);
-        let published = self.published(
+        let service = self.published(
             Kind::VirtualService,
             &Kind::VirtualService.name(speaks, false),
         )?;
         let pool = host.pool(&place.1)?;
-        if pool.refused().is_some() || pool.is_empty() || is_another(&pool, pending) {
+        if pool.refused().is_some() || pool.is_empty() || is_another(place, &pool, pending) {
             return None;
         }
         let current = istio::division(&pool);
@@ -87,7 +89,9 @@ impl State {
         if young.is_empty() {
             return None;
         }
-        let published = istio::published_division(published, whole);
+        let published = published.entry(speaks.clone());
+        let published = published.or_insert_with(|| istio::published_divisions(service));
+        let published = published.get(&**whole).cloned().unwrap_or_default();
         young.retain(|(name, _)| published.iter().all(|(named, _)| named != *name));
         let until = young.into_iter().map(|(_, until)| until).max()?;
         let parts = istio::parts(&pool);
@@ -165,7 +169,7 @@ impl State {
         let Some(host) = self.table.host(host).filter(|host| !host.is_internal()) else {
             return Vec::new();
         };
-        let pools = touched.services().iter();
+        let pools = touched.services();
         let pools = pools.filter_map(|key| Some((key, host.pool(key)?)));
         let open = pools.filter(|(_, pool)| pool.refused().is_none());
         let names = open.map(|(key, pool)| {

@@ -317,7 +317,7 @@ proptest! {
         changes in vec(
             prop_oneof![
                 any_policies().prop_map(Change::Policies),
-                any_step().prop_map(Change::Other),
+                any_step(None).prop_map(Change::Other),
             ],
             1..20,
         ),

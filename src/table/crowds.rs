@@ -1,0 +1,221 @@
+//! How many routes one hostname has and one app takes: so many, the oldest, and the others are left out.
+//!
+//! All that is made of a hostname is one resource, and what an app does concerns all of its routes. Without an end to
+//! both, one tenant's would be everybody's.
+//!
+//! Who is left out follows from the routes that there are, not from the order in which they came: replicas agree.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    sync::Arc,
+};
+
+use crate::model::{Hostname, Route, RouteGuid, Workload, path::MAX_PATH};
+
+/// The most that is served of one hostname, and of one app.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Routes of a hostname.
+    pub host_routes: usize,
+    /// Bytes of a hostname's routes in its VirtualService, about.
+    pub host_bytes: usize,
+    /// Routes that lead to an app, of one process type.
+    pub app_routes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            host_routes: 10_000,
+            // What a client of gRPC takes in one message, if nobody told it otherwise.
+            host_bytes: 4 << 20,
+            app_routes: 10_000,
+        }
+    }
+}
+
+/// Fewer routes are not counted, if they are within the limits in any case.
+const FEW: usize = 100;
+/// A destination in a VirtualService: the longest name of a service, of a part of it, and what is around.
+const DESTINATION_BYTES: usize = 200;
+/// More destinations than those get no whole percent.
+const MAX_DESTINATIONS: usize = 100;
+/// What is around the path and the destinations.
+const ROUTE_BYTES: usize = 32;
+
+/// The most that a route takes.
+const MAX_ROUTE_BYTES: usize = ROUTE_BYTES + 4 * MAX_PATH + DESTINATION_BYTES * MAX_DESTINATIONS;
+
+/// Who comes first: what is refused, since access fails closed, then the oldest.
+type Rank = (bool, i64, RouteGuid);
+
+fn rank(route: &Route) -> Rank {
+    (
+        route.refused.is_none(),
+        route.created_at,
+        route.guid.clone(),
+    )
+}
+
+/// At most what a route takes in a VirtualService: in a pattern for any case, a letter is four characters.
+fn bytes(route: &Route) -> usize {
+    let destinations = route.destinations.len().clamp(1, MAX_DESTINATIONS);
+    ROUTE_BYTES + 4 * route.path.len() + DESTINATION_BYTES * destinations
+}
+
+/// The most of one crowd.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) routes: usize,
+    pub(super) bytes: usize,
+}
+
+/// Whoever has so many routes that they are counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Crowd {
+    /// A hostname.
+    Host(Hostname),
+    /// What destinations point at.
+    Workload(Workload),
+}
+
+/// The routes of each of those that have many.
+#[derive(Debug)]
+pub(super) struct Crowds<K> {
+    limit: Limit,
+    many: HashMap<K, Ranks>,
+}
+
+impl<K: Clone + Eq + Hash> Crowds<K> {
+    pub(super) fn new(limit: Limit) -> Self {
+        Self {
+            limit,
+            many: HashMap::new(),
+        }
+    }
+
+    fn few(&self) -> usize {
+        let fit = self.limit.bytes / MAX_ROUTE_BYTES;
+        self.limit.routes.min(FEW).min(fit)
+    }
+
+    /// Takes in a route, beside others that are all kept where nothing was counted until now. Answers with the others of
+    /// which that changes whether they are kept.
+    pub(super) fn join<'a>(
+        &mut self,
+        key: &K,
+        route: &Route,
+        others: impl ExactSizeIterator<Item = &'a Arc<Route>>,
+    ) -> Vec<RouteGuid> {
+        if !self.many.contains_key(key) {
+            if others.len() < self.few() {
+                return Vec::new();
+            }
+            let mut crowd = Ranks::default();
+            for other in others {
+                crowd.keep(rank(other), bytes(other));
+            }
+            self.many.insert(key.clone(), crowd);
+        }
+        let crowd = self.many.get_mut(key);
+        crowd.map_or_else(Vec::new, |crowd| {
+            crowd.join(rank(route), bytes(route), self.limit)
+        })
+    }
+
+    /// Forgets a route. Answers as [`Crowds::join`].
+    pub(super) fn leave(&mut self, key: &K, route: &Route) -> Vec<RouteGuid> {
+        let few = self.few();
+        let Some(crowd) = self.many.get_mut(key) else {
+            return Vec::new();
+        };
+        let moved = crowd.leave(&rank(route), self.limit);
+        // Half, so that one that comes and goes does not make all be counted each time.
+        if crowd.left_out.is_empty() && crowd.kept.len() <= few / 2 {
+            self.many.remove(key);
+        }
+        moved
+    }
+
+    /// Whether its routes are not counted: they are all kept.
+    pub(super) fn is_few(&self, key: &K) -> bool {
+        !self.many.contains_key(key)
+    }
+
+    pub(super) fn keeps(&self, key: &K, route: &Route) -> bool {
+        let crowd = self.many.get(key);
+        crowd.is_none_or(|crowd| !crowd.left_out.contains_key(&rank(route)))
+    }
+
+    /// How many routes are kept, and those that are left out, the newest first.
+    pub(super) fn left_out(&self, key: &K) -> (usize, Vec<RouteGuid>) {
+        let crowd = self.many.get(key);
+        let left_out = crowd.into_iter().flat_map(|crowd| crowd.left_out.keys());
+        let guids = left_out.rev().map(|(_, _, guid)| guid.clone());
+        (crowd.map_or(0, |crowd| crowd.kept.len()), guids.collect())
+    }
+
+    /// How many are left out in all.
+    pub(super) fn count(&self) -> usize {
+        self.many.values().map(|crowd| crowd.left_out.len()).sum()
+    }
+}
+
+/// Routes by their rank, with their bytes: as many of the first as are within the limit, and the others.
+#[derive(Debug, Default)]
+struct Ranks {
+    kept: BTreeMap<Rank, usize>,
+    bytes: usize,
+    left_out: BTreeMap<Rank, usize>,
+}
+
+impl Ranks {
+    fn keep(&mut self, rank: Rank, bytes: usize) {
+        self.bytes += bytes;
+        self.kept.insert(rank, bytes);
+    }
+
+    fn join(&mut self, rank: Rank, bytes: usize, limit: Limit) -> Vec<RouteGuid> {
+        let first = self.left_out.first_key_value();
+        if first.is_some_and(|(first, _)| *first < rank) {
+            self.left_out.insert(rank, bytes);
+            return Vec::new();
+        }
+        let guid = rank.2.clone();
+        self.keep(rank, bytes);
+        let mut moved = self.settle(limit);
+        moved.retain(|other| *other != guid);
+        moved
+    }
+
+    fn leave(&mut self, rank: &Rank, limit: Limit) -> Vec<RouteGuid> {
+        match self.kept.remove(rank) {
+            Some(bytes) => self.bytes -= bytes,
+            None => drop(self.left_out.remove(rank)),
+        }
+        // The one that is gone may have been the first that did not fit.
+        self.settle(limit)
+    }
+
+    /// Keeps as many as are within the limit. Answers with those that were not kept until now, or are not any more.
+    fn settle(&mut self, limit: Limit) -> Vec<RouteGuid> {
+        let mut moved = Vec::new();
+        while (self.kept.len() > limit.routes || self.bytes > limit.bytes)
+            && let Some((rank, bytes)) = self.kept.pop_last()
+        {
+            self.bytes -= bytes;
+            moved.push(rank.2.clone());
+            self.left_out.insert(rank, bytes);
+        }
+        while self.kept.len() < limit.routes
+            && let Some(first) = self.left_out.first_entry()
+            && self.bytes + first.get() <= limit.bytes
+        {
+            let (rank, bytes) = first.remove_entry();
+            moved.push(rank.2.clone());
+            self.keep(rank, bytes);
+        }
+        moved
+    }
+}
