@@ -306,7 +306,7 @@ impl Events {
             if draw < 20 {
                 self.late.insert((later, self.taken), event.clone());
             }
-            if !(0..15).contains(&draw) {
+            if draw >= 15 {
                 break Some((Ok(self.numbered(&event)), self));
             }
         }
