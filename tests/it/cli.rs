@@ -136,7 +136,10 @@ fn bad_json_is_located() {
     let path = files.path("bad.json");
     fs::write(&path, "{\"ListenAddressForMCP\":\n oops}").unwrap();
     for command in ["check", "serve"] {
-        assert_says(&run(command, &path), "no well-formed JSON at line 2 column 2");
+        assert_says(
+            &run(command, &path),
+            "no well-formed JSON at line 2 column 2",
+        );
     }
 }
 
