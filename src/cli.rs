@@ -108,7 +108,7 @@ impl Cli {
             Command::Accept(options) => accept::run(options).await,
             Command::Librarian(file) => write_certificates(&file),
             #[cfg(feature = "sim")]
-            Command::Demo(options) => demo::run(options).await,
+            Command::Demo(options) => Box::pin(demo::run(options)).await,
             #[cfg(feature = "sim")]
             Command::Bench(options) => bench::run(options).await,
         }

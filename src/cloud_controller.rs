@@ -35,7 +35,7 @@ use crate::{
 const COMMANDS: usize = 64;
 
 /// What clients may do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Largest BulkSync, all chunks together.
     pub max_bulk_sync_bytes: usize,

@@ -112,7 +112,9 @@ mod tests {
             assert!(target.contains(&format!("\"{name}\"")), "{name}");
             let seeds = seeds(name);
             assert!(!seeds.is_empty(), "{name}");
-            seeds.iter().for_each(|seed| parse(seed));
+            for seed in &seeds {
+                parse(seed);
+            }
         }
         assert_eq!(fs::read_dir(targets).unwrap().count(), PARSERS.len());
     }

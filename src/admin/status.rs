@@ -80,7 +80,7 @@ impl Status {
         worries.extend(held.iter().map(Held::words));
         worries.extend(self.peers.worries());
         let certificates = self.certificates.0.iter();
-        worries.extend(certificates.filter_map(|certificate| certificate.worry()));
+        worries.extend(certificates.filter_map(super::certificates::Certificate::worry));
         worries
     }
 }

@@ -169,7 +169,7 @@ fn events_decode_to_what_the_bbs_logged() {
 fn logged_as(event: &StreamEvent) -> Option<String> {
     match event {
         StreamEvent::Created(row) | StreamEvent::Removed(row) => Some(line(row)),
-        StreamEvent::Changed(event) => parse::changed(event.clone()).map(|row| line(&row)),
+        StreamEvent::Changed(event) => parse::changed((**event).clone()).map(|row| line(&row)),
         StreamEvent::Desired(_) | StreamEvent::DesiredRemoved(_) => None,
     }
 }

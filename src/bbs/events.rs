@@ -23,7 +23,7 @@ pub(super) enum StreamEvent {
     /// A new row.
     Created(ActualLrp),
     /// A changed row, without its metric tags.
-    Changed(ActualLrpInstanceChangedEvent),
+    Changed(Box<ActualLrpInstanceChangedEvent>),
     /// A row that is gone.
     Removed(ActualLrp),
     /// What is to run, new or changed.

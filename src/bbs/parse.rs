@@ -40,7 +40,7 @@ pub(super) fn event(event: StreamEvent, parts: &mut Drops) -> Result<Option<Even
     Ok(match event {
         StreamEvent::Created(lrp) => observed(lrp, parts)?,
         StreamEvent::Changed(event) => {
-            changed(event).map_or(Ok(None), |lrp| observed(lrp, parts))?
+            changed(*event).map_or(Ok(None), |lrp| observed(lrp, parts))?
         }
         StreamEvent::Removed(lrp) => match unplaced(&lrp) {
             Some(place) => Some(Event::PlaceRemoved(place.process, place.index)),

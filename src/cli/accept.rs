@@ -38,7 +38,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Feed::Instances => "instances",
         Feed::Policies => "policies",
     };
-    let request = admin.client()?.put(admin.url("/debug/held"));
+    let request = Admin::client()?.put(admin.url("/debug/held"));
     let answer = admin.send(request.body(format!("{word} {feed}"))).await?;
     let is_done = answer.status().is_success();
     say!("{}", answer.text().await?);

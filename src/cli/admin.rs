@@ -19,7 +19,7 @@ pub(super) struct Admin {
 
 impl Admin {
     /// A client, which is good for many requests.
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
+    pub(super) fn client() -> anyhow::Result<Client> {
         // The surface is plain HTTP, but a client cannot be made without a TLS configuration.
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?

@@ -126,7 +126,7 @@ impl Page {
 
     /// Prints the page: 0 if all is well, 1 if something is to be looked at or not there, 2 if the daemon is not ready.
     pub(super) async fn print(self) -> anyhow::Result<ExitCode> {
-        let client = self.options.admin.client()?;
+        let client = Admin::client()?;
         if !self.options.watch {
             return self.once(&client).await;
         }

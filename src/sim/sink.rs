@@ -268,7 +268,6 @@ impl Options {
         RequestResources {
             sink_node: Some(SinkNode {
                 id: self.node.clone(),
-                ..SinkNode::default()
             }),
             incremental: self.incremental,
             ..request

@@ -196,8 +196,10 @@ async fn a_list_of_junk_is_counted_named_to_a_number_and_empties_nothing() {
     let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 3)).await;
     // Field 2, two bytes: a key of a field without what follows it.
     let junk = bytes::Bytes::from([0x12, 0x02, 0xff, 0xff].repeat(50_000));
-    let mut list = String::from("HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\n");
-    list.push_str(&format!("content-length: {}\r\n\r\n", junk.len()));
+    let list = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        junk.len()
+    );
     let response = [list.as_bytes(), &junk].concat();
     rig.bbs.replay("/v1/actual_lrps/list", response.into());
     let is_counted = |status: &Status| status.dropped.len() == 50_000;

@@ -95,7 +95,6 @@ async fn m22_the_second_stream_of_pilot_1_4_is_answered() {
         .send(RequestResources {
             sink_node: Some(SinkNode {
                 id: "SSEMCP".to_owned(),
-                ..SinkNode::default()
             }),
             incremental: true,
             ..sink::request(collection)
