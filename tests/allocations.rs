@@ -60,7 +60,7 @@ fn an_instance_that_moves_allocates_as_little_in_a_large_foundation_as_in_a_smal
     println!("{small:?} at 1,000 routes, {large:?} at 40,000");
     // Where in its leaf the resource falls decides about one or two.
     assert!(large.0 <= small.0 + 2, "{small:?}, {large:?}");
-    assert!(large.0 < 100, "{} allocations", large.0);
+    assert!(large.0 < 160, "{} allocations", large.0);
     // A leaf of 16 KiB with its entries, the pointers of one branch, and those of all branches: only they grow.
     assert!(large.1 < small.1 + (4 << 10), "{small:?}, {large:?}");
     assert!(large.1 < 40 << 10, "{} bytes", large.1);

@@ -104,6 +104,9 @@ impl Files {
                 ("/MCPLingerInterval", json!("16s")),
                 ("/MaxLoss", json!(28)),
                 ("/MaxLossPercent", json!(29)),
+                ("/MaxHostRoutes", json!(9000)),
+                ("/MaxHostBytes", json!(2_097_152)),
+                ("/MaxAppRoutes", json!(8000)),
                 ("/StateFile", json!(self.state_file())),
                 ("/StateFileMaxAge", json!("30h")),
                 ("/StateFileAfter", json!("31s")),
@@ -385,6 +388,11 @@ impl Files {
                 guard: guard::Settings {
                     free: 28,
                     percent: 29,
+                },
+                limits: copilot::table::Limits {
+                    host_routes: 9000,
+                    host_bytes: 2_097_152,
+                    app_routes: 8000,
                 },
                 store: Some(store::Settings {
                     path: self.state_file(),

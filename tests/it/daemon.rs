@@ -267,8 +267,8 @@ async fn at_a_hangup_certificates_are_read_again_and_what_became_of_them_is_told
     std::fs::write(cert.as_str().unwrap(), "broken").unwrap();
     process.hang_up();
     let failing = "feed failing; the last good state stays";
-    let lines = process.logs_until(failing).await;
-    assert_eq!(lines.last().unwrap()["kind"], "empty");
+    // Others may fail too: there is one BBS, which is asked once more.
+    while process.logs_until(failing).await.last().unwrap()["feed"] != "mcp_certificates" {}
     process.terminate();
 }
 
