@@ -26,6 +26,11 @@ use tempfile::TempDir;
 use crate::mesh::{Daemon, foundation, with};
 
 const SECOND: Duration = Duration::from_secs(1);
+const LIMITS: copilot::table::Limits = copilot::table::Limits {
+    host_routes: 9000,
+    host_bytes: 2_097_152,
+    app_routes: 8000,
+};
 
 /// A folder with certificates, a different one for each key.
 struct Files {
@@ -389,11 +394,7 @@ impl Files {
                     free: 28,
                     percent: 29,
                 },
-                limits: copilot::table::Limits {
-                    host_routes: 9000,
-                    host_bytes: 2_097_152,
-                    app_routes: 8000,
-                },
+                limits: LIMITS,
                 store: Some(store::Settings {
                     path: self.state_file(),
                     foundation: "https://cc.example.com:9024/ *.apps.internal apps.example.com"
