@@ -266,7 +266,8 @@ impl Feed {
             let is_news = previous
                 .as_ref()
                 .is_none_or(|previous| previous.kind != kind);
-            if is_news && self.failing.begins(kind) {
+            // One that lasts counts as well: it is not over.
+            if self.failing.begins(kind) && is_news {
                 warn!(feed = self.name, kind, error = message, "{FAILING}");
             }
             status.problem = Some(Problem {

@@ -243,7 +243,7 @@ impl Publisher {
         let mut waiting = Vec::new();
         loop {
             if self.rests(&shutdown).await.is_break() {
-                return;
+                return self.save_last();
             }
             let due = armed.map(|armed| self.due(armed));
             tokio::select! {

@@ -1,6 +1,6 @@
 //! The connections of the surface: few, none for ever, and the oldest make room for the next.
 
-use std::{convert::Infallible, pin::pin, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{
     Router,
@@ -35,6 +35,10 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long a connection lives, with one answer that is under way then.
 const AGE: Duration = Duration::from_mins(5);
 
+/// Where a connection came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Local(pub(super) Option<SocketAddr>);
+
 /// Serves whoever connects until `stop`, and then nobody: a client that keeps its connection open does not hold up the
 /// end.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
@@ -64,8 +68,10 @@ async fn converse(connection: tls::Connection<TcpStream>, router: Router) {
         peer,
         place,
     } = connection;
+    let local = stream.local_addr().ok();
     let answer = move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer.address));
+        request.extensions_mut().insert(Local(local));
         answered(router.clone(), request.map(Body::new))
     };
     let mut builder = http1::Builder::new();

@@ -3,14 +3,14 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{ConnectInfo, State},
     http::StatusCode,
 };
 use serde::Serialize;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::Sources;
+use super::{Sources, connections::Local};
 use crate::{
     guard::{Decision, Summary},
     model::Source,
@@ -80,9 +80,12 @@ pub(super) async fn held(State(sources): State<Arc<Sources>>) -> Json<Vec<Held>>
 pub(super) async fn decide(
     State(sources): State<Arc<Sources>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(Local(local)): Extension<Local>,
     body: String,
 ) -> (StatusCode, String) {
-    if !peer.ip().to_canonical().is_loopback() {
+    // Whoever asks an address of this machine on it comes from the same one.
+    let is_own = local.is_some_and(|local| local.ip() == peer.ip());
+    if !is_own && !peer.ip().to_canonical().is_loopback() {
         return answer(
             StatusCode::FORBIDDEN,
             "ask from the machine that this daemon runs on",

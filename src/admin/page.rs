@@ -61,7 +61,8 @@ impl Columns {
     }
 
     pub(super) fn row<const N: usize>(&mut self, cells: [&dyn Display; N]) {
-        self.rows.push(cells.map(ToString::to_string).into());
+        self.rows
+            .push(cells.map(|cell| one_line(&cell.to_string())).into());
     }
 }
 
@@ -83,6 +84,18 @@ impl Display for Columns {
         }
         Ok(())
     }
+}
+
+/// A text of a peer's, which may have anything in it, as a part of one line.
+pub(super) fn one_line(text: &str) -> String {
+    let escaped = text.chars().map(|c| {
+        if c.is_control() {
+            c.escape_debug().to_string()
+        } else {
+            c.to_string()
+        }
+    });
+    escaped.collect()
 }
 
 /// A time in JSON.

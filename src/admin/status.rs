@@ -1,6 +1,10 @@
 //! Whether all is well, on one page.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     extract::State,
@@ -14,11 +18,15 @@ use super::{
     certificates::Certificates,
     health::{Feed, Readiness},
     held::Held,
-    page::{Columns, Wants, brief},
+    page::{Columns, Wants, brief, one_line},
     sinks::{Peers, Progress},
 };
 
 /// How many things somebody has to look at.
+/// A sink that has left for longer is not coming back: its machine has another address by now, or is none.
+const MISSED: Duration = Duration::from_hours(1);
+/// Whoever wants to be served tries more often than that.
+const TRIES: Duration = Duration::from_mins(5);
 const WORRIES: HeaderName = HeaderName::from_static("copilot-worries");
 
 /// The daemon at a glance.
@@ -112,7 +120,10 @@ impl Peers {
                 sink.state()
             )
         }));
+        let is_recent =
+            |time: SystemTime, within: Duration| time.elapsed().unwrap_or_default() < within;
         let gone = self.gone.iter();
+        let gone = gone.filter(|sink| is_recent(sink.left, MISSED));
         worries.extend(gone.map(|sink| {
             let names = sink.names.join(" ");
             let ago = super::page::ago(sink.left);
@@ -122,6 +133,7 @@ impl Peers {
             )
         }));
         let failing = self.failing.iter();
+        let failing = failing.filter(|peer| is_recent(peer.last, TRIES));
         worries.extend(failing.map(|peer| {
             let ago = super::page::ago(peer.since);
             let (address, listener, error) = (peer.address, peer.listener, &peer.error);
@@ -156,7 +168,7 @@ impl fmt::Display for Status {
             )?;
         }
         for worry in &self.worries {
-            writeln!(f, "LOOK AT  {worry}")?;
+            writeln!(f, "LOOK AT  {}", one_line(worry))?;
         }
         if self.worries.is_empty() {
             writeln!(f, "nothing is wrong")?;

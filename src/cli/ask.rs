@@ -1,14 +1,10 @@
 //! The commands that ask a running daemon: each prints one of its pages.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use reqwest::{Client, StatusCode, header};
 
-use super::admin::Admin;
+use super::{admin::Admin, say::say};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(2);
@@ -130,17 +126,20 @@ impl Page {
         if !self.options.watch {
             return self.once(&client).await;
         }
-        loop {
-            print!("\x1b[2J\x1b[H");
-            self.once(&client).await?;
+        while say!("\x1b[2J\x1b[H") {
+            // The daemon may be away for a moment.
+            if let Err(error) = self.once(&client).await {
+                say!("{error:#}\n");
+            }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 ended = tokio::signal::ctrl_c() => {
                     ended?;
-                    return Ok(ExitCode::SUCCESS);
+                    break;
                 }
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn once(&self, client: &Client) -> anyhow::Result<ExitCode> {
@@ -164,9 +163,7 @@ impl Page {
         let worries = answer.headers().get(WORRIES);
         let is_well = worries.is_none_or(|worries| worries == "0");
         let text = answer.text().await?;
-        let mut out = io::stdout().lock();
-        // Whoever has read enough closes its end.
-        drop(writeln!(out, "{}", text.trim_end()));
+        say!("{}\n", text.trim_end());
         Ok(match status {
             StatusCode::OK if is_well => ExitCode::SUCCESS,
             StatusCode::SERVICE_UNAVAILABLE => ExitCode::from(NOT_READY),

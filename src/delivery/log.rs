@@ -14,14 +14,14 @@ const CUT: &str = "connection cut: its peer does not read";
 const REJECTED: &str = "rejected";
 const UNKNOWN: &str = "unknown collection asked for; answered empty";
 
-/// The lines of a listener's streams, each kind told apart by the address of its peer.
+/// The lines of a listener's streams, each kind told apart by the address of its peer, and by what is said of it.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     opened: Repeats<IpAddr>,
-    closed: Repeats<IpAddr>,
+    closed: Repeats<String>,
     refused: Repeats<IpAddr>,
     cut: Repeats<IpAddr>,
-    rejected: Repeats<IpAddr>,
+    rejected: Repeats<String>,
     unknown: Repeats<IpAddr>,
 }
 
@@ -46,7 +46,10 @@ impl Log {
     }
 
     pub(super) fn closed(&self, id: u64, address: SocketAddr, status: &Status) {
-        if self.closed.begins(address.ip()) {
+        if self
+            .closed
+            .begins(format!("{} {:?}", address.ip(), status.code()))
+        {
             let reason = cut(status.message().to_owned());
             info!(id, %address, code = ?status.code(), reason, "{CLOSED}");
         }
@@ -66,14 +69,18 @@ impl Log {
     }
 
     pub(super) fn rejected(&self, id: u64, address: SocketAddr, what: &Rejection<'_>) {
-        if self.rejected.begins(address.ip()) {
+        let collection = cut(what.collection.to_owned());
+        if self
+            .rejected
+            .begins(format!("{} {collection}", address.ip()))
+        {
             let Rejection {
-                collection,
                 version,
                 code,
                 message,
+                ..
             } = what;
-            let (collection, message) = (cut((*collection).to_owned()), cut((*message).to_owned()));
+            let message = cut((*message).to_owned());
             warn!(id, %address, collection, version, code, message, "{REJECTED}");
         }
     }

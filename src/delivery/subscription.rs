@@ -286,6 +286,9 @@ impl Subscription {
             // same: a sink is ready only after an answer for each of its collections.
             self.seen = Some(current.version());
             self.held = Held::State(current.clone());
+            // What it rejected is not what is published any more.
+            self.tally.nack = None;
+            self.tally.acked_version = Some(current.version());
             return None;
         }
         *nonce += 1;

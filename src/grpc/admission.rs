@@ -26,11 +26,12 @@ pub struct Bytes {
 
 impl Default for Bytes {
     fn default() -> Self {
-        // The largest request twice, as it came and as it was read, and the same of another stream.
+        // The largest request as it came and as it was read. One address has what one connection may have: several of
+        // them are needed to leave nothing for the rest.
         Self {
             connection: 96 << 20,
-            address: 192 << 20,
-            listener: 384 << 20,
+            address: 96 << 20,
+            listener: 512 << 20,
         }
     }
 }

@@ -6,7 +6,7 @@ use tracing::{debug, info, warn};
 
 use super::metrics::{FailingPeer, Metrics};
 use crate::{
-    feed::chain,
+    feed::{chain, cut},
     repeats::Repeats,
     tls::{Connection, FailedHandshake, Handshake, HandshakeError},
 };
@@ -62,12 +62,14 @@ impl Handshakes {
                 let is_news = counts && self.failing.begins(address.ip()) && is_told;
                 let (reason, error) = (error.kind(), chain(&error));
                 if counts {
+                    let now = SystemTime::now();
                     self.metrics.fails(FailingPeer {
                         listener,
                         address: address.ip(),
                         reason,
-                        error: error.clone(),
-                        since: SystemTime::now(),
+                        error: cut(error.clone()),
+                        since: now,
+                        last: now,
                     });
                 }
                 if is_news {

@@ -33,6 +33,9 @@ pub struct FailingPeer {
     /// When it began to fail.
     #[serde(serialize_with = "timestamp")]
     pub since: SystemTime,
+    /// When it failed last.
+    #[serde(serialize_with = "timestamp")]
+    pub last: SystemTime,
 }
 
 fn timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -74,6 +77,7 @@ impl Metrics {
             };
             if let Some(known) = failing.iter_mut().find(same) {
                 (known.reason, known.error) = (peer.reason, peer.error);
+                known.last = peer.last;
                 return;
             }
             if failing.len() == SHOWN {

@@ -58,8 +58,9 @@ pub(super) fn has_type(process: &ProcessStatus, kind: &str) -> bool {
 /// A process of the right type is there, and nobody can be sent to any of its instances.
 pub(super) fn not_running(to: &DestinationFacts, processes: &[&ProcessStatus]) -> Verdict {
     let (app, kind) = (&to.app, &to.process_type);
-    let wanted: u32 = processes.iter().filter_map(|process| process.wanted).sum();
-    if wanted == 0 {
+    let known = processes.iter().filter_map(|process| process.wanted);
+    let wanted: u32 = known.clone().sum();
+    if wanted == 0 && known.count() > 0 {
         let what = format!("process {kind} of app {app} is stopped (desired 0)");
         return Verdict::new("stopped", what, "`cf start` or `cf scale` it");
     }

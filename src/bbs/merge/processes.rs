@@ -20,10 +20,9 @@ impl Merge {
     pub(in crate::bbs) fn processes_of(&self, app: &AppGuid) -> Vec<ProcessStatus> {
         let status = |(guid, process): (&DiegoProcessGuid, &Process)| {
             let workload = self.workload_of(process);
-            let is_of_app = workload.map_or_else(
-                || app.is_probably_of(guid.capi_process()),
-                |workload| workload.app == *app,
-            );
+            // Pushed routes name processes.
+            let is_of_app = app.is_probably_of(guid.capi_process())
+                || workload.is_some_and(|workload| workload.app == *app);
             is_of_app.then(|| ProcessStatus {
                 process: guid.to_string(),
                 process_type: workload.map(|workload| workload.process_type.to_string()),
