@@ -7,7 +7,7 @@ use copilot::{
     sim::sink::{self, Answer, Options, Sink, State, Stream},
 };
 
-use super::harness::{A, B, Contents, Harness, StreamExt as _, names, soon};
+use super::harness::{A, B, Contents, Harness, StreamExt as _, names, soon, until};
 
 /// An incremental stream that has applied A with these resources.
 async fn with_acked(harness: &Harness, resources: Contents<'_>) -> Stream {
@@ -61,6 +61,27 @@ async fn m26_a_delta_after_a_nack_starts_from_the_last_ack() {
     harness.publish(&[(A, &[("a", 2), ("c", 1)])]);
     let response = stream.response().await;
     assert_eq!(contents(&response), (vec!["a", "c"], vec!["b"]));
+}
+
+#[tokio::test]
+async fn what_a_sink_has_rejected_is_over_when_it_is_not_published_any_more() {
+    let harness = Harness::start().await;
+    let mut stream = with_acked(&harness, &[("a", 1)]).await;
+    harness.publish(&[(A, &[("a", 1), ("bad", 1)])]);
+    let rejected = stream.response().await;
+    let answer = RequestResources {
+        incremental: true,
+        ..sink::nack(&rejected, 2, "no")
+    };
+    stream.send(answer).await;
+    let is_rejected = || {
+        let sinks = harness.sinks.list();
+        sinks[0].collections[A].nack.is_some()
+    };
+    until(is_rejected).await;
+    // There is nothing to send: it holds that.
+    harness.publish(&[(A, &[("a", 1)])]);
+    until(|| !is_rejected()).await;
 }
 
 #[tokio::test]
