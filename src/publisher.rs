@@ -135,6 +135,8 @@ pub struct Outputs {
 
 /// Reports that are taken in together, of those that wait.
 const TOGETHER: usize = 64;
+/// Reports that are gathered in a rest, which is a second at the most.
+const GATHERED: usize = 4096;
 
 /// Operators whose word or question waits.
 const OPERATORS: usize = 4;
@@ -242,8 +244,11 @@ impl Publisher {
         let mut armed = None;
         let mut waiting = Vec::new();
         loop {
-            if self.rests(&shutdown).await.is_break() {
+            if self.rests(&shutdown, &mut waiting).await.is_break() {
                 return self.save_last();
+            }
+            if !waiting.is_empty() {
+                self.take_in_all(&mut waiting, &mut armed);
             }
             let due = armed.map(|armed| self.due(armed));
             tokio::select! {
@@ -274,8 +279,13 @@ impl Publisher {
         (armed.last + self.settings.quiet).min(armed.first + self.settings.ceiling)
     }
 
-    /// Rests as long as the work until now has to be paid; breaks off at the shutdown.
-    async fn rests(&self, shutdown: &CancellationToken) -> ControlFlow<()> {
+    /// Rests as long as the work until now has to be paid; breaks off at the shutdown. What is reported meanwhile is
+    /// gathered, so that a feed does not wait for what another one has caused.
+    async fn rests(
+        &mut self,
+        shutdown: &CancellationToken,
+        waiting: &mut Vec<Report>,
+    ) -> ControlFlow<()> {
         let rest = self
             .pace
             .rests_until()
@@ -283,10 +293,18 @@ impl Publisher {
         let Some(until) = rest else {
             return ControlFlow::Continue(());
         };
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => ControlFlow::Break(()),
-            () = tokio::time::sleep_until(until) => ControlFlow::Continue(()),
+        let end = tokio::time::sleep_until(until);
+        tokio::pin!(end);
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return ControlFlow::Break(()),
+                () = &mut end => return ControlFlow::Continue(()),
+                count = self.reports.recv_many(waiting, TOGETHER), if is_open && waiting.len() < GATHERED => {
+                    is_open = count > 0;
+                }
+            }
         }
     }
 

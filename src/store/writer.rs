@@ -64,7 +64,8 @@ impl Writer {
                     }
                 }
                 () = shutdown.cancelled() => break,
-                () = sleep(PAUSE) => continue,
+                // What could not be written is tried again.
+                () = sleep(PAUSE) => {}
             }
             self.write().await;
             if shutdown.run_until_cancelled(sleep(PAUSE)).await.is_none() {
@@ -88,7 +89,7 @@ impl Writer {
         let Some(saved) = newest.filter(|saved| !is_written(saved)) else {
             return;
         };
-        self.written = Some(saved.clone());
+        let state = saved.clone();
         let (settings, started) = (self.settings.clone(), Instant::now());
         // Encoding and the disk may take long.
         let mut written =
@@ -101,7 +102,10 @@ impl Writer {
             }
         };
         match written {
-            Ok(Ok(())) => self.feed.succeeded(started.elapsed()),
+            Ok(Ok(())) => {
+                self.written = Some(state);
+                self.feed.succeeded(started.elapsed());
+            }
             Ok(Err(source)) => {
                 let path = self.settings.path.display().to_string();
                 self.feed

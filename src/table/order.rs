@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeSet, ops::Bound};
 use super::{
     host::{Facts, HostView},
     pool::Pool,
+    routes::by_key,
 };
 use crate::model::{
     Hostname,
@@ -54,10 +55,23 @@ impl<'a> HostView<'a> {
 /// Each of the hostnames has to tell of them, so all of its paths below all of its hostnames would be its owner's to square.
 const MAX_WIDER: usize = 100;
 
-/// The pools of a wildcard that are for hostnames that go on to it, the longest path first.
+/// The pools of a wildcard that are for hostnames that go on to it, the longest path first. Access fails closed: as many
+/// that are withheld are among them, whatever their length.
 fn wider_pools(wildcard: HostView<'_>) -> Vec<Pool<'_>> {
     let mut pools: Vec<_> = Pool::all(wildcard).rev().take(MAX_WIDER).collect();
     pools.reverse();
+    if pools.len() < MAX_WIDER {
+        return pools;
+    }
+    let routes = wildcard.routes.iter();
+    let withheld = routes.filter(|route| route.refused.is_some());
+    for route in withheld.take(MAX_WIDER) {
+        let key = route.key();
+        let place = pools.binary_search_by(|pool| by_key(&pool.key()).cmp(&by_key(&key)));
+        if let (Err(place), Some(pool)) = (place, Pool::of(wildcard, &key)) {
+            pools.insert(place, pool);
+        }
+    }
     pools
 }
 

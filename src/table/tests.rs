@@ -190,6 +190,27 @@ fn an_instance_touches_only_the_endpoints_of_its_hosts() {
 }
 
 #[test]
+fn of_many_paths_of_a_wildcard_the_shortest_and_the_withheld_are_for_those_who_go_on_to_it() {
+    let paths = (100..250).map(|n| format!("/{n}"));
+    let wide = paths.map(|path| route(&path, "*.x.com", &path, &["a"]));
+    let withheld = Route {
+        refused: Some(Refusal::RouteService),
+        ..route("withheld", "*.x.com", "/much/longer", &["a"])
+    };
+    let own = route("own", "shop.x.com", "/own", &["a"]);
+    let mut table = RouteTable::default();
+    let all = wide.chain([withheld, own]).collect();
+    table.apply(Update::AllRoutes(all));
+    table.apply(Update::AllInstances(vec![instance("i", Some("a"))]));
+    let host = table.host(&Hostname::parse("shop.x.com").unwrap()).unwrap();
+    let lookup = host.lookup();
+    let keys: Vec<_> = lookup.iter().map(|pool| pool.key().into_owned()).collect();
+    assert_eq!(keys.len(), 1 + 100 + 1);
+    assert_eq!(keys[1], "/much/longer", "the longest of the wildcard's");
+    assert!(lookup[1].refused().is_some());
+}
+
+#[test]
 fn who_went_on_to_a_wildcard_is_touched_though_a_nearer_one_keeps_all_from_the_same_update_on() {
     let mut table = RouteTable::default();
     table.apply(Update::AllInstances(vec![instance("i", Some("a"))]));

@@ -135,16 +135,15 @@ impl State {
 
     /// Of the routes of which something may be different: those that they may have, and those that they have.
     fn add_services(&self, watched: &mut Watched) {
-        for key in &watched.keys {
+        for key in watched.keys.iter().take(MOST) {
             let divided = self.divided.get(&(watched.host.clone(), key.clone()));
             let divided = divided.into_iter().flatten();
             let names = divided.map(ToString::to_string);
-            for name in names.chain(istio::undivided(&watched.host, key)) {
-                if !watched.services.contains(&name) {
-                    watched.services.push(name);
-                }
-            }
+            let names = names.chain(istio::undivided(&watched.host, key));
+            watched.services.extend(names);
         }
+        watched.services.sort_unstable();
+        watched.services.dedup();
     }
 
     /// Remembers what became of what was watched.
