@@ -2,8 +2,10 @@
 //!
 //! `cargo bench --bench publish`; add `-- --sample-count 10` for a quick look.
 
+use std::sync::Arc;
+
 use copilot::{
-    model::Update,
+    model::{Instance, Update},
     publisher::{Metrics, Settings, State},
     sim::foundation,
 };
@@ -132,24 +134,8 @@ fn published_with_policies(count: usize) -> State {
 /// An instance of an app that ten others may connect to stops and starts: one ServiceEntry and no Sidecar.
 #[divan::bench(args = INTERNAL_ROUTES)]
 fn one_internal_instance_changes(bencher: Bencher, count: usize) {
-    let mut state = published_with_policies(count);
-    let instance = foundation::instance(count / 2, 0, 61_000);
-    let mut there = true;
-    bencher
-        .with_inputs(|| {
-            there = !there;
-            let (mut current, mut gone) = (vec![], vec![]);
-            if there {
-                current.push(instance.clone());
-            } else {
-                gone.push(instance.guid.clone());
-            }
-            Update::Instances { current, gone }
-        })
-        .bench_local_values(|update| {
-            state.apply(update);
-            black_box(state.publish())
-        });
+    let state = published_with_policies(count);
+    stops_and_starts(bencher, state, &foundation::instance(count / 2, 0, 61_000));
 }
 
 /// A full read of the policies, one of which is another one: one Sidecar.
@@ -206,7 +192,17 @@ fn flap(bencher: Bencher, count: usize, is_one_host: bool) {
     let mut state = empty();
     state.apply(routes_of_one_app(count, is_one_host));
     let instance = foundation::instance(0, 0, 61_000);
-    let mut there = false;
+    state.apply(Update::Instances {
+        current: vec![instance.clone()],
+        gone: vec![],
+    });
+    black_box(state.publish());
+    stops_and_starts(bencher, state, &instance);
+}
+
+/// An instance that runs stops, and starts again.
+fn stops_and_starts(bencher: Bencher, mut state: State, instance: &Arc<Instance>) {
+    let mut there = true;
     bencher
         .with_inputs(|| {
             there = !there;

@@ -10,6 +10,7 @@ use copilot::{
     readiness::Readiness,
     sim::{cloud_foundry::CloudFoundry, operator::Operator},
 };
+use prometheus_client::registry::Registry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -23,6 +24,26 @@ use crate::{
     process::Process,
 };
 
+/// What a surface shows that nobody publishes anything on.
+pub fn sources(feeds: Feeds, registry: Registry, shutdown: CancellationToken) -> admin::Sources {
+    admin::Sources {
+        readiness: Readiness::default(),
+        feeds,
+        snapshots: watch::channel(None).1,
+        rejected: watch::channel(Arc::default()).1,
+        held: watch::channel(Arc::default()).1,
+        decisions: mpsc::channel(1).0,
+        questions: mpsc::channel(1).0,
+        processes: None,
+        failing: watch::channel(Vec::new()).1,
+        shown: admin::Shown::default(),
+        sinks: vec![Sinks::default()],
+        registry,
+        log_level: None,
+        shutdown,
+    }
+}
+
 struct Surface {
     address: std::net::SocketAddr,
     _stop: DropGuard,
@@ -32,22 +53,8 @@ impl Surface {
     async fn start() -> Self {
         let shutdown = CancellationToken::new();
         let mut registry = metrics::registry();
-        let sources = admin::Sources {
-            readiness: Readiness::default(),
-            feeds: Feeds::new(&mut registry),
-            snapshots: watch::channel(None).1,
-            rejected: watch::channel(Arc::default()).1,
-            held: watch::channel(Arc::default()).1,
-            decisions: mpsc::channel(1).0,
-            questions: mpsc::channel(1).0,
-            processes: None,
-            failing: watch::channel(Vec::new()).1,
-            shown: admin::Shown::default(),
-            sinks: vec![Sinks::default()],
-            registry,
-            log_level: None,
-            shutdown: shutdown.clone(),
-        };
+        let feeds = Feeds::new(&mut registry);
+        let sources = sources(feeds, registry, shutdown.clone());
         let settings = admin::Settings {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             names: ["copilot.example.com".to_owned()].into(),

@@ -1,14 +1,12 @@
 //! The daemon as its supervisor, its operator and its Pilots know it.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use copilot::{
     admin,
     feed::Feeds,
     istio::Kind,
-    mcp::Sinks,
     metrics,
-    readiness::Readiness,
     sim::{
         capi::{DomainKind, RouteSpec},
         operator::Operator,
@@ -16,13 +14,11 @@ use copilot::{
     },
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::sources,
     mesh::{Daemon, LONG, Mesh, collections, content, eager, endpoints, foundation, holds, with},
     process::Process,
 };
@@ -279,22 +275,7 @@ async fn a_feed_whose_loop_is_stuck_makes_the_process_unhealthy() {
     let _stuck = feeds.register("stuck", Duration::ZERO);
     let _turning = feeds.register("turning", LONG);
     let shutdown = CancellationToken::new();
-    let sources = admin::Sources {
-        readiness: Readiness::default(),
-        feeds,
-        snapshots: watch::channel(None).1,
-        rejected: watch::channel(Arc::default()).1,
-        held: watch::channel(Arc::default()).1,
-        decisions: mpsc::channel(1).0,
-        questions: mpsc::channel(1).0,
-        processes: None,
-        failing: watch::channel(Vec::new()).1,
-        shown: admin::Shown::default(),
-        sinks: vec![Sinks::default()],
-        registry,
-        log_level: None,
-        shutdown: shutdown.clone(),
-    };
+    let sources = sources(feeds, registry, shutdown.clone());
     let settings = admin::Settings {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         names: admin::Names::new(),
