@@ -160,6 +160,8 @@ pub struct Publisher {
     saved: watch::Sender<Option<Arc<Saved>>>,
     /// When what has changed is to be written down.
     unsaved: Option<Instant>,
+    /// When that was handed over last.
+    saved_at: Option<Instant>,
     /// When what an earlier process served stands in for sources that are silent.
     stands_in: Option<Instant>,
     /// That time has come, and the instances are not known yet.
@@ -212,6 +214,7 @@ impl Publisher {
             vips: watch::Sender::default(),
             saved: watch::Sender::default(),
             unsaved: None,
+            saved_at: None,
             stands_in: None,
             stands_in_late: false,
             readiness: readiness.clone(),
