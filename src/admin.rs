@@ -35,6 +35,7 @@ use crate::{
     bbs,
     capi::DomainPattern,
     delivery::Sinks,
+    descriptors,
     explain::Question,
     feed::Feeds,
     grpc::FailingPeer,
@@ -114,7 +115,7 @@ impl Server {
     /// # Errors
     /// The address is in use, or not this machine's.
     pub async fn bind(settings: Settings, sources: Sources) -> io::Result<Self> {
-        let listener = TcpListener::bind(settings.address).await?;
+        let listener = descriptors::listen(settings.address)?;
         Ok(Self {
             listener,
             names: Arc::new(settings.names),

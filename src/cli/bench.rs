@@ -5,7 +5,7 @@
     reason = "figures are for people, and have fewer digits than an f64"
 )]
 
-mod daemon;
+mod counts;
 mod report;
 mod run;
 mod sinks;

@@ -31,7 +31,7 @@ use super::{
     handshakes::{Failing, Handshakes},
     health::Health,
 };
-use crate::{crowd::Crowd, feed::chain, repeats::Repeats, tls};
+use crate::{crowd::Crowd, descriptors, feed::chain, repeats::Repeats, tls};
 
 const REFUSED: &str = "connections are refused";
 const ACCEPTED_AGAIN: &str = "connections are accepted again";
@@ -78,7 +78,7 @@ impl Listener {
                 Some(loaded)
             }
         };
-        let socket = TcpListener::bind(address).await.map_err(Error::Bind)?;
+        let socket = descriptors::listen(address).map_err(Error::Bind)?;
         Ok(Self {
             name: reports.listener,
             entered: None,

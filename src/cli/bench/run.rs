@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
     BackendTls, Change, Options,
-    daemon::{Counts, Daemon},
+    counts::Counts,
     report::{Phase, Report, ms},
     sinks::Sinks,
 };
@@ -18,6 +18,7 @@ use crate::{
     sim::{
         bbs::Doors,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN, loaded_host},
+        daemon::Daemon,
         load::Sight,
     },
     tls::Identity,
@@ -53,7 +54,7 @@ struct Window {
 impl Window {
     async fn open(run: &Run) -> anyhow::Result<Self> {
         Ok(Self {
-            counts: run.daemon.counts().await?,
+            counts: Counts::of(run.daemon.operator()).await?,
             cpu: run.daemon.cpu()?,
             bytes: run.sinks.counters().bytes(),
             begun: Instant::now(),
@@ -64,7 +65,7 @@ impl Window {
     async fn close(self, run: &Run, per: usize, phase: &mut Phase<'_>) -> anyhow::Result<()> {
         let took = self.begun.elapsed();
         let cpu = run.daemon.cpu()?.saturating_sub(self.cpu);
-        let counts = run.daemon.counts().await?;
+        let counts = Counts::of(run.daemon.operator()).await?;
         let per = per.max(1) as f64;
         let share = |value: f64| value / per;
         let generation = counts.generation.saturating_sub(self.counts.generation);
@@ -114,8 +115,17 @@ impl Run {
         let internal_apps = foundation.load_internal(options.internal);
         let config = config(&foundation, options);
         let begun = Instant::now();
-        let daemon = Daemon::start(options.daemon.as_deref(), foundation.folder(), &config)?;
-        let address = daemon.address(options.mode.is_xds())?;
+        let program = match &options.daemon {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().context("finding this program")?,
+        };
+        let daemon = Daemon::start(&program, foundation.folder(), &config);
+        let daemon = daemon.context("starting the daemon")?;
+        let address = daemon.address(if options.mode.is_xds() {
+            "xds_address"
+        } else {
+            "mcp_address"
+        })?;
         let file = |name: &str| foundation.folder().join(name);
         let tls = (!options.mode.is_xds()).then(|| {
             let identity = Identity {
@@ -342,7 +352,8 @@ impl Run {
     pub(super) async fn end(self) -> anyhow::Result<()> {
         drop(self.sinks);
         let daemon = self.daemon;
-        tokio::task::spawn_blocking(|| daemon.stop()).await?
+        let ended = tokio::task::spawn_blocking(|| daemon.stop()).await?;
+        ended.context("ending the daemon")
     }
 }
 
