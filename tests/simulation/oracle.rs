@@ -9,8 +9,9 @@ use std::{
 };
 
 use copilot::{
-    istio::Kind,
-    proto::istio::networking::v1alpha3::{ServiceEntry, VirtualService},
+    istio::{Kind, SIDECARS},
+    model::AppGuid,
+    proto::istio::networking::v1alpha3::{ServiceEntry, Sidecar, VirtualService},
     sim::sink::{Replica, State},
 };
 use prost::Message;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     sinks::Protocol,
-    world::{Pair, World},
+    world::{Pair, Reach, World},
 };
 
 /// For how long something has to be true before it may not be lost: a peer that lags, or a slow answer, is of before.
@@ -34,6 +35,9 @@ const HELD: Duration = Duration::from_secs(20);
 pub(super) fn soon(lies: bool) -> Duration {
     if lies { SOON + HELD } else { SOON }
 }
+
+/// How long the guid of an app is, which its name begins with.
+const GUID: usize = 36;
 
 /// What is served, and what should be.
 #[derive(Debug, Clone)]
@@ -61,6 +65,7 @@ type Scope = (bool, String);
 #[derive(Debug, Default, Clone)]
 pub(super) struct View {
     pairs: BTreeSet<Pair>,
+    reaches: BTreeSet<Reach>,
     /// The services that VirtualServices name, with their hostnames; and those that are not there.
     named: BTreeMap<String, String>,
     absent: BTreeSet<String>,
@@ -149,6 +154,17 @@ impl Oracle {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
         }
+        // They are counted, too.
+        let is_exchanged = |app: &AppGuid| {
+            let mut gained = view.reaches.difference(&before.reaches);
+            inner.lies && gained.any(|(of, _)| of == app)
+        };
+        for lost in before.reaches.difference(&view.reaches) {
+            let since = truth.reaches.get(lost).filter(|_| !is_exchanged(&lost.0));
+            if is_at_home && since.is_some_and(|since| *since + YOUNG <= now) {
+                failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
+            }
+        }
         for pair in &view.pairs {
             if !truth.since.contains_key(pair) && truth.end(pair).is_none() {
                 failures.push(format!("sink {sink} is served {pair:?}, which never was"));
@@ -204,6 +220,14 @@ impl Oracle {
                     "sink {sink} lacks {missing:?}, still has {stale:?}"
                 ));
             }
+            let reaches: BTreeSet<_> = inner.world.truth.reaches.keys().cloned().collect();
+            if view.reaches != reaches {
+                let missing: Vec<_> = reaches.difference(&view.reaches).collect();
+                let stale: Vec<_> = view.reaches.difference(&reaches).collect();
+                return Err(format!(
+                    "sink {sink} lacks {missing:?}, still has {stale:?}"
+                ));
+            }
             for (scope, version) in &view.versions {
                 let others = *versions.entry(scope).or_insert(version);
                 if others != version {
@@ -246,8 +270,8 @@ fn hash(replica: &Replica) -> u64 {
     hasher.finish()
 }
 
-fn decoded<M: Message + Default>(state: &State, kind: Kind) -> Vec<M> {
-    let held = state.collections.get(kind.collection());
+fn decoded<M: Message + Default>(state: &State, collection: &str) -> Vec<M> {
+    let held = state.collections.get(collection);
     let resources = held.into_iter().flat_map(|held| held.resources.values());
     let bodies = resources.filter_map(|resource| resource.body.as_ref());
     bodies
@@ -289,7 +313,7 @@ impl View {
 
     fn of(state: &State, speaks: Protocol) -> Self {
         let mut services: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-        for entry in decoded::<ServiceEntry>(state, Kind::ServiceEntry) {
+        for entry in decoded::<ServiceEntry>(state, Kind::ServiceEntry.collection()) {
             let addresses = entry.endpoints.iter();
             let addresses: Vec<_> = addresses.filter_map(|to| to.address.parse().ok()).collect();
             for host in entry.hosts {
@@ -297,7 +321,7 @@ impl View {
             }
         }
         let mut view = Self::default();
-        for service in decoded::<VirtualService>(state, Kind::VirtualService) {
+        for service in decoded::<VirtualService>(state, Kind::VirtualService.collection()) {
             let ways = service.http.iter().flat_map(|http| &http.route);
             for to in ways.filter_map(|way| way.destination.as_ref()) {
                 for host in &service.hosts {
@@ -317,6 +341,18 @@ impl View {
             if host.ends_with(copilot::sim::cloud_foundry::INTERNAL_DOMAIN) {
                 let pairs = addresses.into_iter().map(|address| (host.clone(), address));
                 view.pairs.extend(pairs);
+            }
+        }
+        for sidecar in decoded::<Sidecar>(state, SIDECARS) {
+            let selector = sidecar.workload_selector.unwrap_or_default();
+            let apps = selector.labels.values();
+            let apps: Vec<_> = apps.filter_map(|name| name.get(..GUID)).collect();
+            for host in sidecar.egress.iter().flat_map(|egress| &egress.hosts) {
+                let host = host.strip_prefix("internal/").unwrap_or(host);
+                let reaches = apps
+                    .iter()
+                    .map(|app| (AppGuid::from(*app), host.to_owned()));
+                view.reaches.extend(reaches);
             }
         }
         let versions = state.collections.iter();

@@ -11,7 +11,7 @@ use std::{
 use copilot::{
     app::Entrances,
     grpc::Entrance,
-    istio::{GATEWAYS, Kind},
+    istio::{GATEWAYS, Kind, SIDECARS},
     proto::istio::mcp::v1alpha1::{RequestResources, Resources},
     sim::{
         istiod::{self, Delivered as _, DeltaStream, FullStream},
@@ -42,7 +42,7 @@ const NETWORKING: &str = "v1";
 /// The collections that the daemon publishes.
 fn collections() -> impl Iterator<Item = &'static str> {
     let kinds = Kind::ALL.map(Kind::collection);
-    kinds.into_iter().chain([GATEWAYS])
+    kinds.into_iter().chain([GATEWAYS, SIDECARS])
 }
 
 /// What a sink speaks.
