@@ -329,7 +329,7 @@ impl State {
         let reason = (!left_out.is_empty()).then(|| Invalid {
             rule: "limit",
             detail: format!(
-                "{kept} routes are served and the {} newest left out: {}",
+                "{kept} routes are served and the {} newest (of one age, as all that are pushed, the last by guid) left out: {}",
                 left_out.len(),
                 named.join(", ")
             ),

@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-/// The most that the daemon may use, in megabytes: twice what its listeners' bounds add up to.
-const PEAK_MB: f64 = 1024.0;
+/// The most that the daemon may use, in megabytes: half as much again as it took in ten minutes.
+const PEAK_MB: f64 = 2048.0;
 /// The most that it may log, whatever is done to it.
 const LOG_KB_PER_MINUTE: f64 = 200.0;
 
