@@ -171,7 +171,7 @@ impl Oracle {
             }
         }
         for (name, replica) in &state.collections {
-            failures.extend(inner.compare((speaks.is_xds(), name.clone()), replica));
+            failures.extend(inner.compare(&(speaks.is_xds(), name.clone()), replica));
         }
         drop(inner);
         for what in failures {
@@ -243,7 +243,7 @@ impl Oracle {
 
 impl Inner {
     /// That a version stands for one content, and a content for one version.
-    fn compare(&mut self, scope: Scope, replica: &Replica) -> Option<String> {
+    fn compare(&mut self, scope: &Scope, replica: &Replica) -> Option<String> {
         let content = hash(replica);
         let version = replica.version.clone();
         let known = self.contents.entry((scope.clone(), version.clone()));

@@ -14,7 +14,7 @@ use copilot::{
     istio::{GATEWAYS, Kind, SIDECARS},
     proto::istio::mcp::v1alpha1::{RequestResources, Resources},
     sim::{
-        istiod::{self, Delivered as _, DeltaStream, FullStream},
+        istiod::{self, Delivered, DeltaStream, FullStream},
         sink::{self, Replica, State, Stream},
     },
     tls::{Connection, Peer},
@@ -145,12 +145,11 @@ impl Wire {
     }
 
     async fn next(&mut self) -> Option<Resources> {
-        let next = match self {
+        match self {
             Self::Mcp(stream, _) => stream.next().await.ok()?,
-            Self::Xds(stream) => stream.next().await.ok()?.map(|response| response.unpack()),
-            Self::XdsDeltas(stream) => stream.next().await.ok()?.map(|response| response.unpack()),
-        };
-        next
+            Self::Xds(stream) => stream.next().await.ok()?.map(Delivered::unpack),
+            Self::XdsDeltas(stream) => stream.next().await.ok()?.map(Delivered::unpack),
+        }
     }
 
     async fn ack(&self, response: &Resources) {
