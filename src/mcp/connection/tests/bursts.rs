@@ -69,7 +69,7 @@ fn rules_services_and_routes_go_together_and_their_successors_after_the_distance
         stream.now += DISTANCE / 500;
         stream.publish(content + 10, content + 10);
         assert!(stream.burst(false).is_empty());
-        assert_eq!(stream.waits(), Some(DISTANCE - DISTANCE / 500));
+        assert_eq!(stream.waits(), Some(DISTANCE / 500 * 499));
         stream.now += DISTANCE;
     }
 }
