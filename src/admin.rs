@@ -114,6 +114,10 @@ impl Server {
     ///
     /// # Errors
     /// The address is in use, or not this machine's.
+    #[expect(
+        clippy::unused_async,
+        reason = "a socket wants a runtime, which who awaits is sure to have"
+    )]
     pub async fn bind(settings: Settings, sources: Sources) -> io::Result<Self> {
         let listener = descriptors::listen(settings.address)?;
         Ok(Self {

@@ -60,6 +60,10 @@ impl Listener {
     ///
     /// # Errors
     /// The certificates cannot be used, or the address cannot be bound.
+    #[expect(
+        clippy::unused_async,
+        reason = "a socket wants a runtime, which who awaits is sure to have"
+    )]
     pub async fn bind(
         address: SocketAddr,
         settings: Settings,
