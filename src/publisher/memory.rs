@@ -135,6 +135,9 @@ impl Publisher {
 
     /// Whoever begins next is told of all that this one knew.
     pub(super) fn save_last(mut self) {
+        if let Some(report) = self.damped.release() {
+            self.take_in(report, &mut None);
+        }
         if self.unsaved.is_some() {
             self.save();
         }
