@@ -17,6 +17,7 @@ mod cloud_controller;
 mod config;
 mod daemon;
 mod demo;
+mod diff;
 mod faults;
 mod grpc;
 mod interop;
