@@ -30,6 +30,7 @@ use crate::{
     explain::{Change, Known, Lookup, Question},
     istio::{self, Kind, validate::Rejected},
     model::{AppGuid, Hostname},
+    near::{distance, is_near},
     snapshot::Snapshot,
 };
 
@@ -185,8 +186,7 @@ fn nearest<'a>(host: &Hostname, patterns: &'a [DomainPattern]) -> Option<&'a Dom
         let domain = pattern.domain().as_str();
         let own = tails(host.as_str()).map(|tail| distance(tail, domain));
         let distance = own.min()?;
-        // A third of the name may be otherwise.
-        (distance * 3 <= domain.len()).then_some((distance, pattern))
+        is_near(distance, domain).then_some((distance, pattern))
     });
     near.min_by_key(|(distance, _)| *distance)
         .map(|(_, pattern)| pattern)
@@ -196,21 +196,6 @@ fn nearest<'a>(host: &Hostname, patterns: &'a [DomainPattern]) -> Option<&'a Dom
 fn tails(name: &str) -> impl Iterator<Item = &str> {
     let dots = name.match_indices('.');
     std::iter::once(name).chain(dots.map(|(at, _)| &name[at + 1..]))
-}
-
-/// How many characters differ (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<_> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {
@@ -273,13 +258,5 @@ mod tests {
         let near = Some("*.mesh.example.org".to_owned());
         assert_eq!(nearest_to("shop.a.mesh.exampel.org"), near);
         assert_eq!(nearest_to("www.elsewhere.net"), None);
-    }
-
-    #[test]
-    fn the_distance_of_names_is_what_somebody_mistyped() {
-        assert_eq!(distance("apps", "apps"), 0);
-        assert_eq!(distance("apps", "app"), 1);
-        assert_eq!(distance("", "app"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }
