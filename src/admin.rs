@@ -7,6 +7,7 @@ mod debug;
 mod explain;
 mod health;
 mod held;
+mod home;
 mod hosts;
 mod listing;
 mod page;
@@ -21,7 +22,7 @@ use axum::{
     http::header,
     middleware,
     response::IntoResponse,
-    routing::{get, put},
+    routing::get,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -30,7 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{connections::CONNECTIONS, hosts::Names};
+pub use self::{connections::CONNECTIONS, home::PAGES, hosts::Names};
 use crate::{
     bbs,
     capi::DomainPattern,
@@ -133,6 +134,7 @@ impl Server {
     /// Answers until `stop`: later than the other tasks, so that a shutdown can be watched.
     pub async fn run(self, stop: CancellationToken) {
         let router = Router::new()
+            .route("/", get(home::home))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(metrics_page))
@@ -148,7 +150,10 @@ impl Server {
             .route("/debug/rejected", get(debug::rejected))
             .route("/debug/sinks", get(debug::sinks))
             .route("/debug/held", get(held::held).put(held::decide))
-            .route("/debug/log-level", put(debug::set_log_level))
+            .route(
+                "/debug/log-level",
+                get(home::log_level_page).put(debug::set_log_level),
+            )
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(self.names, hosts::check))
             .with_state(self.sources);

@@ -245,5 +245,5 @@ pub(super) async fn set_log_level(
     handle
         .set(level)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))?;
-    Ok(format!("{level:?}\n").to_lowercase())
+    Ok(format!("{level}\n"))
 }

@@ -95,18 +95,22 @@ pub(super) async fn explain(
     Path(asked): Path<String>,
     wants: Wants,
 ) -> Result<Response, Refusal> {
-    let (host, path) = asked
-        .find('/')
-        .map_or((&*asked, ""), |at| asked.split_at(at));
-    // As it stands in a URL, which is what people have at hand.
-    let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
-    let host = Hostname::parse(host);
-    let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
-    let explanation = sources.explanation(host, path.to_owned()).await?;
+    let explanation = sources.explained(&asked).await?;
     Ok(wants.page(&explanation))
 }
 
 impl Sources {
+    /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
+    pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
+        let url = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let url = url.split(['?', '#']).next().unwrap_or(url);
+        let (host, path) = url.find('/').map_or((url, ""), |at| url.split_at(at));
+        let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
+        let host = Hostname::parse(host);
+        let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+        self.explanation(host, path.to_owned()).await
+    }
+
     async fn explanation(&self, host: Hostname, path: String) -> Result<Explanation, Refusal> {
         let (reply, told) = oneshot::channel();
         let question = Question::Host {

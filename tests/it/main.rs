@@ -20,6 +20,7 @@ mod demo;
 mod diff;
 mod faults;
 mod grpc;
+mod home;
 mod interop;
 mod job;
 mod layers;
