@@ -10,6 +10,7 @@ mod access;
 mod admin;
 mod bbs;
 mod bench;
+mod bug_report;
 mod capi;
 mod certificates;
 mod cli;
