@@ -11,6 +11,7 @@ mod home;
 mod hosts;
 mod listing;
 mod page;
+mod rejected;
 mod sinks;
 mod status;
 
@@ -147,7 +148,7 @@ impl Server {
             .route("/debug/peers", get(sinks::peers))
             .route("/debug/certificates", get(certificates::certificates))
             .route("/debug/changes", get(changes::changes))
-            .route("/debug/rejected", get(debug::rejected))
+            .route("/debug/rejected", get(rejected::rejected))
             .route("/debug/sinks", get(debug::sinks))
             .route("/debug/held", get(held::held).put(held::decide))
             .route(

@@ -99,6 +99,18 @@ pub(super) async fn explain(
     Ok(wants.page(&explanation))
 }
 
+impl Explanation {
+    /// What is wrong, in a word and a line, if anything is.
+    pub(super) fn wrong(&self) -> Option<(&'static str, String)> {
+        let Verdict {
+            cause,
+            what,
+            remedy,
+        } = &self.verdict;
+        (*cause != "good").then(|| (*cause, format!("{what}; {remedy}")))
+    }
+}
+
 impl Sources {
     /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
     pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
