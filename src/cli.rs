@@ -9,6 +9,8 @@ mod bug_report;
 #[cfg(feature = "sim")]
 mod demo;
 mod diff;
+#[cfg(feature = "sim")]
+mod figures;
 mod migrate;
 mod say;
 

@@ -13,6 +13,7 @@ use super::{
     sinks::Sinks,
 };
 use crate::{
+    cli::figures::{Progress, warn_of_debug_build},
     istio::{self, Kind},
     model::Hostname,
     sim::{
@@ -40,6 +41,8 @@ pub(super) struct Run {
     internal_apps: Vec<App>,
     daemon: Daemon,
     sinks: Sinks,
+    /// Until the sinks held each change.
+    times: Vec<Duration>,
 }
 
 /// What is counted from one moment to another.
@@ -103,6 +106,8 @@ impl Window {
 impl Run {
     /// Loads the foundation, starts the daemon, and waits until one sink holds everything, then all.
     pub(super) async fn start(options: &Options, report: &mut Report) -> anyhow::Result<Self> {
+        warn_of_debug_build(options.routes + options.instances + options.internal);
+        let _goes_on = Progress::of("loading the foundation and the first sink");
         let mut foundation = CloudFoundry::start().await?;
         if options.backend_tls == BackendTls::None {
             foundation.doors = Doors::Plain;
@@ -150,6 +155,7 @@ impl Run {
             internal_apps,
             daemon,
             sinks,
+            times: Vec::new(),
         })
     }
 
@@ -159,6 +165,7 @@ impl Run {
         options: &Options,
         report: &mut Report,
     ) -> anyhow::Result<()> {
+        let _goes_on = Progress::of("connecting the sinks");
         self.sinks.hold_something().await?;
         sleep(SETTLE).await;
         let memory = self.daemon.memory()?;
@@ -199,6 +206,7 @@ impl Run {
         if options.idle == 0 {
             return Ok(());
         }
+        let _goes_on = Progress::of("at rest");
         let window = Window::open(self).await?;
         sleep(Duration::from_secs(options.idle)).await;
         let mut phase = report.phase("rest");
@@ -218,6 +226,7 @@ impl Run {
         if options.changes == 0 {
             return Ok(());
         }
+        let _goes_on = Progress::of("changing one after the other");
         // The first one opens connections, here and there.
         self.change_once(options.change, 0).await?;
         self.daemon.forget_peak()?;
@@ -229,7 +238,8 @@ impl Run {
         }
         let mut phase = report.phase("change");
         phase.number("changes", options.changes as f64, "");
-        phase.times("change", times);
+        phase.times("change", times.clone());
+        self.times.extend(times);
         window.close(self, options.changes, &mut phase).await?;
         let memory = self.daemon.memory()?;
         phase.number("resident_mb", memory.now, "MB");
@@ -302,6 +312,7 @@ impl Run {
         if options.event_rate == 0 {
             return Ok(());
         }
+        let _goes_on = Progress::of("changing many a second");
         let window = Window::open(self).await?;
         let count = options.event_rate as usize * usize::try_from(options.seconds)?;
         let mut ticks = interval(Duration::from_secs(1) / options.event_rate);
@@ -322,8 +333,23 @@ impl Run {
         phase.number("events", count as f64, "");
         phase.number("seconds", options.seconds as f64, "s");
         phase.number("lost", lost as f64, "");
-        phase.times("lag", lags);
+        phase.times("lag", lags.clone());
+        self.times.extend(lags);
         window.close(self, 1, &mut phase).await
+    }
+
+    /// All of it in a few lines.
+    pub(super) fn total(&mut self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+        let memory = self.daemon.memory()?;
+        let mut phase = report.phase("total");
+        let routes = options.routes + options.internal;
+        phase.number("routes", routes as f64, "");
+        let instances = options.instances + options.internal;
+        phase.number("instances", instances as f64, "");
+        phase.number("received_mb", self.sinks.megabytes(), "MB");
+        phase.number("resident_mb", memory.now, "MB");
+        phase.times("seen", std::mem::take(&mut self.times));
+        Ok(())
     }
 
     /// The name of what a sink is to hold.
