@@ -7,9 +7,11 @@ mod debug;
 mod explain;
 mod health;
 mod held;
+mod home;
 mod hosts;
 mod listing;
 mod page;
+mod rejected;
 mod sinks;
 mod status;
 
@@ -21,7 +23,7 @@ use axum::{
     http::header,
     middleware,
     response::IntoResponse,
-    routing::{get, put},
+    routing::get,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -30,7 +32,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{connections::CONNECTIONS, hosts::Names};
+pub use self::{connections::CONNECTIONS, home::PAGES, hosts::Names};
 use crate::{
     bbs,
     capi::DomainPattern,
@@ -138,6 +140,7 @@ impl Server {
     /// Answers until `stop`: later than the other tasks, so that a shutdown can be watched.
     pub async fn run(self, stop: CancellationToken) {
         let router = Router::new()
+            .route("/", get(home::home))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(metrics_page))
@@ -150,10 +153,13 @@ impl Server {
             .route("/debug/peers", get(sinks::peers))
             .route("/debug/certificates", get(certificates::certificates))
             .route("/debug/changes", get(changes::changes))
-            .route("/debug/rejected", get(debug::rejected))
+            .route("/debug/rejected", get(rejected::rejected))
             .route("/debug/sinks", get(debug::sinks))
             .route("/debug/held", get(held::held).put(held::decide))
-            .route("/debug/log-level", put(debug::set_log_level))
+            .route(
+                "/debug/log-level",
+                get(home::log_level_page).put(debug::set_log_level),
+            )
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(self.names, hosts::check))
             .with_state(self.sources);

@@ -5,8 +5,12 @@ mod admin;
 mod ask;
 #[cfg(feature = "sim")]
 mod bench;
+mod bug_report;
 #[cfg(feature = "sim")]
 mod demo;
+mod diff;
+#[cfg(feature = "sim")]
+mod figures;
 mod migrate;
 mod say;
 
@@ -62,6 +66,10 @@ enum Command {
     Rejected(ask::OfHost),
     /// List what has changed of late in what is served.
     Changes(ask::OfHost),
+    /// Write an archive for whoever was not there: config and logs without secrets, pages, resources, metrics, versions.
+    BugReport(bug_report::Options),
+    /// Say what two servers say differently in effect: exits with 0 if nothing, with 2 if one could not be asked.
+    Diff(diff::Options),
     /// Let what the guard holds go, or hold it anew.
     Accept(accept::Options),
     /// Write the router's certificates to where its proxies find them.
@@ -105,6 +113,8 @@ impl Cli {
             Command::Certificates(options) => ask::Page::certificates(options).print().await,
             Command::Rejected(options) => options.rejected().print().await,
             Command::Changes(options) => options.changes().print().await,
+            Command::BugReport(options) => bug_report::run(options).await,
+            Command::Diff(options) => Ok(Box::pin(diff::run(options)).await),
             Command::Accept(options) => accept::run(options).await,
             Command::Librarian(file) => write_certificates(&file),
             #[cfg(feature = "sim")]

@@ -2,6 +2,7 @@
 
 mod file;
 mod go_duration;
+mod json;
 mod librarian;
 mod migration;
 mod reader;
@@ -77,11 +78,16 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each with its key.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let object = file::read(path)?;
-        Self::parse(object).map_err(|problems| Error::Invalid {
-            path: path.to_owned(),
-            problems,
-        })
+        let (object, mut problems) = file::read(path)?;
+        let config = Self::parse(object);
+        let config = config.map_err(|others| problems.extend(others));
+        match config {
+            Ok(config) if problems.is_empty() => Ok(config),
+            _ => Err(Error::Invalid {
+                path: path.to_owned(),
+                problems,
+            }),
+        }
     }
 
     /// Validates the object of a config file.
@@ -171,6 +177,23 @@ impl Config {
         );
         let bbs = sections::bbs::read(root);
         let policy = sections::policy::read(root);
+        let listeners = [
+            ("ListenAddressForMCP", mcp_address),
+            (
+                "AdminListenAddress",
+                Some(admin_address.unwrap_or(ADMIN_ADDRESS)),
+            ),
+            (
+                "ListenAddressForCloudController",
+                cloud_controller.as_ref().map(|listener| listener.address),
+            ),
+            (
+                "ListenAddressForVIPResolver",
+                vip_resolver.as_ref().map(|listener| listener.address),
+            ),
+            ("ListenAddressForXDS", xds.as_ref().map(|xds| xds.address)),
+        ];
+        sections::grpc::apart(root, &listeners);
         let publisher =
             sections::publisher::read(root, routes.as_ref(), bbs.is_some(), policy.is_some());
         Some(Self {

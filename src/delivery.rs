@@ -40,7 +40,7 @@ pub(crate) use self::{
 };
 pub use self::{
     limits::Limits,
-    sinks::{CollectionStatus, GoneSink, NackStatus, PendingStatus, SinkStatus, Sinks},
+    sinks::{CollectionStatus, GoneSink, NackStatus, PendingStatus, SinkStatus, Sinks, VISITOR},
 };
 use crate::snapshot::{Collection, Form, Snapshot};
 

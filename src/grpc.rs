@@ -5,6 +5,7 @@
 
 mod admission;
 mod certificates;
+mod channel;
 mod connection;
 mod deadline;
 mod handshakes;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use self::{
     admission::{Allowance, Bytes, Exhausted, Share},
+    channel::{connect, connect_in_the_clear},
     connection::Caller,
     listener::{Entrance, Listener},
     metrics::{FailingPeer, Metrics},

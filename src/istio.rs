@@ -39,7 +39,7 @@ pub use self::{
     instance_tls::{
         BackendTls, Ended, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
     },
-    service::{is_of, may_lead_to, service, undivided},
+    service::{is_of, may_lead_to, service, undivided, whole},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 use self::{

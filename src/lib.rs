@@ -5,6 +5,7 @@
 //! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
 pub mod crowd;
+mod near;
 pub mod repeats;
 
 pub mod backoff;

@@ -52,7 +52,20 @@ impl FromStr for Level {
     }
 }
 
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        })
+    }
+}
+
 impl Level {
+    const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Error, Self::Fatal];
+
     /// The libraries beneath log at `warn` at most: their debug output drowns ours.
     fn filter(self) -> Targets {
         let (libraries, ours) = match self {
@@ -128,6 +141,14 @@ pub enum Format {
 pub struct LevelHandle(reload::Handle<Targets, Registry>);
 
 impl LevelHandle {
+    /// What applies now; `None` if the subscriber is gone.
+    pub fn get(&self) -> Option<Level> {
+        let is_set = |level: &Level| self.0.with_current(|filter| *filter == level.filter());
+        Level::ALL
+            .into_iter()
+            .find(|level| is_set(level).unwrap_or_default())
+    }
+
     /// Applies from the next event on.
     ///
     /// # Errors

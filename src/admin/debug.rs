@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::StatusCode,
     response::Response,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -134,96 +134,6 @@ fn resource_json(message: v1alpha1::Resource) -> Result<Value, crate::proto::Jso
     }))
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct NotServed {
-    /// Not served as the foundation has it.
-    resources: Vec<Withheld>,
-    /// Dropped where they were read.
-    items: Vec<Dropped>,
-    /// How many more were, of each feed with more than can be named.
-    unnamed_items: BTreeMap<&'static str, usize>,
-}
-
-#[derive(Debug, Serialize)]
-struct Withheld {
-    collection: &'static str,
-    host: String,
-    rule: &'static str,
-    detail: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Dropped {
-    feed: &'static str,
-    item: String,
-    reason: &'static str,
-    detail: String,
-}
-
-impl fmt::Display for NotServed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut columns = Columns::new(&["OF", "WHAT", "RULE", "DETAIL"]);
-        for one in &self.resources {
-            let collection = one.collection.rsplit('/').next().unwrap_or_default();
-            columns.row([&collection, &one.host, &one.rule, &one.detail]);
-        }
-        for one in &self.items {
-            columns.row([&one.feed, &one.item, &one.reason, &one.detail]);
-        }
-        write!(f, "{columns}")
-    }
-}
-
-/// What to show.
-#[derive(Debug, Deserialize)]
-pub(super) struct Filter {
-    /// A part of the hostname, or of what else is left out.
-    host: Option<String>,
-}
-
-pub(super) async fn rejected(
-    State(sources): State<Arc<Sources>>,
-    Query(Filter { host }): Query<Filter>,
-    wants: Wants,
-) -> Response {
-    let is_wanted = |name: &str| {
-        host.as_ref()
-            .is_none_or(|host| name.contains(host.as_str()))
-    };
-    let rejected = sources.rejected.borrow().clone();
-    let resources = rejected.iter().flat_map(|((collection, host), reasons)| {
-        reasons.iter().map(move |invalid| Withheld {
-            collection,
-            host: host.clone(),
-            rule: invalid.rule,
-            detail: invalid.detail.clone(),
-        })
-    });
-    let mut items = Vec::new();
-    let mut unnamed_items = BTreeMap::new();
-    for status in sources.feeds.statuses() {
-        let named = status.dropped.named();
-        let unnamed = status.dropped.len() - named.len();
-        if unnamed > 0 {
-            unnamed_items.insert(status.name, unnamed);
-        }
-        items.extend(named.values().cloned().map(|item| Dropped {
-            feed: status.name,
-            item: item.name,
-            reason: item.reason,
-            detail: item.detail,
-        }));
-    }
-    wants.page(&NotServed {
-        resources: resources.filter(|one| is_wanted(&one.host)).collect(),
-        items: items
-            .into_iter()
-            .filter(|one| is_wanted(&one.item))
-            .collect(),
-        unnamed_items,
-    })
-}
-
 pub(super) async fn sinks(State(sources): State<Arc<Sources>>) -> Json<Vec<SinkStatus>> {
     let mut sinks: Vec<_> = sources.sinks.iter().flat_map(Sinks::list).collect();
     sinks.sort_by_key(|sink| sink.id);
@@ -245,5 +155,5 @@ pub(super) async fn set_log_level(
     handle
         .set(level)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))?;
-    Ok(format!("{level:?}\n").to_lowercase())
+    Ok(format!("{level}\n"))
 }

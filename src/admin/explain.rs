@@ -30,6 +30,7 @@ use crate::{
     explain::{Change, Known, Lookup, Question},
     istio::{self, Kind, validate::Rejected},
     model::{AppGuid, Hostname},
+    near::{distance, is_near},
     snapshot::Snapshot,
 };
 
@@ -94,18 +95,34 @@ pub(super) async fn explain(
     Path(asked): Path<String>,
     wants: Wants,
 ) -> Result<Response, Refusal> {
-    let (host, path) = asked
-        .find('/')
-        .map_or((&*asked, ""), |at| asked.split_at(at));
-    // As it stands in a URL, which is what people have at hand.
-    let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
-    let host = Hostname::parse(host);
-    let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
-    let explanation = sources.explanation(host, path.to_owned()).await?;
+    let explanation = sources.explained(&asked).await?;
     Ok(wants.page(&explanation))
 }
 
+impl Explanation {
+    /// What is wrong, in a word and a line, if anything is.
+    pub(super) fn wrong(&self) -> Option<(&'static str, String)> {
+        let Verdict {
+            cause,
+            what,
+            remedy,
+        } = &self.verdict;
+        (*cause != "good").then(|| (*cause, format!("{what}; {remedy}")))
+    }
+}
+
 impl Sources {
+    /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
+    pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
+        let url = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let url = url.split(['?', '#']).next().unwrap_or(url);
+        let (host, path) = url.find('/').map_or((url, ""), |at| url.split_at(at));
+        let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
+        let host = Hostname::parse(host);
+        let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+        self.explanation(host, path.to_owned()).await
+    }
+
     async fn explanation(&self, host: Hostname, path: String) -> Result<Explanation, Refusal> {
         let (reply, told) = oneshot::channel();
         let question = Question::Host {
@@ -185,8 +202,7 @@ fn nearest<'a>(host: &Hostname, patterns: &'a [DomainPattern]) -> Option<&'a Dom
         let domain = pattern.domain().as_str();
         let own = tails(host.as_str()).map(|tail| distance(tail, domain));
         let distance = own.min()?;
-        // A third of the name may be otherwise.
-        (distance * 3 <= domain.len()).then_some((distance, pattern))
+        is_near(distance, domain).then_some((distance, pattern))
     });
     near.min_by_key(|(distance, _)| *distance)
         .map(|(_, pattern)| pattern)
@@ -196,21 +212,6 @@ fn nearest<'a>(host: &Hostname, patterns: &'a [DomainPattern]) -> Option<&'a Dom
 fn tails(name: &str) -> impl Iterator<Item = &str> {
     let dots = name.match_indices('.');
     std::iter::once(name).chain(dots.map(|(at, _)| &name[at + 1..]))
-}
-
-/// How many characters differ (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<_> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {
@@ -273,13 +274,5 @@ mod tests {
         let near = Some("*.mesh.example.org".to_owned());
         assert_eq!(nearest_to("shop.a.mesh.exampel.org"), near);
         assert_eq!(nearest_to("www.elsewhere.net"), None);
-    }
-
-    #[test]
-    fn the_distance_of_names_is_what_somebody_mistyped() {
-        assert_eq!(distance("apps", "apps"), 0);
-        assert_eq!(distance("apps", "app"), 1);
-        assert_eq!(distance("", "app"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -48,8 +48,8 @@ pub(super) type Refusal = (StatusCode, String);
 /// Rows of a table, aligned.
 #[derive(Debug)]
 pub(super) struct Columns {
-    head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    pub(super) head: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Columns {

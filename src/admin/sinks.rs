@@ -154,8 +154,8 @@ fn versions(snapshot: &Snapshot) -> BTreeSet<String> {
     versions.map(|version| version.to_string()).collect()
 }
 
-impl fmt::Display for Peers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Peers {
+    pub(super) fn columns(&self) -> Columns {
         let mut sinks =
             Columns::new(&["PEER", "SINK", "STATE", "CONNECTED", "COLLECTION", "WORDS"]);
         for sink in &self.sinks {
@@ -179,10 +179,16 @@ impl fmt::Display for Peers {
             let state = format!("NO HANDSHAKE {}", ago(peer.since));
             sinks.row([&peer.address, &"", &state, &"", &peer.listener, &peer.error]);
         }
+        sinks
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.sinks.is_empty() {
             writeln!(f, "no sink is connected")?;
         }
-        write!(f, "{sinks}")
+        self.columns().fmt(f)
     }
 }
 

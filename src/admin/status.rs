@@ -22,18 +22,18 @@ use super::{
     sinks::{Peers, Progress},
 };
 
-/// How many things somebody has to look at.
 /// A sink that has left for longer is not coming back: its machine has another address by now, or is none.
 const MISSED: Duration = Duration::from_hours(1);
 /// Whoever wants to be served tries more often than that.
 const TRIES: Duration = Duration::from_mins(5);
+/// How many things somebody has to look at.
 const WORRIES: HeaderName = HeaderName::from_static("copilot-worries");
 
 /// The daemon at a glance.
 #[derive(Debug, Serialize)]
-struct Status {
+pub(super) struct Status {
     /// What somebody has to look at; empty when all is well.
-    worries: Vec<String>,
+    pub(super) worries: Vec<String>,
     readiness: Readiness,
     /// How many resources there are of each collection.
     collections: Vec<(&'static str, usize)>,
@@ -44,19 +44,7 @@ struct Status {
 }
 
 pub(super) async fn status(State(sources): State<Arc<Sources>>, wants: Wants) -> Response {
-    let snapshot = sources.snapshots.borrow().clone();
-    let collections = snapshot.iter().flat_map(|snapshot| snapshot.iter());
-    let mut status = Status {
-        worries: Vec::new(),
-        readiness: sources.readiness(),
-        collections: collections
-            .map(|(name, collection)| (name, collection.len()))
-            .collect(),
-        peers: sources.peers(),
-        certificates: sources.certificates().await,
-        rejected: sources.rejected.borrow().len(),
-    };
-    status.worries = status.worries();
+    let status = Status::of(&sources).await;
     let mut response = wants.page(&status);
     if !status.readiness.ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -67,6 +55,56 @@ pub(super) async fn status(State(sources): State<Arc<Sources>>, wants: Wants) ->
 }
 
 impl Status {
+    pub(super) async fn of(sources: &Sources) -> Self {
+        let snapshot = sources.snapshots.borrow().clone();
+        let collections = snapshot.iter().flat_map(|snapshot| snapshot.iter());
+        let mut status = Self {
+            worries: Vec::new(),
+            readiness: sources.readiness(),
+            collections: collections
+                .map(|(name, collection)| (name, collection.len()))
+                .collect(),
+            peers: sources.peers(),
+            certificates: sources.certificates().await,
+            rejected: sources.rejected.borrow().len(),
+        };
+        status.worries = status.worries();
+        status
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.readiness.ready
+    }
+
+    pub(super) fn held(&self) -> &[Held] {
+        &self.readiness.held
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    pub(super) fn feeds(&self) -> Columns {
+        let mut table = Columns::new(&["FEED", "LAST SUCCESS", "PROBLEM", "SINCE", "ERROR"]);
+        for feed in &self.readiness.feeds {
+            let (kind, since, error) = feed.problem_words();
+            table.row([&feed.name, &feed.age(), &kind, &since, &error]);
+        }
+        table
+    }
+
+    pub(super) fn collections(&self) -> Columns {
+        let mut table = Columns::new(&["COLLECTION", "RESOURCES"]);
+        for (name, resources) in &self.collections {
+            table.row([name, resources]);
+        }
+        table
+    }
+
     fn worries(&self) -> Vec<String> {
         let Readiness {
             waiting_for,
@@ -145,19 +183,12 @@ impl Peers {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Readiness { ready, feeds, .. } = &self.readiness;
-        writeln!(f, "{}\n", if *ready { "READY" } else { "NOT READY" })?;
-        let mut table = Columns::new(&["FEED", "LAST SUCCESS", "PROBLEM", "SINCE", "ERROR"]);
-        for feed in feeds {
-            let (kind, since, error) = feed.problem_words();
-            table.row([&feed.name, &feed.age(), &kind, &since, &error]);
-        }
-        writeln!(f, "{table}")?;
-        let mut table = Columns::new(&["COLLECTION", "RESOURCES"]);
-        for (name, resources) in &self.collections {
-            table.row([name, resources]);
-        }
-        writeln!(f, "{table}")?;
+        let word = if self.is_ready() {
+            "READY"
+        } else {
+            "NOT READY"
+        };
+        writeln!(f, "{word}\n\n{}\n{}", self.feeds(), self.collections())?;
         writeln!(f, "{}", self.peers)?;
         writeln!(f, "{}", self.certificates)?;
         if self.rejected > 0 {

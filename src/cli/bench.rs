@@ -180,6 +180,7 @@ async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     run.rest(options, report).await?;
     run.change(options, report).await?;
     run.churn(options, report).await?;
+    run.total(options, report)?;
     run.end().await
 }
 

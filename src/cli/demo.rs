@@ -19,13 +19,16 @@ use self::{
     istiod::Beside,
     scene::{HOSTS, REACHED, RULES, Scene},
 };
-use super::say::say;
+use super::{
+    figures::{Progress, percentile, warn_of_debug_build},
+    say::say,
+};
 use crate::{
     app,
     config::Config,
     istio::{GATEWAYS, Kind},
     shutdown,
-    sim::{cloud_foundry::CloudFoundry, operator::Operator, sink::State},
+    sim::{cloud_foundry::CloudFoundry, operator::Operator, sink::State, usage},
     telemetry::{self, Format, Level},
 };
 
@@ -75,6 +78,8 @@ struct Demo {
     istiod: Option<Beside>,
     operator: Operator,
     begun: Instant,
+    /// Until the client held each change.
+    times: Vec<Duration>,
 }
 
 /// Runs the demo until Ctrl-C, or once.
@@ -89,8 +94,11 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     say!(
         "Starting a simulated foundation on loopback, with real TLS: UAA, Cloud Controller, BBS and policy server.\n"
     );
+    warn_of_debug_build(options.routes + options.instances);
+    let goes_on = Progress::of("loading the foundation");
     let mut foundation = CloudFoundry::start().await?;
     foundation.load(options.routes, options.instances);
+    drop(goes_on);
     let scene = Scene::set(foundation);
 
     let begun = Instant::now();
@@ -120,11 +128,15 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         istiod,
         operator: Operator::new(addresses.admin)?,
         begun,
+        times: Vec::new(),
     };
     let outcome = tokio::select! {
         outcome = demo.show(&options) => outcome,
         () = stop => Ok(options.interrupted()),
     };
+    if !options.once {
+        demo.print_totals()?;
+    }
     say!("Ending the daemon as SIGTERM would.\n");
     end.cancel();
     running.await.context("joining the daemon")??;
@@ -155,6 +167,7 @@ fn print_addresses(foundation: &CloudFoundry, addresses: &app::Addresses) {
         say!("  Copilot for istiod {xds} (ADS, in the clear)\n");
     }
     for page in [
+        "",
         "readyz",
         "metrics",
         "debug/snapshot",
@@ -174,6 +187,7 @@ impl Demo {
             RULES + options.routes,
             REACHED + options.routes.min(options.instances),
         ];
+        let goes_on = Progress::of("waiting until the client holds everything");
         let complete = self
             .sink
             .wait_for(|state| table::is_complete(state, expected));
@@ -182,6 +196,7 @@ impl Demo {
             self.print_table().await?;
             return Ok(ExitCode::from(NOT_CONVERGED));
         };
+        drop(goes_on);
         drop(arrived.context("the stream ended")?);
         let elapsed = self.begun.elapsed().as_millis();
         say!("The client holds the complete state {elapsed} ms after the daemon's start.\n\n");
@@ -214,6 +229,32 @@ impl Demo {
         Ok(())
     }
 
+    /// What it came to: what the client holds, in what memory, and how soon it was told.
+    fn print_totals(&mut self) -> anyhow::Result<()> {
+        let state = self.sink.borrow();
+        let resources = || {
+            state
+                .collections
+                .values()
+                .flat_map(|one| one.resources.values())
+        };
+        let bytes: usize = resources().map(prost::Message::encoded_len).sum();
+        let count = resources().count();
+        let memory = usage::resident(std::process::id())?.now;
+        say!(
+            "The client holds {count} resources of {bytes} bytes. All of it, peers included, takes {memory:.0} MB.\n"
+        );
+        self.times.sort();
+        let at = |percent| percentile(&self.times, percent).map(|time| time.as_millis());
+        if let (Some(median), Some(late)) = (at(50), at(99)) {
+            let changes = self.times.len();
+            say!(
+                "Of {changes} changes half were there within {median} ms, 99 % within {late} ms.\n"
+            );
+        }
+        Ok(())
+    }
+
     /// Says whether the istiod, if there is one, sends requests where the Pilot does.
     async fn compare(&self) -> anyhow::Result<()> {
         let Some(istiod) = &self.istiod else {
@@ -241,7 +282,9 @@ impl Demo {
         let mut sink = self.sink.clone();
         let arrived = sink.wait_for(|state| (change.arrived)(state));
         if let Ok(state) = tokio::time::timeout(CHANGE, arrived).await {
-            let elapsed = started.elapsed().as_millis();
+            let elapsed = started.elapsed();
+            self.times.push(elapsed);
+            let elapsed = elapsed.as_millis();
             drop(state.context("the stream ended")?);
             say!("{elapsed:>6} ms");
             if let Some(istiod) = &self.istiod {

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::reader::Problem;
+use super::{json, reader::Problem};
 use crate::outbound::InvalidJson;
 
 /// Why a config file cannot be used.
@@ -20,6 +20,22 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Its bytes are no text that JSON is written in.
+    #[error("{} {what}", .path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What they are, and what to do.
+        what: &'static str,
+    },
+    /// It has a comment.
+    #[error("{} has a comment in line {line}, which JSON has not: take it out", .path.display())]
+    Comment {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        line: usize,
     },
     /// It is not a JSON object.
     #[error("{} is not a JSON object", .path.display())]
@@ -50,14 +66,22 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// The object that a config file holds.
-pub(super) fn read(path: &Path) -> Result<Map<String, Value>, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
+/// The object that a config file holds, and the keys that are in it twice.
+pub(super) fn read(path: &Path) -> Result<(Map<String, Value>, Vec<Problem>), Error> {
+    let path = || path.to_owned();
+    let bytes = fs::read(path()).map_err(|source| Error::Read {
+        path: path(),
         source,
     })?;
-    serde_json::from_str(&text).map_err(|source| Error::Json {
-        path: path.to_owned(),
-        source: source.into(),
+    let text = json::text(&bytes).map_err(|what| Error::Encoding { path: path(), what })?;
+    json::object(text).map_err(|source| {
+        if json::is_comment(text, &source) {
+            let line = source.line();
+            return Error::Comment { path: path(), line };
+        }
+        Error::Json {
+            path: path(),
+            source: source.into(),
+        }
     })
 }

@@ -36,7 +36,13 @@ impl Librarian {
     /// # Errors
     /// The file cannot be read, or leaves open where to write. A bad pair is none: the others can be written.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        Self::parse(file::read(path)?).map_err(|problems| Error::Invalid {
+        let (object, twice) = file::read(path)?;
+        let read = if twice.is_empty() {
+            Self::parse(object)
+        } else {
+            Err(twice)
+        };
+        read.map_err(|problems| Error::Invalid {
             path: path.to_owned(),
             problems,
         })

@@ -59,7 +59,7 @@ impl Migration {
     /// # Errors
     /// It cannot be read, or is no JSON object.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        file::read(path).map(Self::of)
+        file::read(path).map(|(object, _)| Self::of(object))
     }
 
     fn of(mut file: Map<String, Value>) -> Self {

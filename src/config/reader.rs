@@ -13,7 +13,10 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::go_duration;
+use crate::near::{distance, is_near};
 
+/// What is wrong with a key that is not there.
+const REQUIRED: &str = "is required";
 /// What an address of a peer has to be.
 const HTTPS: &str = "expected https://HOST:PORT and nothing more";
 
@@ -116,11 +119,7 @@ impl<'p> Section<'p> {
 
     /// Notes that a file may have the key.
     fn know(&mut self, key: &str) {
-        let key = self.key(key);
-        let key = match (key.split_once('['), key.split_once(']')) {
-            (Some((list, _)), Some((_, rest))) => format!("{list}[]{rest}"),
-            _ => key,
-        };
+        let key = listed(self.key(key));
         self.findings.keys.insert(key);
     }
 
@@ -187,7 +186,7 @@ impl<'p> Section<'p> {
         let there = self.has(key);
         let value = read(self, key);
         if !there {
-            self.problem(key, "is required");
+            self.problem(key, REQUIRED);
         }
         value
     }
@@ -380,11 +379,49 @@ impl<'p> Section<'p> {
         Section::new(&path, object, self.findings)
     }
 
-    /// Whatever was not read is unknown.
+    /// Whatever was not read is unknown. Where it is nearly a key that is missing, that is one fault and not two.
     pub(super) fn end(mut self) {
         for (key, _) in std::mem::take(&mut self.values).into_values() {
-            self.problem(&key, "unknown key");
+            let Some(near) = self.nearest(&key) else {
+                self.problem(&key, "unknown key");
+                continue;
+            };
+            let missing = Problem {
+                key: self.key(&near),
+                what: REQUIRED.to_owned(),
+            };
+            let problems = &mut self.findings.problems;
+            let count = problems.len();
+            problems.retain(|problem| *problem != missing);
+            if problems.len() < count {
+                self.problem(
+                    &key,
+                    format_args!("unknown key; did you mean {near}, which {REQUIRED}?"),
+                );
+            } else {
+                self.problem(&key, format_args!("unknown key; did you mean {near}?"));
+            }
         }
+    }
+
+    /// The key of this section that is nearly this one.
+    fn nearest(&self, key: &str) -> Option<String> {
+        let key = key.to_lowercase();
+        let prefix = listed(self.key(""));
+        let known = self.findings.keys.iter();
+        let own = known.filter_map(|known| known.strip_prefix(&*prefix));
+        let own = own.filter(|own| !own.contains('.'));
+        let near = own.map(|own| (distance(&key, &own.to_lowercase()), own));
+        let near = near.filter(|(distance, own)| is_near(*distance, own));
+        near.min().map(|(_, own)| own.to_owned())
+    }
+}
+
+/// A key of any element of a list.
+fn listed(key: String) -> String {
+    match (key.split_once('['), key.split_once(']')) {
+        (Some((list, _)), Some((_, rest))) => format!("{list}[]{rest}"),
+        _ => key,
     }
 }
 

@@ -50,9 +50,8 @@ fn bad_values_are_named_with_their_section() {
         "CAPI.CACertPath: is required",
         "CAPI.PageSize: expected a whole number from 1 to 5000, found 5001",
         "CAPI.TailAuditEvents: expected true or false, found a string",
-        "BBS.Address: is required",
         "BBS.SyncInterval: must be at least 1ms",
-        "BBS.Adress: unknown key",
+        "BBS.Adress: unknown key; did you mean Address, which is required?",
         "MCPConvergeInterval: \"30\" is no duration",
         "VIPCIDR: \"127.128.0.0/40\": ",
         "TLSPems[0].PrivateKey: expected a string, found a number",
@@ -235,4 +234,94 @@ fn what_the_librarian_is_to_write_is_whole_and_well_formed() {
         said[1],
         "BackendTLS.ClientCert: no certificate in the chain"
     );
+}
+
+/// What is wrong with a file of these bytes.
+fn of_file(bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copilot.json");
+    std::fs::write(&path, bytes).unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    error.replace(&path.display().to_string(), "FILE")
+}
+
+#[test]
+fn what_no_json_parser_takes_is_told_by_its_name() {
+    let text = r#"{"LogLevel": "info"}"#;
+    let with_mark = [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat();
+    let mark = "FILE begins with a byte order mark: save it as UTF-8 without one";
+    assert_eq!(of_file(&with_mark), mark);
+    let utf_16 = "FILE is UTF-16: save it as UTF-8";
+    let little: Vec<_> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<_> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for bytes in [[vec![0xff, 0xfe], little.clone()].concat(), little, big] {
+        assert_eq!(of_file(&bytes), utf_16);
+    }
+    assert_eq!(of_file(b"{\"LogLevel\": \"\xff\"}"), "FILE is no UTF-8");
+    for comment in ["// why", "/* why */", "# why"] {
+        let text = format!("{{\n  \"LogLevel\": \"info\", {comment}\n  \"X\": 1\n}}");
+        let said = "FILE has a comment in line 2, which JSON has not: take it out";
+        assert_eq!(of_file(text.as_bytes()), said, "{comment}");
+    }
+    let broken = of_file(b"{\n  \"LogLevel\": \"http://x\" \"\"\n}");
+    assert!(broken.contains("is not a JSON object"), "{broken}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named_with_its_sections() {
+    let said = of_file(br#"{"BBS": {"Address": "a", "Address": "b"}, "TLSPems": [{"CertChain": "", "CertChain": ""}]}"#);
+    for key in ["BBS.Address", "TLSPems[0].CertChain"] {
+        assert!(said.contains(&format!("{key}: is there twice")), "{said}");
+    }
+}
+
+#[test]
+fn a_mistyped_key_is_one_fault_with_what_was_meant() {
+    let said = problems(
+        json!({ "ListenAdressForMCP": "127.0.0.1:9009", "MeshDomain": ["a.example.com"] }),
+    );
+    let about = |word: &str| -> Vec<_> {
+        said.iter()
+            .filter(|problem| problem.contains(word))
+            .collect()
+    };
+    let meant =
+        "ListenAdressForMCP: unknown key; did you mean ListenAddressForMCP, which is required?";
+    assert_eq!(about("ForMCP"), [meant], "{said:?}");
+    let meant = about("MeshDomain");
+    assert_eq!(meant.len(), 1, "{said:?}");
+    assert!(
+        meant[0].starts_with("MeshDomain: unknown key; did you mean MeshDomains"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_port_that_two_listeners_want_is_told_with_both_keys() {
+    let said = problems(json!({
+        "ListenAddressForMCP": "0.0.0.0:9003",
+        "AdminListenAddress": "127.0.0.1:9003",
+    }));
+    let expected = "AdminListenAddress: port 9003 is that of ListenAddressForMCP".to_owned();
+    assert!(said.contains(&expected), "{said:?}");
+    let said = problems(json!({
+        "ListenAddressForMCP": "10.0.0.1:9003",
+        "AdminListenAddress": "127.0.0.1:9003",
+    }));
+    assert!(
+        !said.iter().any(|problem| problem.contains("is that of")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn to_converge_before_it_is_quiet_is_a_contradiction_and_a_short_time_alone_is_none() {
+    let contradiction = |config| {
+        let said = problems(config).into_iter();
+        said.filter(|problem| problem.contains("MCPQuietInterval"))
+            .count()
+    };
+    let both = json!({ "MCPQuietInterval": "1s", "MCPConvergeInterval": "100ms" });
+    assert_eq!(contradiction(both), 1);
+    assert_eq!(contradiction(json!({ "MCPConvergeInterval": "1ms" })), 0);
 }

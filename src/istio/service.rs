@@ -74,7 +74,7 @@ pub fn is_of(name: &str, service: &str) -> bool {
 }
 
 /// The service that a route has undivided, by the name of one for all of its requests or a part of them.
-pub(super) fn whole(name: &str) -> &str {
+pub fn whole(name: &str) -> &str {
     let name = name.strip_prefix(TLS).unwrap_or(name);
     let target = name.strip_prefix(TO).and_then(|rest| rest.split_once('.'));
     match target {

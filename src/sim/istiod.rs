@@ -4,7 +4,7 @@
 mod running;
 mod unpack;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use prost::Message as _;
 use prost_types::{Struct, Value, value};
@@ -12,19 +12,22 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Status, Streaming,
-    transport::{Channel, Endpoint, Error},
+    transport::{Channel, Error},
 };
 
 pub use self::{running::Istiod, unpack::Delivered};
-use crate::proto::{
-    envoy::{
-        config::core::v3::Node,
-        service::discovery::v3::{
-            DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-            aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+use crate::{
+    grpc,
+    proto::{
+        envoy::{
+            config::core::v3::Node,
+            service::discovery::v3::{
+                DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+                aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+            },
         },
+        google::rpc,
     },
-    google::rpc,
 };
 
 /// Requests that wait to be sent: istiod asks for all its types before it reads anything.
@@ -72,10 +75,7 @@ pub fn types(networking: &str) -> Vec<String> {
 /// # Errors
 /// There is no connection.
 pub async fn connect(address: SocketAddr) -> Result<Channel, Error> {
-    Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(Duration::from_secs(10))
-        .connect()
-        .await
+    grpc::connect_in_the_clear(&address.to_string()).await
 }
 
 /// A stream whose every request is the caller's.

@@ -3,36 +3,34 @@
 mod pilot;
 mod replica;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::net::SocketAddr;
 
-use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tokio_rustls::TlsConnector;
 use tonic::{
     Status, Streaming,
-    transport::{Channel, Endpoint, Error, Uri},
+    transport::{Channel, Error},
 };
 
 pub use self::{
     pilot::pilots,
     replica::{Replica, State},
 };
-use crate::proto::{
-    google::rpc,
-    istio::mcp::v1alpha1::{
-        RequestResources, Resources, SinkNode, resource_source_client::ResourceSourceClient,
+use crate::{
+    grpc,
+    proto::{
+        google::rpc,
+        istio::mcp::v1alpha1::{
+            RequestResources, Resources, SinkNode, resource_source_client::ResourceSourceClient,
+        },
     },
 };
 
 /// Requests that wait to be sent: a Pilot asks for all its collections before it reads anything.
 const REQUESTS: usize = 64;
-/// Pilot's own interval and timeout.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// As `--mcpMaxMsgSize` would have to be for the largest foundations.
 const MAX_MESSAGE: usize = 1 << 30;
 
@@ -40,24 +38,9 @@ const MAX_MESSAGE: usize = 1 << 30;
 ///
 /// # Errors
 /// There is no connection, or no handshake.
-pub async fn connect(address: SocketAddr, mut config: ClientConfig) -> Result<Channel, Error> {
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let tls = TlsConnector::from(Arc::new(config));
-    let connector = tower::service_fn(move |_: Uri| {
-        let tls = tls.clone();
-        async move {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            let name = ServerName::try_from("localhost").expect("localhost is a DNS name");
-            Ok::<_, io::Error>(TokioIo::new(tls.connect(name, stream).await?))
-        }
-    });
-    Endpoint::from_static("http://localhost")
-        .connect_timeout(Duration::from_secs(10))
-        .http2_keep_alive_interval(KEEPALIVE.0)
-        .keep_alive_timeout(KEEPALIVE.1)
-        .connect_with_connector(connector)
-        .await
+pub async fn connect(address: SocketAddr, config: ClientConfig) -> Result<Channel, Error> {
+    let name = ServerName::try_from("localhost").expect("localhost is a DNS name");
+    grpc::connect(address, name, config).await
 }
 
 /// A stream whose every request is the caller's.

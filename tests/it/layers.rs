@@ -8,7 +8,7 @@ use std::{
 
 /// The rows, lowest first. Modules on one row do not see each other.
 const ROWS: [&[&str]; 11] = [
-    &["crowd", "repeats"],
+    &["crowd", "near", "repeats"],
     &[
         "backoff",
         "descriptors",

@@ -425,6 +425,29 @@ async fn cells_that_take_nothing_but_tls_are_told_with_the_key_that_is_missing()
 }
 
 #[tokio::test]
+async fn what_leads_nowhere_is_rejected_with_the_reason_and_each_fault_once() {
+    let (mut mesh, mut app) = with_single("asleep").await;
+    mesh.foundation.stop(&mut app);
+    let route = mesh.foundation.capi.state().route("shop").unwrap();
+    mesh.foundation.unmap(&route, &mesh.app);
+    map_to(&mesh, "under_score", Destination::web(&mesh.app.guid));
+    let expected = [
+        "unmapped",
+        "is mapped to nothing since 20",
+        "stopped",
+        "(desired 0)",
+        "under_score",
+    ];
+    let said = says(&mesh.daemon, &["rejected"], &expected).await;
+    for host in ["shop", "asleep", "under_score"].map(host) {
+        let lines = said.lines().filter(|line| line.contains(&host));
+        assert_eq!(lines.count(), 1, "{host} in\n{said}");
+    }
+    let (said, _) = run(&mesh.daemon, &["rejected", "--host", "asleep"]).await;
+    assert_eq!(said.lines().count(), 2, "{said}");
+}
+
+#[tokio::test]
 async fn routes_instances_and_resources_are_listed_in_columns_and_by_what_is_asked_for() {
     let mesh = Mesh::start().await;
     let app = mesh.app.guid.to_string();

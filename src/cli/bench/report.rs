@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::say::say;
+use crate::cli::{figures::percentile, say::say};
 
 /// Takes figures in and prints them.
 pub(super) struct Report {
@@ -107,12 +107,6 @@ impl Phase<'_> {
     }
 }
 
-/// The smallest of the sorted times that is not exceeded by so many of a hundred of them.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.max(1) - 1).copied()
-}
-
 pub(super) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
@@ -120,18 +114,6 @@ pub(super) fn ms(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_percentile_is_one_of_the_values() {
-        let times: Vec<_> = (1..=200).map(Duration::from_millis).collect();
-        for (percent, expected) in [(50, 100), (99, 198), (100, 200)] {
-            let expected = Duration::from_millis(expected);
-            assert_eq!(percentile(&times, percent), Some(expected));
-        }
-        let one = [Duration::from_millis(7)];
-        assert_eq!(percentile(&one, 50), Some(one[0]));
-        assert_eq!(percentile(&[], 50), None);
-    }
 
     #[test]
     fn a_name_with_a_dot_is_nested() {

@@ -13,6 +13,7 @@ use super::{
     sinks::Sinks,
 };
 use crate::{
+    cli::figures::{Progress, warn_of_debug_build},
     istio::{self, Kind},
     model::Hostname,
     sim::{
@@ -38,6 +39,8 @@ pub(super) struct Run {
     internal_apps: Vec<App>,
     daemon: Daemon,
     sinks: Sinks,
+    /// Until the sinks held each change.
+    times: Vec<Duration>,
 }
 
 /// What is counted from one moment to another.
@@ -102,6 +105,8 @@ impl Window {
 impl Run {
     /// Loads the foundation, starts the daemon, and waits until one sink holds everything, then all.
     pub(super) async fn start(options: &Options, report: &mut Report) -> anyhow::Result<Self> {
+        warn_of_debug_build(options.routes + options.instances + options.internal);
+        let _goes_on = Progress::of("loading the foundation and the first sink");
         let mut foundation = CloudFoundry::start().await?;
         if options.backend_tls == BackendTls::None {
             foundation.doors = Doors::Plain;
@@ -158,6 +163,7 @@ impl Run {
             internal_apps,
             daemon,
             sinks,
+            times: Vec::new(),
         })
     }
 
@@ -167,6 +173,7 @@ impl Run {
         options: &Options,
         report: &mut Report,
     ) -> anyhow::Result<()> {
+        let _goes_on = Progress::of("connecting the sinks");
         self.sinks.hold_something().await?;
         sleep(SETTLE).await;
         let memory = self.daemon.memory()?;
@@ -207,6 +214,7 @@ impl Run {
         if options.idle == 0 {
             return Ok(());
         }
+        let _goes_on = Progress::of("at rest");
         let window = Window::open(self).await?;
         sleep(Duration::from_secs(options.idle)).await;
         let mut phase = report.phase("rest");
@@ -226,6 +234,7 @@ impl Run {
         if options.changes == 0 {
             return Ok(());
         }
+        let _goes_on = Progress::of("changing one after the other");
         // The first one opens connections, here and there.
         self.change_once(options.change, 0).await?;
         self.daemon.forget_peak()?;
@@ -237,7 +246,8 @@ impl Run {
         }
         let mut phase = report.phase("change");
         phase.number("changes", options.changes as f64, "");
-        phase.times("change", times);
+        phase.times("change", times.clone());
+        self.times.extend(times);
         window.close(self, options.changes, &mut phase).await?;
         let memory = self.daemon.memory()?;
         phase.number("resident_mb", memory.now, "MB");
@@ -313,6 +323,7 @@ impl Run {
         let Some(every) = options.event_every() else {
             return Ok(());
         };
+        let _goes_on = Progress::of("changing many a second");
         let window = Window::open(self).await?;
         let seconds = Duration::from_secs(options.seconds);
         let count = usize::try_from(seconds.as_nanos() / every.as_nanos())?;
@@ -339,10 +350,25 @@ impl Run {
         phase.number("events", count as f64, "");
         phase.number("seconds", options.seconds as f64, "s");
         phase.number("lost", lost as f64, "");
-        phase.times("lag", lags);
+        phase.times("lag", lags.clone());
+        self.times.extend(lags);
         let bytes = window.bytes_per_sink(self) / count.max(1) as f64;
         phase.number("bytes_per_change", bytes, "bytes of a sink");
         window.close(self, 1, &mut phase).await
+    }
+
+    /// All of it in a few lines.
+    pub(super) fn total(&mut self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+        let memory = self.daemon.memory()?;
+        let mut phase = report.phase("total");
+        let routes = options.routes + options.internal;
+        phase.number("routes", routes as f64, "");
+        let instances = options.instances + options.internal;
+        phase.number("instances", instances as f64, "");
+        phase.number("received_mb", self.sinks.megabytes(), "MB");
+        phase.number("resident_mb", memory.now, "MB");
+        phase.times("seen", std::mem::take(&mut self.times));
+        Ok(())
     }
 
     /// The name of what a sink is to hold.

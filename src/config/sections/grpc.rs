@@ -50,3 +50,24 @@ pub(crate) fn read(root: &mut Section<'_>) -> Server {
         every: root.duration("CertificateReloadInterval", grpc::CERTIFICATES_EVERY),
     }
 }
+
+/// Sees to it that no two listeners want one port.
+pub(crate) fn apart(root: &mut Section<'_>, listeners: &[(&str, Option<SocketAddr>)]) {
+    for (n, (key, address)) in listeners.iter().enumerate() {
+        let Some(address) = address.filter(|address| address.port() != 0) else {
+            continue;
+        };
+        let meets = |other: &SocketAddr| {
+            let is_any = address.ip().is_unspecified() || other.ip().is_unspecified();
+            other.port() == address.port() && (is_any || other.ip() == address.ip())
+        };
+        let mut before = listeners[..n].iter();
+        let taken = before.find(|(_, other)| other.as_ref().is_some_and(meets));
+        if let Some((other, _)) = taken {
+            root.problem(
+                key,
+                format_args!("port {} is that of {other}", address.port()),
+            );
+        }
+    }
+}

@@ -23,8 +23,7 @@ pub(crate) fn read(
     with_instances: bool,
     with_policies: bool,
 ) -> Option<publisher::Settings> {
-    let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
-    let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
+    let (quiet, ceiling) = waits(root);
     let linger = root.duration_up_to("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
     let grace = root.duration("PolicyServerGrace", Duration::from_secs(30));
     let guard = guard::Settings {
@@ -77,6 +76,18 @@ pub(crate) fn read(
         internal_tls,
         vip_range,
     })
+}
+
+/// How long changes are waited for: after the last, and after the first of them.
+fn waits(root: &mut Section<'_>) -> (Duration, Duration) {
+    let is_set = root.has("MCPQuietInterval");
+    let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
+    let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
+    if is_set && quiet > ceiling {
+        let what = "is less than MCPQuietInterval: nothing is ever waited for so long";
+        root.problem("MCPConvergeInterval", what);
+    }
+    (quiet.min(ceiling), ceiling)
 }
 
 /// How much of one hostname and of one app is served.

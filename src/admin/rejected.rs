@@ -1,0 +1,212 @@
+//! What is not served as the foundation has it, each once: withheld, dropped where it was read, or leading nowhere.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    sync::Arc,
+};
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    Sources,
+    page::{Columns, Refusal, Wants},
+};
+use crate::{
+    explain::{Everything, Question},
+    istio::{self, Kind},
+    model::Route,
+};
+
+/// Who looks for these routes looks at all there are, so one does at a time; the others wait.
+static AT_ONCE: Semaphore = Semaphore::const_new(1);
+
+/// Routes that lead nowhere and are explained; the owner of the table is asked about each.
+const MAX_EXPLAINED: usize = 50;
+
+#[derive(Debug, Serialize)]
+struct NotServed {
+    /// Not served as the foundation has it.
+    resources: Vec<Withheld>,
+    /// Dropped where they were read.
+    items: Vec<Dropped>,
+    /// How many more were, of each feed with more than can be named.
+    unnamed_items: BTreeMap<&'static str, usize>,
+    /// Routes behind which nobody is.
+    nowhere: Vec<Nowhere>,
+    /// How many more lead nowhere.
+    unexplained: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Withheld {
+    /// The first of those in which it is not.
+    collection: &'static str,
+    host: String,
+    rule: &'static str,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Dropped {
+    feed: &'static str,
+    item: String,
+    reason: &'static str,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Nowhere {
+    url: String,
+    rule: &'static str,
+    detail: String,
+}
+
+impl fmt::Display for NotServed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut columns = Columns::new(&["OF", "WHAT", "RULE", "DETAIL"]);
+        for one in &self.resources {
+            let collection = one.collection.rsplit('/').next().unwrap_or_default();
+            columns.row([&collection, &one.host, &one.rule, &one.detail]);
+        }
+        for one in &self.items {
+            columns.row([&one.feed, &one.item, &one.reason, &one.detail]);
+        }
+        for one in &self.nowhere {
+            columns.row([&"routes", &one.url, &one.rule, &one.detail]);
+        }
+        write!(f, "{columns}")?;
+        for (feed, count) in &self.unnamed_items {
+            writeln!(f, "and {count} more of {feed}")?;
+        }
+        if self.unexplained > 0 {
+            let count = self.unexplained;
+            writeln!(f, "and {count} more routes that lead nowhere: see --host")?;
+        }
+        Ok(())
+    }
+}
+
+/// What to show.
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter {
+    /// A part of the hostname, or of what else is left out.
+    host: Option<String>,
+}
+
+impl Filter {
+    fn takes(&self, name: &str) -> bool {
+        let wanted = self.host.as_ref();
+        wanted.is_none_or(|wanted| name.contains(wanted.as_str()))
+    }
+}
+
+pub(super) async fn rejected(
+    State(sources): State<Arc<Sources>>,
+    Query(filter): Query<Filter>,
+    wants: Wants,
+) -> Result<Response, Refusal> {
+    let resources = sources.withheld(&filter);
+    let mut items = Vec::new();
+    let mut unnamed_items = BTreeMap::new();
+    for status in sources.feeds.statuses() {
+        let named = status.dropped.named();
+        let unnamed = status.dropped.len() - named.len();
+        if unnamed > 0 {
+            unnamed_items.insert(status.name, unnamed);
+        }
+        let named = named.values().filter(|item| filter.takes(&item.name));
+        items.extend(named.cloned().map(|item| Dropped {
+            feed: status.name,
+            item: item.name,
+            reason: item.reason,
+            detail: item.detail,
+        }));
+    }
+    let said = resources.iter().map(|one| one.host.as_str()).collect();
+    let (nowhere, unexplained) = sources.nowhere(&filter, &said).await?;
+    Ok(wants.page(&NotServed {
+        resources,
+        items,
+        unnamed_items,
+        nowhere,
+        unexplained,
+    }))
+}
+
+impl Sources {
+    fn withheld(&self, filter: &Filter) -> Vec<Withheld> {
+        let rejected = self.rejected.borrow().clone();
+        let mut seen = HashSet::new();
+        let mut withheld = Vec::new();
+        for ((collection, host), reasons) in &*rejected {
+            if !filter.takes(host) {
+                continue;
+            }
+            // A hostname that none of its resources can have is one fault.
+            let new = reasons
+                .iter()
+                .filter(|invalid| seen.insert((host, *invalid)));
+            withheld.extend(new.map(|invalid| Withheld {
+                collection,
+                host: host.clone(),
+                rule: invalid.rule,
+                detail: invalid.detail.clone(),
+            }));
+        }
+        withheld
+    }
+
+    /// Routes whose services nobody is behind, but for the hostnames of which something was said; and how many more.
+    async fn nowhere(
+        &self,
+        filter: &Filter,
+        said: &HashSet<&str>,
+    ) -> Result<(Vec<Nowhere>, usize), Refusal> {
+        let snapshot = self.snapshots.borrow().clone();
+        let entries = snapshot
+            .as_deref()
+            .and_then(|snapshot| snapshot.get(Kind::ServiceEntry.collection()));
+        let Some(entries) = entries else {
+            return Ok((Vec::new(), 0));
+        };
+        let _permit = AT_ONCE.acquire().await.expect("it is never closed");
+        let (reply, told) = oneshot::channel();
+        let Everything { routes, .. } = self.ask(Question::Everything(reply), told).await?;
+        // What the classic collection has, has endpoints: Pilots discard what has none.
+        let served: HashSet<_> = entries
+            .iter()
+            .map(|entry| istio::whole(entry.name))
+            .collect();
+        let leads_nowhere = |route: &&Arc<Route>| {
+            let name = if route.internal {
+                Kind::ServiceEntry.name(&route.host, true)
+            } else {
+                istio::service(&route.host, &route.key())
+            };
+            route.refused.is_none() && !served.contains(&*name)
+        };
+        let wanted = routes
+            .iter()
+            .filter(|route| filter.takes(route.host.as_str()));
+        let unsaid = wanted.filter(|route| !said.contains(route.host.as_str()));
+        let urls = unsaid.filter(leads_nowhere);
+        let urls: BTreeSet<_> = urls
+            .map(|route| format!("{}{}", route.host, route.path))
+            .collect();
+        let unexplained = urls.len().saturating_sub(MAX_EXPLAINED);
+        let mut nowhere = Vec::new();
+        for url in urls.into_iter().take(MAX_EXPLAINED) {
+            // It may have come to be served meanwhile.
+            let explanation = self.explained(&url).await;
+            let wrong = explanation.ok().and_then(|explanation| explanation.wrong());
+            nowhere.extend(wrong.map(|(rule, detail)| Nowhere { url, rule, detail }));
+        }
+        Ok((nowhere, unexplained))
+    }
+}

@@ -1,0 +1,217 @@
+//! `copilot bug-report`: everything that somebody needs who was not there, in one archive, and nothing secret.
+
+mod logs;
+mod redacted;
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::SystemTime,
+};
+
+use anyhow::Context as _;
+use flate2::{Compression, write::GzEncoder};
+use reqwest::{Client, header};
+use serde_json::Value;
+
+use self::redacted::Redacted;
+use super::{VERSION, admin::Admin, say::say};
+use crate::admin::PAGES;
+
+/// Most bytes of one page, and of all together: what goes on is cut, and says so.
+const MAX_ENTRY: usize = 16 << 20;
+const MAX_ALL: usize = 96 << 20;
+/// Resources of each collection that are there whole.
+const MAX_RESOURCES: usize = 50;
+
+/// What goes into it, and where it is written.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    admin: Admin,
+    /// The config file, which is there without its secrets.
+    #[arg(long, env = "COPILOT_CONFIG")]
+    config: Option<PathBuf>,
+    /// The folder of the logs, of which the ends are there.
+    #[arg(long, env = "COPILOT_LOGS")]
+    logs: Option<PathBuf>,
+    /// A hostname that it is about: what explains it, and its resources whole.
+    #[arg(long)]
+    host: Option<String>,
+    /// The archive; in the present folder, with the time in its name, if nothing is said.
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+/// The archive as it grows.
+struct Archive<W: Write> {
+    tar: tar::Builder<W>,
+    folder: String,
+    redacted: Redacted,
+    /// Bytes that still fit.
+    left: usize,
+    time: SystemTime,
+}
+
+impl<W: Write> Archive<W> {
+    fn add(&mut self, name: &str, text: &str) -> io::Result<()> {
+        let mut text = self.redacted.clean(text);
+        let fits = self.left.min(MAX_ENTRY);
+        if text.len() > fits {
+            text.truncate(text.floor_char_boundary(fits));
+            text.push_str("\n[cut]\n");
+        }
+        self.left = self.left.saturating_sub(text.len());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len().try_into().unwrap_or(u64::MAX));
+        header.set_mode(0o600);
+        let since = self.time.duration_since(SystemTime::UNIX_EPOCH);
+        header.set_mtime(since.unwrap_or_default().as_secs());
+        let path = format!("{}/{name}", self.folder);
+        self.tar.append_data(&mut header, path, text.as_bytes())
+    }
+}
+
+/// Writes the archive, also of a daemon that does not answer: then that is in it.
+pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let time = SystemTime::now();
+    let stamp = humantime::format_rfc3339_seconds(time)
+        .to_string()
+        .replace(':', "");
+    let folder = format!("copilot-bug-report-{stamp}");
+    let output = options.output.clone();
+    let output = output.unwrap_or_else(|| PathBuf::from(format!("{folder}.tar.gz")));
+    let writing = || format!("writing {}", output.display());
+    // What is there may be another's.
+    let file = File::create_new(&output).with_context(writing)?;
+    let (config, redacted) = redacted::read(options.config.as_deref());
+    let mut archive = Archive {
+        tar: tar::Builder::new(GzEncoder::new(file, Compression::default())),
+        folder,
+        redacted,
+        left: MAX_ALL,
+        time,
+    };
+    archive
+        .add("version.txt", &format!("{VERSION}\n"))
+        .with_context(writing)?;
+    archive.add("config.json", &config).with_context(writing)?;
+    archive.add("system.txt", &system()).with_context(writing)?;
+    options.pages(&mut archive).await.with_context(writing)?;
+    for (name, text) in logs::ends(options.logs.as_deref()) {
+        archive
+            .add(&format!("logs/{name}"), &text)
+            .with_context(writing)?;
+    }
+    let file = archive.tar.into_inner().and_then(GzEncoder::finish);
+    let bytes = file
+        .and_then(|file| file.metadata())
+        .with_context(writing)?
+        .len();
+    say!("{}: {bytes} bytes\n", output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the machine says of itself.
+fn system() -> String {
+    let files = [
+        "/proc/version",
+        "/proc/loadavg",
+        "/proc/meminfo",
+        "/proc/uptime",
+    ];
+    let read = files.map(|path| {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| format!("{error}\n"));
+        format!("== {path}\n{text}")
+    });
+    read.concat()
+}
+
+impl Options {
+    async fn pages(&self, archive: &mut Archive<impl Write>) -> anyhow::Result<()> {
+        let client = Admin::client()?;
+        for (path, _) in PAGES {
+            let text = self.page(&client, path, "application/json").await;
+            archive.add(&format!("pages{path}"), &text)?;
+        }
+        for path in [
+            "/debug/status",
+            "/debug/changes",
+            "/debug/rejected",
+            "/debug/peers",
+        ] {
+            let text = self.page(&client, path, "text/plain").await;
+            archive.add(&format!("pages{path}.txt"), &text)?;
+        }
+        if let Some(host) = &self.host {
+            let text = self
+                .page(&client, &format!("/debug/explain/{host}"), "text/plain")
+                .await;
+            archive.add("explain.txt", &text)?;
+        }
+        let snapshot = self
+            .page(&client, "/debug/snapshot", "application/json")
+            .await;
+        let snapshot: Value = serde_json::from_str(&snapshot).unwrap_or_default();
+        let collections = snapshot["collections"].as_object();
+        for collection in collections.into_iter().flat_map(serde_json::Map::keys) {
+            self.collection(&client, collection, archive).await?;
+        }
+        Ok(())
+    }
+
+    async fn collection(
+        &self,
+        client: &Client,
+        collection: &str,
+        archive: &mut Archive<impl Write>,
+    ) -> anyhow::Result<()> {
+        let path = format!("/debug/resources/{collection}");
+        let listed = self.page(client, &path, "application/json").await;
+        archive.add(&format!("resources/{collection}.json"), &listed)?;
+        let listed: Value = serde_json::from_str(&listed).unwrap_or_default();
+        let host = self
+            .host
+            .as_deref()
+            .map(|url| url.split('/').next().unwrap_or(url));
+        let is_of_host = |name: &&String| host.is_some_and(|host| name.contains(host));
+        let names = || {
+            listed
+                .as_object()
+                .into_iter()
+                .flat_map(serde_json::Map::keys)
+        };
+        let (own, others) = (
+            names().filter(is_of_host),
+            names().filter(|name| !is_of_host(name)),
+        );
+        for name in own.chain(others).take(MAX_RESOURCES) {
+            let whole = self
+                .page(client, &format!("{path}/{name}"), "application/json")
+                .await;
+            archive.add(&format!("resources/{collection}/{name}.json"), &whole)?;
+        }
+        Ok(())
+    }
+
+    /// A page, or why there is none: a daemon that does not answer is what some reports are about.
+    async fn page(&self, client: &Client, path: &str, form: &str) -> String {
+        let request = client
+            .get(self.admin.url(path))
+            .header(header::ACCEPT, form);
+        let text = async {
+            let mut answer = self.admin.send(request).await?;
+            let mut bytes = Vec::new();
+            while let Some(chunk) = answer.chunk().await? {
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() > MAX_ENTRY {
+                    break;
+                }
+            }
+            anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        text.await.unwrap_or_else(|error| format!("{error:#}\n"))
+    }
+}

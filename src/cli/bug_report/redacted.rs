@@ -1,0 +1,148 @@
+//! A config without its secrets, and texts without them.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// What stands for a secret.
+const REDACTED: &str = "[redacted]";
+/// The ends of keys whose values are secret.
+const SECRET: [&str; 5] = ["secret", "key", "password", "token", "passphrase"];
+/// A shorter text is in many others by chance.
+const MIN_SECRET: usize = 4;
+
+/// The secrets of a config, which are nowhere in a report.
+#[derive(Debug, Default)]
+pub(super) struct Redacted(BTreeSet<String>);
+
+/// The config without its secrets, as text, and the secrets. What is no JSON is left out whole.
+pub(super) fn read(path: Option<&Path>) -> (String, Redacted) {
+    let Some(path) = path else {
+        return (
+            "no config file was named: --config\n".to_owned(),
+            Redacted::default(),
+        );
+    };
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            return (
+                format!("{}: {error}\n", path.display()),
+                Redacted::default(),
+            );
+        }
+    };
+    let Ok(config) = serde_json::from_slice(&text) else {
+        let why = format!(
+            "{} is no JSON, and may have a secret anywhere\n",
+            path.display()
+        );
+        return (why, Redacted::default());
+    };
+    let (config, redacted) = without_secrets(config);
+    (format!("{config:#}\n"), redacted)
+}
+
+fn without_secrets(mut config: Value) -> (Value, Redacted) {
+    let keys = Config::keys();
+    let mut known: BTreeSet<_> = keys.iter().map(|key| key.to_lowercase()).collect();
+    // A section is no key by itself.
+    for key in keys {
+        let dots = key.match_indices('.').map(|(at, _)| &key[..at]);
+        known.extend(dots.map(|section| section.trim_end_matches("[]").to_lowercase()));
+    }
+    let mut redacted = Redacted::default();
+    redacted.value("", &mut config, &known);
+    (config, redacted)
+}
+
+impl Redacted {
+    /// A value may be shown if its key is known and none of a secret, and it looks like none.
+    fn value(&mut self, key: &str, value: &mut Value, known: &BTreeSet<String>) {
+        let is_shown = key.is_empty() || known.contains(key.trim_end_matches("[]"));
+        let is_shown = is_shown || known.contains(key);
+        match value {
+            Value::Object(object) => {
+                for (name, value) in object {
+                    let inner = if key.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{key}.{name}")
+                    };
+                    self.value(&inner.to_lowercase(), value, known);
+                }
+            }
+            Value::Array(list) => {
+                for value in list {
+                    self.value(&format!("{key}[]"), value, known);
+                }
+            }
+            Value::String(text) if !is_shown || is_secret(key, text) => {
+                self.0.insert(text.clone());
+                REDACTED.clone_into(text);
+            }
+            other if !is_shown && !other.is_null() => {
+                *other = Value::from(REDACTED);
+            }
+            _ => {}
+        }
+    }
+
+    /// A text in which none of the secrets is, nor a line of one.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.0 {
+            let lines = secret.lines().map(str::trim);
+            for part in [secret.trim()].into_iter().chain(lines) {
+                if part.len() >= MIN_SECRET && text.contains(part) {
+                    text = text.replace(part, REDACTED);
+                }
+            }
+        }
+        text
+    }
+}
+
+fn is_secret(key: &str, text: &str) -> bool {
+    let has_user = text.split_once("://").is_some_and(|(_, rest)| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        authority.contains('@')
+    });
+    let key = key.trim_end_matches("[]");
+    has_user || text.contains("PRIVATE KEY") || SECRET.iter().any(|end| key.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_secret_by_its_key_or_its_form_or_unknown_is_nowhere() {
+        let (config, redacted) = without_secrets(json!({
+            "listenaddressformcp": "127.0.0.1:9009",
+            "ServerKeyPath": "/certs/server.key",
+            "MeshDomains": ["apps.example.com"],
+            "CAPI": { "Address": "https://user:pass@capi:9024", "ClientSecret": "quiet-please" },
+            "TLSPems": [{ "CertChain": "a chain", "PrivateKey": "line one\nline two" }],
+            "CapiPassphrase": "misspelt", "Mystery": [7],
+        }));
+        let text = format!("{config}");
+        for shown in [
+            "127.0.0.1:9009",
+            "/certs/server.key",
+            "apps.example.com",
+            "a chain",
+        ] {
+            assert!(text.contains(shown), "{shown} is not in {text}");
+        }
+        for secret in ["user:pass", "quiet-please", "line one", "misspelt", "7]"] {
+            assert!(!text.contains(secret), "{secret} is in {text}");
+        }
+        let log = "asked with quiet-please, and line two";
+        assert_eq!(redacted.clean(log), "asked with [redacted], and [redacted]");
+    }
+}

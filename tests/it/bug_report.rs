@@ -1,0 +1,106 @@
+//! `copilot bug-report`: what is in the archive, and what is nowhere in it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    path::Path,
+    process::{Command, Output},
+};
+
+use copilot::sim::capi::CLIENT_SECRET;
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+
+use crate::mesh::{Mesh, with};
+
+/// Writes a report of this config; what is in it, by name.
+async fn report(
+    folder: &Path,
+    admin: &str,
+    config: &Value,
+    more: &[&str],
+) -> BTreeMap<String, String> {
+    let (file, output) = (folder.join("report.json"), folder.join("report.tar.gz"));
+    fs::write(&file, config.to_string()).unwrap();
+    let logs = folder.join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    let log = format!("{{\"message\":\"began\"}}\n{{\"message\":\"told {CLIENT_SECRET}\"}}\n");
+    fs::write(logs.join("copilot.stdout.log"), log).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_copilot"));
+    command.args(["bug-report", "--admin", admin]).args(more);
+    command.arg("--output").arg(&output);
+    command
+        .env("COPILOT_CONFIG", &file)
+        .env("COPILOT_LOGS", &logs);
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = ran.await.unwrap().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    assert!(String::from_utf8_lossy(&stdout).contains("report.tar.gz"));
+    let mut archive = tar::Archive::new(GzDecoder::new(fs::File::open(&output).unwrap()));
+    let mut found = BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        let (_, name) = path.split_once('/').unwrap();
+        found.insert(name.to_owned(), text);
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_report_has_everything_and_no_secret_of_the_config() {
+    let mesh = Mesh::start().await;
+    let key = fs::read_to_string(mesh.foundation.folder().join("copilot.key")).unwrap();
+    let chain = fs::read_to_string(mesh.foundation.folder().join("copilot.crt")).unwrap();
+    let pems = json!([{ "CertChain": chain, "PrivateKey": key }]);
+    let changes = [
+        ("/TLSPems", pems),
+        ("/ClientSecretOfOld", json!("left-behind")),
+    ];
+    let config = with(mesh.foundation.config(), &changes);
+    let admin = mesh.daemon.admin.to_string();
+    let host = ["--host", "shop.apps.example.com"];
+    let found = report(mesh.foundation.folder(), &admin, &config, &host).await;
+    for (name, words) in [
+        ("version.txt", "0."),
+        ("config.json", "ListenAddressForMCP"),
+        ("pages/debug/status.txt", "READY"),
+        ("pages/metrics", "copilot_"),
+        ("pages/debug/changes", "["),
+        ("explain.txt", "GOOD: "),
+        (
+            "resources/istio/networking/v1alpha3/virtualservices/copilot-service-for-shop.apps.example.com.json",
+            "\"hosts\"",
+        ),
+        ("logs/copilot.stdout.log", "told [redacted]"),
+    ] {
+        let text = found
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is not in {:?}", found.keys()));
+        assert!(text.contains(words), "{words:?} is not in {name}: {text}");
+    }
+    let secrets = key.lines().filter(|line| !line.starts_with("---"));
+    for secret in secrets.chain([CLIENT_SECRET, "left-behind"]) {
+        for (name, text) in &found {
+            assert!(!text.contains(secret), "{name} has a secret");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_report_of_a_daemon_that_does_not_answer_says_so_and_has_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = report(folder.path(), "127.0.0.1:1", &json!({}), &[]).await;
+    assert!(
+        found["pages/debug/status"].contains("asking the daemon"),
+        "{found:?}"
+    );
+    assert!(found["logs/copilot.stdout.log"].contains("began"));
+}
