@@ -121,9 +121,6 @@ pub(super) async fn home(
     page += "</body></html>\n";
     let mut response = Html(page).into_response();
     let headers = response.headers_mut();
-    // Nothing on it runs, and nothing comes from elsewhere, whatever a peer has written into a name.
-    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-        form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(POLICY),
@@ -132,6 +129,10 @@ pub(super) async fn home(
     response
 }
 
+/// Nothing on it runs, and nothing comes from elsewhere, whatever a peer has written into a name.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 fn head(page: &mut String, status: &Status, host: &str) {
     let (word, class) = match (status.is_ready(), status.worries.len()) {
         (false, _) => ("not ready".to_owned(), "bad"),
@@ -139,7 +140,7 @@ fn head(page: &mut String, status: &Status, host: &str) {
         (true, 1) => ("ready, 1 thing to look at".to_owned(), "bad"),
         (true, many) => (format!("ready, {many} things to look at"), "bad"),
     };
-    *page += &format!(
+    let head = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\
@@ -150,6 +151,7 @@ fn head(page: &mut String, status: &Status, host: &str) {
          aria-label=\"Hostname, with a path if that matters\"><button>Explain</button></form>\n",
         escaped(host)
     );
+    page.push_str(&head);
     if !status.worries.is_empty() {
         section(page, "Look at", &list(&status.worries));
     }
@@ -174,7 +176,7 @@ fn body(page: &mut String, status: &Status) {
 }
 
 fn section(page: &mut String, title: &str, content: &str) {
-    *page += &format!("<h2>{title}</h2>\n{content}\n");
+    page.extend(["<h2>", title, "</h2>\n", content, "\n"]);
 }
 
 fn rejected(sources: &Sources) -> String {
@@ -217,9 +219,10 @@ fn pages() -> String {
 
 fn list(items: &[String]) -> String {
     let shown = items.iter().take(LINES);
-    let shown: String = shown
+    let shown: Vec<_> = shown
         .map(|item| format!("<li>{}</li>", escaped(item)))
         .collect();
+    let shown = shown.concat();
     let more = items.len().saturating_sub(LINES);
     let more = if more > 0 {
         format!("<li>and {more} more</li>")

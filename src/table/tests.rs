@@ -495,9 +495,10 @@ fn first_of_each_host(routes: &[Route], limits: Limits) -> BTreeSet<String> {
     for route in ranked {
         let is_refused = route.refused.is_some();
         let taken = of_refused.entry(&route.host).or_default();
-        let most = match is_refused {
-            true => limits.host_bytes / 2,
-            false => limits.host_bytes - *taken,
+        let most = if is_refused {
+            limits.host_bytes / 2
+        } else {
+            limits.host_bytes - *taken
         };
         let destinations = if is_refused {
             1
