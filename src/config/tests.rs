@@ -278,7 +278,7 @@ fn a_key_that_is_there_twice_is_named_with_its_sections() {
 #[test]
 fn a_mistyped_key_is_one_fault_with_what_was_meant() {
     let said = problems(
-        json!({ "ListenAdressForMCP": "127.0.0.1:9009", "MeshDomain": ["a.example.com"] }),
+        json!({ "ListenAdressForMCP": "127.0.0.1:9009", "CAPI": {}, "MeshDomain": ["a.example.com"] }),
     );
     let about = |word: &str| -> Vec<_> {
         said.iter()
