@@ -257,7 +257,7 @@ impl Connection {
         let is_paced = self.subscriptions.values().any(|one| !one.incremental);
         let may_begin = !is_paced || self.pace.is_ready(self.next_burst(), now);
         if may_begin && self.order.is_behind() {
-            self.pace.begin();
+            self.pace.begin(now);
         }
         self.order.catch_up(&self.subscriptions, may_begin, now);
     }

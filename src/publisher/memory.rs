@@ -97,6 +97,10 @@ impl Publisher {
             return;
         }
         self.knows_policies |= matches!(report.update, Update::AllPolicies(_));
+        self.is_confirmed |= matches!(
+            report.update,
+            Update::AllRoutes(_) | Update::AllPushed { .. }
+        );
         let within = match report.update {
             Update::AllInstances(_) | Update::Instances { .. } => COUNTED_WITHIN,
             _ => SAVED_WITHIN,
@@ -122,15 +126,17 @@ impl Publisher {
         });
         if is_sent {
             self.saved_at = Some(Instant::now());
+            self.is_confirmed = false;
         }
     }
 
-    /// A foundation at rest says the same for days, and that is worth as much as if it were new.
+    /// A foundation at rest says the same for days, and that is worth as much as if it were new, if Cloud Controller says it.
     fn is_aged(&self) -> bool {
         let store = self.settings.store.as_ref();
         let limit = store.map(|store| store.max_age / RENEWED_BEFORE);
         let age = self.saved_at.map(|at| at.elapsed());
-        limit.zip(age).is_some_and(|(limit, age)| age >= limit)
+        let is_old = limit.zip(age).is_some_and(|(limit, age)| age >= limit);
+        is_old && self.is_confirmed
     }
 
     /// Whoever begins next is told of all that this one knew.
