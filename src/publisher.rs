@@ -166,8 +166,8 @@ pub struct Publisher {
     unsaved: Option<Instant>,
     /// When that was handed over last.
     saved_at: Option<Instant>,
-    /// Whether all routes were read since.
-    is_confirmed: bool,
+    /// When all routes were read last.
+    routes_read: Option<Instant>,
     /// When what an earlier process served stands in for sources that are silent.
     stands_in: Option<Instant>,
     /// That time has come, and the instances are not known yet.
@@ -224,7 +224,7 @@ impl Publisher {
             saved: watch::Sender::default(),
             unsaved: None,
             saved_at: None,
-            is_confirmed: false,
+            routes_read: None,
             stands_in: None,
             stands_in_late: false,
             readiness: readiness.clone(),

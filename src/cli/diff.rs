@@ -92,7 +92,10 @@ impl Options {
         }
         tokio::time::sleep(Duration::from_secs(self.settle)).await;
         let again = self.once().await?;
-        Ok(found.intersection(&again).cloned().collect())
+        // What differs there may be told in other words the second time.
+        let places: BTreeSet<_> = found.iter().map(|one| &one.place).collect();
+        let lasting = again.into_iter().filter(|one| places.contains(&one.place));
+        Ok(lasting.collect())
     }
 
     async fn once(&self) -> anyhow::Result<BTreeSet<Difference>> {

@@ -97,10 +97,12 @@ impl Publisher {
             return;
         }
         self.knows_policies |= matches!(report.update, Update::AllPolicies(_));
-        self.is_confirmed |= matches!(
+        if matches!(
             report.update,
             Update::AllRoutes(_) | Update::AllPushed { .. }
-        );
+        ) {
+            self.routes_read = Some(now);
+        }
         let within = match report.update {
             Update::AllInstances(_) | Update::Instances { .. } => COUNTED_WITHIN,
             _ => SAVED_WITHIN,
@@ -126,7 +128,6 @@ impl Publisher {
         });
         if is_sent {
             self.saved_at = Some(Instant::now());
-            self.is_confirmed = false;
         }
     }
 
@@ -136,7 +137,7 @@ impl Publisher {
         let limit = store.map(|store| store.max_age / RENEWED_BEFORE);
         let age = self.saved_at.map(|at| at.elapsed());
         let is_old = limit.zip(age).is_some_and(|(limit, age)| age >= limit);
-        is_old && self.is_confirmed
+        is_old && self.routes_read > self.saved_at
     }
 
     /// Whoever begins next is told of all that this one knew.
