@@ -79,6 +79,7 @@ impl Listener {
             }
         };
         let socket = TcpListener::bind(address).await.map_err(Error::Bind)?;
+        reports.metrics.begin(reports.listener);
         Ok(Self {
             name: reports.listener,
             entered: None,

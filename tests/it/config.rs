@@ -104,6 +104,7 @@ impl Files {
                 ("/AdminHostNames", json!(["Copilot.example.com"])),
                 ("/LogLevel", json!("error")),
                 ("/LogTimestamp", json!("unix-epoch")),
+                ("/LogChanges", json!(true)),
                 ("/MCPQuietInterval", json!("11ms")),
                 ("/MCPConvergeInterval", json!("101ms")),
                 ("/MCPLingerInterval", json!("16s")),
@@ -247,6 +248,7 @@ impl Files {
                 vip_range: None,
                 join: Join::Described,
                 policies: None,
+                log_changes: false,
             },
         }
     }
@@ -387,6 +389,7 @@ impl Files {
                 ..defaults.bbs.unwrap()
             }),
             publisher: publisher::Settings {
+                log_changes: true,
                 quiet: Duration::from_millis(11),
                 ceiling: Duration::from_millis(101),
                 linger: 16 * SECOND,
