@@ -78,6 +78,7 @@ RSpec.describe 'copilot.json of the job copilot' do
       'AdminListenAddress' => '0.0.0.0:19003',
       'MeshDomains' => ['apps.example.com', '*.mesh.example.com'],
       'LogLevel' => 'debug',
+      'LogChanges' => true,
       'LogTimestamp' => 'unix-epoch',
       'AllowedSinkNames' => ['pilot.example.com'],
       'BBS' => include('Address' => 'https://bbs.example.com:8889', 'SyncInterval' => '1m', 'MaxRemovedPercent' => 31),

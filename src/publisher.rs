@@ -104,6 +104,8 @@ pub struct Settings {
     pub guard: guard::Settings,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
     pub policies: Option<Duration>,
+    /// Whether what changes is logged at `info`, and not at `debug` alone.
+    pub log_changes: bool,
 }
 
 impl Settings {

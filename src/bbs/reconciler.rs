@@ -301,7 +301,8 @@ impl Reconciler {
         if self.synced.is_some() || confirms || !changes.is_empty() {
             let all = self.merge.all();
             let (now, gone) = (changes.current.len(), changes.gone.len());
-            info!(instances = all.len(), changed = now, gone, took = ?began.elapsed(), "instances read");
+            let (instances, seconds) = (all.len(), began.elapsed().as_secs_f64());
+            info!(instances, changed = now, gone, seconds, "instances read");
             self.updates
                 .send(Update::AllInstances(all).on(basis))
                 .await?;

@@ -248,7 +248,7 @@ impl Connection {
 
     /// Takes a newly published state.
     pub(crate) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.order.publish(snapshot);
+        self.order.publish(snapshot, &mut self.subscriptions);
     }
 
     /// Moves on to what was published last, if another burst may begin. Deltas do not wait: whoever takes them pays for

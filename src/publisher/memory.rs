@@ -31,7 +31,8 @@ impl Publisher {
                     saved.policies = None;
                 }
                 let age = written_at.elapsed().unwrap_or_default();
-                info!(routes = saved.routes.len(), ?age, "state file read");
+                let (routes, seconds) = (saved.routes.len(), age.as_secs_f64());
+                info!(routes, seconds, "state file read");
                 self.stands_in = Some(Instant::now() + store.after);
                 self.knows_policies = saved.policies.is_some();
                 self.state.remember(saved, self.settings.join);
@@ -58,8 +59,9 @@ impl Publisher {
         }
         let silent = self.state.stand_in();
         if !silent.is_empty() {
+            let names: Vec<_> = silent.iter().map(|input| format!("{input:?}")).collect();
             warn!(
-                ?silent,
+                silent = names.join(", "),
                 "no word since the start: what the state file has is served"
             );
         }

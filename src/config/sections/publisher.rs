@@ -31,6 +31,7 @@ pub(crate) fn read(
         percent: root.count("MaxLossPercent", 0..=100, 10),
     };
     let limits = limits(root);
+    let log_changes = root.flag("LogChanges", false);
     let store = store(root, routes);
     let vip_range = root
         .parsed("VIPCIDR")
@@ -62,6 +63,7 @@ pub(crate) fn read(
         store,
         guard,
         limits,
+        log_changes,
         quiet,
         ceiling,
         linger,
