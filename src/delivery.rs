@@ -42,7 +42,7 @@ pub use self::{
     limits::Limits,
     sinks::{CollectionStatus, GoneSink, NackStatus, PendingStatus, SinkStatus, Sinks, VISITOR},
 };
-use crate::snapshot::{Collection, Form, Snapshot};
+use crate::snapshot::{Collection, Form, Kind, Snapshot};
 
 /// Stands for every name that is not known in advance: sinks choose names, and a metric label must not grow with them.
 pub(crate) const OTHER: &str = "other";
@@ -69,11 +69,28 @@ pub(crate) trait Protocol: std::fmt::Debug + Send + Sync + 'static {
     /// How it writes resources.
     const FORM: Form;
 
-    /// What a name stands for in a snapshot.
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a>;
+    /// A name that is not answered.
+    const SILENT: Option<&'static str> = None;
+
+    /// What a name stands for, if that is of ours.
+    fn kind(name: &str) -> Option<Kind>;
 
     /// The metric label of a name, from a closed set.
-    fn label(name: &str) -> &'static str;
+    fn label(name: &str) -> &'static str {
+        Self::kind(name).map_or(OTHER, Kind::collection)
+    }
+
+    /// What a name stands for in a snapshot.
+    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
+        match Self::kind(name) {
+            Some(kind) => {
+                let served = snapshot.of(kind, Self::FORM.era());
+                served.map_or(Found::Silence, Found::Published)
+            }
+            None if Self::SILENT == Some(name) => Found::Silence,
+            None => Found::Nothing,
+        }
+    }
 
     /// The name of what a request is about.
     fn asked(request: &Self::Request) -> &str;

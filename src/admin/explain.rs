@@ -228,7 +228,7 @@ fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {
     });
     let names: BTreeSet<_> = names.collect();
     let found = names.into_iter().filter_map(|(kind, name)| {
-        let resource = snapshot.xds(kind.collection())?.get(&name)?;
+        let resource = snapshot.xds(kind)?.get(&name)?;
         let is_service = kind == Kind::ServiceEntry;
         Some(ServedResource {
             collection: kind.collection(),

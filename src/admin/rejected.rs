@@ -171,7 +171,7 @@ impl Sources {
         let snapshot = self.snapshots.borrow().clone();
         let entries = snapshot
             .as_deref()
-            .and_then(|snapshot| snapshot.get(Kind::ServiceEntry.collection()));
+            .and_then(|snapshot| snapshot.get(Kind::ServiceEntry));
         let Some(entries) = entries else {
             return Ok((Vec::new(), 0));
         };

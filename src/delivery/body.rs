@@ -181,7 +181,7 @@ mod tests {
         istio: "istio",
         own: "own",
         clients: "clients",
-        collections: &[],
+        others: &[],
     };
 
     fn collection() -> Arc<Collection> {

@@ -15,7 +15,7 @@ use super::{
     pace::{Burst, Pace},
     subscription::{Content, Held, Interest, Pending, Subscription, listed_bytes},
 };
-use crate::snapshot::{CollectionVersion, Form, Snapshot};
+use crate::snapshot::{CollectionVersion, Form, Kind, Snapshot};
 
 /// Most collections of a stream; no Pilot asks for more than 20.
 pub(crate) const MAX_COLLECTIONS: usize = 64;
@@ -33,7 +33,7 @@ const MAX_NAMED: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Connection {
     form: Form,
-    label: fn(&str) -> &'static str,
+    kind: fn(&str) -> Option<Kind>,
     node: String,
     /// Shared by all collections of the stream; the first response has 1.
     nonce: u64,
@@ -115,7 +115,7 @@ impl Connection {
     pub(crate) fn new<P: Protocol>(distance: Duration) -> Self {
         Self {
             form: P::FORM,
-            label: P::label,
+            kind: P::kind,
             node: String::new(),
             nonce: 0,
             order: Order::new(P::find),
@@ -160,7 +160,7 @@ impl Connection {
             Entry::Vacant(entry) => {
                 entry.insert(Subscription::new(
                     self.form,
-                    Role::of((self.label)(name)),
+                    Role::of((self.kind)(name)),
                     incremental,
                     interest,
                     held,

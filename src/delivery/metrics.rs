@@ -13,7 +13,7 @@ use tonic::Code;
 
 use self::streams::Streams;
 use super::{OTHER, sinks::Sinks};
-use crate::metrics::SECONDS;
+use crate::{metrics::SECONDS, snapshot::Kind};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CollectionLabel {
@@ -64,8 +64,8 @@ pub(crate) struct Naming {
     pub(crate) own: &'static str,
     /// The number of open streams. Istio's own name for it ends like a counter's.
     pub(crate) clients: &'static str,
-    /// The labels of the collections that are known in advance.
-    pub(crate) collections: &'static [&'static str],
+    /// The labels of the collections that are known in advance, beside those of ours.
+    pub(crate) others: &'static [&'static str],
 }
 
 /// Counters of all streams.
@@ -106,14 +106,15 @@ impl Metrics {
         };
         metrics.register_as_istio(registry.sub_registry_with_prefix(naming.istio));
         metrics.register_as_ours(registry.sub_registry_with_prefix(naming.own));
-        metrics.begin(naming.collections);
+        metrics.begin(naming.others);
         registry.register_collector(Box::new(Streams { sinks, naming }));
         metrics
     }
 
     /// What can be counted is there before it happens: else the first NACK would be no increase.
-    fn begin(&self, collections: &'static [&'static str]) {
-        for collection in collections.iter().copied().chain([OTHER]) {
+    fn begin(&self, others: &'static [&'static str]) {
+        let ours = Kind::ALL.map(Kind::collection).into_iter();
+        for collection in ours.chain(others.iter().copied()).chain([OTHER]) {
             let label = CollectionLabel { collection };
             drop(self.acks.get_or_create(&label));
             drop(self.response_bytes.get_or_create(&label));

@@ -13,7 +13,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::{Found, subscription::Subscription};
-use crate::snapshot::{Changed, Collection, CollectionVersion, Snapshot};
+use crate::snapshot::{Changed, Collection, CollectionVersion, Kind, Snapshot};
 
 /// Subscriptions by their collections' names.
 pub(super) type Subscriptions = BTreeMap<Arc<str>, Subscription>;
@@ -35,13 +35,13 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// Of the collection with that metric label.
-    pub(super) fn of(label: &str) -> Self {
-        match label {
-            "istio/networking/v1alpha3/destinationrules" => Self::Rules,
-            "istio/networking/v1alpha3/serviceentries" => Self::Services,
-            "istio/networking/v1alpha3/virtualservices" => Self::Naming,
-            _ => Self::Apart,
+    /// Of a collection, which may be none of ours.
+    pub(super) fn of(kind: Option<Kind>) -> Self {
+        match kind {
+            Some(Kind::DestinationRule) => Self::Rules,
+            Some(Kind::ServiceEntry) => Self::Services,
+            Some(Kind::VirtualService) => Self::Naming,
+            Some(Kind::Gateway | Kind::Sidecar) | None => Self::Apart,
         }
     }
 

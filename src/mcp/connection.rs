@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::collections;
 use crate::{
-    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    delivery::{Connection, Event, Held, Interest, Protocol, Refusal, Response, shortened},
     proto::istio::mcp::v1alpha1::{RequestResources, Resources},
-    snapshot::{Form, Snapshot},
+    snapshot::{Form, Kind},
 };
 
 /// A pseudo collection by which some sinks probe the server; their answer to it is meant for nobody.
@@ -25,12 +25,8 @@ impl Protocol for Mcp {
     const LISTS: &'static [u32] = &[3];
     const FORM: Form = Form::Mcp;
 
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
-        match snapshot.get(name) {
-            Some(collection) => Found::Published(collection),
-            None if snapshot.withholds(name) => Found::Silence,
-            None => Found::Nothing,
-        }
+    fn kind(collection: &str) -> Option<Kind> {
+        Kind::from_collection(collection)
     }
 
     fn label(name: &str) -> &'static str {

@@ -16,7 +16,7 @@ const NAMING: Naming = Naming {
     istio: "istio_mcp",
     own: "copilot_mcp",
     clients: "istio_mcp_clients_total",
-    collections: &collections::KNOWN,
+    others: &collections::OTHERS,
 };
 
 /// A bound MCP server.

@@ -11,7 +11,7 @@ use prometheus_client::{
 use crate::{
     explain::Cause,
     guard::Verdict,
-    istio::Eras,
+    istio::{Eras, Kind},
     metrics::SECONDS,
     model::{Served, Source},
     snapshot::{Collection, Encoded},
@@ -223,8 +223,10 @@ impl Metrics {
         self.lingering.set(gauge(count));
     }
 
-    pub(super) fn record_collection(&self, name: &'static str, collection: &Collection) {
-        let label = CollectionLabel { collection: name };
+    pub(super) fn record_collection(&self, kind: Kind, collection: &Collection) {
+        let label = CollectionLabel {
+            collection: kind.collection(),
+        };
         self.resources
             .get_or_create(&label)
             .set(gauge(collection.len()));

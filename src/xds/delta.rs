@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::types;
 use crate::{
-    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    delivery::{Connection, Event, Held, Interest, Protocol, Refusal, Response, shortened},
     proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
-    snapshot::{Form, Snapshot},
+    snapshot::{Form, Kind},
 };
 
 /// The protocol of deltas.
@@ -20,12 +20,10 @@ impl Protocol for Delta {
     const LISTS: &'static [u32] = &[3, 4, 5];
     const FORM: Form = Form::DeltaAds;
 
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
-        types::find(snapshot, name)
-    }
+    const SILENT: Option<&'static str> = Some(types::MESH_CONFIG);
 
-    fn label(name: &str) -> &'static str {
-        types::label(name)
+    fn kind(type_url: &str) -> Option<Kind> {
+        types::kind(type_url)
     }
 
     fn asked(request: &DeltaDiscoveryRequest) -> &str {

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::types;
 use crate::{
-    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    delivery::{Connection, Event, Held, Interest, Protocol, Refusal, Response, shortened},
     proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
-    snapshot::{Form, Snapshot},
+    snapshot::{Form, Kind},
 };
 
 /// The protocol of full states.
@@ -20,12 +20,10 @@ impl Protocol for StateOfTheWorld {
     const LISTS: &'static [u32] = &[3];
     const FORM: Form = Form::Ads;
 
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
-        types::find(snapshot, name)
-    }
+    const SILENT: Option<&'static str> = Some(types::MESH_CONFIG);
 
-    fn label(name: &str) -> &'static str {
-        types::label(name)
+    fn kind(type_url: &str) -> Option<Kind> {
+        types::kind(type_url)
     }
 
     fn asked(request: &DiscoveryRequest) -> &str {

@@ -8,7 +8,7 @@ use copilot::{
     grpc::{self, Security},
     guard,
     istio::{
-        BackendTls, CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS, InternalTls,
+        BackendTls, CertificateRoot, FrontendCertificate, GATEWAY, InternalTls, Kind,
         ProxyIdentity, Verify,
     },
     mcp, policy,
@@ -724,7 +724,7 @@ async fn a_certificate_of_the_router_becomes_an_https_server_of_the_gateway() {
         ],
     );
     let daemon = Daemon::start(config).await;
-    let page = format!("/debug/resources/{GATEWAYS}/{GATEWAY}");
+    let page = format!("/debug/resources/{}/{GATEWAY}", Kind::Gateway.collection());
     let gateway = daemon
         .shows(&page, |gateway| gateway["name"] == GATEWAY)
         .await;

@@ -21,7 +21,7 @@ use crate::{
         istio::{mcp::v1alpha1::Resources, networking::v1alpha3::VirtualService},
     },
     sim::sink::{self, Replica},
-    snapshot::{Collection, Encoded},
+    snapshot::{Collection, Encoded, Snapshot},
 };
 
 const A: &str = "istio/networking/v1alpha3/virtualservices";
@@ -42,9 +42,11 @@ fn collection(resources: &[(char, u8)]) -> Arc<Collection> {
 }
 
 fn snapshot(a: &[(char, u8)], b: &[(char, u8)]) -> Arc<Snapshot> {
-    Arc::new(Snapshot::new(
-        [(A, collection(a)), (B, collection(b))].into(),
-    ))
+    let collections = [
+        (Kind::VirtualService, collection(a)),
+        (Kind::Gateway, collection(b)),
+    ];
+    Arc::new(Snapshot::new(collections.into_iter().collect()))
 }
 
 /// A connection with the sink's end of the conversation.
@@ -269,7 +271,7 @@ fn a_state_is_full_unless_the_last_request_asked_for_deltas() {
 fn a_sink_that_lists_what_it_holds_gets_the_difference() {
     let current = snapshot(&[('a', 0), ('b', 0)], &[]);
     let version = current
-        .get(A)
+        .get(Kind::VirtualService)
         .unwrap()
         .get("a")
         .unwrap()
@@ -363,10 +365,9 @@ fn collections_take_turns() {
 #[test]
 fn a_withheld_collection_is_answered_when_it_is_known_and_the_others_do_not_wait() {
     const WITHHELD: &str = "istio/networking/v1alpha3/sidecars";
-    let collections =
-        || BTreeMap::from([(A, collection(&[('a', 1)])), (WITHHELD, collection(&[]))]);
-    let known = Snapshot::new(collections());
-    let mut stream = Stream::with(Arc::new(known.clone().withholding(WITHHELD)));
+    let known = snapshot(&[('a', 1)], &[]);
+    let withholding = Snapshot::clone(&known).withholding(Kind::Sidecar);
+    let mut stream = Stream::with(Arc::new(withholding));
     stream.send(sink::request(WITHHELD));
     assert!(!stream.0.is_due(Instant::now()));
     stream.send(sink::request(A));
@@ -377,6 +378,6 @@ fn a_withheld_collection_is_answered_when_it_is_known_and_the_others_do_not_wait
     }
     answered.sort();
     assert_eq!(answered, [A, "nobody/knows/this"]);
-    stream.0.on_snapshot(Arc::new(known));
+    stream.0.on_snapshot(known);
     assert_eq!(stream.next().unwrap().collection, WITHHELD);
 }

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::State;
+use super::{Collections, State};
 use crate::{
     explain::{
         Cause, Change, DestinationFacts, Everything, Held, InstanceFacts, Known, Lookup, Refused,
         RouteFacts, Unreached, from_nanos, from_seconds,
     },
-    istio::{self, Era, Eras, Kind},
+    istio::{self, Era, Kind},
     model::{AppPort, Destination, Hostname, Instance, Protocol, Refusal, Route, Weight, path},
     snapshot::{Collection, ResourceVersion},
     table::{Changes, HostView, Pool, Subject, Unreachable},
@@ -89,7 +89,7 @@ impl State {
             lost_to: lost.get(&route.guid).cloned(),
             destinations: destinations(host, route),
         });
-        let entries = &self.collections[Kind::ServiceEntry.collection()];
+        let entries = &self.collections[Kind::ServiceEntry];
         let is_served = |name: &String| entries.of(Era::Xds).get(name).is_some();
         let place = (host.name.clone(), key.clone());
         Lookup {
@@ -204,21 +204,12 @@ impl State {
     }
 }
 
-/// Every collection, as it is served.
-type Collections = BTreeMap<&'static str, Eras<Arc<Collection>>>;
-
 fn services_of(watched: &Watched, all: &Collections) -> Seen {
-    versions(
-        &watched.services,
-        all[Kind::ServiceEntry.collection()].of(Era::Xds),
-    )
+    versions(&watched.services, all[Kind::ServiceEntry].of(Era::Xds))
 }
 
 fn speakers_of(watched: &Watched, all: &Collections) -> Seen {
-    versions(
-        &watched.speakers,
-        all[Kind::VirtualService.collection()].of(Era::Xds),
-    )
+    versions(&watched.speakers, all[Kind::VirtualService].of(Era::Xds))
 }
 
 fn versions(names: &[String], of: &Collection) -> Seen {
@@ -229,7 +220,7 @@ fn versions(names: &[String], of: &Collection) -> Seen {
 }
 
 fn endpoints_of(watched: &Watched, all: &Collections) -> usize {
-    let entries = all[Kind::ServiceEntry.collection()].of(Era::Xds);
+    let entries = all[Kind::ServiceEntry].of(Era::Xds);
     let entries = watched.services.iter().filter_map(|name| entries.get(name));
     entries.map(istio::endpoint_count).sum()
 }

@@ -16,11 +16,10 @@ use crate::{
     delivery::Frames,
     proto::istio::networking::v1alpha3::VirtualService,
     sim::istiod::{delta_ack, delta_nack, delta_request},
-    snapshot::{Collection, Encoded},
+    snapshot::{Collection, Encoded, Snapshot},
 };
 
 const TYPE: &str = "networking.istio.io/v1/VirtualService";
-const COLLECTION: &str = "istio/networking/v1alpha3/virtualservices";
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -67,7 +66,8 @@ fn snapshot(contents: &BTreeMap<u8, u8>) -> Arc<Snapshot> {
         (name.into(), Some(encoded))
     });
     let collection = Collection::default().edited(edits.collect());
-    Arc::new(Snapshot::new([(COLLECTION, Arc::new(collection))].into()))
+    let collections = [(Kind::VirtualService, Arc::new(collection))];
+    Arc::new(Snapshot::new(collections.into_iter().collect()))
 }
 
 /// A server's end and a client's end, with responses on their way between them.
@@ -164,7 +164,7 @@ impl Pair {
     /// What the client wants of the newest state.
     fn expected(&self) -> BTreeMap<String, String> {
         let newest = snapshot(&self.newest);
-        let collection = newest.get(COLLECTION).unwrap();
+        let collection = newest.xds(Kind::VirtualService).unwrap();
         let resources = collection.iter().map(|resource| {
             let name = format!("cloudfoundry/{}", resource.name);
             (name, resource.version.to_string())
