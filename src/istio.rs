@@ -88,7 +88,7 @@ impl Kind {
 pub struct Options {
     /// Whether istiods are served services without endpoints, which Pilots discard.
     pub keep_empty: bool,
-    /// How instances of external routes are reached that the table has a door of TLS for.
+    /// How instances of external routes are reached that have an endpoint over TLS.
     pub backend_tls: Option<BackendTls>,
     /// The same of internal ones.
     pub internal_tls: Option<InternalTls>,
@@ -101,7 +101,7 @@ impl Options {
         backend.is_some_and(|tls| tls.verify == Verify::Instance)
     }
 
-    /// Which doors of TLS are used.
+    /// Which endpoints over TLS are used.
     pub fn tls(&self) -> Tls {
         Tls {
             external: self.backend_tls.is_some(),

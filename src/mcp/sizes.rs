@@ -7,6 +7,9 @@ use tracing::{info, warn};
 
 use crate::snapshot::{self, ByKind, Snapshot};
 
+/// Sizes of a response beyond which a warning is due: what a Pilot accepts by default, and as istio-release starts it.
+const WARNING_BYTES: [usize; 2] = [4 << 20, 8 << 20];
+
 /// How many thresholds each collection is over.
 #[derive(Debug, Default)]
 struct Sizes {
@@ -17,11 +20,7 @@ struct Sizes {
 ///
 /// A Pilot drops the stream of a response beyond its limit, reconnects and gets the same again: for ever, and the
 /// server sees only that the peer has left. So the size itself has to be said.
-pub(super) async fn watch(
-    mut snapshots: snapshot::Receiver,
-    thresholds: Vec<usize>,
-    shutdown: CancellationToken,
-) {
+pub(super) async fn watch(mut snapshots: snapshot::Receiver, shutdown: CancellationToken) {
     let mut sizes = Sizes::default();
     snapshots.mark_changed();
     loop {
@@ -32,7 +31,7 @@ pub(super) async fn watch(
         }
         let snapshot = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = snapshot {
-            sizes.observe(&snapshot, &thresholds);
+            sizes.observe(&snapshot, &WARNING_BYTES);
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct Running {
 
 pub fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
     Settings {
-        ceiling: Duration::from_millis(100),
+        debounce_max: Duration::from_millis(100),
         required: BTreeSet::from_iter(required),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
         ..Settings::default()
@@ -288,16 +288,16 @@ async fn an_empty_foundation_is_published_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_steady_stream_of_changes_is_published_at_the_ceiling() {
-    let quiet = Duration::from_millis(10);
+    let debounce_after = Duration::from_millis(10);
     let mut running = start(Settings {
-        quiet,
+        debounce_after,
         ..settings([Input::Routes])
     });
     running.send(Update::AllRoutes(vec![])).await;
     running.next().await;
 
     let begun = tokio::time::Instant::now();
-    let mut interval = tokio::time::interval(quiet / 2);
+    let mut interval = tokio::time::interval(debounce_after / 2);
     let mut published = running.outputs.snapshots.clone();
     for n in 0.. {
         tokio::select! {

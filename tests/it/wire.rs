@@ -198,8 +198,8 @@ fn policies() -> Vec<Policy> {
 
 fn settings() -> Settings {
     Settings {
-        quiet: Duration::from_millis(1),
-        ceiling: Duration::from_secs(1),
+        debounce_after: Duration::from_millis(1),
+        debounce_max: Duration::from_secs(1),
         required: [Input::Routes, Input::Instances].into(),
         certificates: vec![
             FrontendCertificate {

@@ -50,11 +50,11 @@ fn snapshot(a: &[(char, u8)], b: &[(char, u8)]) -> Arc<Snapshot> {
 }
 
 /// A connection with the sink's end of the conversation.
-struct Stream(Connection);
+struct Stream(StreamState);
 
 impl Default for Stream {
     fn default() -> Self {
-        Self(Connection::new::<Mcp>(Duration::ZERO))
+        Self(StreamState::new::<Mcp>(Duration::ZERO))
     }
 }
 
@@ -65,7 +65,7 @@ impl Stream {
         stream
     }
 
-    fn send(&mut self, request: RequestResources) -> Event {
+    fn send(&mut self, request: RequestResources) -> Heard {
         Mcp::hear(&mut self.0, request, Instant::now()).unwrap()
     }
 
@@ -78,7 +78,7 @@ impl Stream {
             incremental,
             ..sink::ack(response)
         });
-        assert!(matches!(event, Event::Acked(_)), "{event:?}");
+        assert!(matches!(event, Heard::Acked(_)), "{event:?}");
     }
 }
 
@@ -144,7 +144,7 @@ fn a_rejected_version_is_not_sent_again_but_the_next_is() {
     stream.send(sink::request(A));
     let first = stream.next().unwrap();
     let event = stream.send(sink::nack(&first, 2, "bad"));
-    assert!(matches!(event, Event::Nacked { code: 2, .. }), "{event:?}");
+    assert!(matches!(event, Heard::Nacked { code: 2, .. }), "{event:?}");
     assert_eq!(stream.next(), None);
     stream.0.on_snapshot(snapshot(&[('b', 0)], &[]));
     assert_eq!(names(&stream.next().unwrap()), "b");
@@ -177,13 +177,13 @@ fn an_answer_with_another_nonce_changes_nothing() {
             "",
         ),
     ] {
-        assert!(matches!(stream.send(stale), Event::Stale));
+        assert!(matches!(stream.send(stale), Heard::Stale));
         assert_eq!(stream.next(), None);
     }
     stream.ack(&a, false);
     assert_eq!(names(&stream.next().unwrap()), "b");
     stream.ack(&b, false);
-    assert!(matches!(stream.send(sink::ack(&b)), Event::Stale), "twice");
+    assert!(matches!(stream.send(sink::ack(&b)), Heard::Stale), "twice");
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn the_answer_to_a_trigger_is_swallowed() {
         }),
         ..sink::request("$triggerCollection")
     };
-    assert!(matches!(stream.send(answer), Event::Ignored));
+    assert!(matches!(stream.send(answer), Heard::Ignored));
     assert_eq!(stream.next(), None);
 }
 

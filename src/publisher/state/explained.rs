@@ -274,21 +274,21 @@ fn destinations(host: HostView<'_>, route: &Route) -> Vec<DestinationFacts> {
 }
 
 fn instance(host: HostView<'_>, instance: &Instance, port: AppPort) -> InstanceFacts {
-    let door = host.reach(instance, port);
-    let unreachable = door.err().map(|why| match why {
+    let endpoint = host.reach(instance, port);
+    let unreachable = endpoint.err().map(|why| match why {
         Unreachable::TlsAlone => Unreached::TlsAlone,
         Unreachable::Taken => {
             let owner = host.successor(instance);
             Unreached::Taken(owner.map(|owner| owner.guid.to_string()))
         }
-        Unreachable::NoDoor if instance.mapping(port).is_none() => Unreached::NoPort,
-        Unreachable::NoDoor => Unreached::NoAddress,
+        Unreachable::NoPort if instance.mapping(port).is_none() => Unreached::NoPort,
+        Unreachable::NoPort => Unreached::NoAddress,
     });
     InstanceFacts {
         guid: instance.guid.to_string(),
         cell: instance.host_address.to_string(),
-        place: door.ok().map(|door| door.at.to_string()),
-        tls: door.is_ok_and(|door| door.is_tls),
+        place: endpoint.ok().map(|endpoint| endpoint.at.to_string()),
+        tls: endpoint.is_ok_and(|endpoint| endpoint.is_tls),
         unreachable,
         ports: instance.ports.iter().map(|port| port.container).collect(),
         since: from_nanos(instance.since),

@@ -136,7 +136,7 @@ proptest! {
                         response_nonce: "stale".to_owned(),
                         ..sink::request(name)
                     });
-                    prop_assert!(matches!(event, Event::Stale));
+                    prop_assert!(matches!(event, Heard::Stale));
                 }
                 Step::Renew(a, incremental) => pair.subscribe(if a { A } else { B }, incremental),
             }
