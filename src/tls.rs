@@ -96,6 +96,7 @@ pub struct Identity {
 
 /// The ALPN name of HTTP/2, which gRPC speaks.
 pub const HTTP_2: &[u8] = b"h2";
+#[cfg(feature = "sim")]
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// A server of HTTP/2 that presents `identity` and demands a client certificate signed by one of the CAs in
@@ -103,6 +104,7 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 ///
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
+#[cfg(feature = "sim")]
 pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConfig, Error> {
     let clients = Clients {
         ca: client_ca.to_owned(),
@@ -115,6 +117,7 @@ pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConf
 ///
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
+#[cfg(feature = "sim")]
 pub fn server(identity: &Identity) -> Result<ServerConfig, Error> {
     ServerFiles::read(identity, None)?.config(HTTP_1_1)
 }

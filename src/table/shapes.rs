@@ -15,7 +15,7 @@ pub(super) struct Shape {
     is_empty: bool,
     /// Whether its instances are reached in another way than is usual, all of them.
     is_unusual: bool,
-    /// With their doors and shares, if it is divided.
+    /// With their endpoints and shares, if it is divided.
     parts: Vec<(Which, bool, u64)>,
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use copilot::{
-    istio::{GATEWAYS, Kind},
+    istio::{Kind, OF_HOSTS},
     model::Hostname,
     sim::{
         bbs::Doors,
@@ -176,12 +176,12 @@ impl Scene {
 impl Follower {
     async fn open(channel: &Channel, mode: Mode, services: usize) -> Result<Self> {
         let (sender, seen) = mpsc::unbounded_channel();
-        let collections = Kind::ALL.map(Kind::collection);
+        let collections = OF_HOSTS.map(Kind::collection);
         let counters = Arc::<Counters>::default();
         let sink = LoadSink::open(channel, mode, &collections, counters, sender).await?;
         let mut totals = sink.totals();
         let holds = totals.wait_for(|totals| {
-            let held = totals.resources.get(Kind::ServiceEntry.collection());
+            let held = totals.resources.get(Kind::ServiceEntry);
             totals.ended.is_some() || held.is_some_and(|held| *held >= services)
         });
         timeout(LOST, holds).await.context("no first state")??;
@@ -212,7 +212,7 @@ async fn arrive(channel: Result<Channel>, since: Instant) -> Result<Duration> {
     let channel = channel.context("connecting")?;
     let answered = async {
         let mut stream = sink::Stream::open(&channel).await?;
-        stream.subscribe(GATEWAYS).await;
+        stream.subscribe(Kind::Gateway.collection()).await;
         let answer = stream.next().await?;
         answer.context("the stream has ended")
     };

@@ -12,7 +12,7 @@ use std::{
 
 use copilot::{
     config::{Keypair, Librarian},
-    istio::{self, CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS},
+    istio::{self, CertificateRoot, FrontendCertificate, GATEWAY, Kind},
     librarian::{self, Outcome},
     proto::istio::networking::v1alpha3::{Gateway, Server, ServerTlsSettings},
     sim::{cloud_foundry::CloudFoundry, pki::Pki},
@@ -144,8 +144,11 @@ async fn a_client_that_asks_for_no_name_is_shown_the_first_certificate_and_other
         .connect_pilot(daemon.mcp, collections())
         .await
         .unwrap();
-    let state = holds(&pilot, |state| state.collections.contains_key(GATEWAYS)).await;
-    let body = state.collections[GATEWAYS].resources[GATEWAY]
+    let state = holds(&pilot, |state| {
+        state.collections.contains_key(Kind::Gateway.collection())
+    })
+    .await;
+    let body = state.collections[Kind::Gateway.collection()].resources[GATEWAY]
         .body
         .clone()
         .unwrap();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use copilot::{
-    istio::{Kind, SIDECARS},
+    istio::Kind,
     model::AppGuid,
     proto::istio::networking::v1alpha3::{ServiceEntry, Sidecar, VirtualService},
     sim::sink::{Replica, State},
@@ -385,7 +385,7 @@ impl View {
                 view.pairs.extend(pairs);
             }
         }
-        for sidecar in decoded::<Sidecar>(state, SIDECARS) {
+        for sidecar in decoded::<Sidecar>(state, Kind::Sidecar.collection()) {
             let selector = sidecar.workload_selector.unwrap_or_default();
             let apps = selector.labels.values();
             let apps: Vec<_> = apps.filter_map(|name| name.get(..GUID)).collect();
