@@ -327,6 +327,7 @@ impl Files {
                 connections: 12,
                 streams_per_peer: 13,
                 requests_per_second: 14,
+                max_connection_age: Some(Duration::from_mins(32)),
                 burst_distance: Duration::from_millis(201),
                 ..settings.limits
             },
@@ -356,6 +357,7 @@ impl Files {
                     connections: 12,
                     streams_per_peer: 13,
                     requests_per_second: 14,
+                    max_connection_age: Some(Duration::from_mins(32)),
                     burst_distance: Duration::from_millis(501),
                     ..mcp::Limits::default()
                 },

@@ -148,13 +148,13 @@ impl Harness {
         self.publish_collections(&BTreeMap::from([(name, collection)]));
     }
 
-    /// Publishes these collections and nothing else.
+    /// Publishes these collections and nothing else. None names what is gone from another, so nothing has to stay.
     pub fn publish_collections(&self, collections: &BTreeMap<&'static str, Collection>) {
         let collections = collections
             .iter()
             .map(|(name, collection)| (kind(name), Arc::new(collection.clone())))
             .collect();
-        let snapshot = Snapshot::new(collections);
+        let snapshot = Snapshot::new(collections).numbered(0, 0);
         self.snapshots.send_replace(Some(Arc::new(snapshot)));
     }
 
