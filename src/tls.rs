@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, ClientConfig, InconsistentKeys, ServerConfig,
+    AlertDescription, ClientConfig, InconsistentKeys,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     sign::CertifiedKey,
@@ -105,7 +105,7 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
 #[cfg(feature = "sim")]
-pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConfig, Error> {
+pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<rustls::ServerConfig, Error> {
     let clients = Clients {
         ca: client_ca.to_owned(),
         names: None,
@@ -118,7 +118,7 @@ pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConf
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
 #[cfg(feature = "sim")]
-pub fn server(identity: &Identity) -> Result<ServerConfig, Error> {
+pub fn server(identity: &Identity) -> Result<rustls::ServerConfig, Error> {
     ServerFiles::read(identity, None)?.config(HTTP_1_1)
 }
 
