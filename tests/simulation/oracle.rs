@@ -277,7 +277,8 @@ impl Oracle {
 }
 
 impl Inner {
-    /// Whether the daemon of a sink serves Sidecars although it never knew the policies.
+    /// Whether the daemon of a sink serves Sidecars although it was never told the policies truly: what it takes away of
+    /// them then is no loss.
     fn is_past_grace(&self, sink: usize) -> bool {
         let home = self.homes.get(&sink);
         let since = home.and_then(|home| self.without_policies.get(&home.daemon));
