@@ -125,6 +125,8 @@ pub struct Guard<S> {
     held: BTreeMap<Source, BTreeMap<S, Held>>,
     /// What was let pass lately.
     passed: VecDeque<(Instant, Served)>,
+    /// When a source was last asked for everything again at once.
+    asked_again: BTreeMap<Source, Instant>,
 }
 
 // === impl Guard ===
@@ -136,6 +138,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
             settings,
             held: BTreeMap::new(),
             passed: VecDeque::new(),
+            asked_again: BTreeMap::new(),
         }
     }
 
@@ -158,7 +161,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
         match basis {
             Basis::Told => {}
             Basis::Asked => {
-                self.hold(&mut held, losses, now, served, &mut verdict);
+                self.hold(source, &mut held, losses, (now, served), &mut verdict);
                 let lost = held
                     .iter_mut()
                     .filter(|(lost, _)| losses.contains_key(lost));
@@ -171,7 +174,13 @@ impl<S: Ord + Clone + Display> Guard<S> {
             Basis::Read(reading) => {
                 settle(&mut held, losses, &mut verdict);
                 agree(&mut held, losses, reading);
-                self.hold(&mut held, losses, reading.ended, served, &mut verdict);
+                self.hold(
+                    source,
+                    &mut held,
+                    losses,
+                    (reading.ended, served),
+                    &mut verdict,
+                );
                 release(&mut held, served, reading, &mut verdict);
             }
         }
@@ -188,10 +197,10 @@ impl<S: Ord + Clone + Display> Guard<S> {
     /// Holds what is lost now and was not held, if it is implausibly much together with what went lately.
     fn hold(
         &mut self,
+        source: Source,
         held: &mut BTreeMap<S, Held>,
         losses: &BTreeMap<S, Served>,
-        now: Instant,
-        served: Served,
+        (now, served): (Instant, Served),
         verdict: &mut Verdict<S>,
     ) {
         let new = losses
@@ -216,7 +225,12 @@ impl<S: Ord + Clone + Display> Guard<S> {
             self.passed.push_back((now, amount));
             return;
         }
-        let is_first = held.is_empty();
+        // Reads that lack now this and now that are each the first of another loss.
+        let was_asked = self.asked_again.get(&source);
+        let is_first = held.is_empty() && was_asked.is_none_or(|at| *at + WINDOW <= now);
+        if is_first {
+            self.asked_again.insert(source, now);
+        }
         for (subject, amount) in new {
             verdict.began.add(subject, *amount);
             let held_now = Held {

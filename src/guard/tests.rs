@@ -198,6 +198,19 @@ fn a_read_that_finds_it_again_ends_the_hold_and_one_that_lacks_more_begins_anew(
     assert_eq!(world.read(|route| route < 60).hold.len(), 60, "two thirds");
 }
 
+#[test]
+fn who_lacks_now_this_and_now_that_is_not_asked_for_everything_all_the_time() {
+    let mut world = World::of(100);
+    let mut waits = Vec::new();
+    for n in 0..4 {
+        let from = if n % 2 == 0 { 0 } else { 50 };
+        world.read(|route| (from..from + 45).contains(&route));
+        waits.push(world.next().unwrap());
+        world.pass(10);
+    }
+    assert_eq!(waits, [10, 30, 30, 30]);
+}
+
 /// Two hostnames of one app: what serves one is put back as long as the other is held.
 #[test]
 fn what_goes_is_not_held_anew_because_another_keeps_what_served_both() {

@@ -125,20 +125,21 @@ impl Keyset {
         if self.page > 1 {
             total < self.total
         } else {
-            total < self.expected && (self.restarts < MAX_RESTARTS || self.lacks_many(total))
+            total < self.expected && (self.restarts < MAX_RESTARTS || self.lacks_much(total))
         }
     }
 
-    fn lacks_many(&self, total: u64) -> bool {
-        self.expected.saturating_sub(total) > MANY.max(self.expected / 10)
+    /// Of the rows from the cursor on, those at the cursor itself were read before.
+    fn lacks_much(&self, total: u64) -> bool {
+        total == 0 || self.expected.saturating_sub(total) > MANY.max(self.expected / 10)
     }
 
-    /// Reads from the cursor again. On a first page, what is counted twice is believed, unless many are lacking: nobody
-    /// deletes as much between two pages, and a page that lies may have moved the cursor past all that there is.
+    /// Reads from the cursor again. On a first page, what is counted twice is believed, unless many are lacking, or
+    /// all: nobody deletes as much between two pages, and a page that lies may have moved the cursor past all that there is.
     fn restart(&mut self, total: u64) -> Result<bool, BadPage> {
         self.restarts += 1;
         if self.page == 1 {
-            if self.lacks_many(total) {
+            if self.lacks_much(total) {
                 return Err(Contradiction::Shifts.into());
             }
             self.expected = total;

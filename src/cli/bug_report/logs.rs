@@ -55,9 +55,13 @@ fn listed(folder: &Path) -> io::Result<Vec<(String, String)>> {
 
 fn end(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LOG)))?;
+    let start = file.metadata()?.len().saturating_sub(MAX_LOG);
+    file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(MAX_LOG).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // The rest of a secret that is cut in two would be none to whoever looks for it.
+    let is_cut = start > 0;
+    let whole = is_cut.then(|| bytes.iter().position(|byte| *byte == b'\n'));
+    let from = whole.map_or(0, |end| end.map_or(bytes.len(), |end| end + 1));
+    Ok(String::from_utf8_lossy(&bytes[from..]).into_owned())
 }

@@ -13,6 +13,9 @@ const SECRET: [&str; 5] = ["secret", "key", "password", "token", "passphrase"];
 /// A shorter text is in many others by chance.
 const MIN_SECRET: usize = 4;
 
+/// A shorter one of a key that nobody knows is looked for nowhere else.
+const MIN_UNKNOWN: usize = 8;
+
 /// The secrets of a config, which are nowhere in a report.
 #[derive(Debug, Default)]
 pub(super) struct Redacted(BTreeSet<String>);
@@ -69,12 +72,18 @@ impl Redacted {
                     self.value(&format!("{key}[]"), value, known);
                 }
             }
-            Value::String(text) if !is_shown || is_secret(key, text) => {
+            Value::String(text) if is_secret(key, text) => {
                 self.0.insert(text.clone());
                 REDACTED.clone_into(text);
             }
-            other if !other.is_null() && (!is_shown || is_secret(key, "")) => {
-                self.0.insert(other.to_string());
+            Value::Number(number) if is_secret(key, "") => {
+                self.0.insert(number.to_string());
+                *value = Value::from(REDACTED);
+            }
+            other if !other.is_null() && !is_shown => {
+                // A short one is a word that is everywhere: of a key that is only misspelt.
+                let text = other.as_str().filter(|text| text.len() >= MIN_UNKNOWN);
+                self.0.extend(text.map(str::to_owned));
                 *other = Value::from(REDACTED);
             }
             _ => {}
@@ -129,7 +138,7 @@ mod tests {
             "MeshDomains": ["apps.example.com"],
             "CAPI": { "Address": "https://user:pass@capi:9024", "ClientSecret": "quiet-please" },
             "TLSPems": [{ "CertChain": "a chain", "PrivateKey": "line one\nline two" }],
-            "CapiPassphrase": "misspelt", "Mystery": [7],
+            "CapiPassphrase": "misspelt", "Mystery": [7], "Levl": "info", "TailAuditEvent": true, "Riddle": "unknown-word",
             "BBS": { "Address": "admin:word@bbs:8889" }, "UAA": { "ClientSecret": 12_345_678 },
             "ProxyPassword": "back\\slash\"", "Former": "quiet",
         }));
@@ -150,11 +159,14 @@ mod tests {
             "line one",
             "misspelt",
             "7]",
+            "info",
+            "true",
         ] {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
-        let log = r#"asked with quiet-please, and line two, and back\\slash\""#;
-        let cleaned = "asked with [redacted], and [redacted], and [redacted]";
+        let log =
+            r#"info: true, asked with quiet-please, line two, back\\slash\" and unknown-word"#;
+        let cleaned = "info: true, asked with [redacted], [redacted], [redacted] and [redacted]";
         assert_eq!(redacted.clean(log), cleaned);
     }
 }

@@ -42,18 +42,25 @@ async fn a_page_from_the_future_hides_nothing_that_is_older() {
     foundation.load(3);
     let mut polling = foundation.poll();
     assert_eq!(polling.all_routes().await.len(), 3);
-    let row = |n: usize| format!(r#"{{"guid":"{n}","created_at":"2096-01-01T00:00:00Z"}}"#);
+    let row = |n: usize| {
+        let (hour, minute, second) = (n / 3600, n / 60 % 60, n % 60);
+        let time = format!("2096-01-01T{hour:02}:{minute:02}:{second:02}Z");
+        format!(r#"{{"guid":"{n}","created_at":"{time}"}}"#)
+    };
     let rows: Vec<_> = (0..5000).map(row).collect();
-    let page = format!(
-        r#"{{"pagination":{{"total_results":4000000,"next":{{"href":"/v3/routes"}}}},"resources":[{}]}}"#,
-        rows.join(",")
-    );
-    let fault = Fault::Says(text(page));
-    foundation.capi.inject(Endpoint::Routes, 0, 1, fault);
-    polling.ask_for_routes();
-    let message = polling.problem("truncated").await;
-    assert!(message.contains("vanish"), "{message}");
-    assert_eq!(polling.all_routes().await.len(), 3);
+    // Few rows that are lacking then are all, too.
+    for total in [4_000_000, 5001] {
+        let page = format!(
+            r#"{{"pagination":{{"total_results":{total},"next":{{"href":"/v3/routes"}}}},"resources":[{}]}}"#,
+            rows.join(",")
+        );
+        let fault = Fault::Says(text(page));
+        foundation.capi.inject(Endpoint::Routes, 0, 1, fault);
+        polling.ask_for_routes();
+        let message = polling.problem("truncated").await;
+        assert!(message.contains("vanish"), "{message}");
+        assert_eq!(polling.all_routes().await.len(), 3);
+    }
 }
 
 #[tokio::test]

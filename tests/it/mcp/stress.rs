@@ -43,9 +43,21 @@ async fn m47_every_response_leaves_a_sink_with_exactly_the_version_it_names() {
         sinks.spawn(sink.run(stream, names.to_vec()));
     }
     publish(&harness, &names, &versions, &last_round).await;
-    while let Some(applied) = soon(sinks.join_next()).await {
-        assert!(applied.unwrap() >= names.len());
+    let mut seen = Seen::default();
+    while let Some(of_one) = soon(sinks.join_next()).await {
+        let Seen {
+            full,
+            deltas,
+            rejected,
+        } = of_one.unwrap();
+        seen.full += full;
+        seen.deltas += deltas;
+        seen.rejected += rejected;
     }
+    // Far fewer than there are, so that it does not matter how fast the machine is.
+    let least = SINKS * names.len();
+    assert!(seen.full >= least && seen.deltas >= least, "{seen:?}");
+    assert!(seen.rejected >= SINKS, "{seen:?}");
     harness.stop().await;
 }
 
@@ -104,6 +116,14 @@ fn edit(held: &mut Held, edits: BTreeMap<Arc<str>, Option<Encoded>>) {
     }
 }
 
+/// What sinks were sent.
+#[derive(Debug, Default)]
+struct Seen {
+    full: usize,
+    deltas: usize,
+    rejected: usize,
+}
+
 struct Sink {
     /// In what percentage of its requests it asks for deltas.
     incremental: u8,
@@ -113,15 +133,15 @@ struct Sink {
 }
 
 impl Sink {
-    /// Follows all collections to their last version; returns how many responses it applied.
-    async fn run(mut self, mut stream: Stream, names: Vec<&'static str>) -> usize {
+    /// Follows all collections to their last version; returns what it was sent.
+    async fn run(mut self, mut stream: Stream, names: Vec<&'static str>) -> Seen {
         for name in &names {
             let request = self.request(sink::request(name));
             stream.send(request).await;
         }
         let mut state = State::default();
         let mut finished = BTreeSet::new();
-        let mut applied = 0;
+        let mut seen = Seen::default();
         let last = resource("certain", ROUNDS).version().to_string().into();
         while finished.len() < names.len() {
             let response = stream.response().await;
@@ -129,6 +149,7 @@ impl Sink {
             if !done && self.random.u8(0..100) == 0 {
                 let nack = self.request(sink::nack(&response, 3, "at random"));
                 stream.send(nack).await;
+                seen.rejected += 1;
                 continue;
             }
             let ack = self.request(sink::ack(&response));
@@ -136,8 +157,12 @@ impl Sink {
                 .iter()
                 .find(|name| **name == response.collection)
                 .unwrap();
+            if response.incremental {
+                seen.deltas += 1;
+            } else {
+                seen.full += 1;
+            }
             state.apply(response);
-            applied += 1;
             let replica = &state.collections[name];
             let expected = self.versions.lock().unwrap()[&(name, replica.version.clone())].clone();
             let versions = replica.versions();
@@ -153,7 +178,7 @@ impl Sink {
                 finished.insert(name);
             }
         }
-        applied
+        seen
     }
 
     fn request(&mut self, request: RequestResources) -> RequestResources {
