@@ -158,7 +158,12 @@ RSpec.describe 'properties of the job copilot' do
   end
 
   it 'keep changes from sinks for no longer than the daemon does' do
-    { 'xds.push_interval' => %w[10s 10001ms], 'mcp.linger_interval' => %w[10m 10m1s] }.each do |name, values|
+    intervals = {
+      'xds.push_interval' => %w[10s 10001ms],
+      'mcp.push_interval' => %w[30s 30001ms],
+      'mcp.linger_interval' => %w[10m 10m1s]
+    }
+    intervals.each do |name, values|
       values.zip([true, false]).each do |value, good|
         properties = Manifests.with(Manifests.everything, name, value)
         expect(rendered?(properties)).to be(good), "#{name}, #{value}: #{@error}"

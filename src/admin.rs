@@ -35,6 +35,7 @@ use crate::{
     bbs,
     capi::DomainPattern,
     delivery::Sinks,
+    descriptors,
     explain::Question,
     feed::Feeds,
     grpc::FailingPeer,
@@ -113,8 +114,12 @@ impl Server {
     ///
     /// # Errors
     /// The address is in use, or not this machine's.
+    #[expect(
+        clippy::unused_async,
+        reason = "a socket wants a runtime, which who awaits is sure to have"
+    )]
     pub async fn bind(settings: Settings, sources: Sources) -> io::Result<Self> {
-        let listener = TcpListener::bind(settings.address).await?;
+        let listener = descriptors::listen(settings.address)?;
         Ok(Self {
             listener,
             names: Arc::new(settings.names),

@@ -162,7 +162,17 @@ impl Peer {
         url: &Url,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let limit = self.request_timeout;
+        self.within_at_most(Duration::MAX, url, work).await
+    }
+
+    /// The same, or earlier, for what does not take longer when there is more to say.
+    pub async fn within_at_most<T, E: From<Error>>(
+        &self,
+        limit: Duration,
+        url: &Url,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let limit = limit.min(self.request_timeout);
         timeout(limit, work).await.unwrap_or_else(|_| {
             let url = url.clone();
             Err(Error::Timeout { url, limit }.into())

@@ -1,6 +1,7 @@
 //! The one task that owns the table: takes in updates, regenerates what they changed, publishes snapshots.
 
 mod collections;
+mod damped;
 mod generation;
 mod hold;
 mod linger;
@@ -27,7 +28,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::pace::{Pace, gathered};
+use self::{
+    damped::Damped,
+    pace::{Pace, gathered},
+};
 pub use self::{metrics::Metrics, state::State};
 use crate::{
     explain::Question,
@@ -160,6 +164,8 @@ pub struct Publisher {
     saved: watch::Sender<Option<Arc<Saved>>>,
     /// When what has changed is to be written down.
     unsaved: Option<Instant>,
+    /// When that was handed over last.
+    saved_at: Option<Instant>,
     /// When what an earlier process served stands in for sources that are silent.
     stands_in: Option<Instant>,
     /// That time has come, and the instances are not known yet.
@@ -169,6 +175,9 @@ pub struct Publisher {
     knows_policies: bool,
     decisions: mpsc::Receiver<guard::Decision>,
     pace: Pace,
+    damped: Damped,
+    /// Whether what is to be published next was damped: then that is whose work it is.
+    is_damped: bool,
     questions: mpsc::Receiver<Question>,
 }
 
@@ -212,12 +221,15 @@ impl Publisher {
             vips: watch::Sender::default(),
             saved: watch::Sender::default(),
             unsaved: None,
+            saved_at: None,
             stands_in: None,
             stands_in_late: false,
             readiness: readiness.clone(),
             knows_policies: false,
             decisions,
             pace: Pace::default(),
+            damped: Damped::default(),
+            is_damped: false,
             questions,
         };
         let outputs = Outputs {
@@ -244,7 +256,8 @@ impl Publisher {
         let mut armed = None;
         let mut waiting = Vec::new();
         loop {
-            if self.rests(&shutdown, &mut waiting).await.is_break() {
+            // What was taken in is published before the next rest: who waits, waits for one rest and not for two.
+            if armed.is_none() && self.rests(&shutdown, &mut waiting).await.is_break() {
                 return self.save_last();
             }
             if !waiting.is_empty() {
@@ -259,6 +272,7 @@ impl Publisher {
                     armed = None;
                     self.publish();
                 }
+                () = wait_until(self.damped.due(Instant::now())) => self.take_in_damped(&mut armed),
                 () = wait_until(self.grace) => self.end_grace(),
                 () = wait_until(self.stands_in) => self.stand_in(),
                 () = wait_until(self.unsaved) => self.save(),
@@ -310,15 +324,35 @@ impl Publisher {
 
     fn take_in_all(&mut self, reports: &mut Vec<Report>, armed: &mut Option<Armed>) {
         let began = Instant::now();
-        for report in gathered(reports.drain(..)) {
+        let is_on_many = |guid: &_, instance: Option<&_>| self.state.is_on_many(guid, instance);
+        let reports = self.damped.pass(gathered(reports.drain(..)), is_on_many);
+        for report in reports {
             self.take_in(report, armed);
         }
         self.work(began);
+        if self.damped.due(began).is_some_and(|due| due <= began) {
+            self.take_in_damped(armed);
+        }
+    }
+
+    fn take_in_damped(&mut self, armed: &mut Option<Armed>) {
+        let began = Instant::now();
+        if let Some(report) = self.damped.release() {
+            self.is_damped = true;
+            self.take_in(report, armed);
+            self.work(began);
+            self.is_damped = armed.is_some();
+        }
     }
 
     /// Work ends that began then. Until the first snapshot nobody has anything, and all is done as fast as it can be.
     fn work(&mut self, began: Instant) {
-        if self.published.is_none() {
+        if self.published.is_some() {
+            return;
+        }
+        if self.is_damped {
+            self.damped.work(began, Instant::now());
+        } else {
             self.pace.work(began, Instant::now());
         }
     }
@@ -408,6 +442,7 @@ impl Publisher {
         // By the clock of the timer that says when services go.
         let snapshot = self.state.publish_at(began.into_std());
         self.work(began);
+        self.is_damped = false;
         let rejected = self.state.rejected();
         self.rejected.send_if_modified(|sent| {
             !Arc::ptr_eq(&std::mem::replace(sent, rejected.clone()), &rejected)

@@ -6,6 +6,7 @@ pub mod bbs;
 pub mod capi;
 pub mod cloud_controller;
 pub mod cloud_foundry;
+pub mod daemon;
 pub mod foundation;
 mod https;
 pub mod instance_identity;

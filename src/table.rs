@@ -65,8 +65,8 @@ use self::{
 use crate::{
     guids::{GuidMap, GuidSet},
     model::{
-        AppGuid, CapiProcessGuid, Destination, Hostname, Instance, Refusal, Route, Served, Update,
-        Workload,
+        AppGuid, CapiProcessGuid, Destination, Hostname, Instance, InstanceGuid, Refusal, Route,
+        Served, Update, Workload,
     },
 };
 
@@ -317,6 +317,13 @@ impl RouteTable {
     /// How many routes of a crowd are served, and those that are left out, the newest first.
     pub fn left_out(&self, crowd: &Crowd) -> (usize, Vec<&Route>) {
         self.facts.routes.left_out(crowd)
+    }
+
+    /// How many routes at the most lead to what an instance was one of, or is one of as it is told now.
+    pub fn routes_of(&self, guid: &InstanceGuid, told: Option<&Instance>) -> usize {
+        let workloads = self.facts.instances.around(guid, told);
+        let counts = workloads.map(|workload| self.facts.routes.count_of_workload(&workload));
+        counts.max().unwrap_or(0)
     }
 
     /// All routes.

@@ -8,7 +8,10 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::spawn_blocking,
+};
 
 use super::{
     Sources,
@@ -21,6 +24,11 @@ use crate::{
 
 /// Lines that are shown if nobody asks for more: a person reads no more.
 const LIMIT: usize = 1000;
+/// The most that are shown, whoever asks.
+const MOST: usize = 10_000;
+
+/// Each looks at all routes and instances, so few are made at a time; the others wait.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 /// What to show.
 #[derive(Debug, Deserialize)]
@@ -77,11 +85,29 @@ impl Filter {
         wanted.is_none_or(|wanted| app.starts_with(wanted.as_str()))
     }
 
-    fn listing<T>(&self, mut lines: Vec<T>) -> Listing<T> {
-        let of = lines.len();
-        lines.truncate(self.limit.unwrap_or(LIMIT));
-        Listing { of, shown: lines }
+    /// As many as are to be shown of what is there, in order, as lines.
+    fn listing<T, L>(&self, of: &[T], line: impl FnMut(&T) -> L) -> Listing<L> {
+        let limit = self.limit.unwrap_or(LIMIT).min(MOST);
+        Listing {
+            of: of.len(),
+            shown: of.iter().take(limit).map(line).collect(),
+        }
     }
+}
+
+/// Makes a listing beside the threads that serve.
+async fn list(
+    sources: &Sources,
+    make: impl FnOnce(Everything) -> Response + Send + 'static,
+) -> Result<Response, Refusal> {
+    let failed = |_| {
+        let said = "the listing has failed\n".to_owned();
+        (StatusCode::INTERNAL_SERVER_ERROR, said)
+    };
+    let permit = AT_ONCE.acquire().await;
+    let _permit = permit.expect("it is never closed");
+    let everything = sources.everything().await?;
+    spawn_blocking(|| make(everything)).await.map_err(failed)
 }
 
 impl Sources {
@@ -113,21 +139,23 @@ pub(super) async fn routes(
     Query(filter): Query<Filter>,
     wants: Wants,
 ) -> Result<Response, Refusal> {
-    let Everything { routes, instances } = sources.everything().await?;
-    let mut running: BTreeMap<&Workload, usize> = BTreeMap::new();
-    let routable = instances.iter().filter(|instance| instance.routable);
-    for workload in routable.filter_map(|instance| instance.workload.as_ref()) {
-        *running.entry(workload).or_default() += 1;
-    }
-    let is_wanted = |route: &&Arc<Route>| {
-        let mut apps = route.destinations.iter();
-        let has_app = apps.any(|to| filter.takes_app(&to.workload.app.to_string()));
-        Filter::has(filter.host.as_ref(), route.host.as_str()) && (has_app || filter.app.is_none())
-    };
-    let lines = routes.iter().filter(is_wanted);
-    let mut lines: Vec<_> = lines.map(|route| RouteLine::new(route, &running)).collect();
-    lines.sort_by(|a, b| a.url.cmp(&b.url));
-    Ok(wants.page(&filter.listing(lines)))
+    list(&sources, move |Everything { routes, instances }| {
+        let mut running: BTreeMap<&Workload, usize> = BTreeMap::new();
+        let routable = instances.iter().filter(|instance| instance.routable);
+        for workload in routable.filter_map(|instance| instance.workload.as_ref()) {
+            *running.entry(workload).or_default() += 1;
+        }
+        let is_wanted = |route: &&Arc<Route>| {
+            let mut apps = route.destinations.iter();
+            let has_app = apps.any(|to| filter.takes_app(&to.workload.app.to_string()));
+            Filter::has(filter.host.as_ref(), route.host.as_str())
+                && (has_app || filter.app.is_none())
+        };
+        let mut wanted: Vec<_> = routes.iter().filter(is_wanted).collect();
+        wanted.sort_unstable_by_key(|route| (&route.host, &route.path));
+        wants.page(&filter.listing(&wanted, |route| RouteLine::new(route, &running)))
+    })
+    .await
 }
 
 pub(super) async fn instances(
@@ -135,15 +163,28 @@ pub(super) async fn instances(
     Query(filter): Query<Filter>,
     wants: Wants,
 ) -> Result<Response, Refusal> {
-    let instances = sources.everything().await?.instances;
-    let lines = instances.iter().map(|instance| InstanceLine::new(instance));
-    let is_wanted = |line: &InstanceLine| {
-        let cell = filter.cell.as_ref();
-        filter.takes_app(&line.app) && cell.is_none_or(|cell| line.cell == *cell)
-    };
-    let mut lines: Vec<_> = lines.filter(is_wanted).collect();
-    lines.sort_by(|a, b| (&a.app, &a.guid).cmp(&(&b.app, &b.guid)));
-    Ok(wants.page(&filter.listing(lines)))
+    list(&sources, move |Everything { instances, .. }| {
+        let mut wanted: Vec<_> = instances
+            .iter()
+            .map(|instance| (app(instance), instance))
+            .filter(|(app, instance)| {
+                let cell = filter.cell.as_ref();
+                filter.takes_app(app)
+                    && cell.is_none_or(|cell| instance.host_address.to_string() == *cell)
+            })
+            .collect();
+        wanted.sort_unstable_by(|(a, one), (b, other)| (a, &one.guid).cmp(&(b, &other.guid)));
+        wants.page(&filter.listing(&wanted, |(app, instance)| InstanceLine::new(app, instance)))
+    })
+    .await
+}
+
+/// Whose an instance is, as far as that is known.
+fn app(instance: &Instance) -> String {
+    match &instance.workload {
+        Some(workload) => workload.app.to_string(),
+        None => instance.process.capi_process().to_string(),
+    }
 }
 
 impl RouteLine {
@@ -167,14 +208,11 @@ impl RouteLine {
 }
 
 impl InstanceLine {
-    fn new(instance: &Instance) -> Self {
+    fn new(app: &str, instance: &Instance) -> Self {
         let workload = instance.workload.as_ref();
         Self {
             guid: instance.guid.to_string(),
-            app: workload.map_or_else(
-                || instance.process.capi_process().to_string(),
-                |workload| workload.app.to_string(),
-            ),
+            app: app.to_owned(),
             process_type: workload
                 .map_or_else(String::new, |workload| workload.process_type.to_string()),
             cell: instance.host_address.to_string(),
@@ -189,7 +227,7 @@ impl<T> Listing<T> {
     fn rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rest = self.of - self.shown.len();
         if rest > 0 {
-            writeln!(f, "and {rest} more: see --limit")?;
+            writeln!(f, "and {rest} more: see --help for what to choose by")?;
         }
         Ok(())
     }
@@ -232,5 +270,22 @@ impl fmt::Display for Listing<InstanceLine> {
         }
         write!(f, "{columns}")?;
         self.rest(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_no_longer_than_its_ceiling_whoever_asks() {
+        let filter = Filter {
+            host: None,
+            app: None,
+            cell: None,
+            limit: Some(usize::MAX),
+        };
+        let listing = filter.listing(&[(); 20_000], |()| ());
+        assert_eq!((listing.of, listing.shown.len()), (20_000, 10_000));
     }
 }

@@ -1,6 +1,6 @@
 //! Speaks the BBS's protocol: POST over HTTP/1.1 and mutual TLS, protobuf both ways, errors inside good answers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -22,6 +22,9 @@ use crate::{
     },
     tls,
 };
+
+/// A subscription is answered before there is anything to tell. One that hangs would outlast what made it hang.
+const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 
 const EVENTS: &str = "/v1/events/lrp_instances.r1";
 const ACTUAL_LRPS: &str = "/v1/actual_lrps/list";
@@ -100,7 +103,7 @@ impl Client {
         let url = request.url.clone();
         // The stream itself has no timeout, only its beginning.
         self.0
-            .within(&url, async {
+            .within_at_most(SUBSCRIBED_WITHIN, &url, async {
                 let answer = self.0.send(request).await?;
                 Ok(EventStream(accept(answer, "text/event-stream")?))
             })

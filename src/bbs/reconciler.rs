@@ -77,6 +77,7 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
         sync_interval: settings.sync_interval,
         // The first list is to follow a subscription; without one it is better than nothing.
         next_list: Instant::now() + settings.connect_timeout,
+        rested: Instant::now(),
         unannounced: None,
         failures: 0,
         reads: JoinSet::new(),
@@ -130,6 +131,8 @@ struct Reconciler {
     backoff: Backoff,
     sync_interval: Duration,
     next_list: Instant,
+    /// No list begins before: a BBS is at work on them for half of its time at the most, whatever asks for them.
+    rested: Instant,
     /// How many lists in a row have failed.
     failures: u32,
     /// One at most.
@@ -146,7 +149,7 @@ impl Reconciler {
             tokio::select! {
                 // A steady stream of events is not to hold lists off.
                 biased;
-                () = sleep_until(self.next_list), if self.reads.is_empty() => self.request_list(),
+                () = sleep_until(self.next_list.max(self.rested)), if self.reads.is_empty() => self.request_list(),
                 Some(read) = self.reads.join_next() => {
                     let read = read.expect("reading a list does not panic");
                     self.on_read(read).await?;
@@ -266,6 +269,7 @@ impl Reconciler {
         self.failures = 0;
         self.backoff.reset();
         let (began, fresh) = (read.began, read.list.fresh);
+        self.rested = Instant::now() + began.elapsed();
         let is_empty = read.list.instances.is_empty();
         for (guid, name) in &read.list.unclear.instances {
             let item = name.as_ref().and_then(|name| read.dropped.get_mut(name));

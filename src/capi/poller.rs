@@ -90,7 +90,8 @@ impl Poller {
 
     /// Polls until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(self.follow()).await;
+        // Large, since it awaits reads.
+        shutdown.run_until_cancelled(Box::pin(self.follow())).await;
     }
 
     /// Ends only when a peer inside the process is gone.

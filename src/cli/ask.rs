@@ -42,7 +42,7 @@ pub(super) struct Routes {
     /// Those that lead to an app whose guid begins so.
     #[arg(long)]
     app: Option<String>,
-    /// Most lines.
+    /// Most lines, up to 10,000 [default: 1000].
     #[arg(long)]
     limit: Option<usize>,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(super) struct Instances {
     /// Those on the cell with this address.
     #[arg(long)]
     cell: Option<String>,
-    /// Most lines.
+    /// Most lines, up to 10,000 [default: 1000].
     #[arg(long)]
     limit: Option<usize>,
     #[command(flatten)]

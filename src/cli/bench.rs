@@ -5,7 +5,7 @@
     reason = "figures are for people, and have fewer digits than an f64"
 )]
 
-mod daemon;
+mod counts;
 mod report;
 mod run;
 mod sinks;
@@ -49,9 +49,18 @@ pub(super) struct Options {
     /// What changes.
     #[arg(long, value_enum, default_value = "route")]
     change: Change,
-    /// Instances that start in a second, after the changes.
+    /// Milliseconds of rest before each of them: with less than the daemon keeps full states apart, it waits for that.
+    #[arg(long, default_value_t = 2000)]
+    pause: u64,
+    /// Changes in a second, after those: of instances, unless of routes.
     #[arg(long, default_value_t = 0)]
     event_rate: u32,
+    /// Milliseconds from one of these changes to the next, in place of a rate.
+    #[arg(long, conflicts_with = "event_rate")]
+    event_every: Option<u64>,
+    /// These changes are routes that are created and mapped.
+    #[arg(long)]
+    event_routes: bool,
     /// Seconds for which they do; and, of a daemon that runs already, for which its sinks stay.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -125,6 +134,17 @@ enum Change {
     Internal,
     /// An app is allowed to connect to another.
     Policy,
+}
+
+impl Options {
+    /// From one of the events after the changes to the next, if there are to be any.
+    fn event_every(&self) -> Option<Duration> {
+        let of_rate = |rate| Duration::from_secs(1).checked_div(rate);
+        self.event_every
+            .map(Duration::from_millis)
+            .or_else(|| of_rate(self.event_rate))
+            .filter(|every| !every.is_zero())
+    }
 }
 
 /// Runs the load to its end, or until Ctrl-C.

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 
+use super::say::complain;
 use crate::config::Migration;
 
 #[derive(Debug, clap::Args)]
@@ -23,10 +24,10 @@ pub(super) fn run(Options { file }: &Options) -> anyhow::Result<ExitCode> {
     let text = serde_json::to_string_pretty(&migration.file)?;
     writeln!(io::stdout(), "{text}").context("printing the file to write")?;
     for note in &migration.notes {
-        eprintln!("{note}");
+        complain!("{note}\n");
     }
     for problem in &migration.problems {
-        eprintln!("to be set right: {problem}");
+        complain!("to be set right: {problem}\n");
     }
     Ok(if migration.problems.is_empty() {
         ExitCode::SUCCESS

@@ -69,8 +69,8 @@ impl Migration {
             notes.push(Note::LeftOut { key, why });
         }
         if remove(&mut file, CONVERGE) {
-            let why = "it was the time from one full set to the next; here a change is served when 10 ms have brought no \
-                       other, and this would be how long it waits while they keep coming, which is 100 ms by default";
+            let why = "it was the time from one full set to the next; that is MCPPushInterval here, 500 ms by default and more \
+                       for large sets, and the first change after a rest does not wait";
             let key = CONVERGE.to_owned();
             notes.push(Note::LeftOut { key, why });
         }

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Protocol,
     order::{Order, Role, Subscriptions},
-    pace::Pace,
+    pace::{Burst, Pace},
     subscription::{Content, Held, Interest, Pending, Subscription, listed_bytes},
 };
 use crate::snapshot::{CollectionVersion, Form, Snapshot};
@@ -235,7 +235,7 @@ impl Connection {
             return Event::Stale;
         };
         subscription.incremental = incremental;
-        self.pace.stir(now);
+        self.pace.answer(pending.sent, now);
         match error {
             None => Event::Acked(pending),
             Some((code, message)) => Event::Nacked {
@@ -255,13 +255,26 @@ impl Connection {
     /// what has changed and nothing else.
     fn catch_up(&mut self, now: Instant) {
         let is_paced = self.subscriptions.values().any(|one| !one.incremental);
-        let may_begin = !is_paced || self.pace.is_ready(now);
+        let may_begin = !is_paced || self.pace.is_ready(self.next_burst(), now);
+        if may_begin && self.order.is_behind() {
+            self.pace.begin();
+        }
         self.order.catch_up(&self.subscriptions, may_begin, now);
+    }
+
+    fn next_burst(&self) -> Burst {
+        if self.order.brings_services_alone(&self.subscriptions) {
+            Burst::Services
+        } else {
+            Burst::Any
+        }
     }
 
     /// When something may be due that is not yet, if nothing happens until then.
     pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
-        let next_burst = self.pace.ready_at().filter(|_| self.order.is_behind());
+        let is_behind = self.order.is_behind();
+        let next_burst = is_behind.then(|| self.pace.ready_at(self.next_burst()));
+        let next_burst = next_burst.flatten();
         let others = self.subscriptions.values();
         let others = others.filter(|subscription| subscription.role != Role::Apart);
         let others = others.filter_map(Subscription::late_at);
@@ -283,7 +296,6 @@ impl Connection {
     pub(crate) fn next(&mut self, now: Instant) -> Option<Response> {
         while self.is_due(now) {
             if let Some(response) = self.next_in_turn(now) {
-                self.pace.stir(now);
                 return Some(response);
             }
             // What looked due has turned out to be held already, and something else may be due now.
@@ -306,6 +318,11 @@ impl Connection {
                 if let Some(update) = next {
                     self.last_sent = name.clone();
                     self.order.on_sent(role);
+                    let bytes = match &update.content {
+                        Content::Full(_) => current.encoded_len(),
+                        Content::Delta { .. } => 0,
+                    };
+                    self.pace.send(bytes, now);
                     return Some(Response {
                         collection: name.clone(),
                         version: update.version,

@@ -29,7 +29,8 @@ pub struct Limits {
     pub bytes: Bytes,
     /// Sizes of a response beyond which a warning is due, ascending.
     pub message_warning_bytes: Vec<usize>,
-    /// The least time from one burst of full states on a stream to the next. Deltas never wait.
+    /// The least time from one burst of full states on a stream to the next, which grows with their size; nothing waits
+    /// if it is zero. Deltas never wait.
     pub burst_distance: Duration,
     /// How long a response may wait for its answer before the stream ends; for ever if `None`.
     pub ack_timeout: Option<Duration>,

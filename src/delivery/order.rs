@@ -129,6 +129,17 @@ impl Order {
         !is_newest || self.round.as_ref().is_some_and(keeps)
     }
 
+    /// Whether of what was published last nothing but ServiceEntries is new to the sink.
+    pub(super) fn brings_services_alone(&self, subscriptions: &Subscriptions) -> bool {
+        let Some(newest) = &self.newest else {
+            return false;
+        };
+        with_role(subscriptions, |role| role != Role::Services).all(|(name, subscription)| {
+            published(self.find, newest, name)
+                .is_none_or(|collection| subscription.was_sent(collection))
+        })
+    }
+
     /// Moves on to what was published last, as far as it may be sent: a burst `may_begin`, and the next round only if
     /// that leaves nobody behind.
     pub(super) fn catch_up(

@@ -31,7 +31,7 @@ use super::{
     handshakes::{Failing, Handshakes},
     health::Health,
 };
-use crate::{crowd::Crowd, feed::chain, repeats::Repeats, tls};
+use crate::{crowd::Crowd, descriptors, feed::chain, repeats::Repeats, tls};
 
 const REFUSED: &str = "connections are refused";
 const ACCEPTED_AGAIN: &str = "connections are accepted again";
@@ -60,6 +60,10 @@ impl Listener {
     ///
     /// # Errors
     /// The certificates cannot be used, or the address cannot be bound.
+    #[expect(
+        clippy::unused_async,
+        reason = "a socket wants a runtime, which who awaits is sure to have"
+    )]
     pub async fn bind(
         address: SocketAddr,
         settings: Settings,
@@ -78,7 +82,7 @@ impl Listener {
                 Some(loaded)
             }
         };
-        let socket = TcpListener::bind(address).await.map_err(Error::Bind)?;
+        let socket = descriptors::listen(address).map_err(Error::Bind)?;
         Ok(Self {
             name: reports.listener,
             entered: None,

@@ -35,6 +35,16 @@ pub enum Error {
         /// How many there are to be.
         total: usize,
     },
+    /// The answer lists more than there can be.
+    #[error("{url} lists {listed} policies, and no more than {limit} are read")]
+    TooMany {
+        /// What was asked for.
+        url: Url,
+        /// How many are listed.
+        listed: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The answer is not believed yet.
     #[error(transparent)]
     Doubt(#[from] Doubt),
@@ -46,6 +56,7 @@ impl Error {
         match self {
             Self::Http(error) => error.kind(),
             Self::Short { .. } => Kind::Truncated,
+            Self::TooMany { .. } => Kind::TooLarge,
             Self::Doubt(Doubt::Nothing) => Kind::Unconfirmed,
             Self::Doubt(Doubt::Unreadable { .. }) => Kind::Unreadable,
         }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
+    de::{IgnoredAny, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use url::Url;
@@ -18,6 +18,8 @@ use crate::{
 
 /// Five times a UUID's length; what is longer is no guid of Cloud Controller.
 const MAX_GUID: usize = 200;
+/// Twenty times the largest foundation's. What is beyond is counted and not looked at.
+const MAX_POLICIES: usize = 500_000;
 
 /// What an answer says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,7 +59,9 @@ impl<'de> Visitor<'de> for Policies {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Answer, A::Error> {
         let mut answer = Answer::default();
-        while let Some(raw) = list.next_element::<&RawValue>()? {
+        while answer.listed < MAX_POLICIES
+            && let Some(raw) = list.next_element::<&RawValue>()?
+        {
             match policy(answer.listed, raw) {
                 Ok(policy) => answer.policies.push(policy),
                 Err(dropped) => {
@@ -65,6 +69,9 @@ impl<'de> Visitor<'de> for Policies {
                     answer.dropped.push(dropped);
                 }
             }
+            answer.listed += 1;
+        }
+        while answer.listed >= MAX_POLICIES && list.next_element::<IgnoredAny>()?.is_some() {
             answer.listed += 1;
         }
         answer.policies.sort_unstable();
@@ -111,6 +118,13 @@ struct InvalidGuid(String);
 pub(super) fn answer(url: &Url, body: &[u8]) -> Result<Answer, Error> {
     let wire: WireAnswer = json(url, body)?;
     let answer = wire.policies.unwrap_or_default();
+    if answer.listed > MAX_POLICIES {
+        return Err(Error::TooMany {
+            url: url.clone(),
+            listed: answer.listed,
+            limit: MAX_POLICIES,
+        });
+    }
     if answer.listed != wire.total_policies {
         return Err(Error::Short {
             url: url.clone(),
@@ -183,6 +197,17 @@ mod tests {
 
     use super::*;
     use crate::feed::Kind;
+
+    #[test]
+    fn more_policies_than_anybody_has_are_counted_and_not_read() {
+        let body = format!(
+            r#"{{"total_policies":1,"policies":[{}0]}}"#,
+            "0,".repeat(600_000)
+        );
+        let error = read(&body).unwrap_err();
+        assert_eq!(error.kind(), Kind::TooLarge);
+        assert!(error.to_string().contains("600001 policies"), "{error}");
+    }
 
     fn read(body: &str) -> Result<Answer, Error> {
         let url = Url::parse("https://policy-server.example.com/").unwrap();

@@ -15,6 +15,8 @@ use crate::{
 const SAVED_WITHIN: Duration = Duration::from_secs(5);
 /// The same of a change of instances, of which only the numbers are.
 const COUNTED_WITHIN: Duration = Duration::from_mins(1);
+/// What is confirmed is written down anew when it has this part of the age at which a file is of no use.
+const RENEWED_BEFORE: u32 = 4;
 
 impl Publisher {
     /// Takes in what an earlier process served.
@@ -110,17 +112,32 @@ impl Publisher {
             return;
         }
         let saved = self.state.saved(self.knows_policies);
-        self.saved.send_if_modified(|sent| {
-            let is_news = sent.as_deref() != Some(&saved);
-            if is_news {
+        let is_aged = self.is_aged();
+        let is_sent = self.saved.send_if_modified(|sent| {
+            let is_due = is_aged || sent.as_deref() != Some(&saved);
+            if is_due {
                 *sent = Some(Arc::new(saved));
             }
-            is_news
+            is_due
         });
+        if is_sent {
+            self.saved_at = Some(Instant::now());
+        }
+    }
+
+    /// A foundation at rest says the same for days, and that is worth as much as if it were new.
+    fn is_aged(&self) -> bool {
+        let store = self.settings.store.as_ref();
+        let limit = store.map(|store| store.max_age / RENEWED_BEFORE);
+        let age = self.saved_at.map(|at| at.elapsed());
+        limit.zip(age).is_some_and(|(limit, age)| age >= limit)
     }
 
     /// Whoever begins next is told of all that this one knew.
     pub(super) fn save_last(mut self) {
+        if let Some(report) = self.damped.release() {
+            self.take_in(report, &mut None);
+        }
         if self.unsaved.is_some() {
             self.save();
         }

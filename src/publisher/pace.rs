@@ -20,17 +20,32 @@ const CREDIT: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Until when the work that was done is paid.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
     paid: Option<Instant>,
+    longest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new(LONGEST)
+    }
 }
 
 impl Pace {
+    /// Nobody waits for longer than that.
+    pub(super) fn new(longest: Duration) -> Self {
+        Self {
+            paid: None,
+            longest,
+        }
+    }
+
     /// Some work took so long.
     pub(super) fn work(&mut self, began: Instant, ended: Instant) {
         let price = ended.duration_since(began) * PRICE;
         let from = self.paid.map_or(began, |paid| paid.max(began));
-        self.paid = Some((from + price).min(ended + CREDIT + LONGEST));
+        self.paid = Some((from + price).min(ended + CREDIT + self.longest));
     }
 
     /// Before which time no more work is begun.

@@ -31,7 +31,9 @@ use crate::{
         self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
         validate::{Invalid, Rejected},
     },
-    model::{AppGuid, Basis, CapiProcessGuid, Hostname, Report, Update, Workload},
+    model::{
+        AppGuid, Basis, CapiProcessGuid, Hostname, Instance, InstanceGuid, Report, Update, Workload,
+    },
     snapshot::{Collection, Encoded, Snapshot, Vips},
     table::{Changes, Crowd, RouteTable, Subject, Touched},
 };
@@ -45,6 +47,9 @@ const SERVICE_KINDS: [Kind; 2] = [Kind::ServiceEntry, Kind::DestinationRule];
 
 /// Stands where collections do for what is left out before anything is made of it.
 const ROUTES: &str = "routes";
+
+/// What is told of an app on more routes waits for itself alone.
+const MANY_ROUTES: usize = 1000;
 
 /// How many routes that are left out are named.
 const MAX_NAMED: usize = 10;
@@ -209,6 +214,11 @@ impl State {
         self.metrics.record_sizes(&self.table);
     }
 
+    /// Whether what is told of an instance concerns very many routes.
+    pub fn is_on_many(&self, guid: &InstanceGuid, told: Option<&Instance>) -> bool {
+        self.table.routes_of(guid, told) > MANY_ROUTES
+    }
+
     /// The processes of running instances that nobody has described yet.
     pub fn undescribed(&self) -> &BTreeSet<CapiProcessGuid> {
         self.table.undescribed()
@@ -329,7 +339,7 @@ impl State {
         let reason = (!left_out.is_empty()).then(|| Invalid {
             rule: "limit",
             detail: format!(
-                "{kept} routes are served and the {} newest left out: {}",
+                "{kept} routes are served and the {} newest (of one age, as all that are pushed, the last by guid) left out: {}",
                 left_out.len(),
                 named.join(", ")
             ),

@@ -1,4 +1,5 @@
-//! How many routes one hostname has and one app takes: so many, the oldest, and the others are left out.
+//! How many routes one hostname has and one app takes: so many, the oldest, and the others are left out. Those that are
+//! refused are as many again, so that neither sort takes the other's places.
 //!
 //! All that is made of a hostname is one resource, and what an app does concerns all of its routes. Without an end to
 //! both, one tenant's would be everybody's.
@@ -47,20 +48,20 @@ const ROUTE_BYTES: usize = 32;
 /// The most that a route takes.
 const MAX_ROUTE_BYTES: usize = ROUTE_BYTES + 4 * MAX_PATH + DESTINATION_BYTES * MAX_DESTINATIONS;
 
-/// Who comes first: what is refused, since access fails closed, then the oldest.
-type Rank = (bool, i64, RouteGuid);
+/// The oldest comes first.
+type Rank = (i64, RouteGuid);
 
 fn rank(route: &Route) -> Rank {
-    (
-        route.refused.is_none(),
-        route.created_at,
-        route.guid.clone(),
-    )
+    (route.created_at, route.guid.clone())
 }
 
-/// At most what a route takes in a VirtualService: in a pattern for any case, a letter is four characters.
+/// At most what a route takes in a VirtualService: in a pattern for any case, a letter is four characters. One that is
+/// refused leads nowhere but to an answer.
 fn bytes(route: &Route) -> usize {
-    let destinations = route.destinations.len().clamp(1, MAX_DESTINATIONS);
+    let destinations = match route.refused {
+        Some(_) => 1,
+        None => route.destinations.len().clamp(1, MAX_DESTINATIONS),
+    };
     ROUTE_BYTES + 4 * route.path.len() + DESTINATION_BYTES * destinations
 }
 
@@ -84,7 +85,7 @@ pub enum Crowd {
 #[derive(Debug)]
 pub(super) struct Crowds<K> {
     limit: Limit,
-    many: HashMap<K, Ranks>,
+    many: HashMap<K, Many>,
 }
 
 impl<K: Clone + Eq + Hash> Crowds<K> {
@@ -112,16 +113,14 @@ impl<K: Clone + Eq + Hash> Crowds<K> {
             if others.len() < self.few() {
                 return Vec::new();
             }
-            let mut crowd = Ranks::default();
+            let mut crowd = Many::default();
             for other in others {
-                crowd.keep(rank(other), bytes(other));
+                crowd.of_mut(other).keep(rank(other), bytes(other));
             }
             self.many.insert(key.clone(), crowd);
         }
         let crowd = self.many.get_mut(key);
-        crowd.map_or_else(Vec::new, |crowd| {
-            crowd.join(rank(route), bytes(route), self.limit)
-        })
+        crowd.map_or_else(Vec::new, |crowd| crowd.join(route, self.limit))
     }
 
     /// Forgets a route. Answers as [`Crowds::join`].
@@ -130,9 +129,9 @@ impl<K: Clone + Eq + Hash> Crowds<K> {
         let Some(crowd) = self.many.get_mut(key) else {
             return Vec::new();
         };
-        let moved = crowd.leave(&rank(route), self.limit);
+        let moved = crowd.leave(route, self.limit);
         // Half, so that one that comes and goes does not make all be counted each time.
-        if crowd.left_out.is_empty() && crowd.kept.len() <= few / 2 {
+        if crowd.left_out() == 0 && crowd.kept() <= few / 2 {
             self.many.remove(key);
         }
         moved
@@ -145,20 +144,76 @@ impl<K: Clone + Eq + Hash> Crowds<K> {
 
     pub(super) fn keeps(&self, key: &K, route: &Route) -> bool {
         let crowd = self.many.get(key);
-        crowd.is_none_or(|crowd| !crowd.left_out.contains_key(&rank(route)))
+        crowd.is_none_or(|crowd| !crowd.of(route).left_out.contains_key(&rank(route)))
     }
 
-    /// How many routes are kept, and those that are left out, the newest first.
+    /// How many routes are kept, and those that are left out, the newest first, and first those that are not refused.
     pub(super) fn left_out(&self, key: &K) -> (usize, Vec<RouteGuid>) {
         let crowd = self.many.get(key);
-        let left_out = crowd.into_iter().flat_map(|crowd| crowd.left_out.keys());
-        let guids = left_out.rev().map(|(_, _, guid)| guid.clone());
-        (crowd.map_or(0, |crowd| crowd.kept.len()), guids.collect())
+        let sorts = crowd
+            .into_iter()
+            .flat_map(|crowd| [&crowd.open, &crowd.refused]);
+        let left_out = sorts.flat_map(|ranks| ranks.left_out.keys().rev());
+        let guids = left_out.map(|(_, guid)| guid.clone());
+        (crowd.map_or(0, Many::kept), guids.collect())
     }
 
     /// How many are left out in all.
     pub(super) fn count(&self) -> usize {
-        self.many.values().map(|crowd| crowd.left_out.len()).sum()
+        self.many.values().map(Many::left_out).sum()
+    }
+}
+
+/// The routes of one crowd. Access fails closed: what the refused ones need of the bytes, up to half, the others have not.
+#[derive(Debug, Default)]
+struct Many {
+    open: Ranks,
+    refused: Ranks,
+}
+
+impl Many {
+    fn of(&self, route: &Route) -> &Ranks {
+        match route.refused {
+            Some(_) => &self.refused,
+            None => &self.open,
+        }
+    }
+
+    fn of_mut(&mut self, route: &Route) -> &mut Ranks {
+        match route.refused {
+            Some(_) => &mut self.refused,
+            None => &mut self.open,
+        }
+    }
+
+    fn kept(&self) -> usize {
+        self.open.kept.len() + self.refused.kept.len()
+    }
+
+    fn left_out(&self) -> usize {
+        self.open.left_out.len() + self.refused.left_out.len()
+    }
+
+    fn join(&mut self, route: &Route, limit: Limit) -> Vec<RouteGuid> {
+        let ranks = self.of_mut(route);
+        ranks.join(rank(route), bytes(route));
+        let mut moved = self.settle(limit);
+        moved.retain(|other| *other != route.guid);
+        moved
+    }
+
+    fn leave(&mut self, route: &Route, limit: Limit) -> Vec<RouteGuid> {
+        self.of_mut(route).leave(&rank(route));
+        self.settle(limit)
+    }
+
+    /// Keeps as many as are within the limit. Answers with those that were not kept until now, or are not any more.
+    fn settle(&mut self, limit: Limit) -> Vec<RouteGuid> {
+        let bytes = limit.bytes / 2;
+        let mut moved = self.refused.settle(Limit { bytes, ..limit });
+        let bytes = limit.bytes - self.refused.bytes;
+        moved.extend(self.open.settle(Limit { bytes, ..limit }));
+        moved
     }
 }
 
@@ -176,26 +231,22 @@ impl Ranks {
         self.kept.insert(rank, bytes);
     }
 
-    fn join(&mut self, rank: Rank, bytes: usize, limit: Limit) -> Vec<RouteGuid> {
+    /// Takes in a route, for the moment whatever the limit is.
+    fn join(&mut self, rank: Rank, bytes: usize) {
         let first = self.left_out.first_key_value();
         if first.is_some_and(|(first, _)| *first < rank) {
             self.left_out.insert(rank, bytes);
-            return Vec::new();
+        } else {
+            self.keep(rank, bytes);
         }
-        let guid = rank.2.clone();
-        self.keep(rank, bytes);
-        let mut moved = self.settle(limit);
-        moved.retain(|other| *other != guid);
-        moved
     }
 
-    fn leave(&mut self, rank: &Rank, limit: Limit) -> Vec<RouteGuid> {
+    fn leave(&mut self, rank: &Rank) {
         match self.kept.remove(rank) {
             Some(bytes) => self.bytes -= bytes,
+            // Where it was the first that did not fit, another may.
             None => drop(self.left_out.remove(rank)),
         }
-        // The one that is gone may have been the first that did not fit.
-        self.settle(limit)
     }
 
     /// Keeps as many as are within the limit. Answers with those that were not kept until now, or are not any more.
@@ -205,7 +256,7 @@ impl Ranks {
             && let Some((rank, bytes)) = self.kept.pop_last()
         {
             self.bytes -= bytes;
-            moved.push(rank.2.clone());
+            moved.push(rank.1.clone());
             self.left_out.insert(rank, bytes);
         }
         while self.kept.len() < limit.routes
@@ -213,7 +264,7 @@ impl Ranks {
             && self.bytes + first.get() <= limit.bytes
         {
             let (rank, bytes) = first.remove_entry();
-            moved.push(rank.2.clone());
+            moved.push(rank.1.clone());
             self.keep(rank, bytes);
         }
         moved

@@ -54,6 +54,17 @@ impl Instances {
         self.by_guid.len()
     }
 
+    /// What an instance was one of, and what it is one of as it is told now.
+    pub(super) fn around<'a>(
+        &'a self,
+        guid: &InstanceGuid,
+        told: Option<&'a Instance>,
+    ) -> impl Iterator<Item = Workload> + use<'a> {
+        let known = self.by_guid.get(guid).map(Arc::as_ref);
+        let both = known.into_iter().chain(told);
+        both.flat_map(|instance| self.workloads(instance))
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Instance>> {
         self.by_guid.values().cloned().collect()

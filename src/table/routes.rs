@@ -97,6 +97,11 @@ impl Routes {
         self.hosts.get(host).map_or(&[], SmallVec::as_slice)
     }
 
+    /// How many routes have a destination of that workload.
+    pub(super) fn count_of_workload(&self, workload: &Workload) -> usize {
+        self.workloads.get(workload).map_or(0, SmallVec::len)
+    }
+
     /// The routes with a destination of that workload.
     pub(super) fn of_workload(&self, workload: &Workload) -> impl Iterator<Item = &Route> {
         let routes = self.workloads.get(workload).into_iter().flatten();

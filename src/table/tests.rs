@@ -1,6 +1,7 @@
 //! The table by example, and for any order of updates against one that read their final state at once.
 
 mod addresses;
+mod crowds;
 mod places;
 mod policies;
 mod pushed;

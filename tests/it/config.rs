@@ -107,6 +107,7 @@ impl Files {
                 ("/MCPQuietInterval", json!("11ms")),
                 ("/MCPConvergeInterval", json!("101ms")),
                 ("/MCPLingerInterval", json!("16s")),
+                ("/MCPPushInterval", json!("501ms")),
                 ("/MaxLoss", json!(28)),
                 ("/MaxLossPercent", json!(29)),
                 ("/MaxHostRoutes", json!(9000)),
@@ -208,7 +209,10 @@ impl Files {
                     names: None,
                 },
                 certificates_every: 10 * SECOND,
-                limits: mcp::Limits::default(),
+                limits: mcp::Limits {
+                    burst_distance: mcp::BURST_DISTANCE,
+                    ..mcp::Limits::default()
+                },
             },
             admin: admin::Settings {
                 address: "127.0.0.1:9003".parse().unwrap(),
@@ -346,6 +350,7 @@ impl Files {
                     connections: 12,
                     streams_per_peer: 13,
                     requests_per_second: 14,
+                    burst_distance: Duration::from_millis(501),
                     ..mcp::Limits::default()
                 },
                 clients: Clients {
@@ -519,6 +524,7 @@ fn what_keeps_changes_from_sinks_has_bounds_of_its_own() {
     let files = Files::new();
     for (key, longest, longer) in [
         ("XDSPushInterval", "10s", "10001ms"),
+        ("MCPPushInterval", "30s", "30001ms"),
         ("MCPLingerInterval", "10m", "10m1s"),
     ] {
         let set = |interval: &str| {
@@ -536,6 +542,19 @@ fn what_keeps_changes_from_sinks_has_bounds_of_its_own() {
         let expected = format!("{key}: must be at least 1ms and at most {longest}");
         assert_eq!(problems, [expected]);
     }
+}
+
+#[test]
+fn the_originals_interval_is_no_distance_between_full_sets() {
+    let files = Files::new();
+    let distance = |key: &str, value: &str| {
+        let loaded = files.load(&with(files.minimal(), &[(key, json!(value))]));
+        loaded.mcp.limits.burst_distance
+    };
+    let original = distance("/MCPConvergeInterval", "30s");
+    assert_eq!(original, mcp::BURST_DISTANCE);
+    let own = distance("/MCPPushInterval", "700ms");
+    assert_eq!(own, Duration::from_millis(700));
 }
 
 #[test]

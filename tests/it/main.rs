@@ -37,7 +37,6 @@ mod process;
 mod publisher;
 mod push;
 mod sidecars;
-mod simulation;
 mod sizes;
 mod store;
 mod tls;

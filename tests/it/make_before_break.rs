@@ -212,7 +212,7 @@ fn what_a_route_names_is_sent_before_it_and_goes_after_it() {
                 assert_eq!(sent[2], ROUTES, "over {protocol:?}");
                 assert_eq!(sink.counts([SERVICES, RULES]), [2, 2]);
                 // The next burst.
-                now += Duration::from_millis(200);
+                now += Duration::from_millis(500);
             }
         }
         assert_eq!(sent.len(), 5, "{sent:?} over {protocol:?}");
@@ -222,7 +222,7 @@ fn what_a_route_names_is_sent_before_it_and_goes_after_it() {
 }
 
 /// Longer than what is between two bursts.
-const STEP: Duration = Duration::from_millis(300);
+const STEP: Duration = Duration::from_millis(600);
 
 /// Before each message there is something new, as if it took that long to send one.
 #[test]

@@ -4,6 +4,7 @@
 
 mod answers;
 mod auth;
+mod bursts;
 mod collections;
 mod conformance;
 pub mod harness;

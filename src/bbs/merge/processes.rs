@@ -1,5 +1,7 @@
 //! What is known of an app's processes, for people who ask.
 
+use std::collections::HashSet;
+
 use super::{Merge, Process};
 use crate::{
     bbs::processes::{InstanceStatus, ProcessStatus, State},
@@ -48,15 +50,12 @@ impl Merge {
                 InstanceStatus::new(known.index(), known.state(), known.since()).of(guid)
             })
             .collect();
-        let is_there = |index| {
-            instances
-                .iter()
-                .any(|there| there.index == index && there.state != State::Starting)
-        };
-        let unplaced = self.unplaced.of(guid).iter();
-        let unplaced = unplaced.filter(|place| !is_there(place.index));
-        let unplaced: Vec<_> = unplaced.map(InstanceStatus::from).collect();
-        instances.extend(unplaced);
+        let there = instances.iter();
+        let there = there.filter(|there| there.state != State::Starting);
+        let there: HashSet<_> = there.map(|there| there.index).collect();
+        let unplaced = self.unplaced.of(guid);
+        let unplaced = unplaced.filter(|place| !there.contains(&place.index));
+        instances.extend(unplaced.map(InstanceStatus::from));
         instances.sort_by_key(|instance| instance.index);
         instances
     }

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
     BackendTls, Change, Options,
-    daemon::{Counts, Daemon},
+    counts::Counts,
     report::{Phase, Report, ms},
     sinks::Sinks,
 };
@@ -18,6 +18,7 @@ use crate::{
     sim::{
         bbs::Doors,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN, loaded_host},
+        daemon::Daemon,
         load::Sight,
     },
     tls::Identity,
@@ -25,9 +26,6 @@ use crate::{
 
 /// How long anything may take before the run says that it failed.
 pub(super) const LONG: Duration = Duration::from_mins(2);
-/// Between two changes: longer than the daemon gathers what follows a change, so that each is one after a rest.
-const PAUSE: Duration = Duration::from_millis(300);
-
 /// Until memory is read: for the ACKs, and for what was sent to be freed.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -53,22 +51,27 @@ struct Window {
 impl Window {
     async fn open(run: &Run) -> anyhow::Result<Self> {
         Ok(Self {
-            counts: run.daemon.counts().await?,
+            counts: Counts::of(run.daemon.operator()).await?,
             cpu: run.daemon.cpu()?,
             bytes: run.sinks.counters().bytes(),
             begun: Instant::now(),
         })
     }
 
+    /// What each sink was sent since.
+    fn bytes_per_sink(&self, run: &Run) -> f64 {
+        (run.sinks.counters().bytes() - self.bytes) as f64 / run.sinks.len() as f64
+    }
+
     /// What came since, shared out to `per` changes.
     async fn close(self, run: &Run, per: usize, phase: &mut Phase<'_>) -> anyhow::Result<()> {
         let took = self.begun.elapsed();
         let cpu = run.daemon.cpu()?.saturating_sub(self.cpu);
-        let counts = run.daemon.counts().await?;
+        let counts = Counts::of(run.daemon.operator()).await?;
         let per = per.max(1) as f64;
         let share = |value: f64| value / per;
         let generation = counts.generation.saturating_sub(self.counts.generation);
-        let bytes = (run.sinks.counters().bytes() - self.bytes) as f64;
+        let bytes = self.bytes_per_sink(run);
         phase.number("daemon_cpu_ms", share(ms(cpu)), "ms");
         phase.number(
             "daemon_cpu_percent",
@@ -91,11 +94,7 @@ impl Window {
             share(counts.pushes - self.counts.pushes),
             "responses",
         );
-        phase.number(
-            "bytes_per_sink",
-            share(bytes) / run.sinks.len() as f64,
-            "bytes",
-        );
+        phase.number("bytes_per_sink", share(bytes), "bytes");
         Ok(())
     }
 }
@@ -114,8 +113,17 @@ impl Run {
         let internal_apps = foundation.load_internal(options.internal);
         let config = config(&foundation, options);
         let begun = Instant::now();
-        let daemon = Daemon::start(options.daemon.as_deref(), foundation.folder(), &config)?;
-        let address = daemon.address(options.mode.is_xds())?;
+        let program = match &options.daemon {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().context("finding this program")?,
+        };
+        let daemon = Daemon::start(&program, foundation.folder(), &config);
+        let daemon = daemon.context("starting the daemon")?;
+        let address = daemon.address(if options.mode.is_xds() {
+            "xds_address"
+        } else {
+            "mcp_address"
+        })?;
         let file = |name: &str| foundation.folder().join(name);
         let tls = (!options.mode.is_xds()).then(|| {
             let identity = Identity {
@@ -224,7 +232,7 @@ impl Run {
         let window = Window::open(self).await?;
         let mut times = Vec::new();
         for n in 1..=options.changes {
-            sleep(PAUSE).await;
+            sleep(Duration::from_millis(options.pause)).await;
             times.push(self.change_once(options.change, n).await?);
         }
         let mut phase = report.phase("change");
@@ -241,16 +249,7 @@ impl Run {
     async fn change_once(&mut self, change: Change, n: usize) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let expected = match change {
-            Change::Route => {
-                let app = self.apps.get(n).context("not as many routes as changes")?;
-                let host = format!("new-{n:06}");
-                let kinds = [Kind::VirtualService, Kind::ServiceEntry];
-                let names = kinds.map(|kind| self.name(kind, &host, false)).to_vec();
-                self.sinks.expect(&names, Sight::Present);
-                let route = self.foundation.create_route(&host, "");
-                self.foundation.map(&route, app, None);
-                names.len()
-            }
+            Change::Route => self.add_route(n)?,
             Change::Instance => self.move_instance(n)?,
             Change::Internal => {
                 let app = self.internal_apps.get_mut(n);
@@ -279,6 +278,18 @@ impl Run {
         Ok(begun.elapsed())
     }
 
+    /// A route to the `n`th app is created and mapped.
+    fn add_route(&mut self, n: usize) -> anyhow::Result<usize> {
+        let app = self.apps.get(n).context("not as many routes as changes")?;
+        let host = format!("new-{n:06}");
+        let kinds = [Kind::VirtualService, Kind::ServiceEntry];
+        let names = kinds.map(|kind| self.name(kind, &host, false)).to_vec();
+        self.sinks.expect(&names, Sight::Present);
+        let route = self.foundation.create_route(&host, "");
+        self.foundation.map(&route, app, None);
+        Ok(names.len())
+    }
+
     /// An instance of the `n`th app crashes and comes back elsewhere.
     fn move_instance(&mut self, n: usize) -> anyhow::Result<usize> {
         let app = self
@@ -299,22 +310,28 @@ impl Run {
         options: &Options,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        if options.event_rate == 0 {
+        let Some(every) = options.event_every() else {
             return Ok(());
-        }
+        };
         let window = Window::open(self).await?;
-        let count = options.event_rate as usize * usize::try_from(options.seconds)?;
-        let mut ticks = interval(Duration::from_secs(1) / options.event_rate);
+        let seconds = Duration::from_secs(options.seconds);
+        let count = usize::try_from(seconds.as_nanos() / every.as_nanos())?;
+        let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let mut lags = Vec::new();
-        // Not the apps whose instances the changes were.
+        let (mut lags, mut expected) = (Vec::new(), 0);
+        // Not the apps whose routes or instances the changes were.
         for n in 0..count {
             ticks.tick().await;
             let app = self.apps.len().checked_sub(n + 1);
-            self.move_instance(app.context("not as many routes as events")?)?;
+            let app = app.context("not as many routes as events")?;
+            expected += if options.event_routes {
+                self.add_route(app)?
+            } else {
+                self.move_instance(app)?
+            };
             lags.extend(std::iter::from_fn(|| self.sinks.seen_by_now()).map(|seen| seen.after));
         }
-        while lags.len() < count * self.sinks.len() {
+        while lags.len() < expected * self.sinks.len() {
             lags.push(self.sinks.seen().await?.after);
         }
         let lost = self.sinks.unseen();
@@ -323,6 +340,8 @@ impl Run {
         phase.number("seconds", options.seconds as f64, "s");
         phase.number("lost", lost as f64, "");
         phase.times("lag", lags);
+        let bytes = window.bytes_per_sink(self) / count.max(1) as f64;
+        phase.number("bytes_per_change", bytes, "bytes of a sink");
         window.close(self, 1, &mut phase).await
     }
 
@@ -342,7 +361,8 @@ impl Run {
     pub(super) async fn end(self) -> anyhow::Result<()> {
         drop(self.sinks);
         let daemon = self.daemon;
-        tokio::task::spawn_blocking(|| daemon.stop()).await?
+        let ended = tokio::task::spawn_blocking(|| daemon.stop()).await?;
+        ended.context("ending the daemon")
     }
 }
 

@@ -1,7 +1,19 @@
 //! The listener for Pilots, and what sinks may use.
 
+use std::time::Duration;
+
 use super::{grpc::Server, tls::ca};
-use crate::{config::reader::Section, mcp, tls::Clients};
+use crate::{
+    config::reader::{Longest, Section},
+    mcp,
+    tls::Clients,
+};
+
+/// Whoever waits for a route for longer takes it for broken.
+const LONGEST_DISTANCE: Longest = Longest {
+    duration: Duration::from_secs(30),
+    written: "30s",
+};
 
 /// What sinks may use, be they Pilots or istiods.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +60,16 @@ pub(crate) fn read(
     limits: SinkLimits,
 ) -> Option<mcp::Settings> {
     let ca = ca(root, "PilotClientCAPath");
+    let burst_distance =
+        root.duration_up_to("MCPPushInterval", LONGEST_DISTANCE, mcp::BURST_DISTANCE);
     let names = root.names("AllowedSinkNames");
     Some(mcp::Settings {
         identity: server.identity.clone()?,
         clients: Clients { ca: ca?, names },
         certificates_every: server.every,
-        limits: limits.of(mcp::Limits::default()),
+        limits: mcp::Limits {
+            burst_distance,
+            ..limits.of(mcp::Limits::default())
+        },
     })
 }

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "sim")]
 
+mod bursts;
 mod conversations;
 
 use std::{

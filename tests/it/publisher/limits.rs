@@ -1,6 +1,6 @@
 //! Routes beyond what one hostname, or one app, has.
 
-use copilot::table::Limits;
+use copilot::{model::Refusal, table::Limits};
 
 use super::*;
 
@@ -53,7 +53,9 @@ async fn the_newest_routes_of_a_hostname_are_left_out_named_and_counted_until_th
     let snapshot = running.next().await;
     assert_eq!(services(&snapshot), 2);
     let [third, fourth] = [2, 3].map(|n| format!("{} ({host}/{n})", route(n).guid));
-    let said = format!("2 routes are served and the 2 newest left out: {fourth}, {third}");
+    let said = format!(
+        "2 routes are served and the 2 newest (of one age, as all that are pushed, the last by guid) left out: {fourth}, {third}"
+    );
     assert_eq!(running.left_out(host.as_str()), (Some(said), 2));
 
     for (gone, left) in [(0, 1), (1, 0)] {
@@ -93,5 +95,32 @@ async fn the_newest_routes_to_an_app_do_not_lead_there_and_those_of_others_stay(
     assert_eq!(endpoints.collect::<Vec<_>>(), [1, 2, 2, 1, 1]);
     let (reason, count) = running.left_out(&format!("{} web", crowded.workload.app));
     assert!(reason.is_some());
+    assert_eq!(count, 2);
+}
+
+#[tokio::test]
+async fn refused_routes_and_others_do_not_take_each_others_places() {
+    let mut running = start(limited());
+    let host = foundation::route(0).host;
+    let route = |n: usize| Route {
+        host: host.clone(),
+        path: format!("/{n}").as_str().into(),
+        refused: (n < 3).then_some(Refusal::RoutePolicies),
+        ..foundation::route(n)
+    };
+    running.send(instances(6)).await;
+    running
+        .send(Update::AllRoutes((0..6).map(route).collect()))
+        .await;
+    let snapshot = running.next().await;
+    assert_eq!(services(&snapshot), 2, "of those that are not refused");
+    let (reason, count) = running.left_out(host.as_str());
+    let reason = reason.unwrap();
+    assert!(reason.starts_with("4 routes are served"), "{reason}");
+    let [refused, open] = [2, 5].map(|n| route(n).guid.to_string());
+    assert!(
+        reason.contains(&refused) && reason.contains(&open),
+        "{reason}"
+    );
     assert_eq!(count, 2);
 }

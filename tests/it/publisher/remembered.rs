@@ -252,6 +252,25 @@ async fn what_is_served_is_handed_over_to_be_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_confirmed_for_hours_is_written_down_anew_before_it_is_too_old() {
+    let mut restarted = Restarted::with(None);
+    restarted.read(Update::AllRoutes(routes())).await;
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    advance(2 * MINUTE).await;
+    let written = &mut restarted.running.outputs.saved;
+    written.wait_for(Option::is_some).await.unwrap();
+    for (hours, is_due) in [(1, false), (6, true), (1, false)] {
+        advance(Duration::from_hours(hours)).await;
+        restarted.read(Update::AllRoutes(routes())).await;
+        let changed = restarted.running.outputs.saved.changed();
+        let is_written = tokio::time::timeout(MINUTE, changed).await.is_ok();
+        assert_eq!(is_written, is_due, "after {hours} hours");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_domain_that_is_enforced_withholds_what_only_the_file_knows() {
     let mut restarted = Restarted::with(Some(saved()));
     let domain = foundation::route(0).host;

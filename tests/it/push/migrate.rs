@@ -38,6 +38,20 @@ fn keys<'s>(said: &'s [String], what: &str) -> Vec<&'s str> {
 }
 
 #[tokio::test]
+async fn nobody_has_to_read_what_there_is_to_say() {
+    let (foundation, _) = foundation().await;
+    let path = foundation.folder().join("original.json");
+    fs::write(&path, original_config(&foundation).to_string()).unwrap();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_copilot"));
+    let output = migrate.arg("migrate").arg(path).stderr(closed).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!output.stdout.is_empty());
+}
+
+#[tokio::test]
 async fn the_originals_file_becomes_one_that_starts_without_a_key_that_has_no_effect() {
     let (foundation, _) = foundation().await;
     let (mut file, said, code) = migrated(&foundation, &original_config(&foundation));

@@ -1,6 +1,8 @@
 //! A peer is away, or comes back as another: what is served stays served.
 
 use std::{
+    fs,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -116,7 +118,7 @@ pub(super) async fn two_daemons(run: &mut Run<'_>, tally: &mut Tally) -> Result<
 }
 
 /// Two daemons of the build before this one, without a state file, become two of this one, one after the other, and again
-/// what they were. Meanwhile one of each serves.
+/// what they were. Meanwhile one of each serves. In between each finds a state file of another version.
 pub(super) async fn rolling_upgrade(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     let Some(before) = &run.cli.before else {
         tally.skipped("there is no build from before");
@@ -145,13 +147,40 @@ pub(super) async fn rolling_upgrade(run: &mut Run<'_>, tally: &mut Tally) -> Res
             daemon.replace(program, file).await?;
             still_works(&mut run.mesh.stage, &traffic, &mut app).await?;
         }
-        for daemon in daemons.iter().filter(|_| is_upgrade) {
-            let held = daemon.operator().json("/debug/held").await?;
-            ensure!(held == serde_json::json!([]), "held: {held}");
+        if is_upgrade {
+            for (daemon, file) in daemons.iter_mut().zip(&files) {
+                let other = of_another_version(file).await?;
+                daemon.replace(&run.programs.copilot, Some(&other)).await?;
+                ensure!(
+                    other.with_extension("version.version").exists(),
+                    "a file of another version is not set aside"
+                );
+                still_works(&mut run.mesh.stage, &traffic, &mut app).await?;
+                let held = daemon.operator().json("/debug/held").await?;
+                ensure!(held == serde_json::json!([]), "held: {held}");
+            }
         }
     }
     run.apps.extend([app]);
     traffic.end(tally).await
+}
+
+/// What a build of another format would have written.
+async fn of_another_version(file: &Path) -> Result<PathBuf> {
+    let written = async {
+        while !file.exists() {
+            sleep(POLL).await;
+        }
+    };
+    timeout(REREAD, written)
+        .await
+        .context("no state file is written")?;
+    let mut bytes = fs::read(file)?;
+    // After the first eight bytes.
+    bytes[8..12].copy_from_slice(&2_u32.to_be_bytes());
+    let other = file.with_extension("version");
+    fs::write(&other, bytes)?;
+    Ok(other)
 }
 
 pub(super) async fn cloud_controller_down(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {

@@ -9,21 +9,35 @@ use std::{
 };
 
 use copilot::{
-    istio::Kind,
-    proto::istio::networking::v1alpha3::{ServiceEntry, VirtualService},
+    istio::{Kind, SIDECARS},
+    model::AppGuid,
+    proto::istio::networking::v1alpha3::{ServiceEntry, Sidecar, VirtualService},
     sim::sink::{Replica, State},
 };
 use prost::Message;
 use tokio::time::Instant;
 
-use super::world::{Pair, World};
+use super::{
+    sinks::Protocol,
+    world::{Pair, Reach, World},
+};
 
 /// For how long something has to be true before it may not be lost: a peer that lags, or a slow answer, is of before.
 const YOUNG: Duration = Duration::from_mins(1);
 /// How long a stream takes at most to bring all that its daemon has.
 const SETTLED: Duration = Duration::from_secs(10);
 /// How long a change takes to reach sinks while all is well.
-pub(super) const SOON: Duration = Duration::from_secs(25);
+const SOON: Duration = Duration::from_secs(25);
+/// For how long more a loss is held, where all that reads take away is.
+const HELD: Duration = Duration::from_secs(20);
+
+/// How long a change takes to reach sinks while all is well, after peers have lied or have not.
+pub(super) fn soon(lies: bool) -> Duration {
+    if lies { SOON + HELD } else { SOON }
+}
+
+/// How long the guid of an app is, which its name begins with.
+const GUID: usize = 36;
 
 /// What is served, and what should be.
 #[derive(Debug, Clone)]
@@ -37,23 +51,27 @@ struct Inner {
     began: Instant,
     failures: Vec<String>,
     /// The content that each version of a collection stands for, and the other way round.
-    contents: BTreeMap<(String, String), u64>,
-    versions: BTreeMap<(String, u64), String>,
+    contents: BTreeMap<(Scope, String), u64>,
+    versions: BTreeMap<(Scope, u64), String>,
     views: BTreeMap<usize, View>,
-    /// When each sink went to another daemon.
-    moved: BTreeMap<usize, Instant>,
+    /// The sinks that went to another daemon, and when that one answered first.
+    moved: BTreeMap<usize, Option<Instant>>,
 }
+
+/// A collection, and whether xDS says it.
+type Scope = (bool, String);
 
 /// What a sink holds, as its proxies would use it.
 #[derive(Debug, Default, Clone)]
 pub(super) struct View {
     pairs: BTreeSet<Pair>,
+    reaches: BTreeSet<Reach>,
     /// The services that VirtualServices name, with their hostnames; and those that are not there.
     named: BTreeMap<String, String>,
     absent: BTreeSet<String>,
     /// Those that were named first and are not there yet, and since when.
     early: BTreeMap<String, Instant>,
-    versions: BTreeMap<String, String>,
+    versions: BTreeMap<Scope, String>,
 }
 
 impl Oracle {
@@ -101,28 +119,30 @@ impl Oracle {
     pub(super) fn moves(&self, sink: usize) {
         let mut inner = self.inner();
         inner.views.remove(&sink);
-        inner.moved.insert(sink, Instant::now());
+        inner.moved.insert(sink, None);
     }
 
     /// A sink has applied a response. `is_whole` once it has all collections of its present stream.
-    pub(super) fn look(&self, sink: usize, state: &State, is_whole: bool) {
-        let mut view = View::of(state);
+    pub(super) fn look(&self, (sink, speaks): (usize, Protocol), state: &State, is_whole: bool) {
+        let mut view = View::of(state, speaks);
         let now = Instant::now();
         let mut failures = Vec::new();
         let mut inner = self.inner();
         let before = inner.views.remove(&sink).unwrap_or_default();
-        if is_whole {
-            for service in view.follows(&before, now) {
+        let services = view.follows(&before, now);
+        // A new route that a lie leaves without destinations is named before it has a service.
+        if is_whole && !inner.lies {
+            for service in services {
                 failures.push(format!(
-                    "sink {sink}: {service} was named before it was there"
+                    "sink {sink} ({speaks:?}): {service} was named before it was there"
                 ));
             }
         }
         inner.views.insert(sink, view.clone());
-        let truth = &inner.world.truth;
-        let moved = inner.moved.get(&sink);
+        let moved = inner.moved.get_mut(&sink);
         // What only the other daemon knew goes response by response.
-        let is_at_home = moved.is_none_or(|at| at.elapsed() > SETTLED);
+        let is_at_home = moved.is_none_or(|at| at.get_or_insert(now).elapsed() > SETTLED);
+        let truth = &inner.world.truth;
         // Endpoints are counted: a lie that hides one of a hostname's and has a new one takes nothing away by that.
         let is_exchanged = |host: &String| {
             let mut gained = view.pairs.difference(&before.pairs);
@@ -131,7 +151,18 @@ impl Oracle {
         for lost in before.pairs.difference(&view.pairs) {
             let since = truth.since.get(lost).filter(|_| !is_exchanged(&lost.0));
             if is_at_home && since.is_some_and(|since| *since + YOUNG <= now) {
-                failures.push(format!("sink {sink} has lost {lost:?}"));
+                failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
+            }
+        }
+        // They are counted, too.
+        let is_exchanged = |app: &AppGuid| {
+            let mut gained = view.reaches.difference(&before.reaches);
+            inner.lies && gained.any(|(of, _)| of == app)
+        };
+        for lost in before.reaches.difference(&view.reaches) {
+            let since = truth.reaches.get(lost).filter(|_| !is_exchanged(&lost.0));
+            if is_at_home && since.is_some_and(|since| *since + YOUNG <= now) {
+                failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
         }
         for pair in &view.pairs {
@@ -140,7 +171,7 @@ impl Oracle {
             }
         }
         for (name, replica) in &state.collections {
-            failures.extend(inner.compare(name, replica));
+            failures.extend(inner.compare(&(speaks.is_xds(), name.clone()), replica));
         }
         drop(inner);
         for what in failures {
@@ -153,7 +184,8 @@ impl Oracle {
         let mut failures = Vec::new();
         {
             let inner = self.inner();
-            let long_ago = |at: &Instant| (*at).max(calm) + SOON <= Instant::now();
+            let soon = soon(inner.lies);
+            let long_ago = |at: &Instant| (*at).max(calm) + soon <= Instant::now();
             let truth = &inner.world.truth;
             for (sink, view) in &inner.views {
                 let known = truth.since.iter().filter(|(_, at)| long_ago(at));
@@ -176,9 +208,7 @@ impl Oracle {
     pub(super) fn converged(&self, sinks: usize) -> Result<(), String> {
         let inner = self.inner();
         let truth: BTreeSet<_> = inner.world.truth.since.keys().cloned().collect();
-        let Some(first) = inner.views.values().next() else {
-            return Err("no sink holds anything".to_owned());
-        };
+        let mut versions: BTreeMap<&Scope, &String> = BTreeMap::new();
         if inner.views.len() < sinks {
             return Err("not all sinks hold something".to_owned());
         }
@@ -190,9 +220,21 @@ impl Oracle {
                     "sink {sink} lacks {missing:?}, still has {stale:?}"
                 ));
             }
-            if view.versions != first.versions {
-                let (one, other) = (&view.versions, &first.versions);
-                return Err(format!("sink {sink} has {one:?}, others {other:?}"));
+            let reaches: BTreeSet<_> = inner.world.truth.reaches.keys().cloned().collect();
+            if view.reaches != reaches {
+                let missing: Vec<_> = reaches.difference(&view.reaches).collect();
+                let stale: Vec<_> = view.reaches.difference(&reaches).collect();
+                return Err(format!(
+                    "sink {sink} lacks {missing:?}, still has {stale:?}"
+                ));
+            }
+            for (scope, version) in &view.versions {
+                let others = *versions.entry(scope).or_insert(version);
+                if others != version {
+                    return Err(format!(
+                        "sink {sink} has {scope:?} {version}, others {others}"
+                    ));
+                }
             }
         }
         Ok(())
@@ -201,19 +243,17 @@ impl Oracle {
 
 impl Inner {
     /// That a version stands for one content, and a content for one version.
-    fn compare(&mut self, collection: &str, replica: &Replica) -> Option<String> {
+    fn compare(&mut self, scope: &Scope, replica: &Replica) -> Option<String> {
         let content = hash(replica);
         let version = replica.version.clone();
-        let known = self
-            .contents
-            .entry((collection.to_owned(), version.clone()));
+        let known = self.contents.entry((scope.clone(), version.clone()));
         let known = *known.or_insert(content);
         if known != content {
-            return Some(format!("{collection} {version} has two contents"));
+            return Some(format!("{scope:?} {version} has two contents"));
         }
-        let known = self.versions.entry((collection.to_owned(), content));
+        let known = self.versions.entry((scope.clone(), content));
         let known = known.or_insert_with(|| version.clone());
-        (*known != version).then(|| format!("one content of {collection}: {known}, {version}"))
+        (*known != version).then(|| format!("one content of {scope:?}: {known}, {version}"))
     }
 }
 
@@ -230,8 +270,8 @@ fn hash(replica: &Replica) -> u64 {
     hasher.finish()
 }
 
-fn decoded<M: Message + Default>(state: &State, kind: Kind) -> Vec<M> {
-    let held = state.collections.get(kind.collection());
+fn decoded<M: Message + Default>(state: &State, collection: &str) -> Vec<M> {
+    let held = state.collections.get(collection);
     let resources = held.into_iter().flat_map(|held| held.resources.values());
     let bodies = resources.filter_map(|resource| resource.body.as_ref());
     bodies
@@ -271,9 +311,9 @@ impl View {
         failures
     }
 
-    fn of(state: &State) -> Self {
+    fn of(state: &State, speaks: Protocol) -> Self {
         let mut services: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-        for entry in decoded::<ServiceEntry>(state, Kind::ServiceEntry) {
+        for entry in decoded::<ServiceEntry>(state, Kind::ServiceEntry.collection()) {
             let addresses = entry.endpoints.iter();
             let addresses: Vec<_> = addresses.filter_map(|to| to.address.parse().ok()).collect();
             for host in entry.hosts {
@@ -281,7 +321,7 @@ impl View {
             }
         }
         let mut view = Self::default();
-        for service in decoded::<VirtualService>(state, Kind::VirtualService) {
+        for service in decoded::<VirtualService>(state, Kind::VirtualService.collection()) {
             let ways = service.http.iter().flat_map(|http| &http.route);
             for to in ways.filter_map(|way| way.destination.as_ref()) {
                 for host in &service.hosts {
@@ -303,9 +343,21 @@ impl View {
                 view.pairs.extend(pairs);
             }
         }
+        for sidecar in decoded::<Sidecar>(state, SIDECARS) {
+            let selector = sidecar.workload_selector.unwrap_or_default();
+            let apps = selector.labels.values();
+            let apps: Vec<_> = apps.filter_map(|name| name.get(..GUID)).collect();
+            for host in sidecar.egress.iter().flat_map(|egress| &egress.hosts) {
+                let host = host.strip_prefix("internal/").unwrap_or(host);
+                let reaches = apps
+                    .iter()
+                    .map(|app| (AppGuid::from(*app), host.to_owned()));
+                view.reaches.extend(reaches);
+            }
+        }
         let versions = state.collections.iter();
         view.versions = versions
-            .map(|(name, replica)| (name.clone(), replica.version.clone()))
+            .map(|(name, replica)| ((speaks.is_xds(), name.clone()), replica.version.clone()))
             .collect();
         view
     }

@@ -25,11 +25,15 @@ const LEAST: usize = 8;
 /// A hostname, and an address at which it is answered.
 pub(super) type Pair = (String, IpAddr);
 
-/// What is true, and since when; and until when it was.
-/// What is served has to be this.
+/// An app, and an internal hostname that it may connect to.
+pub(super) type Reach = (AppGuid, String);
+
+/// What is true, and since when; and until when it was. What is served has to be this.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     pub(super) since: BTreeMap<Pair, Instant>,
+    /// What apps may connect to, and since when.
+    pub(super) reaches: BTreeMap<Reach, Instant>,
     /// The apps of hostnames, and until when they were if they are not any more.
     mapped: BTreeMap<(String, AppGuid), Option<Instant>>,
     /// The apps of addresses, and until when they were.
@@ -80,6 +84,8 @@ pub(super) struct World {
     domains: [copilot::model::DomainGuid; 2],
     apps: BTreeMap<AppGuid, App>,
     routes: BTreeMap<RouteGuid, Route>,
+    /// Who may connect to whom.
+    allowed: BTreeSet<(AppGuid, AppGuid)>,
     hosts: u32,
     places: u32,
     began: Instant,
@@ -109,6 +115,7 @@ impl World {
             domains,
             apps: BTreeMap::new(),
             routes: BTreeMap::new(),
+            allowed: BTreeSet::new(),
             hosts: 0,
             places: 0,
             began: Instant::now(),
@@ -438,12 +445,17 @@ impl World {
     }
 
     fn allow(&mut self) {
-        if let (Some(one), Some(other)) = (self.any_app(), self.any_app()) {
-            let (one, other) = (one.to_string(), other.to_string());
-            if self.rng.bool() {
-                self.policies.allow(&one, &other, 8080);
-            } else {
-                self.policies.forbid(&one, &other);
+        let forbidden = self.rng.choice(&self.allowed).cloned();
+        if let Some(pair) = forbidden.filter(|_| self.rng.u32(0..3) == 0) {
+            let (one, other) = &pair;
+            self.note(&format!("forbid {one} to {other}"));
+            self.policies.forbid(&one.to_string(), &other.to_string());
+            self.allowed.remove(&pair);
+        } else if let (Some(one), Some(other)) = (self.any_app(), self.any_app()) {
+            self.note(&format!("allow {one} to {other}"));
+            if self.allowed.insert((one.clone(), other.clone())) {
+                self.policies
+                    .allow(&one.to_string(), &other.to_string(), 8080);
             }
         }
     }
@@ -453,6 +465,7 @@ impl World {
         let now = Instant::now();
         let Truth {
             since,
+            reaches,
             mapped,
             running,
         } = &mut self.truth;
@@ -483,6 +496,16 @@ impl World {
                 };
                 pairs.insert((route.host.clone(), address));
             }
+        }
+        let mut reached = BTreeSet::new();
+        for (source, destination) in &self.allowed {
+            let internal = self.routes.values().filter(|route| route.is_internal);
+            let led = internal.filter(|route| route.apps.contains(destination));
+            reached.extend(led.map(|route| (source.clone(), route.host.clone())));
+        }
+        reaches.retain(|reach, _| reached.contains(reach));
+        for reach in reached {
+            reaches.entry(reach).or_insert(now);
         }
         since.retain(|pair, _| pairs.contains(pair));
         for pair in pairs {
