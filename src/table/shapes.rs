@@ -85,7 +85,7 @@ impl Shape {
     /// Whether they are the same, but perhaps for an instance.
     fn is_like(&self, other: &Self) -> bool {
         let seen = |shape: &Self| (shape.refused, shape.is_unusual);
-        seen(self) == seen(other) && self.parts == other.parts
+        seen(self) == seen(other) && self.settings == other.settings && self.parts == other.parts
     }
 }
 

@@ -486,20 +486,35 @@ fn any_limits() -> impl Strategy<Value = Limits> {
     prop_oneof![Just(Limits::default()), low]
 }
 
-/// The routes that count of each hostname: counted anew.
+/// The routes that count of each hostname: counted anew, those that are refused first.
 fn first_of_each_host(routes: &[Route], limits: Limits) -> BTreeSet<String> {
     let mut ranked: Vec<_> = routes.iter().collect();
     ranked.sort_by_key(|route| (route.refused.is_none(), route.created_at, &route.guid));
-    let mut sums: BTreeMap<Hostname, (usize, usize, bool)> = BTreeMap::new();
-    let is_first = |route: &&Route| {
-        let (count, bytes, is_full) = sums.entry(route.host.clone()).or_default();
+    let mut first = BTreeSet::new();
+    let mut of_refused: BTreeMap<&Hostname, usize> = BTreeMap::new();
+    let mut sums: BTreeMap<(&Hostname, bool), (usize, usize, bool)> = BTreeMap::new();
+    for route in ranked {
+        let is_refused = route.refused.is_some();
+        let taken = of_refused.entry(&route.host).or_default();
+        let most = match is_refused {
+            true => limits.host_bytes / 2,
+            false => limits.host_bytes - *taken,
+        };
+        let destinations = if is_refused {
+            1
+        } else {
+            route.destinations.len().max(1)
+        };
+        let (count, bytes, is_full) = sums.entry((&route.host, is_refused)).or_default();
         *count += 1;
-        *bytes += 32 + 4 * route.path.len() + 200 * route.destinations.len().max(1);
-        *is_full |= *count > limits.host_routes || *bytes > limits.host_bytes;
-        !*is_full
-    };
-    let first = ranked.into_iter().filter(is_first);
-    first.map(|route| route.guid.to_string()).collect()
+        *bytes += 32 + 4 * route.path.len() + 200 * destinations;
+        *is_full |= *count > limits.host_routes || *bytes > most;
+        if !*is_full {
+            first.insert(route.guid.to_string());
+            *taken = if is_refused { *bytes } else { *taken };
+        }
+    }
+    first
 }
 
 proptest! {

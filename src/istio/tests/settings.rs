@@ -121,7 +121,10 @@ fn what_a_hostname_goes_on_to_comes_with_its_settings() {
     let wildcard = annotated("*.example.com", "other", [("timeout", "7s")]);
     let made = make(
         [route("shop.example.com/pay", [to("app", 8080)]), wildcard],
-        [instance(1, "other", &[(8080, 61_001)])],
+        [
+            instance(1, "other", &[(8080, 61_001)]),
+            instance(2, "app", &[(8080, 61_002)]),
+        ],
     );
     let timeouts = made.http().iter().map(|route| route.timeout.is_some());
     assert_eq!(timeouts.collect::<Vec<_>>(), [false, true]);

@@ -141,7 +141,8 @@ async fn a_changed_annotation_is_seen_by_the_next_full_read_whether_or_not_the_r
         let timeout = Some(Duration::from_secs(seconds));
         polling
             .holds(|held| {
-                let settings = held.0[&guid].settings.as_ref();
+                let held = held.0.get(&guid);
+                let settings = held.and_then(|route| route.settings.as_ref());
                 settings.and_then(|settings| settings.timeout) == timeout
             })
             .await;
