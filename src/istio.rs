@@ -16,6 +16,7 @@ mod nameless;
 mod refused;
 mod service;
 mod service_entry;
+mod settings;
 mod shares;
 mod sidecar;
 pub mod validate;

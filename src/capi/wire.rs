@@ -1,21 +1,23 @@
 //! Cloud Controller's objects, read leniently: what is not needed is skipped, what is not known is tolerated.
 
+mod annotations;
 mod at_most;
 mod options;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+pub use self::annotations::{AnnotationPrefix, NoPrefix};
 pub(super) use self::at_most::AtMost;
 use super::timestamp::Timestamp;
 use crate::{
     feed::Dropped,
     model::{
-        AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
-        Protocol, Route, RouteGuid, Weight, Workload,
+        AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, LoadBalancing,
+        Process, ProcessType, Protocol, Route, RouteGuid, RouteSettings, Weight, Workload,
     },
     outbound::InvalidJson,
 };
@@ -179,6 +181,8 @@ struct WireRoute<'a> {
     #[serde(borrow)]
     options: Option<&'a RawValue>,
     #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
     relationships: RouteRelationships<'a>,
 }
 
@@ -267,9 +271,10 @@ struct TooMany(usize);
 #[error("port 0")]
 struct PortZero;
 
-/// Reads a route. `domains` says what is known of its domain.
+/// Reads a route. `domains` says what is known of its domain, `prefix` which annotations are for the mesh.
 pub(super) fn route<'d>(
     raw: &RawValue,
+    prefix: &AnnotationPrefix,
     domains: impl FnOnce(&DomainGuid) -> KnownDomain<'d>,
 ) -> Result<ParsedRoute, Dropped> {
     let wire: WireRoute = malformed(raw)?;
@@ -306,6 +311,24 @@ pub(super) fn route<'d>(
             None
         }
     };
+    let metadata = wire.metadata;
+    let (settings, affinity) = match metadata.map_or(Ok(None), |it| annotations::asked(it, prefix))
+    {
+        Ok(None) => (None, None),
+        Ok(Some(asked)) => {
+            let is_said = asked.settings != RouteSettings::default();
+            if let Some(error) = annotations::LeftOut::of(asked.wrong) {
+                invalid.push(dropped(raw, "invalid_annotations", &error));
+            }
+            (is_said.then(|| Arc::new(asked.settings)), asked.affinity)
+        }
+        Err(error) => {
+            invalid.push(dropped(raw, "invalid_annotations", &error));
+            (None, None)
+        }
+    };
+    // Who wants to know clients again by a cookie does not want them told apart otherwise.
+    let affinity = affinity.map(|cookie| Box::new(LoadBalancing::Cookie(cookie)));
     let route = Route {
         guid: RouteGuid::from(&*wire.guid),
         host,
@@ -313,7 +336,8 @@ pub(super) fn route<'d>(
         internal: domain.internal,
         vip: None,
         created_at: wire.created_at.unix_seconds(),
-        load_balancing,
+        load_balancing: affinity.or(load_balancing),
+        settings,
         refused: None,
         destinations,
     };

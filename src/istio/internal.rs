@@ -17,6 +17,7 @@ use super::{
     matches::{has_case, matches},
     refused,
     service_entry::{for_eras, unreachable},
+    settings,
     shares::percentages,
     validate::{Invalid, domain, full_name},
     virtual_service::to,
@@ -47,7 +48,7 @@ pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>
     let of = |era| {
         let http = host
             .pools()
-            .filter_map(|pool| http_route(&pool, &ports, &subsets, era));
+            .flat_map(|pool| http_routes(&pool, &ports, &subsets, era));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
             // Without a gateway, it is for the sidecars of the mesh.
@@ -62,16 +63,11 @@ pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>
     }
 }
 
-/// `None` where the path leads nowhere.
-fn http_route(
-    pool: &Pool<'_>,
-    ports: &Ports,
-    subsets: &Subsets<'_>,
-    era: Era,
-) -> Option<HttpRoute> {
+/// None where the path leads nowhere.
+fn http_routes(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>, era: Era) -> Vec<HttpRoute> {
     let matches = matches(&pool.key(), era);
     if let Some(refusal) = pool.refused() {
-        return Some(refused::answer(matches, refusal.status()));
+        return vec![refused::answer(matches, refusal.status())];
     }
     let targets = pool.by_target();
     let shares: Vec<_> = targets.iter().map(|target| target.share).collect();
@@ -86,11 +82,15 @@ fn http_route(
             (percentage > 0).then(|| to(host.to_string(), subset, number, percentage))
         });
     let route: Vec<_> = destinations.collect();
-    (!route.is_empty()).then_some(HttpRoute {
+    if route.is_empty() {
+        return Vec::new();
+    }
+    let route = HttpRoute {
         r#match: matches,
         route,
-        fault: None,
-    })
+        ..HttpRoute::default()
+    };
+    settings::asked_for(route, pool, era)
 }
 
 /// The subsets that the VirtualService names, and how an instance is picked.

@@ -5,7 +5,7 @@ use super::{
     matches::{for_host, for_nameless, has_case},
     refused,
     validate::Invalid,
-    virtual_service::http_route,
+    virtual_service::http_routes,
 };
 use crate::{
     model::Hostname,
@@ -50,12 +50,12 @@ impl<'a> Nameless<'a> {
 
     /// What comes before the wildcard's own routes. Where there are too many, no such hostname is for the wildcard.
     pub(super) fn http_routes(&self, era: Era, held: &Held) -> Vec<HttpRoute> {
-        let routes = self.served.iter().map(|(host, pool)| {
-            let route = http_route(pool, era, held);
-            HttpRoute {
+        let routes = self.served.iter().flat_map(|(host, pool)| {
+            let routes = http_routes(pool, era, held).into_iter();
+            routes.map(move |route| HttpRoute {
                 r#match: for_host(host, route.r#match),
                 ..route
-            }
+            })
         });
         let rest = (!self.left_out.is_empty())
             .then(|| refused::answer(for_nameless(Vec::new()), UNAVAILABLE));

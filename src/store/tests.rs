@@ -5,8 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{
-    AppPort, Destination, HeaderName, Hostname, LoadBalancing, PortRange, Protocol, Refusal,
-    Transport, Weight,
+    AppPort, Asked, Cookie, CookieName, Destination, HeaderName, Hostname, LoadBalancing,
+    PortRange, Protocol, Refusal, Transport, Weight,
 };
 
 fn settings(folder: &TempDir) -> Settings {
@@ -49,7 +49,20 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
         Just(Some(LoadBalancing::RoundRobin)),
         Just(Some(LoadBalancing::LeastConnection)),
         "[a-z]{1,5}".prop_map(|name| Some(LoadBalancing::Hash(HeaderName::parse(&name).unwrap()))),
+        ("[a-zA-Z]{1,5}", 0u64..100_000).prop_map(|(name, ttl)| {
+            Some(LoadBalancing::Cookie(Cookie {
+                name: CookieName::parse(&name).unwrap(),
+                ttl: Duration::from_millis(ttl),
+            }))
+        }),
     ];
+    let settings = proptest::option::of((1u64..9, "/[a-z]{1,5}"));
+    let settings = settings.prop_map(|settings| {
+        let (seconds, path) = settings?;
+        let timeout = format!("{seconds}s");
+        let asked = Asked::parse([("timeout", &*timeout), ("path-rewrite", &*path)]);
+        Some(Arc::new(asked.settings))
+    });
     let refused = prop_oneof![
         Just(None),
         Just(Some(Refusal::RoutePolicies)),
@@ -62,12 +75,12 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
         "(\\*\\.)?[a-z]{1,9}\\.example\\.com",
         "(/[a-zA-Z]{1,5})?",
         (any::<bool>(), vip, any::<i64>()),
-        load_balancing,
+        (load_balancing, settings),
         refused,
         destinations,
     )
         .prop_map(
-            |(guid, host, path, (internal, vip, created_at), lb, refused, to)| {
+            |(guid, host, path, (internal, vip, created_at), (lb, settings), refused, to)| {
                 Arc::new(Route {
                     guid: guid.as_str().into(),
                     host: Hostname::parse(&host).unwrap(),
@@ -76,6 +89,7 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
                     vip,
                     created_at,
                     load_balancing: lb.map(Box::new),
+                    settings,
                     refused,
                     destinations: to.into(),
                 })

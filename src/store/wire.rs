@@ -1,6 +1,7 @@
 //! What is saved, as it is written.
 
 use std::{
+    collections::BTreeMap,
     net::Ipv4Addr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -9,8 +10,9 @@ use std::{
 use super::Saved;
 use crate::{
     model::{
-        AppPort, Association, Destination, HeaderName, Hostname, LoadBalancing, Policy, PortRange,
-        Process, Protocol, Refusal, Route, Transport, Weight, Workload,
+        AppPort, Asked, Association, Cookie, CookieName, Destination, HeaderName, Hostname,
+        LoadBalancing, Policy, PortRange, Process, Protocol, Refusal, Route, RouteSettings,
+        Transport, Weight, Workload,
     },
     proto::state::{self, destination, load_balancing::Kind},
 };
@@ -71,6 +73,11 @@ fn route_to_wire(route: &Route) -> state::Route {
         created_at: route.created_at,
         load_balancing: route.load_balancing.as_deref().map(load_balancing_to_wire),
         refused: refused.into(),
+        settings: route
+            .settings
+            .iter()
+            .flat_map(|settings| settings.to_annotations())
+            .collect(),
         destinations: route.destinations.iter().map(destination_to_wire).collect(),
     }
 }
@@ -85,6 +92,11 @@ fn route(sent: state::Route) -> Option<Route> {
         Some(sent) => Some(Box::new(load_balancing(sent)?)),
         None => None,
     };
+    let settings = if sent.settings.is_empty() {
+        None
+    } else {
+        Some(settings(&sent.settings)?)
+    };
     let destinations: Option<_> = sent.destinations.iter().map(destination).collect();
     Some(Route {
         guid: sent.guid.as_str().into(),
@@ -94,9 +106,17 @@ fn route(sent: state::Route) -> Option<Route> {
         vip: (sent.vip != 0).then(|| Ipv4Addr::from(sent.vip)),
         created_at: sent.created_at,
         load_balancing,
+        settings,
         refused,
         destinations: destinations?,
     })
+}
+
+fn settings(sent: &BTreeMap<String, String>) -> Option<Arc<RouteSettings>> {
+    let texts = sent.iter().map(|(name, text)| (&**name, &**text));
+    let asked = Asked::parse(texts);
+    let is_ours = asked.wrong.is_empty() && asked.affinity.is_none();
+    is_ours.then(|| Arc::new(asked.settings))
 }
 
 fn load_balancing_to_wire(load_balancing: &LoadBalancing) -> state::LoadBalancing {
@@ -104,6 +124,10 @@ fn load_balancing_to_wire(load_balancing: &LoadBalancing) -> state::LoadBalancin
         LoadBalancing::RoundRobin => Kind::RoundRobin(true),
         LoadBalancing::LeastConnection => Kind::LeastConnection(true),
         LoadBalancing::Hash(header) => Kind::HashHeader(header.to_string()),
+        LoadBalancing::Cookie(cookie) => Kind::Cookie(state::Cookie {
+            name: cookie.name.as_str().to_owned(),
+            ttl_millis: cookie.ttl.as_millis().try_into().unwrap_or(u64::MAX),
+        }),
     };
     state::LoadBalancing { kind: Some(kind) }
 }
@@ -113,6 +137,10 @@ fn load_balancing(sent: state::LoadBalancing) -> Option<LoadBalancing> {
         Kind::RoundRobin(_) => LoadBalancing::RoundRobin,
         Kind::LeastConnection(_) => LoadBalancing::LeastConnection,
         Kind::HashHeader(header) => LoadBalancing::Hash(HeaderName::parse(&header).ok()?),
+        Kind::Cookie(cookie) => LoadBalancing::Cookie(Cookie {
+            name: CookieName::parse(&cookie.name).ok()?,
+            ttl: Duration::from_millis(cookie.ttl_millis),
+        }),
     })
 }
 

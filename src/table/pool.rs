@@ -13,7 +13,8 @@ use super::{
     routes::by_key,
 };
 use crate::model::{
-    AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, Weight, Workload,
+    AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, RouteSettings, Weight,
+    Workload,
 };
 
 /// The routes of a hostname and a path. They are several where their owner spelled one URL in several ways, and share
@@ -135,6 +136,14 @@ impl<'a> Pool<'a> {
             .routes()
             .filter_map(|route| Some((route, route.load_balancing.as_deref()?)));
         choosing.min_by_key(|(route, _)| (route.created_at, &route.guid))
+    }
+
+    /// What its owner asks for beside that: of several routes the oldest that asks for anything counts.
+    pub fn settings(&self) -> Option<(&'a Route, &'a Arc<RouteSettings>)> {
+        let asking = self
+            .routes()
+            .filter_map(|route| Some((route, route.settings.as_ref()?)));
+        asking.min_by_key(|(route, _)| (route.created_at, &route.guid))
     }
 
     pub(super) fn destinations(&self) -> impl Iterator<Item = &'a Destination> + use<'a> {
@@ -312,13 +321,17 @@ impl<'a> HostView<'a> {
         Pool::of(self, key)
     }
 
-    /// Whether an internal hostname's requests have to be told apart: by path, by weight, by port or by protocol.
+    /// Whether an internal hostname's requests have to be told apart, by path, by weight, by port or by protocol, or
+    /// something else has to be said of them.
     pub fn is_divided(self) -> bool {
         let mut pools = self.pools();
         let (Some(pool), None) = (pools.next(), pools.next()) else {
             return true;
         };
-        !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
+        !pool.key().is_empty()
+            || pool.has_weights()
+            || pool.has_several_ports()
+            || pool.settings().is_some()
     }
 
     /// Whether an internal hostname is reached over TLS: by one name, apps speak either to all of its instances.

@@ -293,6 +293,7 @@ pub(super) fn has_same_place(one: &Route, other: &Route) -> bool {
 fn has_same_options(one: &Route, other: &Route) -> bool {
     let counts = |route: &Route| (route.refused, route.destinations.is_empty());
     one.load_balancing == other.load_balancing
+        && one.settings == other.settings
         && one.path == other.path
         && counts(one) == counts(other)
 }

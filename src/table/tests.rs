@@ -38,6 +38,7 @@ fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
         vip: None,
         created_at: 1,
         load_balancing: None,
+        settings: None,
         refused: None,
         destinations: apps
             .iter()

@@ -239,6 +239,7 @@ mod tests {
             vip: None,
             created_at: 0,
             load_balancing: None,
+            settings: None,
             refused: None,
             destinations: apps.iter().map(destination).collect(),
         };

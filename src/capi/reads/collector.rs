@@ -83,7 +83,7 @@ impl RouteCollector {
 
     /// Adds a row, unless its domain is unknown.
     fn add_known(&mut self, raw: &RawValue, domains: &Domains) -> Option<DomainGuid> {
-        match wire::route(raw, |guid| domains.get(guid)) {
+        match wire::route(raw, domains.annotations(), |guid| domains.get(guid)) {
             Ok(ParsedRoute::Mesh(route, invalid)) => {
                 if invalid
                     .iter()

@@ -1,5 +1,7 @@
 //! Objects as Cloud Controller sends them, in all its versions.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -39,11 +41,15 @@ fn read(value: &Value) -> Result<ParsedRoute, Dropped> {
         name: Hostname::parse("example.com").unwrap(),
         internal: false,
     };
-    route(&raw(value), |guid| match guid.to_string().as_str() {
-        "d" => KnownDomain::Mesh(&domain),
-        "elsewhere" => KnownDomain::Outside,
-        _ => KnownDomain::Unknown,
-    })
+    route(
+        &raw(value),
+        &AnnotationPrefix::default(),
+        |guid| match guid.to_string().as_str() {
+            "d" => KnownDomain::Mesh(&domain),
+            "elsewhere" => KnownDomain::Outside,
+            _ => KnownDomain::Unknown,
+        },
+    )
 }
 
 fn read_mesh(value: &Value) -> (Route, Vec<Dropped>) {
@@ -168,6 +174,88 @@ fn a_route_without_any_valid_destination_is_unreadable() {
     assert_eq!((dropped.name.as_str(), dropped.reason), (ROUTE, MALFORMED));
     value["destinations"] = json!([]);
     assert!(read_mesh(&value).0.destinations.is_empty(), "none is fine");
+}
+
+#[test]
+fn annotations_for_the_mesh_are_read_and_others_are_not() {
+    let mut value = wire_route();
+    value["options"] = json!({"loadbalancing": "hash", "hash_header": "x-user"});
+    value["metadata"]["annotations"] = json!({
+        "mesh.cloudfoundry.org/timeout": "5s",
+        "mesh.cloudfoundry.org/session-affinity": "SHOP",
+        "other.example.com/timeout": "9 eggs",
+        "timeout": "7s",
+    });
+    let (route, dropped) = read_mesh(&value);
+    assert!(dropped.is_empty(), "{dropped:?}");
+    let settings = route.settings.unwrap();
+    assert_eq!(settings.timeout, Some(Duration::from_secs(5)));
+    let choice = route.load_balancing.unwrap();
+    assert_eq!(choice.to_string(), "cookie SHOP", "comes before the option");
+    for nothing in [
+        Value::Null,
+        json!({}),
+        json!({"annotations": null}),
+        json!({"annotations": {}}),
+    ] {
+        let mut value = wire_route();
+        value["metadata"] = nothing;
+        assert_eq!(read_mesh(&value), read_mesh(&wire_route()));
+    }
+}
+
+#[test]
+fn annotations_that_cannot_be_followed_are_left_out_and_named_together() {
+    let mut value = wire_route();
+    value["metadata"]["annotations"] = json!({
+        "mesh.cloudfoundry.org/timeout": "soon",
+        "mesh.cloudfoundry.org/patience": "none",
+    });
+    let (route, dropped) = read_mesh(&value);
+    assert_eq!(route, read_mesh(&wire_route()).0, "the route is served");
+    let [dropped] = dropped.as_slice() else {
+        panic!("{dropped:?}");
+    };
+    assert_eq!(
+        (dropped.name.as_str(), dropped.reason),
+        (ROUTE, "invalid_annotations")
+    );
+    assert_eq!(
+        dropped.detail,
+        "annotation \"timeout\": \"soon\" is no whole number with ms, s, m or h, up to 3600s; \
+         annotation \"patience\": there is no such setting"
+    );
+    value["metadata"]["annotations"] = json!({"mesh.cloudfoundry.org/timeout": 7});
+    let (route, dropped) = read_mesh(&value);
+    assert_eq!(route, read_mesh(&wire_route()).0);
+    assert_eq!(dropped[0].reason, "invalid_annotations");
+}
+
+#[test]
+fn a_prefix_of_annotations_is_a_domain_name_and_a_slash() {
+    for bad in [
+        "",
+        "/",
+        "mesh",
+        "mesh.example.com",
+        "*.example.com/",
+        "a b/",
+        "a/b/",
+    ] {
+        assert!(bad.parse::<AnnotationPrefix>().is_err(), "{bad}");
+    }
+    let mut value = wire_route();
+    value["metadata"]["annotations"] = json!({"a.example.com/timeout": "5s"});
+    let domain = MeshDomain {
+        name: Hostname::parse("example.com").unwrap(),
+        internal: false,
+    };
+    let prefix = "a.example.com/".parse().unwrap();
+    let read = route(&raw(&value), &prefix, |_| KnownDomain::Mesh(&domain));
+    let Ok(ParsedRoute::Mesh(located, _)) = read else {
+        panic!("{read:?}");
+    };
+    assert!(located.route.settings.is_some());
 }
 
 #[test]

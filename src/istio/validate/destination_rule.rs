@@ -2,7 +2,7 @@
 
 use super::{Era, Invalid, Validate, domain, is_dns_label, labels, require, unique};
 use crate::{
-    model::HeaderName,
+    model::{CookieName, HeaderName},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
         client_tls_settings::TlSmode,
@@ -100,9 +100,15 @@ fn simple(number: i32, era: Era) -> Result<(), Invalid> {
 fn consistent_hash(hash: &ConsistentHashLb) -> Result<(), Invalid> {
     let named = match &hash.hash_key {
         Some(HashKey::HttpHeaderName(name)) => HeaderName::is_valid(name),
+        // Without a time Envoy makes none, and 1.1 refuses it.
+        Some(HashKey::HttpCookie(cookie)) => {
+            CookieName::parse(&cookie.name).is_ok() && cookie.ttl.is_some()
+        }
         None => false,
     };
-    require(named, "traffic_policy", || "a hash of no header".to_owned())
+    require(named, "traffic_policy", || {
+        "a hash of no header and no cookie".to_owned()
+    })
 }
 
 #[cfg(test)]

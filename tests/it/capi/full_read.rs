@@ -124,6 +124,32 @@ async fn every_kind_of_route_is_read_as_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_changed_annotation_is_seen_by_the_next_full_read_whether_or_not_the_route_was_updated() {
+    let foundation = Foundation::new().await;
+    let guid = foundation.load(1).remove(0);
+    let mut settings = foundation.settings();
+    settings.full_read_interval = Duration::from_millis(10);
+    let mut polling = Polling::start(settings);
+    polling.all_routes().await;
+    for (seconds, updates) in [(5, false), (6, true), (7, false)] {
+        let text = format!("{seconds}s");
+        let name = "mesh.cloudfoundry.org/timeout";
+        foundation
+            .capi
+            .state()
+            .annotate(&guid, name, &text, updates);
+        let timeout = Some(Duration::from_secs(seconds));
+        polling
+            .holds(|held| {
+                let held = held.0.get(&guid);
+                let settings = held.and_then(|route| route.settings.as_ref());
+                settings.and_then(|settings| settings.timeout) == timeout
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_the_api_says_who_it_is() {
     let foundation = Foundation::new().await;
     let mut polling = foundation.poll();

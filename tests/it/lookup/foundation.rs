@@ -228,6 +228,7 @@ impl Foundation {
             host,
             path: path.into(),
             load_balancing: spec.choice.clone().map(Box::new),
+            settings: None,
             refused: spec.refused,
             destinations: destinations.into(),
             ..foundation::route(n)

@@ -58,6 +58,7 @@ fn any_route() -> impl Strategy<Value = Route> {
             vip: None,
             created_at: 0,
             load_balancing: load_balancing.map(Box::new),
+            settings: None,
             refused,
             destinations: to
                 .into_iter()

@@ -1,6 +1,8 @@
 //! What changes of apps and routes cost: which resources are encoded again, and in which collections.
 
-use copilot::model::{Destination, HeaderName, LoadBalancing, Protocol, Weight};
+use copilot::model::{
+    Asked, Destination, HeaderName, LoadBalancing, Protocol, RouteSettings, Weight,
+};
 
 use super::*;
 
@@ -148,6 +150,37 @@ async fn blue_green_by_mapping_leaves_the_rule_of_a_route_with_options_as_it_is(
     // Its service is looked at too, and is as it was.
     let chosen = cost(&mut running, routes(vec![choosing(&[8], "x-other")])).await;
     assert_eq!(chosen, (2, vec![Kind::DestinationRule.collection()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_setting_encodes_the_virtual_service_and_a_changed_cookie_the_rule() {
+    let asking = |texts: &[(&str, &str)]| {
+        let asked = Asked::parse(texts.iter().copied());
+        let choice = asked.affinity.map(LoadBalancing::Cookie);
+        Route {
+            settings: (asked.settings != RouteSettings::default())
+                .then(|| Arc::new(asked.settings)),
+            load_balancing: choice.map(Box::new),
+            ..foundation::route(7)
+        }
+    };
+    let mut running = published((0..20).map(foundation::route).collect(), 0..20).await;
+    // Its service is looked at too, and is as it was.
+    for texts in [&[("timeout", "5s")][..], &[("timeout", "6s")], &[]] {
+        let cost = cost(&mut running, routes(vec![asking(texts)])).await;
+        assert_eq!(cost, (2, vec![SERVICES.collection()]), "{texts:?}");
+    }
+    for texts in [
+        &[("session-affinity", "A")][..],
+        &[("session-affinity", "B")],
+    ] {
+        let cost = cost(&mut running, routes(vec![asking(texts)])).await;
+        assert_eq!(
+            cost,
+            (2, vec![Kind::DestinationRule.collection()]),
+            "{texts:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

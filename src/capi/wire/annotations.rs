@@ -1,0 +1,92 @@
+//! The annotations of routes that are for the mesh.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    model::{Asked, Wrong, hostname::domain_name},
+    outbound::InvalidJson,
+};
+
+/// How the names of annotations begin that are for the mesh: a domain name and a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnotationPrefix(Arc<str>);
+
+/// What no annotation of Cloud Controller begins with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no domain name with a slash behind it")]
+pub struct NoPrefix(String);
+
+impl Default for AnnotationPrefix {
+    fn default() -> Self {
+        Self("mesh.cloudfoundry.org/".into())
+    }
+}
+
+impl FromStr for AnnotationPrefix {
+    type Err = NoPrefix;
+
+    fn from_str(text: &str) -> Result<Self, NoPrefix> {
+        let domain = text.strip_suffix('/');
+        let is_domain = |name: &str| !name.starts_with('*') && domain_name(name).is_ok();
+        if domain.is_some_and(is_domain) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NoPrefix(text.to_owned()))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct WireMetadata {
+    annotations: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// What the annotations of a route ask for. `None` where nothing is for the mesh.
+pub(super) fn asked(
+    metadata: &RawValue,
+    AnnotationPrefix(prefix): &AnnotationPrefix,
+) -> Result<Option<Asked>, InvalidJson> {
+    // Hardly any route has one, and what has an escape may be anything.
+    let text = metadata.get();
+    if !text.contains(&**prefix) && !text.contains('\\') {
+        return Ok(None);
+    }
+    let metadata: WireMetadata = serde_json::from_str(text)?;
+    let all = metadata.annotations.unwrap_or_default();
+    let own = all.iter().filter_map(|(name, text)| {
+        let text = text.as_deref()?;
+        Some((name.strip_prefix(&**prefix)?, text))
+    });
+    let own: Vec<_> = own.collect();
+    Ok((!own.is_empty()).then(|| Asked::parse(own)))
+}
+
+/// The annotations of a route that are left out.
+#[derive(Debug)]
+pub(super) struct LeftOut(Vec<Wrong>);
+
+impl LeftOut {
+    pub(super) fn of(wrong: Vec<Wrong>) -> Option<Self> {
+        (!wrong.is_empty()).then_some(Self(wrong))
+    }
+}
+
+/// Of more, the route's owner hears once these are right.
+const MAX_NAMED: usize = 5;
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, wrong) in self.0.iter().take(MAX_NAMED).enumerate() {
+            write!(f, "{}{wrong}", if index == 0 { "" } else { "; " })?;
+        }
+        match self.0.len().saturating_sub(MAX_NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for LeftOut {}

@@ -1,0 +1,408 @@
+//! What a route's owner asks of the mesh, in annotations: parsed and bounded, so that no text makes a resource that Istio
+//! would refuse.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Cookie, CookieName, HeaderName, path::MAX_PATH};
+
+/// What the requests of a route get that is not Istio's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct RouteSettings {
+    /// How long a request may take with all its attempts.
+    pub timeout: Option<Duration>,
+    /// What is tried again.
+    pub retries: Option<Retries>,
+    /// What stands in place of the route's path: it begins with a slash and does not end with one, or is empty.
+    pub rewrite: Option<Arc<str>>,
+    /// What an app gets otherwise than it was sent.
+    pub request: HeaderChanges,
+    /// What a client gets otherwise than the app answered.
+    pub response: HeaderChanges,
+}
+
+/// How often a request is tried again, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Retries {
+    /// How often beside the first time. 0: never, which is not what Istio does by default.
+    pub attempts: u8,
+    /// How long each may take.
+    pub per_try: Option<Duration>,
+    /// Why, in Envoy's words, of those that all Istios take.
+    pub conditions: BTreeSet<&'static str>,
+}
+
+/// Headers that are put in, or taken out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct HeaderChanges {
+    /// By their names, in place of what was there.
+    pub set: BTreeMap<HeaderName, Arc<str>>,
+    /// By their names.
+    pub removed: BTreeSet<HeaderName>,
+}
+
+impl HeaderChanges {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// What a route's annotations ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// What its requests get.
+    pub settings: RouteSettings,
+    /// By what a client is known again.
+    pub affinity: Option<Cookie>,
+    /// What cannot be followed, each alone.
+    pub wrong: Vec<Wrong>,
+}
+
+/// An annotation that is left out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("annotation {name:?}: {why}")]
+pub struct Wrong {
+    /// Its name, without the prefix.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+const TIMEOUT: &str = "timeout";
+const ATTEMPTS: &str = "retry-attempts";
+const PER_TRY: &str = "retry-per-try-timeout";
+const CONDITIONS: &str = "retry-on";
+const REWRITE: &str = "path-rewrite";
+const AFFINITY: &str = "session-affinity";
+const AFFINITY_TTL: &str = "session-affinity-ttl";
+const REQUEST: [&str; 2] = ["request-headers-set", "request-headers-remove"];
+const RESPONSE: [&str; 2] = ["response-headers-set", "response-headers-remove"];
+
+const MAX_ATTEMPTS: u8 = 10;
+const MAX_TIMEOUT: Duration = Duration::from_hours(1);
+const MAX_TTL: Duration = Duration::from_hours(24 * 365);
+/// Each is in the configuration of every proxy, once for each hostname that goes on to the route.
+const MAX_HEADERS: usize = 20;
+const MAX_VALUE: usize = 256;
+/// What is shown of a text.
+const MAX_SHOWN: usize = 64;
+
+/// What every Istio since 1.1 takes of what Envoy can look at.
+const KNOWN_CONDITIONS: [&str; 9] = [
+    "5xx",
+    "cancelled",
+    "connect-failure",
+    "deadline-exceeded",
+    "gateway-error",
+    "refused-stream",
+    "resource-exhausted",
+    "retriable-4xx",
+    "unavailable",
+];
+
+/// What failed before a request was sent: what the gorouter tries again.
+const UNSENT: [&str; 2] = ["connect-failure", "refused-stream"];
+
+/// Headers that say who a client is, what a request is for, or how it is framed.
+const FOREIGN_HEADERS: [&str; 17] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "true-client-ip",
+    "upgrade",
+    "via",
+    "x-real-ip",
+];
+
+/// The same, by how they begin: also what proxies and the gorouter say of a request.
+const FOREIGN_PREFIXES: [&str; 9] = [
+    "proxy-",
+    "sec-",
+    "x-b3-",
+    "x-cf-",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-istio-",
+    "x-request-",
+    "x-vcap-",
+];
+
+impl Asked {
+    /// Reads annotations, by their names without the prefix. What is wrong with one leaves out that one.
+    pub fn parse<'a>(annotations: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut reader = Reader {
+            texts: annotations.into_iter().collect(),
+            wrong: Vec::new(),
+        };
+        let settings = RouteSettings {
+            timeout: reader.read(TIMEOUT, |text| duration(text, MAX_TIMEOUT)),
+            retries: reader.retries(),
+            rewrite: reader.read(REWRITE, path),
+            request: reader.headers(REQUEST),
+            response: reader.headers(RESPONSE),
+        };
+        let affinity = reader.affinity();
+        let unknown = std::mem::take(&mut reader.texts).into_keys();
+        for name in unknown {
+            reader.wrong(name, "there is no such setting");
+        }
+        Self {
+            settings,
+            affinity,
+            wrong: reader.wrong,
+        }
+    }
+}
+
+impl RouteSettings {
+    /// The annotations that ask for it.
+    pub fn to_annotations(&self) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        let mut add = |name: &str, text: Option<String>| {
+            texts.extend(text.map(|text| (name.to_owned(), text)));
+        };
+        let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+        add(TIMEOUT, self.timeout.map(millis));
+        if let Some(retries) = &self.retries {
+            let conditions: Vec<_> = retries.conditions.iter().copied().collect();
+            add(ATTEMPTS, Some(retries.attempts.to_string()));
+            add(PER_TRY, retries.per_try.map(millis));
+            add(
+                CONDITIONS,
+                (!conditions.is_empty()).then(|| conditions.join(",")),
+            );
+        }
+        let rewrite = self.rewrite.as_deref();
+        add(
+            REWRITE,
+            rewrite.map(|path| if path.is_empty() { "/" } else { path }.to_owned()),
+        );
+        for ([set, removed], changes) in [(REQUEST, &self.request), (RESPONSE, &self.response)] {
+            let lines = changes.set.iter();
+            let lines: Vec<_> = lines
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect();
+            let names: Vec<_> = changes.removed.iter().map(HeaderName::as_str).collect();
+            add(set, (!lines.is_empty()).then(|| lines.join("\n")));
+            add(removed, (!names.is_empty()).then(|| names.join(",")));
+        }
+        texts
+    }
+}
+
+/// Takes annotations one after the other, so that what is left is known to be none.
+struct Reader<'a> {
+    texts: BTreeMap<&'a str, &'a str>,
+    wrong: Vec<Wrong>,
+}
+
+impl<'a> Reader<'a> {
+    fn read<T>(&mut self, name: &str, parse: impl Fn(&'a str) -> Result<T, String>) -> Option<T> {
+        let text = self.texts.remove(name)?;
+        let parsed = parse(text);
+        parsed.map_err(|why| self.wrong(name, why)).ok()
+    }
+
+    fn wrong(&mut self, name: &str, why: impl Into<String>) {
+        self.wrong.push(Wrong {
+            name: shown(name),
+            why: why.into(),
+        });
+    }
+
+    fn retries(&mut self) -> Option<Retries> {
+        let attempts = self.read(ATTEMPTS, attempts);
+        let per_try = self.read(PER_TRY, |text| duration(text, MAX_TIMEOUT));
+        let conditions = self.read(CONDITIONS, conditions);
+        let Some(attempts) = attempts.filter(|attempts| *attempts > 0) else {
+            for (name, is_there) in [
+                (PER_TRY, per_try.is_some()),
+                (CONDITIONS, conditions.is_some()),
+            ] {
+                if is_there {
+                    self.wrong(name, format!("nothing is tried again without {ATTEMPTS}"));
+                }
+            }
+            return attempts.map(|attempts| Retries {
+                attempts,
+                per_try: None,
+                conditions: BTreeSet::new(),
+            });
+        };
+        Some(Retries {
+            attempts,
+            per_try,
+            conditions: conditions.unwrap_or_else(|| UNSENT.into()),
+        })
+    }
+
+    fn affinity(&mut self) -> Option<Cookie> {
+        let name = self.read(AFFINITY, |text| {
+            CookieName::parse(text).map_err(|error| error.to_string())
+        });
+        let ttl = self.read(AFFINITY_TTL, |text| match text {
+            "0" | "0s" => Ok(Duration::ZERO),
+            text => duration(text, MAX_TTL),
+        });
+        if name.is_none() && ttl.is_some() {
+            self.wrong(AFFINITY_TTL, format!("of no cookie without {AFFINITY}"));
+        }
+        Some(Cookie {
+            name: name?,
+            ttl: ttl.unwrap_or_default(),
+        })
+    }
+
+    fn headers(&mut self, [set, removed]: [&str; 2]) -> HeaderChanges {
+        let mut changes = HeaderChanges {
+            set: self.read(set, headers_set).unwrap_or_default(),
+            removed: self.read(removed, headers_removed).unwrap_or_default(),
+        };
+        let both = |name: &HeaderName| changes.set.contains_key(name);
+        if let Some(name) = changes.removed.iter().find(|name| both(name)) {
+            let why = format!("header {name} is in {set}, too");
+            self.wrong(removed, why);
+            changes.removed.clear();
+        }
+        changes
+    }
+}
+
+fn attempts(text: &str) -> Result<u8, String> {
+    let number = text
+        .parse::<u8>()
+        .ok()
+        .filter(|number| *number <= MAX_ATTEMPTS);
+    number.ok_or_else(|| format!("{:?} is no number from 0 to {MAX_ATTEMPTS}", shown(text)))
+}
+
+/// A whole number with its unit. Istio takes whole milliseconds, one at least.
+fn duration(text: &str, longest: Duration) -> Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(at.unwrap_or(text.len()));
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let number: Option<u64> = number.parse().ok();
+    let millis = number.zip(millis).and_then(|(n, unit)| n.checked_mul(unit));
+    let duration = millis.map(Duration::from_millis);
+    let duration = duration.filter(|duration| !duration.is_zero() && *duration <= longest);
+    duration.ok_or_else(|| {
+        let (text, seconds) = (shown(text), longest.as_secs());
+        format!("{text:?} is no whole number with ms, s, m or h, up to {seconds}s")
+    })
+}
+
+/// Whether Istio takes a duration: in whole milliseconds, one at least.
+pub fn whole_millis(duration: Duration) -> bool {
+    duration.subsec_nanos().is_multiple_of(1_000_000) && !duration.is_zero()
+}
+
+fn conditions(text: &str) -> Result<BTreeSet<&'static str>, String> {
+    let known = |condition: &str| {
+        let mut known = KNOWN_CONDITIONS.into_iter();
+        let known = known.find(|known| *known == condition);
+        known.ok_or_else(|| {
+            let all = KNOWN_CONDITIONS.join(", ");
+            format!("{:?} is none of {all}", shown(condition))
+        })
+    };
+    text.split(',')
+        .map(|condition| known(condition.trim()))
+        .collect()
+}
+
+/// What every proxy takes for a path as it is: nothing that begins a query, or that is escaped once more.
+fn path(text: &str) -> Result<Arc<str>, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+    let segments = || text.split('/');
+    let is_path = text.starts_with('/')
+        && text.len() <= MAX_PATH
+        && text.bytes().all(allowed)
+        && segments().all(|segment| !matches!(segment, "." | ".."))
+        && !text.trim_end_matches('/').contains("//");
+    if is_path {
+        Ok(text.trim_end_matches('/').into())
+    } else {
+        let text = shown(text);
+        Err(format!(
+            "{text:?} is no path of at most {MAX_PATH} plain characters"
+        ))
+    }
+}
+
+/// Lines of a name, a colon and a value.
+fn headers_set(text: &str) -> Result<BTreeMap<HeaderName, Arc<str>>, String> {
+    let mut headers = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| format!("{:?} is no name, colon and value", shown(line)))?;
+        let (name, value) = (own_header(name.trim())?, value.trim());
+        // Envoy reads what is between percent signs, and refuses a whole configuration for what it does not know.
+        let allowed = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
+        if value.is_empty() || value.len() > MAX_VALUE || !value.bytes().all(allowed) {
+            return Err(format!(
+                "the value of {name} is not 1 to {MAX_VALUE} printable ASCII characters other than %"
+            ));
+        }
+        if headers.insert(name.clone(), value.into()).is_some() {
+            return Err(format!("header {name} is there twice"));
+        }
+    }
+    few(headers.len())?;
+    Ok(headers)
+}
+
+fn headers_removed(text: &str) -> Result<BTreeSet<HeaderName>, String> {
+    let names = text.split(',').map(|name| own_header(name.trim()));
+    let names: BTreeSet<_> = names.collect::<Result<_, _>>()?;
+    few(names.len())?;
+    Ok(names)
+}
+
+fn few(count: usize) -> Result<(), String> {
+    match count {
+        1..=MAX_HEADERS => Ok(()),
+        _ => Err(format!("{count} headers are not 1 to {MAX_HEADERS}")),
+    }
+}
+
+/// A header that is a route's own business.
+fn own_header(name: &str) -> Result<HeaderName, String> {
+    let parsed = HeaderName::parse(name)
+        .map_err(|_| format!("header {:?} is no name of one", shown(name)))?;
+    // Some proxies and apps take an underscore for a dash.
+    let plain = parsed.as_str().replace('_', "-");
+    let begins = |prefix: &&str| plain.starts_with(*prefix);
+    if FOREIGN_HEADERS.contains(&&*plain) || FOREIGN_PREFIXES.iter().any(|prefix| begins(prefix)) {
+        return Err(format!("header {parsed} is not for a route to change"));
+    }
+    Ok(parsed)
+}
+
+/// As much of a text as is shown to whoever looks for what is wrong.
+fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests;
