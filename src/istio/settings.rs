@@ -25,7 +25,7 @@ pub(super) fn asked_for(route: HttpRoute, pool: &Pool<'_>, era: Era) -> Vec<Http
         ..route
     };
     match settings.rewrite.as_deref() {
-        Some(path) if can_rewrite(&pool.key(), era) => rewritten(route, path),
+        Some(path) if can_rewrite(&pool.key(), era) => rewritten(&route, path),
         _ => vec![route],
     }
 }
@@ -37,7 +37,7 @@ fn can_rewrite(key: &str, era: Era) -> bool {
 }
 
 /// What matches the path itself gets the other one; what is below it, that with a slash.
-fn rewritten(route: HttpRoute, path: &str) -> Vec<HttpRoute> {
+fn rewritten(route: &HttpRoute, path: &str) -> Vec<HttpRoute> {
     let is_exact = |request: &HttpMatchRequest| {
         let uri = request.uri.as_ref().and_then(|uri| uri.match_type.as_ref());
         matches!(uri, Some(MatchType::Exact(_)))

@@ -393,7 +393,7 @@ fn own_header(name: &str) -> Result<HeaderName, String> {
     // Some proxies and apps take an underscore for a dash.
     let plain = parsed.as_str().replace('_', "-");
     let begins = |prefix: &&str| plain.starts_with(*prefix);
-    if FOREIGN_HEADERS.contains(&&*plain) || FOREIGN_PREFIXES.iter().any(|prefix| begins(prefix)) {
+    if FOREIGN_HEADERS.contains(&&*plain) || FOREIGN_PREFIXES.iter().any(begins) {
         return Err(format!("header {parsed} is not for a route to change"));
     }
     Ok(parsed)

@@ -230,7 +230,11 @@ impl Services {
             };
             Some((to.destination.clone()?, share))
         });
-        self.shared(weighted)
+        let mut answer = self.shared(weighted);
+        if let Answer::Shared { policies, .. } = &mut answer {
+            policies.extend(asked_for(route));
+        }
+        answer
     }
 
     fn shared(&self, destinations: impl Iterator<Item = (Destination, f64)>) -> Answer {
@@ -325,18 +329,36 @@ fn words(policy: &TrafficPolicy) -> Vec<String> {
     choice.into_iter().chain(tls.map(verified)).collect()
 }
 
+/// What becomes of a route's requests beside where they go.
+fn asked_for(route: &HttpRoute) -> Vec<String> {
+    let HttpRoute {
+        rewrite,
+        timeout,
+        retries,
+        headers,
+        ..
+    } = route;
+    let said = [
+        rewrite.as_ref().map(|rewrite| format!("{rewrite:?}")),
+        timeout
+            .as_ref()
+            .map(|timeout| format!("a timeout of {timeout}")),
+        retries.as_ref().map(|retries| format!("{retries:?}")),
+        headers.as_ref().map(|headers| format!("{headers:?}")),
+    ];
+    said.into_iter().flatten().collect()
+}
+
 fn choice(settings: &LoadBalancerSettings) -> Option<String> {
     Some(match settings.lb_policy.as_ref()? {
         // One number each in old and new Istios.
         LbPolicy::Simple(0 | 4) => "picked in turn".to_owned(),
         LbPolicy::Simple(1 | 5) => "picked by fewest requests".to_owned(),
         LbPolicy::Simple(other) => format!("picked by {other}"),
-        LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }) => {
-            let header = hash_key
-                .as_ref()
-                .map(|HashKey::HttpHeaderName(header)| header);
-            format!("picked by the header {}", header.map_or("", String::as_str))
-        }
+        LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }) => match hash_key.as_ref()? {
+            HashKey::HttpHeaderName(header) => format!("picked by the header {header}"),
+            HashKey::HttpCookie(cookie) => format!("picked by {cookie:?}"),
+        },
     })
 }
 

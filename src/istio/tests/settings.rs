@@ -72,7 +72,7 @@ fn no_attempts_are_told_so_that_istio_makes_none_of_its_own() {
     let none = [("retry-attempts", "0")];
     let made = make([annotated("shop.example.com", "app", none)], []);
     let retries = made.http()[0].retries.as_ref();
-    assert_eq!(retries, Some(&Default::default()));
+    assert_eq!(retries, Some(&HttpRetry::default()));
 }
 
 #[test]
