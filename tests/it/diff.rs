@@ -62,13 +62,13 @@ fn in_plaintext(config: Value) -> Value {
 /// A foundation with a path, a hostname of two apps, and an app that may call another.
 struct Shop {
     foundation: CloudFoundry,
-    shop: App,
+    web: App,
     cart: App,
     database: App,
 }
 
 async fn shop() -> Shop {
-    let (mut foundation, shop) = foundation_of(Doors::Plain).await;
+    let (mut foundation, web) = foundation_of(Doors::Plain).await;
     let (cart, database) = (foundation.push(1), foundation.push(1));
     let route = foundation.create_route("shop", "/Cart");
     foundation.map(&route, &cart, None);
@@ -77,11 +77,11 @@ async fn shop() -> Shop {
     foundation.map(&route, &database, None);
     let route = foundation.create_internal_route("database");
     foundation.map(&route, &database, None);
-    let (source, destination) = (shop.guid.to_string(), database.guid.to_string());
+    let (source, destination) = (web.guid.to_string(), database.guid.to_string());
     foundation.policies.allow(&source, &destination, 8080);
     Shop {
         foundation,
-        shop,
+        web,
         cart,
         database,
     }

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Asked, LoadBalancing, RouteSettings, annotations};
+use crate::{
+    model::{Asked, LoadBalancing, RouteSettings, annotations},
+    proto::istio::networking::v1alpha3::HttpRetry,
+};
 
 /// A route as its owner annotated it.
 fn annotated<'a>(

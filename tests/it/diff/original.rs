@@ -48,7 +48,7 @@ impl Original {
         };
         original.gateway();
         original.sidecar("cloudfoundry-default-sidecar", None, "~/*");
-        let source = shop.shop.guid.to_string();
+        let source = shop.web.guid.to_string();
         original.sidecar(&source, Some(&source), &format!("internal/{DATABASE}"));
 
         let named = |host: &str, key: &str| {
@@ -63,7 +63,7 @@ impl Original {
             },
         };
         let cart = named(SHOP, "/cart");
-        let whole = backend(&shop.shop, 100, &named(SHOP, ""), None);
+        let whole = backend(&shop.web, 100, &named(SHOP, ""), None);
         let below = backend(&shop.cart, 100, &cart, None);
         original.hostname("", SHOP, &[("/Cart", vec![below]), ("", vec![whole])], &[]);
         let pair = named(PAIR, "");
@@ -274,7 +274,7 @@ fn http_route(host: &str, path: &str, backends: &[Backend<'_>]) -> HttpRoute {
     HttpRoute {
         r#match: uri.into_iter().collect(),
         route: backends.iter().map(to).collect(),
-        fault: None,
+        ..HttpRoute::default()
     }
 }
 
