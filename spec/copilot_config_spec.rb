@@ -51,7 +51,12 @@ RSpec.describe 'copilot.json of the job copilot' do
 
     it 'every number at its least, and at its most' do
       [0, 1].product([Manifests.everything, Manifests.push]).each do |which, base|
-        output, status = check(Bounds.of('copilot').reduce(base) { |properties, (name, bounds)| with(name, bounds[which], properties) })
+        # Each listener has a port of its own.
+        ports = Bounds.of('copilot').keys.grep(/port/)
+        properties = Bounds.of('copilot').reduce(base) do |all, (name, bounds)|
+          with(name, bounds[which] + ([10, -10][which] * (ports.index(name) || 0)), all)
+        end
+        output, status = check(properties)
         expect(status).to be_success, output
       end
     end
@@ -68,11 +73,12 @@ RSpec.describe 'copilot.json of the job copilot' do
     expect(config(Manifests.everything)).to include(
       'ListenAddressForMCP' => '0.0.0.0:19009',
       'ListenAddressForCloudController' => '0.0.0.0:19001',
-      'ListenAddressForVIPResolver' => '0.0.0.0:19002',
+      'ListenAddressForVIPResolver' => '0.0.0.0:19012',
       'ListenAddressForXDS' => '127.0.0.2:15015',
       'AdminListenAddress' => '0.0.0.0:19003',
       'MeshDomains' => ['apps.example.com', '*.mesh.example.com'],
       'LogLevel' => 'debug',
+      'LogChanges' => true,
       'LogTimestamp' => 'unix-epoch',
       'AllowedSinkNames' => ['pilot.example.com'],
       'BBS' => include('Address' => 'https://bbs.example.com:8889', 'SyncInterval' => '1m', 'MaxRemovedPercent' => 31),

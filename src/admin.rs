@@ -10,21 +10,15 @@ mod held;
 mod home;
 mod hosts;
 mod listing;
+mod metrics;
 mod page;
 mod rejected;
 mod sinks;
 mod status;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{DefaultBodyLimit, State},
-    http::header,
-    middleware,
-    response::IntoResponse,
-    routing::get,
-};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -43,10 +37,10 @@ use crate::{
     grpc::FailingPeer,
     guard::{Decision, Summary},
     istio::validate::Rejected,
-    metrics,
     readiness::Readiness,
     snapshot,
     telemetry::LevelHandle,
+    tls,
 };
 
 /// A request carries a word at most.
@@ -64,8 +58,8 @@ pub struct Settings {
 /// What the surface shows of the config.
 #[derive(Debug, Default)]
 pub struct Shown {
-    /// The files of certificates, by their keys.
-    pub certificates: Vec<(String, PathBuf)>,
+    /// Its certificates.
+    pub certificates: Vec<tls::Certificates>,
     /// The domains of the mesh; `None` where routes are pushed.
     pub domains: Option<Vec<DomainPattern>>,
 }
@@ -143,7 +137,7 @@ impl Server {
             .route("/", get(home::home))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
-            .route("/metrics", get(metrics_page))
+            .route("/metrics", get(metrics::page))
             .route("/debug/snapshot", get(debug::snapshot))
             .route("/debug/resources/{*path}", get(debug::resources))
             .route("/debug/explain/{*path}", get(explain::explain))
@@ -165,12 +159,4 @@ impl Server {
             .with_state(self.sources);
         connections::serve(self.listener, router, stop).await;
     }
-}
-
-async fn metrics_page(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    (
-        [(header::CONTENT_TYPE, OPEN_METRICS)],
-        metrics::page(&sources.registry),
-    )
 }

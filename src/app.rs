@@ -22,6 +22,7 @@ use crate::{
     readiness::Readiness,
     shutdown::{self, Tasks},
     telemetry::LevelHandle,
+    tls,
 };
 
 /// Updates that wait for the publisher. An update can be a whole foundation, so a feed that is faster waits.
@@ -88,6 +89,9 @@ pub async fn bind_over(
     log_level: Option<LevelHandle>,
 ) -> anyhow::Result<Bound> {
     config.tell();
+    for expiry in tls::expiries(&config.certificates) {
+        warn!(key = expiry.key, "{expiry}");
+    }
     room::fit(&mut config, descriptors::limit());
     let mut tasks = Tasks::default();
     let mut wiring = Wiring::new(transport, tasks.shutdown());

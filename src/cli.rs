@@ -166,7 +166,8 @@ fn check(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
             for (name, invalid) in &left_out {
                 say!("{name}: {invalid}; the daemon would serve the rest\n");
             }
-            if !left_out.is_empty() {
+            let has_ended = tell_expiries(&settings.certificates);
+            if has_ended || !left_out.is_empty() {
                 return Ok(ExitCode::FAILURE);
             }
             say!("{}: good\n", config.display());
@@ -182,6 +183,16 @@ fn check(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Says which certificates have ended or will soon; whether any has.
+fn tell_expiries(certificates: &[tls::Certificates]) -> bool {
+    let mut has_ended = false;
+    for expiry in tls::expiries(certificates) {
+        say!("{expiry}\n");
+        has_ended |= expiry.certificate.standing == tls::Standing::Ended;
+    }
+    has_ended
+}
+
 /// Success means that everything in the file is where it belongs.
 fn write_certificates(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
     let settings = Librarian::load(config)?;
@@ -190,6 +201,7 @@ fn write_certificates(ConfigFile { config }: &ConfigFile) -> anyhow::Result<Exit
     for problem in &settings.problems {
         say!("refused {problem}\n");
     }
+    tell_expiries(&settings.certificates);
     if report.is_complete() && settings.problems.is_empty() {
         Ok(ExitCode::SUCCESS)
     } else {

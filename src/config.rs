@@ -11,7 +11,7 @@ mod sections;
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde_json::{Map, Value, json};
@@ -33,7 +33,7 @@ use self::{
 use crate::{
     admin, bbs,
     istio::{self, validate::Invalid},
-    mcp, policy, publisher, telemetry,
+    mcp, policy, publisher, telemetry, tls,
 };
 
 /// Loopback: the surface has no authentication of its own.
@@ -66,8 +66,8 @@ pub struct Config {
     pub policy: Option<policy::Settings>,
     /// How all of it becomes Istio's configuration.
     pub publisher: publisher::Settings,
-    /// The files of certificates that it names, by their keys.
-    pub certificates: Vec<(String, PathBuf)>,
+    /// The certificates that it has or names.
+    pub certificates: Vec<tls::Certificates>,
     /// Keys that are there and have no effect.
     pub ignored: Vec<Ignored>,
 }
@@ -102,7 +102,7 @@ impl Config {
         match config {
             Some(config) if findings.problems.is_empty() => Ok(Self {
                 ignored: findings.ignored,
-                certificates: certificates(findings.files),
+                certificates: findings.certificates,
                 ..config
             }),
             // A section that could not be read has reported why.
@@ -232,13 +232,6 @@ pub(crate) fn fuzz_duration(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         go_duration::parse(text).ok();
     }
-}
-
-/// Those of the files that hold certificates.
-fn certificates(mut files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
-    let is_certificate = |key: &str| key.ends_with("CertPath") || key.ends_with("CAPath");
-    files.retain(|(key, _)| is_certificate(key));
-    files
 }
 
 #[cfg(test)]

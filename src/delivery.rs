@@ -28,7 +28,7 @@ pub use self::dialogue::Dialogue;
 pub(crate) use self::{
     body::Body,
     connection::{Connection, Event, Refusal, Response, shortened},
-    metrics::Prefixes,
+    metrics::Naming,
     server::Server,
     service::{Call, Methods, Service},
     subscription::{Held, Interest},

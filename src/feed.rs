@@ -134,6 +134,17 @@ impl Metrics {
         );
         metrics
     }
+
+    /// What can be counted of a feed is there before it happens: else the first time would be no increase.
+    fn begin(&self, feed: &'static str) {
+        let label = FeedLabel { feed };
+        self.failing.get_or_create(&label).set(0);
+        drop(self.duration.get_or_create(&label));
+        for kind in Kind::ALL {
+            let kind = kind.as_str();
+            drop(self.errors.get_or_create(&KindLabels { feed, kind }));
+        }
+    }
 }
 
 /// Seconds of a read: from one small request to a full read of a large foundation.
@@ -174,10 +185,7 @@ impl Feeds {
             last_turn: Instant::now(),
             stalls_after,
         });
-        self.metrics
-            .failing
-            .get_or_create(&FeedLabel { feed: name })
-            .set(0);
+        self.metrics.begin(name);
         self.statuses.push(status.subscribe());
         Feed {
             name,

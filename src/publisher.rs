@@ -104,6 +104,8 @@ pub struct Settings {
     pub guard: guard::Settings,
     /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
     pub policies: Option<Duration>,
+    /// Whether what changes is logged at `info`, and not at `debug` alone.
+    pub log_changes: bool,
 }
 
 impl Settings {
@@ -166,6 +168,8 @@ pub struct Publisher {
     unsaved: Option<Instant>,
     /// When that was handed over last.
     saved_at: Option<Instant>,
+    /// When all routes were read last.
+    routes_read: Option<Instant>,
     /// When what an earlier process served stands in for sources that are silent.
     stands_in: Option<Instant>,
     /// That time has come, and the instances are not known yet.
@@ -222,6 +226,7 @@ impl Publisher {
             saved: watch::Sender::default(),
             unsaved: None,
             saved_at: None,
+            routes_read: None,
             stands_in: None,
             stands_in_late: false,
             readiness: readiness.clone(),

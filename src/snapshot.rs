@@ -42,6 +42,8 @@ pub async fn published<T>(mut published: watch::Receiver<Option<T>>) {
 pub struct Snapshot {
     /// When it was published.
     pub published: Instant,
+    /// When a source said first what is new in it.
+    pub cause: Option<Instant>,
     /// Counts the states of a publisher.
     number: u64,
     /// The first of them whose VirtualServices name nothing that has gone since.
@@ -60,6 +62,7 @@ impl Snapshot {
     pub fn new(collections: BTreeMap<&'static str, Arc<Collection>>) -> Self {
         Self {
             published: Instant::now(),
+            cause: None,
             number: 0,
             complete_since: u64::MAX,
             collections,
@@ -76,6 +79,13 @@ impl Snapshot {
     pub fn numbered(mut self, number: u64, complete_since: u64) -> Self {
         self.number = number;
         self.complete_since = complete_since;
+        self
+    }
+
+    /// With the time at which a source said first what is new in it.
+    #[must_use]
+    pub fn caused_at(mut self, cause: Option<Instant>) -> Self {
+        self.cause = cause;
         self
     }
 

@@ -33,7 +33,7 @@ pub use self::{
     files::ServerFiles,
     names::{Clients, NotAllowed},
     pem::PemError,
-    validity::{Validity, validities},
+    validity::{Certificates, Expiry, Place, Standing, Validity, expiries},
 };
 
 /// What is wrong with TLS material; each names the file.

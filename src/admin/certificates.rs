@@ -1,34 +1,43 @@
-//! The certificates of the config's files, and when they end.
+//! The certificates that the config has or names, and when they end.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use axum::{extract::State, response::Response};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
 use serde::Serialize;
 
 use super::{
     Sources,
     page::{Columns, Wants, brief, timestamp},
 };
-use crate::{feed::chain, tls};
+use crate::{
+    feed::chain,
+    tls::{self, Place, Standing, Validity},
+};
 
-/// What is left of a certificate that is to be replaced soon.
-const SOON: Duration = Duration::from_hours(30 * 24);
-
-/// What is known of a file's certificates.
+/// What is known of all certificates.
 #[derive(Debug, Serialize)]
 pub(super) struct Certificates(pub(super) Vec<Certificate>);
 
-/// A certificate of a file, or why the file has none.
+/// A certificate, or why there is none where there should be.
 #[derive(Debug, Serialize)]
 pub(super) struct Certificate {
-    /// The key that names the file.
+    /// The key that has or names it.
     pub(super) key: String,
-    file: PathBuf,
+    /// `None` where it is in the config itself.
+    file: Option<PathBuf>,
+    #[serde(skip)]
+    role: &'static str,
     #[serde(flatten)]
     found: Found,
 }
@@ -41,46 +50,42 @@ enum Found {
         #[serde(serialize_with = "timestamp")]
         ends: SystemTime,
         state: Standing,
+        /// Whether another authority has taken its place.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        replaced: bool,
     },
     Problem {
         problem: String,
     },
 }
 
-/// How a certificate fares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Standing {
-    Good,
-    EndsSoon,
-    Ended,
-    NotYet,
-}
-
-impl Standing {
-    fn of(validity: &tls::Validity, now: SystemTime) -> Self {
-        if now < validity.begins {
-            return Self::NotYet;
-        }
-        match validity.ends.duration_since(now) {
-            Err(_) => Self::Ended,
-            Ok(left) if left < SOON => Self::EndsSoon,
-            Ok(_) => Self::Good,
-        }
-    }
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct CertificateLabels {
+    key: String,
+    role: &'static str,
+    subject: String,
 }
 
 impl Certificate {
     /// What somebody has to look at, if anything.
     pub(super) fn worry(&self) -> Option<String> {
-        let (key, file) = (&self.key, self.file.display());
+        let (key, place) = (&self.key, self.place());
         match &self.found {
             Found::Problem { problem } => Some(format!("{key}: {problem}")),
-            Found::Certificate { state, .. } if *state == Standing::Good => None,
+            Found::Certificate {
+                state, replaced, ..
+            } if *state == Standing::Good || *replaced => None,
             Found::Certificate { subject, .. } => {
-                Some(format!("{key}: {subject} in {file} {}", self.words()))
+                Some(format!("{key}: {subject} in {place} {}", self.words()))
             }
         }
+    }
+
+    fn place(&self) -> String {
+        self.file.as_ref().map_or_else(
+            || "the config".to_owned(),
+            |file| file.display().to_string(),
+        )
     }
 
     fn words(&self) -> String {
@@ -100,6 +105,40 @@ impl Certificate {
     }
 }
 
+impl Certificates {
+    /// When they end, as metrics. Of authorities of one name, the last one counts: it takes the place of the others. Of
+    /// others the first to end does.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let mut all = BTreeMap::new();
+        for certificate in &self.0 {
+            let Found::Certificate { subject, ends, .. } = &certificate.found else {
+                continue;
+            };
+            let labels = CertificateLabels {
+                key: certificate.key.clone(),
+                role: certificate.role,
+                subject: subject.clone(),
+            };
+            let known = all.entry(labels).or_insert(*ends);
+            *known = match certificate.role {
+                AUTHORITY => (*ends).max(*known),
+                _ => (*ends).min(*known),
+            };
+        }
+        let family = Family::<CertificateLabels, Gauge>::default();
+        for (labels, ends) in all {
+            let ends = ends.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let ends = i64::try_from(ends.as_secs()).unwrap_or(i64::MAX);
+            family.get_or_create(&labels).set(ends);
+        }
+        registry.register(
+            "copilot_certificate_end_timestamp_seconds",
+            "When a certificate of the config ends, in Unix time",
+            family,
+        );
+    }
+}
+
 impl fmt::Display for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut columns = Columns::new(&["KEY", "CERTIFICATE", "STATE", "ENDS", "FILE"]);
@@ -111,46 +150,58 @@ impl fmt::Display for Certificates {
                 ),
                 Found::Problem { .. } => ("", String::new()),
             };
-            let (words, file) = (certificate.words(), certificate.file.display());
-            columns.row([&certificate.key, &subject, &words, &ends, &file]);
+            let (words, place) = (certificate.words(), certificate.place());
+            columns.row([&certificate.key, &subject, &words, &ends, &place]);
         }
         columns.fmt(f)
     }
 }
 
+/// The role of what signs others.
+const AUTHORITY: &str = "authority";
+
 impl Sources {
-    /// Reads the files as they are now.
+    /// Reads them as they are now.
     pub(super) async fn certificates(&self) -> Certificates {
-        let files = self.shown.certificates.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let files = files.into_iter();
-            files.flat_map(|(key, file)| of_file(&key, &file)).collect()
-        });
+        let sources = self.shown.certificates.clone();
+        let read = tokio::task::spawn_blocking(move || sources.iter().flat_map(found).collect());
         Certificates(read.await.unwrap_or_default())
     }
 }
 
-fn of_file(key: &str, file: &std::path::Path) -> Vec<Certificate> {
+fn found(source: &tls::Certificates) -> Vec<Certificate> {
     let certificate = |found| Certificate {
-        key: key.to_owned(),
-        file: file.to_owned(),
+        key: source.key.clone(),
+        file: match &source.place {
+            Place::File(file) => Some(file.clone()),
+            Place::Config(_) => None,
+        },
+        role: if source.are_authorities {
+            AUTHORITY
+        } else {
+            "presented"
+        },
         found,
     };
-    let now = SystemTime::now();
-    match tls::validities(file) {
+    match source.read() {
         Ok(validities) => validities
             .into_iter()
-            .map(|validity| {
-                certificate(Found::Certificate {
-                    state: Standing::of(&validity, now),
-                    ends: validity.ends,
-                    subject: validity.subject,
-                })
-            })
+            .map(|validity| certificate(validity.into()))
             .collect(),
         Err(error) => vec![certificate(Found::Problem {
             problem: chain(&error),
         })],
+    }
+}
+
+impl From<Validity> for Found {
+    fn from(validity: Validity) -> Self {
+        Self::Certificate {
+            subject: validity.subject,
+            ends: validity.ends,
+            state: validity.standing,
+            replaced: validity.is_replaced,
+        }
     }
 }
 

@@ -114,7 +114,10 @@ impl Explanation {
 impl Sources {
     /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
     pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
-        let url = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let mut schemes = ["https://", "http://"].into_iter();
+        let url = schemes
+            .find_map(|scheme| url.strip_prefix(scheme))
+            .unwrap_or(url);
         let url = url.split(['?', '#']).next().unwrap_or(url);
         let (host, path) = url.find('/').map_or((url, ""), |at| url.split_at(at));
         let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');

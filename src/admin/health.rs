@@ -19,7 +19,7 @@ pub(super) struct Feed {
     pub(super) name: &'static str,
     last_success: Option<String>,
     pub(super) last_success_age_seconds: Option<u64>,
-    last_duration_ms: Option<u128>,
+    last_duration_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,7 @@ impl From<&Status> for Feed {
             name: status.name,
             last_success: status.last_success.map(rfc3339),
             last_success_age_seconds: status.last_success.map(age),
-            last_duration_ms: status.last_duration.as_ref().map(Duration::as_millis),
+            last_duration_seconds: status.last_duration.as_ref().map(Duration::as_secs_f64),
             problem: status.problem.as_ref().map(|problem| Problem {
                 kind: problem.kind,
                 error: problem.message.clone(),

@@ -1,6 +1,6 @@
 //! A page for a person: whether all is well, and where everything else is.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     extract::{Query, State},
@@ -9,9 +9,8 @@ use axum::{
 };
 use serde::Deserialize;
 
-use crate::telemetry::LevelHandle;
-
 use super::{Sources, held::Held, page::Columns, status::Status};
+use crate::telemetry::LevelHandle;
 
 /// A browser reads the page anew as often.
 const REFRESH: u32 = 10;
@@ -87,8 +86,12 @@ input{flex:1;min-width:0}input,button{font:inherit;padding:.45rem .6rem}\
 pre{font:13px/1.4 ui-monospace,monospace;background:var(--soft);padding:.6rem;border-radius:6px}\
 table{border-collapse:collapse;width:100%;font-size:14px}\
 th,td{text-align:left;vertical-align:top;padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line)}\
-th{font-weight:600;color:var(--dim);white-space:nowrap}td{overflow-wrap:anywhere;min-width:4.5rem}\
+th{font-weight:600;color:var(--dim);white-space:nowrap}td{overflow-wrap:anywhere;min-width:4.5rem}td:first-child{white-space:nowrap}\
 ul{padding-left:1.2rem;margin:.4rem 0}li{overflow-wrap:anywhere}";
+
+/// Nothing on it runs, and nothing comes from elsewhere, whatever a peer has written into a name.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What somebody asks in the box.
 #[derive(Debug, Deserialize)]
@@ -112,7 +115,7 @@ pub(super) async fn home(
             Ok(explanation) => explanation.to_string(),
             Err((_, why)) => why,
         };
-        section(&mut page, "Explained", &preformatted(&said));
+        section(&mut page, "Explained", &explained(&said));
     }
     body(&mut page, &status);
     section(&mut page, "Not served as it is", &rejected(&sources));
@@ -128,10 +131,6 @@ pub(super) async fn home(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
-
-/// Nothing on it runs, and nothing comes from elsewhere, whatever a peer has written into a name.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 fn head(page: &mut String, status: &Status, host: &str) {
     let (word, class) = match (status.is_ready(), status.worries.len()) {
@@ -151,7 +150,7 @@ fn head(page: &mut String, status: &Status, host: &str) {
          aria-label=\"Hostname, with a path if that matters\"><button>Explain</button></form>\n",
         escaped(host)
     );
-    page.push_str(&head);
+    *page += &head;
     if !status.worries.is_empty() {
         section(page, "Look at", &list(&status.worries));
     }
@@ -176,26 +175,31 @@ fn body(page: &mut String, status: &Status) {
 }
 
 fn section(page: &mut String, title: &str, content: &str) {
-    page.extend(["<h2>", title, "</h2>\n", content, "\n"]);
+    let section = format!("<h2>{title}</h2>\n{content}\n");
+    *page += &section;
 }
 
 fn rejected(sources: &Sources) -> String {
+    const WHOLE: &str = "<p><a href=\"/debug/rejected\">all of it, with what was left out where it was read \
+        and what leads nowhere</a></p>";
     let rejected = sources.rejected.borrow().clone();
     let mut columns = Columns::new(&["OF", "WHAT", "RULE", "DETAIL"]);
-    for ((collection, host), reasons) in rejected.iter().take(LINES) {
+    let each = rejected.iter().flat_map(|((collection, host), reasons)| {
+        reasons
+            .iter()
+            .map(move |invalid| (collection, host, invalid))
+    });
+    let mut seen = HashSet::new();
+    // A hostname that none of its resources can have is one fault.
+    let new = each.filter(|(_, host, invalid)| seen.insert((*host, *invalid)));
+    for (collection, host, invalid) in new.take(LINES) {
         let collection = collection.rsplit('/').next().unwrap_or_default();
-        for invalid in reasons {
-            columns.row([&collection, host, &invalid.rule, &invalid.detail]);
-        }
+        columns.row([&collection, host, &invalid.rule, &invalid.detail]);
     }
-    let count = rejected.len();
-    let whole = format!(
-        "<p><a href=\"/debug/rejected\">all {count} and what was left out where it was read</a></p>"
-    );
-    if count == 0 {
-        whole
+    if columns.rows.is_empty() {
+        WHOLE.to_owned()
     } else {
-        table(&columns) + &whole
+        table(&columns) + WHOLE
     }
 }
 
@@ -218,18 +222,11 @@ fn pages() -> String {
 }
 
 fn list(items: &[String]) -> String {
-    let shown = items.iter().take(LINES);
-    let shown: Vec<_> = shown
-        .map(|item| format!("<li>{}</li>", escaped(item)))
-        .collect();
-    let shown = shown.concat();
+    let shown = items.iter().take(LINES).map(|item| escaped(item));
     let more = items.len().saturating_sub(LINES);
-    let more = if more > 0 {
-        format!("<li>and {more} more</li>")
-    } else {
-        String::new()
-    };
-    format!("<ul>{shown}{more}</ul>")
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let items: Vec<_> = shown.chain(more).collect();
+    format!("<ul><li>{}</li></ul>", items.join("</li><li>"))
 }
 
 fn preformatted(text: &str) -> String {
@@ -260,6 +257,23 @@ fn table(columns: &Columns) -> String {
         "<div class=\"scroll\"><table>{}{rows}</table></div>{more}",
         cells(&head, "th")
     )
+}
+
+/// The last line is the answer, and stands before what leads to it.
+fn explained(said: &str) -> String {
+    let said = said.trim_end();
+    let (before, verdict) = said.rsplit_once('\n').unwrap_or(("", said));
+    let class = if verdict.starts_with("GOOD") {
+        "good"
+    } else {
+        "bad"
+    };
+    let verdict = format!("<p class=\"{class}\">{}</p>", escaped(verdict));
+    if before.is_empty() {
+        verdict
+    } else {
+        verdict + &preformatted(before)
+    }
 }
 
 /// What a peer may have written, as text and as an attribute's value.

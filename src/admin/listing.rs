@@ -104,10 +104,14 @@ async fn list(
         let said = "the listing has failed\n".to_owned();
         (StatusCode::INTERNAL_SERVER_ERROR, said)
     };
-    let permit = AT_ONCE.acquire().await;
-    let _permit = permit.expect("it is never closed");
+    let permit = AT_ONCE.acquire().await.expect("it is never closed");
     let everything = sources.everything().await?;
-    spawn_blocking(|| make(everything)).await.map_err(failed)
+    let listing = spawn_blocking(move || {
+        // Whoever asked may be gone, and the work goes on.
+        let _permit = permit;
+        make(everything)
+    });
+    listing.await.map_err(failed)
 }
 
 impl Sources {

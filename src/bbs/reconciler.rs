@@ -81,6 +81,7 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
         unannounced: None,
         failures: 0,
         reads: JoinSet::new(),
+        is_called_off: false,
         process_reads: JoinSet::new(),
         turn,
     };
@@ -137,6 +138,8 @@ struct Reconciler {
     failures: u32,
     /// One at most.
     reads: JoinSet<Result<Read, Error>>,
+    /// Whether the one before was called off.
+    is_called_off: bool,
     /// Of single processes.
     process_reads: JoinSet<Result<ProcessRead, Error>>,
     turn: Interval,
@@ -177,10 +180,25 @@ impl Reconciler {
     fn on_subscribed(&mut self) {
         self.followed = Followed::NotYet;
         self.unannounced = None;
+        let is_called_off = self.call_off();
         // While lists fail, a new subscription is no reason to ask more often.
-        if self.failures == 0 {
+        if is_called_off || self.failures == 0 {
             self.next_list = Instant::now();
         }
+    }
+
+    /// A list that is older than the subscription is asked for again in any case, and may hang on a connection that whoever
+    /// has just answered knows nothing of. Only once in a row: streams that end all the time are not to hold lists off.
+    fn call_off(&mut self) -> bool {
+        if self.is_called_off || self.reads.is_empty() {
+            return false;
+        }
+        debug!("a list that began before the subscription is called off");
+        self.is_called_off = true;
+        self.reads = JoinSet::new();
+        // The next list says what they would have said.
+        self.process_reads = JoinSet::new();
+        true
     }
 
     /// A list can confirm what the publisher holds: it is asked for then. One that began later than that has been.
@@ -259,6 +277,7 @@ impl Reconciler {
     }
 
     async fn on_read(&mut self, read: Result<Read, Error>) -> Result<(), Closed> {
+        self.is_called_off = false;
         let mut read = match read.and_then(|read| self.judge(read)) {
             Ok(read) => read,
             Err(error) => {
@@ -301,7 +320,8 @@ impl Reconciler {
         if self.synced.is_some() || confirms || !changes.is_empty() {
             let all = self.merge.all();
             let (now, gone) = (changes.current.len(), changes.gone.len());
-            info!(instances = all.len(), changed = now, gone, took = ?began.elapsed(), "instances read");
+            let (instances, seconds) = (all.len(), began.elapsed().as_secs_f64());
+            info!(instances, changed = now, gone, seconds, "instances read");
             self.updates
                 .send(Update::AllInstances(all).on(basis))
                 .await?;

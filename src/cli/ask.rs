@@ -175,7 +175,10 @@ impl Page {
 impl From<Explain> for Page {
     fn from(Explain { url, options }: Explain) -> Self {
         // As people have it at hand.
-        let url = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+        let mut schemes = ["https://", "http://"].into_iter();
+        let url = schemes
+            .find_map(|scheme| url.strip_prefix(scheme))
+            .unwrap_or(&url);
         let url = url.split(['?', '#']).next().unwrap_or(url);
         Self::new(format!("/debug/explain/{url}"), options)
     }

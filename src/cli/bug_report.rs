@@ -6,6 +6,7 @@ mod redacted;
 use std::{
     fs::File,
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     process::ExitCode,
     time::SystemTime,
@@ -85,7 +86,13 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let output = output.unwrap_or_else(|| PathBuf::from(format!("{folder}.tar.gz")));
     let writing = || format!("writing {}", output.display());
     // What is there may be another's.
-    let file = File::create_new(&output).with_context(writing)?;
+    // It says much of a foundation.
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&output);
+    let file = file.with_context(writing)?;
     let (config, redacted) = redacted::read(options.config.as_deref());
     let mut archive = Archive {
         tar: tar::Builder::new(GzEncoder::new(file, Compression::default())),

@@ -92,7 +92,10 @@ impl Options {
         }
         tokio::time::sleep(Duration::from_secs(self.settle)).await;
         let again = self.once().await?;
-        Ok(found.intersection(&again).cloned().collect())
+        // What differs there may be told in other words the second time.
+        let places: BTreeSet<_> = found.iter().map(|one| &one.place).collect();
+        let lasting = again.into_iter().filter(|one| places.contains(&one.place));
+        Ok(lasting.collect())
     }
 
     async fn once(&self) -> anyhow::Result<BTreeSet<Difference>> {
@@ -111,11 +114,11 @@ impl Options {
     ) -> anyhow::Result<Effect> {
         let within = Duration::from_secs(self.timeout);
         let read = server.read(tls?, self.server_name.as_deref());
-        let answer = tokio::time::timeout(within, read).await;
-        let answer =
-            answer.with_context(|| format!("{side} has not answered all within {within:?}"))?;
-        let state = answer.with_context(|| format!("asking {side}"))?;
-        Ok(Effect::of(&state, server.protocol))
+        let read = tokio::time::timeout(within, read).await;
+        let read =
+            read.with_context(|| format!("{side} has not answered all within {within:?}"))?;
+        let resources = read.with_context(|| format!("asking {side}"))?;
+        Ok(Effect::of(&resources, server.protocol))
     }
 
     fn tls_of_a(&self) -> anyhow::Result<Option<ClientConfig>> {

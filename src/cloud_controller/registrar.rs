@@ -188,7 +188,11 @@ impl Registrar {
         self.io.feed.succeeded(sync.began.elapsed());
         if !self.has_synced {
             self.has_synced = true;
-            info!(sizes = ?self.pushed.sizes(), "first BulkSync");
+            let sizes = self.pushed.sizes();
+            info!(
+                sizes.routes,
+                sizes.mappings, sizes.associations, "first BulkSync"
+            );
         }
         if let Some(gate) = self.io.synced.take() {
             gate.open();

@@ -12,7 +12,10 @@ use super::{
         instance_tls::{self, BackendPems},
     },
 };
-use crate::istio::{BackendTls, CertificateRoot};
+use crate::{
+    istio::{BackendTls, CertificateRoot},
+    tls,
+};
 
 /// What is to be written, and where.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Librarian {
     pub keypairs: Vec<Keypair>,
     /// What the proxies need to reach instances over TLS, and where they look for it.
     pub backend: Option<(BackendTls, BackendPems)>,
+    /// The certificates among all that.
+    pub certificates: Vec<tls::Certificates>,
     /// What is wrong with the others.
     pub problems: Vec<Problem>,
 }
@@ -68,6 +73,7 @@ impl Librarian {
             group,
             keypairs,
             backend,
+            certificates: findings.certificates,
             problems: findings.problems.into_iter().chain(left_out).collect(),
         })
     }

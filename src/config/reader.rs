@@ -14,6 +14,7 @@ use url::Url;
 
 use super::go_duration;
 use crate::near::{distance, is_near};
+use crate::tls::{Certificates, Place};
 
 /// What is wrong with a key that is not there.
 const REQUIRED: &str = "is required";
@@ -65,8 +66,8 @@ pub struct Ignored {
 pub(super) struct Findings {
     pub(super) problems: Vec<Problem>,
     pub(super) ignored: Vec<Ignored>,
-    /// Every file that is named, by its key.
-    pub(super) files: Vec<(String, PathBuf)>,
+    /// The certificates that are there or named.
+    pub(super) certificates: Vec<Certificates>,
     /// Every key that was looked for, of no element of a list in particular.
     pub(super) keys: BTreeSet<String>,
 }
@@ -211,9 +212,20 @@ impl<'p> Section<'p> {
 
     pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
         let path = self.string(key).map(PathBuf::from)?;
-        let file = (self.key(key), path.clone());
-        self.findings.files.push(file);
+        if key.ends_with("CertPath") || key.ends_with("CAPath") {
+            self.certificates(key, Place::File(path.clone()));
+        }
         Some(path)
+    }
+
+    /// Notes that a key has or names certificates.
+    pub(super) fn certificates(&mut self, key: &str, place: Place) {
+        let certificates = Certificates {
+            key: self.key(key),
+            are_authorities: key.contains("CA"),
+            place,
+        };
+        self.findings.certificates.push(certificates);
     }
 
     /// Where to listen, in the forms that Go takes: `IP:PORT`, `:PORT` for every IPv4 address of the machine,

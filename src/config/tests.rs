@@ -278,7 +278,7 @@ fn a_key_that_is_there_twice_is_named_with_its_sections() {
 #[test]
 fn a_mistyped_key_is_one_fault_with_what_was_meant() {
     let said = problems(
-        json!({ "ListenAdressForMCP": "127.0.0.1:9009", "MeshDomain": ["a.example.com"] }),
+        json!({ "ListenAdressForMCP": "127.0.0.1:9009", "CAPI": {}, "MeshDomain": ["a.example.com"] }),
     );
     let about = |word: &str| -> Vec<_> {
         said.iter()
@@ -321,7 +321,12 @@ fn to_converge_before_it_is_quiet_is_a_contradiction_and_a_short_time_alone_is_n
         said.filter(|problem| problem.contains("MCPQuietInterval"))
             .count()
     };
-    let both = json!({ "MCPQuietInterval": "1s", "MCPConvergeInterval": "100ms" });
-    assert_eq!(contradiction(both), 1);
+    let both =
+        |quiet, converge| json!({ "MCPQuietInterval": quiet, "MCPConvergeInterval": converge });
+    assert_eq!(contradiction(both("1s", "200ms")), 1);
+    // As a template writes them, of which one was set.
+    for (quiet, converge) in [("1s", "100ms"), ("10ms", "5ms")] {
+        assert_eq!(contradiction(both(quiet, converge)), 0, "{quiet}");
+    }
     assert_eq!(contradiction(json!({ "MCPConvergeInterval": "1ms" })), 0);
 }

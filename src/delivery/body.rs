@@ -172,14 +172,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        delivery::{Prefixes, sinks::Sinks},
+        delivery::{Naming, sinks::Sinks},
         proto::istio::{mcp::v1alpha1::Resources, networking::v1alpha3::VirtualService},
         snapshot::{Changed, Collection, Encoded},
     };
 
-    const PREFIXES: Prefixes = Prefixes {
+    const NAMING: Naming = Naming {
         istio: "istio",
         own: "own",
+        clients: "clients",
+        collections: &[],
     };
 
     fn collection() -> Arc<Collection> {
@@ -250,7 +252,7 @@ mod tests {
     async fn the_end_waits_for_the_message_that_is_being_sent() {
         use http_body_util::BodyExt as _;
 
-        let metrics = Metrics::new(&mut Registry::default(), PREFIXES, Sinks::default());
+        let metrics = Metrics::new(&mut Registry::default(), NAMING, Sinks::default());
         let (responses, outgoing) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         let mut body = Body::new(outgoing, ended, Arc::new(metrics));

@@ -248,7 +248,7 @@ impl Connection {
 
     /// Takes a newly published state.
     pub(crate) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.order.publish(snapshot);
+        self.order.publish(snapshot, &mut self.subscriptions);
     }
 
     /// Moves on to what was published last, if another burst may begin. Deltas do not wait: whoever takes them pays for
@@ -257,7 +257,7 @@ impl Connection {
         let is_paced = self.subscriptions.values().any(|one| !one.incremental);
         let may_begin = !is_paced || self.pace.is_ready(self.next_burst(), now);
         if may_begin && self.order.is_behind() {
-            self.pace.begin();
+            self.pace.begin(now);
         }
         self.order.catch_up(&self.subscriptions, may_begin, now);
     }

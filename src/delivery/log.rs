@@ -40,7 +40,7 @@ impl Log {
     pub(super) fn opened(&self, id: u64, caller: &Caller) {
         let address = caller.peer.address;
         if self.opened.begins(address.ip()) {
-            let names = cut(format!("{:?}", caller.peer.names));
+            let names = cut(caller.peer.names.join(", "));
             info!(id, %address, names, "{OPENED}");
         }
     }
@@ -80,8 +80,9 @@ impl Log {
                 message,
                 ..
             } = what;
-            let message = cut((*message).to_owned());
-            warn!(id, %address, collection, version, code, message, "{REJECTED}");
+            // The line has its own message.
+            let reason = cut((*message).to_owned());
+            warn!(id, %address, collection, version, code, reason, "{REJECTED}");
         }
     }
 

@@ -12,7 +12,7 @@ use prometheus_client::{
 use tonic::Code;
 
 use self::streams::Streams;
-use super::sinks::Sinks;
+use super::{OTHER, sinks::Sinks};
 use crate::metrics::SECONDS;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,18 +37,35 @@ struct ResponseLabels {
     incremental: &'static str,
 }
 
+impl ResponseLabels {
+    fn new(collection: &'static str, incremental: bool) -> Self {
+        let incremental = if incremental { "true" } else { "false" };
+        Self {
+            collection,
+            incremental,
+        }
+    }
+}
+
+/// gRPC's codes, by their numbers.
+const CODES: std::ops::RangeInclusive<i32> = 0..=16;
+
 /// gRPC's name of a code. There are seventeen, so it may be a label; a number beyond them is `Unknown`.
 fn code(code: Code) -> String {
     format!("{code:?}")
 }
 
-/// What the names of the metrics begin with.
+/// How the metrics of a protocol are called.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Prefixes {
-    /// Of those that dashboards for Istio's own sources know.
+pub(crate) struct Naming {
+    /// What the names of those begin with that dashboards for Istio's own sources know.
     pub(crate) istio: &'static str,
-    /// Of the others.
+    /// What the others begin with.
     pub(crate) own: &'static str,
+    /// The number of open streams. Istio's own name for it ends like a counter's.
+    pub(crate) clients: &'static str,
+    /// The labels of the collections that are known in advance.
+    pub(crate) collections: &'static [&'static str],
 }
 
 /// Counters of all streams.
@@ -66,11 +83,12 @@ pub(super) struct Metrics {
     refused: Family<CodeLabel, Counter>,
     cut: Counter,
     push_latency: Histogram,
+    cause_to_ack: Histogram,
 }
 
 impl Metrics {
     /// Registers the counters, and gauges that are read from `sinks` at each scrape.
-    pub(super) fn new(registry: &mut Registry, prefixes: Prefixes, sinks: Sinks) -> Self {
+    pub(super) fn new(registry: &mut Registry, naming: Naming, sinks: Sinks) -> Self {
         let metrics = Self {
             acks: Family::default(),
             nacks: Family::default(),
@@ -84,11 +102,37 @@ impl Metrics {
             refused: Family::default(),
             cut: Counter::default(),
             push_latency: Histogram::new(SECONDS),
+            cause_to_ack: Histogram::new(SECONDS),
         };
-        metrics.register_as_istio(registry.sub_registry_with_prefix(prefixes.istio));
-        metrics.register_as_ours(registry.sub_registry_with_prefix(prefixes.own));
-        registry.register_collector(Box::new(Streams { sinks, prefixes }));
+        metrics.register_as_istio(registry.sub_registry_with_prefix(naming.istio));
+        metrics.register_as_ours(registry.sub_registry_with_prefix(naming.own));
+        metrics.begin(naming.collections);
+        registry.register_collector(Box::new(Streams { sinks, naming }));
         metrics
+    }
+
+    /// What can be counted is there before it happens: else the first NACK would be no increase.
+    fn begin(&self, collections: &'static [&'static str]) {
+        for collection in collections.iter().copied().chain([OTHER]) {
+            let label = CollectionLabel { collection };
+            drop(self.acks.get_or_create(&label));
+            drop(self.response_bytes.get_or_create(&label));
+            drop(self.unknown.get_or_create(&label));
+            for code in CODES.map(Code::from).map(code) {
+                drop(self.nacks.get_or_create(&NackLabels { collection, code }));
+            }
+            for incremental in [true, false] {
+                let labels = ResponseLabels::new(collection, incremental);
+                drop(self.responses.get_or_create(&labels));
+            }
+        }
+        for code in CODES.map(Code::from).map(code) {
+            let label = CodeLabel { code };
+            drop(self.receive_failures.get_or_create(&label));
+            drop(self.refused.get_or_create(&label));
+        }
+        let code = code(Code::Cancelled);
+        drop(self.send_failures.get_or_create(&CodeLabel { code }));
     }
 
     fn register_as_istio(&self, registry: &mut Registry) {
@@ -145,13 +189,27 @@ impl Metrics {
             Unit::Seconds,
             self.push_latency.clone(),
         );
+        registry.register_with_unit(
+            "cause_to_ack",
+            "From what a source said to the ACK of the first response that has it",
+            Unit::Seconds,
+            self.cause_to_ack.clone(),
+        );
     }
 
-    pub(super) fn acked(&self, collection: &'static str, latency: Duration) {
+    pub(super) fn acked(
+        &self,
+        collection: &'static str,
+        latency: Duration,
+        since_cause: Option<Duration>,
+    ) {
         self.acks
             .get_or_create(&CollectionLabel { collection })
             .inc();
         self.push_latency.observe(latency.as_secs_f64());
+        if let Some(latency) = since_cause {
+            self.cause_to_ack.observe(latency.as_secs_f64());
+        }
     }
 
     pub(super) fn nacked(&self, collection: &'static str, status: i32) {
@@ -177,10 +235,7 @@ impl Metrics {
     }
 
     pub(super) fn sent(&self, collection: &'static str, incremental: bool, bytes: u32) {
-        let labels = ResponseLabels {
-            collection,
-            incremental: if incremental { "true" } else { "false" },
-        };
+        let labels = ResponseLabels::new(collection, incremental);
         self.responses.get_or_create(&labels).inc();
         self.response_bytes
             .get_or_create(&CollectionLabel { collection })

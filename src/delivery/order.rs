@@ -115,7 +115,16 @@ impl Order {
     }
 
     /// Takes a newly published state.
-    pub(super) fn publish(&mut self, newest: Arc<Snapshot>) {
+    pub(super) fn publish(&mut self, newest: Arc<Snapshot>, subscriptions: &mut Subscriptions) {
+        if let Some(before) = &self.newest {
+            for (name, subscription) in subscriptions {
+                let current = published(self.find, &newest, name);
+                let is_same = version(self.find, before, name) == current.map(|it| it.version());
+                if let Some(current) = current.filter(|_| !is_same) {
+                    subscription.changes(current, newest.cause);
+                }
+            }
+        }
         self.newest = Some(newest);
     }
 

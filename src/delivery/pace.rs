@@ -67,9 +67,9 @@ impl Pace {
         self.ready_at(next).is_none_or(|at| at <= now)
     }
 
-    /// A burst begins: what came before it is paid.
-    pub(super) fn begin(&mut self) {
-        self.paid = None;
+    /// A burst begins. What came before it is paid, but for what is left where it began sooner.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.paid = self.paid.filter(|paid| *paid > now);
     }
 
     /// So many bytes of it are sent.
@@ -113,7 +113,7 @@ mod tests {
     fn distance(bytes: usize, answer: Duration, next: Burst) -> Duration {
         let sent = Instant::now();
         let mut pace = Pace::new(INTERVAL);
-        pace.begin();
+        pace.begin(sent);
         pace.send(bytes, sent);
         pace.answer(sent, sent + answer);
         pace.ready_at(next).unwrap() - (sent + answer)
@@ -152,14 +152,28 @@ mod tests {
     fn all_of_a_burst_is_paid_for_and_nothing_twice() {
         let start = Instant::now();
         let mut pace = Pace::new(INTERVAL);
-        pace.begin();
+        pace.begin(start);
         pace.send(2_000 * BYTES, start);
         pace.send(2_000 * BYTES, start + MS);
         let later = start + MS * 4_000;
         assert_eq!(pace.ready_at(Burst::Any), Some(later));
-        pace.begin();
+        pace.begin(later);
         pace.send(1, later);
         assert_eq!(pace.ready_at(Burst::Any), Some(later + INTERVAL));
+    }
+
+    #[test]
+    fn what_services_alone_leave_unpaid_is_paid_by_those_that_follow() {
+        let (start, burst) = (Instant::now(), 2_000);
+        let mut pace = Pace::new(INTERVAL);
+        let mut now = start;
+        for _ in 0..10 {
+            now = pace.ready_at(Burst::Services).unwrap_or(now);
+            pace.begin(now);
+            pace.send(burst * BYTES, now);
+        }
+        let all = MS * 9 * u32::try_from(burst).unwrap();
+        assert!(now - start >= all * 4 / 5, "{:?} of {all:?}", now - start);
     }
 
     #[test]
@@ -197,7 +211,7 @@ mod tests {
                 if change >= free + distance {
                     prop_assert_eq!(at, change, "after a rest");
                 }
-                pace.begin();
+                pace.begin(at);
                 pace.send(bytes, at);
                 pace.answer(at, at + answer);
                 bursts.push(at);

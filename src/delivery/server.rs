@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Limits,
     log::Log,
-    metrics::{Metrics, Prefixes},
+    metrics::{Metrics, Naming},
     service::{Methods, Service},
     sinks::Sinks,
 };
@@ -35,7 +35,7 @@ impl Server {
         security: Security,
         limits: Limits,
         snapshots: snapshot::Receiver,
-        (registry, prefixes): (&mut Registry, Prefixes),
+        (registry, naming): (&mut Registry, Naming),
         reports: Reports<'_>,
     ) -> Result<Self, grpc::Error> {
         let log = Log::new(reports.listener);
@@ -45,7 +45,7 @@ impl Server {
             listener,
             limits: Arc::new(limits),
             snapshots,
-            metrics: Arc::new(Metrics::new(registry, prefixes, sinks.clone())),
+            metrics: Arc::new(Metrics::new(registry, naming, sinks.clone())),
             sinks,
             log,
         })

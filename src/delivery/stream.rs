@@ -221,7 +221,9 @@ impl<P: Protocol> Stream<P> {
             Event::Acked(pending) => {
                 debug!(id, collection, nonce = pending.nonce, "acknowledged");
                 let latency = now.saturating_duration_since(pending.available);
-                self.metrics.acked(label, latency);
+                let since_cause = pending.cause;
+                let since_cause = since_cause.map(|cause| now.saturating_duration_since(cause));
+                self.metrics.acked(label, latency, since_cause);
             }
             Event::Nacked {
                 pending,

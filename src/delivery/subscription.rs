@@ -38,6 +38,8 @@ pub(crate) struct Subscription {
     owed: Interest,
     pending: Option<Pending>,
     requested: Instant,
+    /// When a source said first what has changed and has not been sent.
+    cause: Option<Instant>,
     pub(super) tally: Tally,
 }
 
@@ -65,6 +67,8 @@ pub(crate) struct Pending {
     pub(super) sent: Instant,
     /// When it could have been sent first: published, and asked for.
     pub(super) available: Instant,
+    /// When a source said first what is new in it, if that is why it was sent.
+    pub(super) cause: Option<Instant>,
 }
 
 /// What has happened to a subscription so far.
@@ -153,6 +157,7 @@ impl Subscription {
             listed,
             pending: None,
             requested: now,
+            cause: None,
             tally: Tally::default(),
         }
     }
@@ -253,6 +258,17 @@ impl Subscription {
         }
     }
 
+    /// The collection has become `current`, because of what a source said at `cause`. What comes before the first answer
+    /// is no change to the sink.
+    pub(super) fn changes(&mut self, current: &Collection, cause: Option<Instant>) {
+        let is_answered = self.seen.is_some() || self.pending.is_some();
+        if self.was_sent(current) {
+            self.cause = None;
+        } else if is_answered {
+            self.cause = self.cause.into_iter().chain(cause).min();
+        }
+    }
+
     /// Whether `current` is there, or on its way, or could be sent at once.
     pub(super) fn is_free_for(&self, current: &Collection) -> bool {
         self.pending.is_none() || self.was_sent(current)
@@ -298,6 +314,7 @@ impl Subscription {
             owed: mem::take(&mut self.owed),
             sent: now,
             available: published.max(self.requested),
+            cause: self.cause.take(),
         });
         self.tally.sent += 1;
         self.tally.sent_version = Some(current.version());

@@ -11,7 +11,7 @@ use crate::model::{Basis, Hostname, Update};
 const MOST: usize = 4096;
 
 /// What made a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// All routes were read.
@@ -33,6 +33,32 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::RoutesRead,
+        Self::RoutesNamed,
+        Self::RouteRestricted,
+        Self::RoutesPushed,
+        Self::ProcessesRead,
+        Self::InstancesRead,
+        Self::InstanceEvent,
+        Self::PoliciesRead,
+    ];
+
+    /// Its name: a metric label, the same as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoutesRead => "routes_read",
+            Self::RoutesNamed => "routes_named",
+            Self::RouteRestricted => "route_restricted",
+            Self::RoutesPushed => "routes_pushed",
+            Self::ProcessesRead => "processes_read",
+            Self::InstancesRead => "instances_read",
+            Self::InstanceEvent => "instance_event",
+            Self::PoliciesRead => "policies_read",
+        }
+    }
+
     /// The cause that an update is.
     pub fn of(update: &Update, basis: Basis) -> Self {
         match update {

@@ -62,6 +62,38 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them: as many as the last one's place says.
+    pub const ALL: [Self; Self::Pair as usize + 1] = [
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::BadRequest,
+        Self::ServerError,
+        Self::Maintenance,
+        Self::RateLimited,
+        Self::Foreign,
+        Self::Truncated,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::Unreadable,
+        Self::OutOfOrder,
+        Self::Uaa,
+        Self::StreamEnded,
+        Self::Overflow,
+        Self::ImplausibleShrink,
+        Self::Unconfirmed,
+        Self::Outdated,
+        Self::ShuttingDown,
+        Self::Read,
+        Self::Unwritable,
+        Self::Empty,
+        Self::Ca,
+        Self::Pair,
+    ];
+
     /// The metric label.
     pub const fn as_str(self) -> &'static str {
         match self {

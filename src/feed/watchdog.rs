@@ -48,7 +48,7 @@ impl Watchdog {
             };
             error!(
                 feed = name,
-                ?idle,
+                seconds = idle.as_secs_f64(),
                 "a loop does not turn any more: the process ends, to be started anew"
             );
             end();

@@ -83,6 +83,7 @@ impl Listener {
             }
         };
         let socket = descriptors::listen(address).map_err(Error::Bind)?;
+        reports.metrics.begin(reports.listener);
         Ok(Self {
             name: reports.listener,
             entered: None,

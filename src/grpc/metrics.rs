@@ -10,6 +10,8 @@ use prometheus_client::{
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
+use crate::tls::HandshakeError;
+
 /// Peers that operators see; with more, the first of them are not there any more.
 const SHOWN: usize = 64;
 
@@ -62,6 +64,14 @@ impl Metrics {
             metrics.handshake_failures.clone(),
         );
         metrics
+    }
+
+    /// There is a listener: what can fail at it is there before it does.
+    pub(super) fn begin(&self, listener: &'static str) {
+        for reason in HandshakeError::KINDS {
+            let labels = HandshakeLabels { listener, reason };
+            drop(self.handshake_failures.get_or_create(&labels));
+        }
     }
 
     /// Who fails at present, the first to begin at the front.

@@ -3,7 +3,7 @@
 use crate::delivery::OTHER;
 
 /// Every collection that a Pilot from 1.1 to 1.8 asks for.
-const KNOWN: [&str; 23] = [
+pub(super) const KNOWN: [&str; 23] = [
     "istio/authentication/v1alpha1/meshpolicies",
     "istio/authentication/v1alpha1/policies",
     "istio/config/v1alpha2/httpapispecbindings",

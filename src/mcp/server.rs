@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, service::ResourceSource, sizes};
+use super::{Settings, collections, service::ResourceSource, sizes};
 use crate::{
-    delivery::{self, Prefixes, Sinks},
+    delivery::{self, Naming, Sinks},
     grpc::{self, Entrance, Reports, Security},
     snapshot,
 };
 
-const PREFIXES: Prefixes = Prefixes {
+const NAMING: Naming = Naming {
     istio: "istio_mcp",
     own: "copilot_mcp",
+    clients: "istio_mcp_clients_total",
+    collections: &collections::KNOWN,
 };
 
 /// A bound MCP server.
@@ -43,7 +45,7 @@ impl Server {
             certificates_every: settings.certificates_every,
         };
         let message_warning_bytes = settings.limits.message_warning_bytes.clone();
-        let metrics = (registry, PREFIXES);
+        let metrics = (registry, NAMING);
         let (limits, states) = (settings.limits, snapshots.clone());
         Ok(Self {
             bound: delivery::Server::bind(address, security, limits, states, metrics, reports)

@@ -11,6 +11,8 @@ pub struct Report {
     pub update: Update,
     /// On what grounds.
     pub basis: Basis,
+    /// When it was said: it may wait.
+    pub since: Instant,
 }
 
 /// The grounds for an update.
@@ -73,8 +75,11 @@ pub struct Confirmations {
 impl Update {
     /// The update on these grounds.
     pub fn on(self, basis: Basis) -> Report {
-        let update = self;
-        Report { update, basis }
+        Report {
+            update: self,
+            basis,
+            since: Instant::now(),
+        }
     }
 
     /// Whose complete reads it belongs to.

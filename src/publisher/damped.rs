@@ -18,6 +18,8 @@ const LONGEST: Duration = Duration::from_secs(4);
 pub(super) struct Damped {
     pace: Pace,
     waiting: BTreeMap<InstanceGuid, Option<Arc<Instance>>>,
+    /// When the first of that was told.
+    since: Option<Instant>,
 }
 
 impl Default for Damped {
@@ -25,6 +27,7 @@ impl Default for Damped {
         Self {
             pace: Pace::new(LONGEST),
             waiting: BTreeMap::new(),
+            since: None,
         }
     }
 }
@@ -43,7 +46,8 @@ impl Damped {
                 Report {
                     update: Update::Instances { current, gone },
                     basis: Basis::Told,
-                } => passed.extend(self.sort(current, gone, &is_on_many)),
+                    since,
+                } => passed.extend(self.sort((current, gone), since, &is_on_many)),
                 Report {
                     update: Update::AllInstances(_) | Update::Instances { .. },
                     ..
@@ -56,8 +60,8 @@ impl Damped {
 
     fn sort(
         &mut self,
-        current: Vec<Arc<Instance>>,
-        gone: Vec<InstanceGuid>,
+        (current, gone): (Vec<Arc<Instance>>, Vec<InstanceGuid>),
+        since: Instant,
         is_on_many: impl Fn(&InstanceGuid, Option<&Instance>) -> bool,
     ) -> Option<Report> {
         let current = current.into_iter().filter_map(|instance| {
@@ -77,8 +81,11 @@ impl Damped {
             !waits
         });
         let gone: Vec<_> = gone.collect();
+        if !self.waiting.is_empty() {
+            self.since.get_or_insert(since);
+        }
         let is_nothing = current.is_empty() && gone.is_empty();
-        (!is_nothing).then(|| told(current, gone))
+        (!is_nothing).then(|| told(current, gone, since))
     }
 
     /// When what waits is due, if something does.
@@ -89,9 +96,7 @@ impl Damped {
 
     /// What waits, to be taken in now.
     pub(super) fn release(&mut self) -> Option<Report> {
-        if self.waiting.is_empty() {
-            return None;
-        }
+        let since = self.since.take()?;
         let (mut current, mut gone) = (Vec::new(), Vec::new());
         for (guid, instance) in mem::take(&mut self.waiting) {
             match instance {
@@ -99,7 +104,7 @@ impl Damped {
                 None => gone.push(guid),
             }
         }
-        Some(told(current, gone))
+        Some(told(current, gone, since))
     }
 
     /// What was released took so long.
@@ -108,14 +113,22 @@ impl Damped {
     }
 }
 
-fn told(current: Vec<Arc<Instance>>, gone: Vec<InstanceGuid>) -> Report {
-    Update::Instances { current, gone }.on(Basis::Told)
+fn told(current: Vec<Arc<Instance>>, gone: Vec<InstanceGuid>, since: Instant) -> Report {
+    Report {
+        update: Update::Instances { current, gone },
+        basis: Basis::Told,
+        since,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sim::foundation;
+
+    fn told(current: Vec<Arc<Instance>>, gone: Vec<InstanceGuid>) -> Report {
+        Update::Instances { current, gone }.on(Basis::Told)
+    }
 
     /// The first two are on many routes.
     fn is_on_many(guid: &InstanceGuid, _: Option<&Instance>) -> bool {
@@ -142,6 +155,7 @@ mod tests {
             told(vec![], guids.to_vec()),
             told(vec![second], vec![]),
         ];
+        let told_first = reports[0].since;
         let passed = damped.pass(reports, is_on_many);
         let passed: Vec<_> = passed.iter().map(words).collect();
         let [first, second, other] = guids;
@@ -149,8 +163,9 @@ mod tests {
             passed,
             [(vec![other.clone()], vec![]), (vec![], vec![other])]
         );
-        let released = damped.release().map(|report| words(&report));
-        assert_eq!(released, Some((vec![second], vec![first])));
+        let released = damped.release().unwrap();
+        assert_eq!(words(&released), (vec![second], vec![first]));
+        assert_eq!(released.since, told_first);
         assert!(damped.release().is_none());
     }
 

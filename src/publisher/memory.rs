@@ -31,7 +31,8 @@ impl Publisher {
                     saved.policies = None;
                 }
                 let age = written_at.elapsed().unwrap_or_default();
-                info!(routes = saved.routes.len(), ?age, "state file read");
+                let (routes, seconds) = (saved.routes.len(), age.as_secs_f64());
+                info!(routes, seconds, "state file read");
                 self.stands_in = Some(Instant::now() + store.after);
                 self.knows_policies = saved.policies.is_some();
                 self.state.remember(saved, self.settings.join);
@@ -58,8 +59,9 @@ impl Publisher {
         }
         let silent = self.state.stand_in();
         if !silent.is_empty() {
+            let names: Vec<_> = silent.iter().map(|input| format!("{input:?}")).collect();
             warn!(
-                ?silent,
+                silent = names.join(", "),
                 "no word since the start: what the state file has is served"
             );
         }
@@ -97,6 +99,12 @@ impl Publisher {
             return;
         }
         self.knows_policies |= matches!(report.update, Update::AllPolicies(_));
+        if matches!(
+            report.update,
+            Update::AllRoutes(_) | Update::AllPushed { .. }
+        ) {
+            self.routes_read = Some(now);
+        }
         let within = match report.update {
             Update::AllInstances(_) | Update::Instances { .. } => COUNTED_WITHIN,
             _ => SAVED_WITHIN,
@@ -125,12 +133,13 @@ impl Publisher {
         }
     }
 
-    /// A foundation at rest says the same for days, and that is worth as much as if it were new.
+    /// A foundation at rest says the same for days, and that is worth as much as if it were new, if Cloud Controller says it.
     fn is_aged(&self) -> bool {
         let store = self.settings.store.as_ref();
         let limit = store.map(|store| store.max_age / RENEWED_BEFORE);
         let age = self.saved_at.map(|at| at.elapsed());
-        limit.zip(age).is_some_and(|(limit, age)| age >= limit)
+        let is_old = limit.zip(age).is_some_and(|(limit, age)| age >= limit);
+        is_old && self.routes_read > self.saved_at
     }
 
     /// Whoever begins next is told of all that this one knew.

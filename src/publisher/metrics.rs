@@ -9,6 +9,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    explain::Cause,
     guard::Verdict,
     istio::Eras,
     metrics::SECONDS,
@@ -39,6 +40,11 @@ struct LossLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
 /// What the publisher measures.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -52,11 +58,13 @@ pub struct Metrics {
     changes: Family<CollectionLabel, Counter>,
     held: Family<HeldLabels, Gauge>,
     losses: Family<LossLabels, Counter>,
+    cause_to_publish: Family<CauseLabel, Histogram>,
 }
 
 impl Metrics {
     /// Registers them.
     pub fn new(registry: &mut Registry) -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
         let metrics = Self {
             sizes: Family::default(),
             generation: Histogram::new(SECONDS),
@@ -68,6 +76,7 @@ impl Metrics {
             changes: Family::default(),
             held: Family::default(),
             losses: Family::default(),
+            cause_to_publish: Family::new_with_constructor(histogram),
         };
         let registry = registry.sub_registry_with_prefix("copilot");
         registry.register("table_items", "What the table holds", metrics.sizes.clone());
@@ -118,7 +127,37 @@ impl Metrics {
             "Losses that were held, and what became of them",
             metrics.losses.clone(),
         );
+        registry.register_with_unit(
+            "cause_to_publish",
+            "From what a source said to the snapshot that has it, by what it said",
+            Unit::Seconds,
+            metrics.cause_to_publish.clone(),
+        );
         metrics
+    }
+
+    /// All that can happen is there before it does.
+    pub(super) fn begin(&self, table: &RouteTable) {
+        self.record_sizes(table);
+        for source in Source::ALL {
+            self.holds(source, Served::default());
+            for outcome in ["held", "confirmed", "refuted"] {
+                drop(self.losses(source, outcome));
+            }
+        }
+        for cause in Cause::ALL {
+            drop(self.cause_to_publish(cause));
+        }
+    }
+
+    fn cause_to_publish(&self, cause: Cause) -> impl std::ops::Deref<Target = Histogram> {
+        let cause = cause.as_str();
+        self.cause_to_publish.get_or_create(&CauseLabel { cause })
+    }
+
+    /// What was said has become a snapshot.
+    pub(super) fn published(&self, cause: Cause, latency: Duration) {
+        self.cause_to_publish(cause).observe(latency.as_secs_f64());
     }
 
     /// What became of losses of a source.
@@ -128,13 +167,15 @@ impl Metrics {
             (&verdict.confirmed, "confirmed"),
             (&verdict.refuted, "refuted"),
         ] {
-            let label = LossLabels {
-                feed: source.as_str(),
-                outcome,
-            };
-            let counter = self.losses.get_or_create_owned(&label);
+            let counter = self.losses(source, outcome);
             counter.inc_by(u64::from(!part.is_empty()));
         }
+    }
+
+    fn losses(&self, source: Source, outcome: &'static str) -> Counter {
+        let feed = source.as_str();
+        self.losses
+            .get_or_create_owned(&LossLabels { feed, outcome })
     }
 
     /// What is held of a source now.

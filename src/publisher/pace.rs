@@ -63,7 +63,8 @@ pub(super) fn gathered(reports: impl IntoIterator<Item = Report>) -> Vec<Report>
             Report {
                 update: Update::Instances { current, gone },
                 basis: Basis::Told,
-            } => told.push((current, gone)),
+                since,
+            } => told.push((current, gone, since)),
             other => {
                 gathered.extend(last_words(&mut told));
                 gathered.push(other);
@@ -74,29 +75,34 @@ pub(super) fn gathered(reports: impl IntoIterator<Item = Report>) -> Vec<Report>
     gathered
 }
 
-type Told = (Vec<Arc<Instance>>, Vec<InstanceGuid>);
+type Told = (Vec<Arc<Instance>>, Vec<InstanceGuid>, Instant);
 
 fn last_words(told: &mut Vec<Told>) -> Option<Report> {
-    let mut last = BTreeMap::new();
-    let (current, gone) = match told.len() {
-        0 | 1 => told.pop()?,
-        _ => {
-            for (current, gone) in told.drain(..) {
-                last.extend(gone.into_iter().map(|guid| (guid, None)));
-                let current = current.into_iter();
-                last.extend(current.map(|one| (one.guid.clone(), Some(one))));
-            }
-            let (mut current, mut gone) = Told::default();
-            for (guid, instance) in last {
-                match instance {
-                    Some(instance) => current.push(instance),
-                    None => gone.push(guid),
-                }
-            }
-            (current, gone)
+    // What was said first has waited longest.
+    let since = told.iter().map(|(_, _, since)| *since).min()?;
+    let (current, gone) = if told.len() == 1 {
+        told.pop().map(|(current, gone, _)| (current, gone))?
+    } else {
+        let mut last = BTreeMap::new();
+        for (current, gone, _) in told.drain(..) {
+            last.extend(gone.into_iter().map(|guid| (guid, None)));
+            let current = current.into_iter();
+            last.extend(current.map(|one| (one.guid.clone(), Some(one))));
         }
+        let (mut current, mut gone) = (Vec::new(), Vec::new());
+        for (guid, instance) in last {
+            match instance {
+                Some(instance) => current.push(instance),
+                None => gone.push(guid),
+            }
+        }
+        (current, gone)
     };
-    Some(Update::Instances { current, gone }.on(Basis::Told))
+    Some(Report {
+        update: Update::Instances { current, gone },
+        basis: Basis::Told,
+        since,
+    })
 }
 
 #[cfg(test)]
@@ -165,6 +171,18 @@ mod tests {
             all.extend(current.into_iter().map(|one| (one.guid.clone(), one)));
         }
         all
+    }
+
+    #[test]
+    fn what_is_gathered_has_waited_since_the_first_of_it_was_told() {
+        let told = |n| {
+            let current = vec![foundation::instance(n, 0, 1)];
+            let gone = Vec::new();
+            Update::Instances { current, gone }.on(Basis::Told)
+        };
+        let reports = [0, 1].map(told);
+        let first = reports[0].since;
+        assert_eq!(gathered(reports)[0].since, first);
     }
 
     #[test]

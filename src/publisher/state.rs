@@ -34,6 +34,7 @@ use crate::{
     model::{
         AppGuid, Basis, CapiProcessGuid, Hostname, Instance, InstanceGuid, Report, Update, Workload,
     },
+    repeats::Repeats,
     snapshot::{Collection, Encoded, Snapshot, Vips},
     table::{Changes, Crowd, RouteTable, Subject, Touched},
 };
@@ -103,7 +104,11 @@ pub struct State {
     metrics: Metrics,
     /// What is to be published brought about what, by hostname; nothing before the first snapshot.
     causes: HashMap<Hostname, Cause>,
+    /// What is to be published was said then, by cause.
+    since: BTreeMap<Cause, tokio::time::Instant>,
     journal: Journal,
+    /// The lines of changes, where they are wanted at `info`.
+    told_changes: Option<Repeats<String>>,
 }
 
 impl State {
@@ -140,8 +145,10 @@ impl State {
             internal_tls: settings.internal_tls.clone(),
         };
         let table = RouteTable::new(settings.join, settings.vip_range);
+        let table = table.with_tls(options.tls()).with_limits(settings.limits);
+        metrics.begin(&table);
         Ok(Self {
-            table: table.with_tls(options.tls()).with_limits(settings.limits),
+            table,
             missing: settings.required.clone(),
             due: true,
             pending: Changes::default(),
@@ -163,7 +170,11 @@ impl State {
             is_expecting: false,
             metrics,
             causes: HashMap::new(),
+            since: BTreeMap::new(),
             journal: Journal::default(),
+            told_changes: settings
+                .log_changes
+                .then(|| Repeats::info(explained::PUBLISHED, "journal")),
         })
     }
 
@@ -190,6 +201,7 @@ impl State {
             | Update::AllPolicies(_) => None,
         };
         let cause = Cause::of(update, report.basis);
+        let since = report.since;
         let has_places = matches!(update, Update::AllInstances(_) | Update::Instances { .. });
         let (mut changes, is_believed) = self.believe(report, now);
         let complete = complete.filter(|_| is_believed);
@@ -200,6 +212,10 @@ impl State {
         self.linger.touch(&workloads);
         self.withdrawn.touch(&workloads);
         if self.has_published() {
+            if !changes.is_empty() {
+                let first = self.since.entry(cause).or_insert(since);
+                *first = since.min(*first);
+            }
             let hosts = changes.hosts().map(|(host, _)| host.clone());
             self.causes.extend(hosts.map(|host| (host, cause)));
         } else {
@@ -326,7 +342,21 @@ impl State {
         self.metrics.generated(started.elapsed());
         self.metrics.rejected(self.rejected.len());
         self.metrics.lingering(self.linger.len());
-        changed.then(|| self.snapshot())
+        let cause = self.note_causes(changed, now + started.elapsed());
+        changed.then(|| self.snapshot().caused_at(cause))
+    }
+
+    /// How long what was said has taken until it is published; when the first of it was said.
+    fn note_causes(&mut self, is_published: bool, now: Instant) -> Option<Instant> {
+        let causes = mem::take(&mut self.since).into_iter();
+        let causes = causes.filter(|_| is_published);
+        let since = causes.map(|(cause, since)| {
+            let since = since.into_std();
+            self.metrics
+                .published(cause, now.saturating_duration_since(since));
+            since
+        });
+        since.min()
     }
 
     /// Says which routes are left out of those of a hostname or of an app.

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use rcgen::{
@@ -78,6 +79,18 @@ impl Pki {
         let mut params = params(name, subject_alt_names)?;
         (params.not_before, params.not_after) =
             (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        self.sign(name, params)
+    }
+
+    /// The same, of a time that ends then.
+    pub fn issue_until(
+        &self,
+        name: &str,
+        subject_alt_names: &[&str],
+        end: SystemTime,
+    ) -> Result<Identity, Error> {
+        let mut params = params(name, subject_alt_names)?;
+        params.not_after = end.into();
         self.sign(name, params)
     }
 

@@ -75,6 +75,16 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// All that [`Self::kind`] can be.
+    pub const KINDS: [&'static str; 6] = [
+        "certificate",
+        "name",
+        "protocol",
+        "timeout",
+        "crowded",
+        "io",
+    ];
+
     /// From a small closed set: a metric label.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -62,12 +62,24 @@ impl Pem {
         }
     }
 
+    /// What the config has under a key.
+    pub(super) fn of(key: &str, text: &str) -> Self {
+        Self {
+            path: key.into(),
+            text: text.into(),
+        }
+    }
+
+    pub(super) fn holds_none(&self) -> Error {
+        Error::NoCertificate(self.path.clone())
+    }
+
     pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
         let certificates = CertificateDer::pem_slice_iter(&self.text)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| self.unreadable(source))?;
         if certificates.is_empty() {
-            return Err(Error::NoCertificate(self.path.clone()));
+            return Err(self.holds_none());
         }
         Ok(certificates)
     }

@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, service::AggregatedDiscovery};
+use super::{Settings, service::AggregatedDiscovery, types};
 use crate::{
-    delivery::{self, Prefixes, Sinks},
+    delivery::{self, Naming, Sinks},
     grpc::{self, Entrance, Reports},
     snapshot,
 };
 
-const PREFIXES: Prefixes = Prefixes {
+const NAMING: Naming = Naming {
     istio: "copilot_xds",
     own: "copilot_xds",
+    clients: "copilot_xds_clients",
+    collections: &types::COLLECTIONS,
 };
 
 /// A bound server.
@@ -34,7 +36,7 @@ impl Server {
         reports: Reports<'_>,
     ) -> Result<Self, grpc::Error> {
         let Settings { security, limits } = settings;
-        let metrics = (registry, PREFIXES);
+        let metrics = (registry, NAMING);
         delivery::Server::bind(address, security, limits, snapshots, metrics, reports)
             .await
             .map(Self)

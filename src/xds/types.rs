@@ -19,6 +19,8 @@ const OURS: [(&str, &str); 5] = [
         "istio/networking/v1alpha3/virtualservices",
     ),
 ];
+/// The collections alone.
+pub(super) const COLLECTIONS: [&str; 5] = [OURS[0].1, OURS[1].1, OURS[2].1, OURS[3].1, OURS[4].1];
 /// Their API group. Of its versions any will do: istiod asks for v1alpha3 up to 1.23 and for v1 from 1.24 on, the
 /// resources are the same, and to answer the next version with nothing would wipe its mesh.
 const NETWORKING: &str = "networking.istio.io";

@@ -184,3 +184,30 @@ async fn the_limit_of_open_files_is_raised_and_each_listener_gets_its_part() {
     assert!((16..1000).contains(&connections), "{part}");
     process.terminate();
 }
+
+#[tokio::test]
+async fn metrics_are_in_the_format_that_everyone_reads_unless_open_metrics_is_asked_for() {
+    let surface = Surface::start().await;
+    let ask = |accept: &str| format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{accept}");
+    let (status, answer) = surface.ask(&ask("")).await;
+    assert_eq!(status, 200);
+    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert!(
+        answer.contains("# TYPE process_cpu_seconds_total counter\n"),
+        "{answer}"
+    );
+    assert!(!answer.contains("# EOF"), "{answer}");
+
+    let prometheus = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1\r\n";
+    let (_, answer) = surface.ask(&ask(prometheus)).await;
+    assert!(
+        answer.contains(
+            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+        )
+    );
+    assert!(
+        answer.contains("# TYPE process_cpu_seconds counter\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("# EOF\n"), "{answer}");
+}

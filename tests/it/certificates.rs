@@ -7,6 +7,7 @@ use std::{
     path::Path,
     process::Command,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use copilot::{
@@ -14,7 +15,7 @@ use copilot::{
     istio::{self, CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS},
     librarian::{self, Outcome},
     proto::istio::networking::v1alpha3::{Gateway, Server, ServerTlsSettings},
-    sim::cloud_foundry::CloudFoundry,
+    sim::{cloud_foundry::CloudFoundry, pki::Pki},
     snapshot::Collection,
     tls,
 };
@@ -245,6 +246,7 @@ proptest! {
             group: None,
             backend: None,
             keypairs: keypairs(&certificates),
+            certificates: Vec::new(),
             problems: Vec::new(),
         };
         let report = librarian::run(&settings).unwrap();
@@ -295,4 +297,45 @@ proptest! {
             }
         }
     }
+}
+
+fn bundle(texts: &[&Path], are_authorities: bool) -> Vec<tls::Certificates> {
+    let texts = texts.iter().map(|path| fs::read_to_string(path).unwrap());
+    vec![tls::Certificates {
+        key: "Key".to_owned(),
+        are_authorities,
+        place: tls::Place::Config(texts.collect()),
+    }]
+}
+
+#[test]
+fn an_authority_that_has_ended_is_no_matter_beside_the_one_that_takes_its_place() {
+    let folder = TempDir::new().unwrap();
+    let pki = Pki::new(folder.path(), "a").unwrap();
+    let ended = pki.issue_ended("ended", &["ended"]).unwrap().cert;
+    let good = pki.issue("good", &["good"]).unwrap().cert;
+    let both = [&*ended, &*good];
+    assert_eq!(tls::expiries(&bundle(&both, true)).count(), 0);
+    assert_eq!(tls::expiries(&bundle(&both, false)).count(), 1);
+    let said = tls::expiries(&bundle(&[&*ended], true))
+        .next()
+        .unwrap()
+        .to_string();
+    assert_eq!(said, "Key: certificate CN=ended ended 2021-01-01T00:00:00Z");
+}
+
+#[test]
+fn what_ends_within_a_month_is_told_and_what_ends_later_is_not() {
+    let folder = TempDir::new().unwrap();
+    let pki = Pki::new(folder.path(), "a").unwrap();
+    let standings = [29, 31].map(|days| {
+        let cert = pki.issue_until(
+            "it",
+            &["it"],
+            SystemTime::now() + days * Duration::from_hours(24),
+        );
+        let read = bundle(&[&cert.unwrap().cert], false)[0].read();
+        read.unwrap()[0].standing
+    });
+    assert_eq!(standings, [tls::Standing::EndsSoon, tls::Standing::Good]);
 }

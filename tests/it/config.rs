@@ -26,6 +26,11 @@ use tempfile::TempDir;
 use crate::mesh::{Daemon, foundation, with};
 
 const SECOND: Duration = Duration::from_secs(1);
+const GUARD: guard::Settings = guard::Settings {
+    free: 28,
+    percent: 29,
+};
+
 const LIMITS: copilot::table::Limits = copilot::table::Limits {
     host_routes: 9000,
     host_bytes: 2_097_152,
@@ -104,6 +109,7 @@ impl Files {
                 ("/AdminHostNames", json!(["Copilot.example.com"])),
                 ("/LogLevel", json!("error")),
                 ("/LogTimestamp", json!("unix-epoch")),
+                ("/LogChanges", json!(true)),
                 ("/MCPQuietInterval", json!("11ms")),
                 ("/MCPConvergeInterval", json!("101ms")),
                 ("/MCPLingerInterval", json!("16s")),
@@ -252,6 +258,7 @@ impl Files {
                 vip_range: None,
                 join: Join::Described,
                 policies: None,
+                log_changes: false,
             },
         }
     }
@@ -396,13 +403,11 @@ impl Files {
                 ..defaults.bbs.unwrap()
             }),
             publisher: publisher::Settings {
+                log_changes: true,
                 quiet: Duration::from_millis(11),
                 ceiling: Duration::from_millis(101),
                 linger: 16 * SECOND,
-                guard: guard::Settings {
-                    free: 28,
-                    percent: 29,
-                },
+                guard: GUARD,
                 limits: LIMITS,
                 store: Some(store::Settings {
                     path: self.state_file(),

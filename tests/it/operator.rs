@@ -1,6 +1,9 @@
 //! An operator at night: the commands that are typed, and what they print of each state that a mesh can be in.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::{Duration, SystemTime},
+};
 
 use copilot::{
     istio::Kind,
@@ -354,6 +357,53 @@ async fn a_certificate_that_has_ended_is_told_with_its_file_and_its_name() {
         &["LOOK AT  PolicyServerClientCertPath"],
     )
     .await;
+}
+
+/// N12, before anybody is hurt.
+#[tokio::test]
+async fn a_certificate_of_twenty_days_is_told_wherever_it_is_and_one_that_has_ended_is_refused_by_check()
+ {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    let end = SystemTime::now() + Duration::from_hours(20 * 24 + 1);
+    let pki = &foundation.pki;
+    let soon = pki
+        .issue_until("soon", &["shop.apps.example.com"], end)
+        .unwrap();
+    let text = |path| std::fs::read_to_string(path).unwrap();
+    let pair = json!({ "CertChain": text(&soon.cert), "PrivateKey": text(&soon.key) });
+    let config = with(eager(foundation.config()), &[("/TLSPems", json!([pair]))]);
+    let file = foundation.folder().join("soon.json");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let check = ["check", "--config", file.to_str().unwrap()];
+    let daemon = Daemon::start(config.clone()).await;
+    let expected = [
+        "TLSPems[0].CertChain",
+        "CN=soon",
+        "ends in 20 d",
+        "the config",
+    ];
+    says(&daemon, &["certificates"], &expected).await;
+    says(&daemon, &["status"], &["LOOK AT  TLSPems[0].CertChain"]).await;
+    let (said, code) = run(&daemon, &check).await;
+    assert!(
+        said.contains("TLSPems[0].CertChain: certificate CN=soon ends "),
+        "{said}"
+    );
+    assert_eq!(code, Some(0), "{said}");
+    let (_, page) = daemon.operator.get("/metrics").await.unwrap();
+    let series = r#"copilot_certificate_end_timestamp_seconds{key="TLSPems[0].CertChain",role="presented",subject="CN=soon"} "#;
+    assert!(page.contains(series), "{page}");
+
+    let ended = pki.issue_ended("ended", &["ended"]).unwrap();
+    let client = [
+        ("/PolicyServerClientCertPath", json!(ended.cert)),
+        ("/PolicyServerClientKeyPath", json!(ended.key)),
+    ];
+    std::fs::write(&file, with(config, &client).to_string()).unwrap();
+    let (said, code) = run(&daemon, &check).await;
+    let words = "PolicyServerClientCertPath: certificate CN=ended ended 2021-01-01T00:00:00Z";
+    assert!(said.contains(words), "{said}");
+    assert_eq!(code, Some(1), "{said}");
 }
 
 /// N13.

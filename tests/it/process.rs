@@ -12,7 +12,7 @@ use copilot::sim::cloud_foundry::CloudFoundry;
 use serde_json::Value;
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::mesh::LONG;
+use crate::{log, mesh::LONG};
 
 /// A daemon in a process of its own.
 pub struct Process {
@@ -37,7 +37,7 @@ impl Process {
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut log = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let mut log = lines.map(|line| log::line(&line.unwrap()).unwrap());
         let mut started: Vec<Value> = Vec::new();
         while started
             .last()

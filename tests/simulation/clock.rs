@@ -1,9 +1,10 @@
 //! Turns, so that nothing happens at the same time as what it could meet: tokio draws by chance which of several receivers of
 //! a `watch` it wakes first, and which timers of one millisecond are over first may follow from that.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, fmt, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
+use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 /// Milliseconds in which each has its turn once.
 const ROUND: u64 = 10;
@@ -32,4 +33,13 @@ pub(super) fn after(time: Duration, turn: u64) -> Instant {
 /// Waits for it.
 pub(super) async fn wait(time: Duration, turn: u64) {
     sleep_until(after(time, turn)).await;
+}
+
+/// Log lines say the time of the run.
+pub(super) struct Elapsed;
+
+impl FormatTime for Elapsed {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{:.3} s", now().as_secs_f64())
+    }
 }

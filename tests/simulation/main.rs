@@ -214,26 +214,39 @@ impl Run {
             run.doors.lock().unwrap().push(entrances);
         }
         for number in 0..run.sinks {
-            let pilot = Pilot {
-                number,
-                doors: run.doors.clone(),
-                oracle: run.oracle.clone(),
-                trace: trace.clone(),
-                protocol: run.rng.choice(Protocol::ALL).unwrap(),
-                rng: run.rng.fork(),
-            };
-            tokio::spawn(pilot.run());
+            run.follow(number, None, trace);
+        }
+        // What no other sink reads for a while has to become true, too.
+        for daemon in 0..run.daemons.len() {
+            run.follow(run.sinks, Some(daemon), trace);
+            run.sinks += 1;
         }
         run
+    }
+
+    fn follow(&mut self, number: usize, home: Option<usize>, trace: &Trace) {
+        let pilot = Pilot {
+            number,
+            doors: self.doors.clone(),
+            oracle: self.oracle.clone(),
+            trace: trace.clone(),
+            protocol: self.rng.choice(Protocol::ALL).unwrap(),
+            rng: self.rng.fork(),
+            home,
+        };
+        tokio::spawn(pilot.run());
     }
 
     /// A second, with so many changes.
     async fn second(&self, changes: usize, is_calm: bool) -> Result<(), String> {
         self.oracle.world(|world| world.tick(changes, is_calm));
         sleep(Duration::from_secs(1)).await;
-        for daemon in &self.daemons {
+        for (number, daemon) in self.daemons.iter().enumerate() {
             if daemon.running.is_finished() {
                 self.oracle.fails("a daemon has ended");
+            }
+            if let Some(at) = daemon.network.told_policies() {
+                self.oracle.told_policies(number, at);
             }
         }
         self.oracle.verdict()
@@ -304,6 +317,9 @@ impl Run {
             self.rng.choice(Finds::ALL).unwrap()
         };
         finds.leave(&ended.file);
+        if !matches!(finds, Finds::Whole) {
+            self.oracle.forgets_policies(number);
+        }
         let (daemon, entrances) = Daemon::start(ended.network, ended.file, self.lies).await;
         self.daemons.insert(number, daemon);
         self.doors.lock().unwrap()[number] = entrances;
@@ -408,7 +424,7 @@ fn whatever_peers_do_nothing_true_is_lost_and_what_is_served_becomes_what_is_tru
     if let Some(seed) = number("SEED") {
         let level = std::env::var("SIMULATION_LOG").unwrap_or_else(|_| "info".to_owned());
         tracing_subscriber::fmt()
-            .without_time()
+            .with_timer(clock::Elapsed)
             .with_max_level(level.parse::<tracing::Level>().unwrap())
             .init();
         let (ran, trace) = traced(seed);

@@ -36,6 +36,9 @@ pub(super) fn soon(lies: bool) -> Duration {
     if lies { SOON + HELD } else { SOON }
 }
 
+/// How long a daemon that never knew the policies waits for them before it serves the default Sidecar.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// How long the guid of an app is, which its name begins with.
 const GUID: usize = 36;
 
@@ -54,8 +57,18 @@ struct Inner {
     contents: BTreeMap<(Scope, String), u64>,
     versions: BTreeMap<(Scope, u64), String>,
     views: BTreeMap<usize, View>,
-    /// The sinks that went to another daemon, and when that one answered first.
-    moved: BTreeMap<usize, Option<Instant>>,
+    /// Where each sink is since it went there.
+    homes: BTreeMap<usize, Home>,
+    /// The daemons that began without a state file and were told no policies yet, and since when.
+    without_policies: BTreeMap<usize, Instant>,
+}
+
+/// The daemon that a sink reads from.
+#[derive(Debug)]
+struct Home {
+    daemon: usize,
+    /// When it answered first.
+    answered: Option<Instant>,
 }
 
 /// A collection, and whether xDS says it.
@@ -84,7 +97,8 @@ impl Oracle {
             contents: BTreeMap::new(),
             versions: BTreeMap::new(),
             views: BTreeMap::new(),
-            moved: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            without_policies: BTreeMap::new(),
         })))
     }
 
@@ -116,10 +130,29 @@ impl Oracle {
     }
 
     /// A sink has another stream: with another daemon, which may know less.
-    pub(super) fn moves(&self, sink: usize) {
+    pub(super) fn moves(&self, sink: usize, daemon: usize) {
         let mut inner = self.inner();
         inner.views.remove(&sink);
-        inner.moved.insert(sink, None);
+        let answered = None;
+        inner.homes.insert(sink, Home { daemon, answered });
+    }
+
+    /// A daemon begins and finds no state file.
+    pub(super) fn forgets_policies(&self, daemon: usize) {
+        let mut inner = self.inner();
+        inner.without_policies.insert(daemon, Instant::now());
+    }
+
+    /// What a daemon was told of the policies last, it was told then.
+    pub(super) fn told_policies(&self, daemon: usize, at: Instant) {
+        let mut inner = self.inner();
+        if inner
+            .without_policies
+            .get(&daemon)
+            .is_some_and(|began| *began < at)
+        {
+            inner.without_policies.remove(&daemon);
+        }
     }
 
     /// A sink has applied a response. `is_whole` once it has all collections of its present stream.
@@ -139,9 +172,11 @@ impl Oracle {
             }
         }
         inner.views.insert(sink, view.clone());
-        let moved = inner.moved.get_mut(&sink);
         // What only the other daemon knew goes response by response.
-        let is_at_home = moved.is_none_or(|at| at.get_or_insert(now).elapsed() > SETTLED);
+        let home = inner.homes.get_mut(&sink);
+        let is_at_home =
+            home.is_some_and(|home| home.answered.get_or_insert(now).elapsed() > SETTLED);
+        let is_past_grace = inner.is_past_grace(sink);
         let truth = &inner.world.truth;
         // Endpoints are counted: a lie that hides one of a hostname's and has a new one takes nothing away by that.
         let is_exchanged = |host: &String| {
@@ -161,7 +196,7 @@ impl Oracle {
         };
         for lost in before.reaches.difference(&view.reaches) {
             let since = truth.reaches.get(lost).filter(|_| !is_exchanged(&lost.0));
-            if is_at_home && since.is_some_and(|since| *since + YOUNG <= now) {
+            if is_at_home && !is_past_grace && since.is_some_and(|since| *since + YOUNG <= now) {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
         }
@@ -242,6 +277,13 @@ impl Oracle {
 }
 
 impl Inner {
+    /// Whether the daemon of a sink serves Sidecars although it never knew the policies.
+    fn is_past_grace(&self, sink: usize) -> bool {
+        let home = self.homes.get(&sink);
+        let since = home.and_then(|home| self.without_policies.get(&home.daemon));
+        since.is_some_and(|since| since.elapsed() >= GRACE)
+    }
+
     /// That a version stands for one content, and a content for one version.
     fn compare(&mut self, scope: &Scope, replica: &Replica) -> Option<String> {
         let content = hash(replica);

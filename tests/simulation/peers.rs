@@ -88,6 +88,8 @@ struct State {
     answered: BTreeMap<String, (Instant, Whole)>,
     /// How often in a row an answer was a lie, by what was asked.
     lies: BTreeMap<String, u32>,
+    /// When the policies were told last.
+    told_policies: Option<Instant>,
 }
 
 /// An answer whose body has arrived.
@@ -115,6 +117,7 @@ impl Network {
                 weather: BTreeMap::new(),
                 answered: BTreeMap::new(),
                 lies: BTreeMap::new(),
+                told_policies: None,
             }),
             streams: watch::Sender::new(0),
         }))
@@ -129,6 +132,11 @@ impl Network {
         if peer == BBS && matches!(weather, Weather::Down) {
             self.0.streams.send_modify(|number| *number += 1);
         }
+    }
+
+    /// When the policies were told last.
+    pub(super) fn told_policies(&self) -> Option<Instant> {
+        self.state().told_policies
     }
 
     /// Chance that follows from what is asked, and when: it is the same whoever else asks something at that time.
@@ -222,6 +230,9 @@ impl Network {
             lies::tell(&mut rng, &path, &mut whole.body);
         }
         clock::wait(time / 2, 0).await;
+        if host == POLICIES && matches!(fate, Fate::Answered | Fate::Stale) {
+            self.state().told_policies = Some(Instant::now());
+        }
         Ok(whole.send(fate == Fate::CutShort))
     }
 

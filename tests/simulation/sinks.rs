@@ -71,6 +71,8 @@ pub(super) struct Pilot {
     pub(super) trace: Trace,
     pub(super) rng: Rng,
     pub(super) protocol: Protocol,
+    /// Which daemon it reads from, if it does not go from one to the other.
+    pub(super) home: Option<usize>,
 }
 
 async fn connect(entrance: Entrance) -> Result<Channel, Error> {
@@ -195,9 +197,10 @@ impl Pilot {
         let mut last = None;
         loop {
             sleep_until(self.after(Duration::from_secs(1))).await;
-            let door = self.rng.usize(..self.doors.lock().unwrap().len());
+            let any = self.rng.usize(..self.doors.lock().unwrap().len());
+            let door = self.home.unwrap_or(any);
             if last.replace(door) != Some(door) {
-                self.oracle.moves(self.number);
+                self.oracle.moves(self.number, door);
             }
             let entrances = self.doors.lock().unwrap()[door].clone();
             let entrance = if self.protocol.is_xds() {

@@ -182,7 +182,8 @@ impl FullReads {
         let feed = &context.io.routes;
         feed.holds("routes", routes.len());
         feed.holds("domains", access.domains.guids().count());
-        info!(routes = routes.len(), elapsed = ?took, "full read");
+        let seconds = took.as_secs_f64();
+        info!(routes = routes.len(), seconds, "full read");
         let routes = routes.into_iter().map(|located| located.route).collect();
         context
             .send(Update::AllRoutes(routes), Basis::read_since(started))

@@ -83,7 +83,8 @@ impl Redacted {
                 self.0.insert(text.clone());
                 REDACTED.clone_into(text);
             }
-            other if !is_shown && !other.is_null() => {
+            other if !other.is_null() && (!is_shown || is_secret(key, "")) => {
+                self.0.insert(other.to_string());
                 *other = Value::from(REDACTED);
             }
             _ => {}
@@ -106,10 +107,8 @@ impl Redacted {
 }
 
 fn is_secret(key: &str, text: &str) -> bool {
-    let has_user = text.split_once("://").is_some_and(|(_, rest)| {
-        let authority = rest.split('/').next().unwrap_or_default();
-        authority.contains('@')
-    });
+    // Of an address, with whatever is wrong in it.
+    let has_user = text.contains('@');
     let key = key.trim_end_matches("[]");
     has_user || text.contains("PRIVATE KEY") || SECRET.iter().any(|end| key.ends_with(end))
 }
@@ -129,6 +128,7 @@ mod tests {
             "CAPI": { "Address": "https://user:pass@capi:9024", "ClientSecret": "quiet-please" },
             "TLSPems": [{ "CertChain": "a chain", "PrivateKey": "line one\nline two" }],
             "CapiPassphrase": "misspelt", "Mystery": [7],
+            "BBS": { "Address": "admin:word@bbs:8889" }, "UAA": { "ClientSecret": 12_345_678 },
         }));
         let text = format!("{config}");
         for shown in [
@@ -139,7 +139,15 @@ mod tests {
         ] {
             assert!(text.contains(shown), "{shown} is not in {text}");
         }
-        for secret in ["user:pass", "quiet-please", "line one", "misspelt", "7]"] {
+        for secret in [
+            "admin:word",
+            "12345678",
+            "user:pass",
+            "quiet-please",
+            "line one",
+            "misspelt",
+            "7]",
+        ] {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
         let log = "asked with quiet-please, and line two";

@@ -13,6 +13,8 @@ use super::{
 const MAX_NAMED: usize = 5;
 /// Percents that are no difference: Istio takes whole ones, and who rounds where is no matter.
 const ROUNDING: f64 = 1.0;
+/// What rounding moves at the most, in all.
+const ROUNDED: f64 = 5.0;
 
 /// One thing in which they differ.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -140,8 +142,15 @@ impl Found {
             differs.then(|| format!("{endpoint} gets {own:.0} % in A and {its:.0} % in B"))
         });
         let differing: Vec<_> = differing.collect();
+        let moved = a
+            .iter()
+            .map(|(endpoint, own)| (own - b[endpoint]).abs() / 2.0);
+        let moved: f64 = moved.sum();
         if !differing.is_empty() {
             self.add(place, named(&differing));
+        } else if moved > ROUNDED {
+            // Of very many endpoints none gets much more than another.
+            self.add(place, format!("{moved:.0} % of the requests go to others"));
         }
     }
 }

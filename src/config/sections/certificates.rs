@@ -6,7 +6,7 @@ use crate::{
     feed,
     istio::{CertificateRoot, FrontendCertificate, validate::Invalid},
     secret::Secret,
-    tls,
+    tls::{self, Place},
 };
 
 /// A certificate of the router and its private key, which is known to be its own.
@@ -34,7 +34,10 @@ pub(crate) fn keypairs(root: &mut Section<'_>) -> (Vec<Keypair>, Vec<(String, In
     for (index, pair) in root.list("TLSPems").into_iter().enumerate() {
         let mut pair = root.element("TLSPems", index, pair);
         match keypair(&mut pair) {
-            Ok(keypair) => usable.push(keypair),
+            Ok(keypair) => {
+                pair.certificates("CertChain", Place::Config(keypair.chain.clone()));
+                usable.push(keypair);
+            }
             Err((key, detail)) => left_out.push((
                 pair.key(key),
                 Invalid {

@@ -57,8 +57,12 @@ pub(crate) fn apart(root: &mut Section<'_>, listeners: &[(&str, Option<SocketAdd
         let Some(address) = address.filter(|address| address.port() != 0) else {
             continue;
         };
+        // All addresses of IPv6 are those of IPv4, too.
+        let covers = |all: &SocketAddr, one: &SocketAddr| {
+            all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+        };
         let meets = |other: &SocketAddr| {
-            let is_any = address.ip().is_unspecified() || other.ip().is_unspecified();
+            let is_any = covers(&address, other) || covers(other, &address);
             other.port() == address.port() && (is_any || other.ip() == address.ip())
         };
         let mut before = listeners[..n].iter();

@@ -8,7 +8,7 @@ use crate::{
     feed,
     istio::{BackendTls, InternalTls, ProxyIdentity, ProxyPath},
     secret::Secret,
-    tls,
+    tls::{self, Place},
 };
 
 const CERT: [&str; 2] = ["ClientCertPath", "ClientCert"];
@@ -109,7 +109,9 @@ fn pems(section: &mut Section<'_>, mode: Option<Mode>) -> Option<BackendPems> {
         Some(Mode::Simple) => None,
         _ => Some(pair(section)?),
     };
-    Some(BackendPems { pair, ca: ca? })
+    let ca = ca?;
+    section.certificates(CA[1], Place::Config(ca.clone()));
+    Some(BackendPems { pair, ca })
 }
 
 fn pair(section: &mut Section<'_>) -> Option<(String, Secret)> {
@@ -121,6 +123,7 @@ fn pair(section: &mut Section<'_>) -> Option<(String, Secret)> {
         section.problem(at_fault(&error, names), feed::chain(&error));
         return None;
     }
+    section.certificates(CERT[1], Place::Config(chain.clone()));
     Some((chain, key))
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn read(
         percent: root.count("MaxLossPercent", 0..=100, 10),
     };
     let limits = limits(root);
+    let log_changes = root.flag("LogChanges", false);
     let store = store(root, routes);
     let vip_range = root
         .parsed("VIPCIDR")
@@ -62,6 +63,7 @@ pub(crate) fn read(
         store,
         guard,
         limits,
+        log_changes,
         quiet,
         ceiling,
         linger,
@@ -80,10 +82,16 @@ pub(crate) fn read(
 
 /// How long changes are waited for: after the last, and after the first of them.
 fn waits(root: &mut Section<'_>) -> (Duration, Duration) {
-    let is_set = root.has("MCPQuietInterval");
-    let quiet = root.duration("MCPQuietInterval", Duration::from_millis(10));
-    let ceiling = root.duration("MCPConvergeInterval", Duration::from_millis(100));
-    if is_set && quiet > ceiling {
+    let (quiet, ceiling) = (Duration::from_millis(10), Duration::from_millis(100));
+    let defaults = [quiet, ceiling];
+    let quiet = root.duration("MCPQuietInterval", quiet);
+    let ceiling = root.duration("MCPConvergeInterval", ceiling);
+    // A template writes what nobody has set, too.
+    let are_meant = [quiet, ceiling]
+        .iter()
+        .zip(defaults)
+        .all(|(set, default)| *set != default);
+    if are_meant && quiet > ceiling {
         let what = "is less than MCPQuietInterval: nothing is ever waited for so long";
         root.problem("MCPConvergeInterval", what);
     }

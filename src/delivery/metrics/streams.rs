@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::Prefixes;
+use super::Naming;
 use crate::delivery::sinks::{Sinks, StreamTotals};
 
 /// A series for each open stream; there are no more than the limits allow.
@@ -23,16 +23,16 @@ struct StreamLabels {
 #[derive(Debug)]
 pub(super) struct Streams {
     pub(super) sinks: Sinks,
-    pub(super) prefixes: Prefixes,
+    pub(super) naming: Naming,
 }
 
 impl Collector for Streams {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Prefixes { istio, own } = self.prefixes;
+        let Naming { own, clients, .. } = self.naming;
         let streams = self.sinks.totals();
         let open = ConstGauge::new(i64::try_from(streams.len()).unwrap_or(i64::MAX));
         open.encode(encoder.encode_descriptor(
-            &format!("{istio}_clients_total"),
+            clients,
             "Streams that are open",
             None,
             open.metric_type(),
@@ -95,6 +95,10 @@ fn encode_each<M: EncodeMetric>(
     (name, help, unit, metric_type): (&str, &str, Option<&Unit>, MetricType),
     metric: impl Fn(&StreamTotals) -> M,
 ) -> Result<(), Error> {
+    // A family is told of with its series, or not at all.
+    if streams.is_empty() {
+        return Ok(());
+    }
     let mut family = encoder.encode_descriptor(name, help, unit, metric_type)?;
     for stream in streams {
         let labels = StreamLabels {

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::State;
 use crate::{
     explain::{
-        Change, DestinationFacts, Everything, Held, InstanceFacts, Known, Lookup, Refused,
+        Cause, Change, DestinationFacts, Everything, Held, InstanceFacts, Known, Lookup, Refused,
         RouteFacts, Unreached, from_nanos, from_seconds,
     },
     istio::{self, Era, Eras, Kind},
@@ -21,6 +21,9 @@ use crate::{
 const MOST: usize = 256;
 /// Changes that are told with what is known of a hostname.
 const LATEST: usize = 5;
+
+/// The line of a change.
+pub(super) const PUBLISHED: &str = "published";
 
 /// A hostname that is about to change, with the services that it has.
 pub(super) struct Watched {
@@ -170,10 +173,34 @@ impl State {
                 lookup: speakers[0] != speakers[1],
                 others: std::mem::take(&mut others),
             };
-            debug!(%change, "published");
+            self.log(&change);
             self.journal.add(change);
         }
         self.causes.clear();
+    }
+
+    /// Where all changes are logged, one hostname that changes all the time fills no disk.
+    fn log(&self, change: &Change) {
+        let Change {
+            host,
+            cause,
+            endpoints_before,
+            endpoints_after,
+            lookup,
+            others,
+            ..
+        } = change;
+        let cause = cause.map(Cause::as_str);
+        match &self.told_changes {
+            Some(changed) if changed.begins(host.clone()) => info!(
+                host,
+                cause, endpoints_before, endpoints_after, lookup, others, "{PUBLISHED}"
+            ),
+            _ => debug!(
+                host,
+                cause, endpoints_before, endpoints_after, lookup, others, "{PUBLISHED}"
+            ),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ impl State {
     /// Takes an update into the table, but for what the guard holds of it: that stays as it was. Whether it counts: a first
     /// list of instances that lacks much of what there was before the start does not yet, since there is nothing to stay.
     pub(super) fn believe(&mut self, report: Report, now: Instant) -> (Changes, bool) {
-        let Report { update, basis } = report;
+        let Report { update, basis, .. } = report;
         let (source, served) = (update.source(), self.table.served());
         let is_first = self.expects(&update, basis);
         let mut changes = self.table.apply(update);
@@ -53,8 +53,11 @@ impl State {
             let Part { amount, names } = began;
             warn!(
                 feed,
-                ?amount,
-                ?names,
+                amount.routes,
+                amount.endpoints,
+                amount.restrictions,
+                amount.sidecar_hosts,
+                names = names.join(", "),
                 "a read lacks much of what is served: it is held until later reads agree"
             );
         }
@@ -64,7 +67,15 @@ impl State {
         ] {
             if !part.is_empty() {
                 let Part { amount, names } = part;
-                info!(feed, ?amount, ?names, "{what}");
+                info!(
+                    feed,
+                    amount.routes,
+                    amount.endpoints,
+                    amount.restrictions,
+                    amount.sidecar_hosts,
+                    names = names.join(", "),
+                    "{what}"
+                );
             }
         }
         self.metrics.held(source, verdict);

@@ -79,7 +79,7 @@ async fn x02_an_istiod_becomes_ready_and_is_shown() {
     assert_eq!(sinks[0].node, istiod::node().id);
     assert_eq!(sinks[0].collections.len(), 16);
     assert_eq!(sinks[0].collections[MESH_CONFIG].sent, 0);
-    assert_eq!(harness.metric("copilot_xds_clients_total"), Some(1.0));
+    assert_eq!(harness.metric("copilot_xds_clients"), Some(1.0));
 }
 
 #[tokio::test]
