@@ -275,6 +275,7 @@ pub fn internal_lookup(host: HostView<'_>, options: &Options) -> [Made; 2] {
     let name = rule.kind.name(host.name, true);
     let body = internal::destination_rule(host, options.internal_tls.as_ref());
     rule.add(&name, host.created_at(), body);
+    rule.remark(internal::overruled(host));
     [service, rule]
 }
 

@@ -31,7 +31,10 @@ pub use self::{
     path::InvalidPath,
     policy::{Policy, PortRange, Transport},
     report::{Basis, Confirmations, Reading, Report, Source},
-    route_settings::{Asked, HeaderChanges, Retries, RouteSettings, Wrong, whole_millis},
+    route_settings::{
+        Asked, HeaderChanges, MAX_BYTES as MAX_SETTINGS_BYTES, Retries, RouteSettings, Wrong,
+        whole_millis,
+    },
     served::Served,
 };
 

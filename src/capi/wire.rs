@@ -4,7 +4,7 @@ mod annotations;
 mod at_most;
 mod options;
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -16,8 +16,8 @@ use super::timestamp::Timestamp;
 use crate::{
     feed::Dropped,
     model::{
-        AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, LoadBalancing,
-        Process, ProcessType, Protocol, Route, RouteGuid, RouteSettings, Weight, Workload,
+        AppGuid, AppPort, Asked, CapiProcessGuid, Destination, DomainGuid, Hostname, Process,
+        ProcessType, Protocol, Route, RouteGuid, Weight, Workload,
     },
     outbound::InvalidJson,
 };
@@ -26,6 +26,12 @@ use crate::{
 pub(super) const INVALID_DESTINATION: &str = "invalid_destination";
 /// Why an item is dropped that is not what the API promises.
 pub(super) const MALFORMED: &str = "malformed";
+/// Why options are left out.
+pub(super) const INVALID_OPTIONS: &str = "invalid_options";
+/// Why annotations are left out.
+pub(super) const INVALID_ANNOTATIONS: &str = "invalid_annotations";
+/// Why nothing is known of a route's annotations.
+const UNCLEAR_ANNOTATIONS: &str = "unclear_annotations";
 /// No guid, and no process type, of Cloud Controller is longer.
 const MAX_GUID: usize = 255;
 /// A domain has `http` or `tcp`.
@@ -237,6 +243,8 @@ pub(super) enum KnownDomain<'a> {
 pub(super) struct Located {
     pub(super) route: Route,
     pub(super) domain: Hostname,
+    /// Whether its annotations could not be read, so that what was known of them stays.
+    pub(super) settings_unclear: bool,
 }
 
 /// What an item of the list of routes is.
@@ -307,42 +315,40 @@ pub(super) fn route<'d>(
     let load_balancing = match wire.options.map_or(Ok(None), options::load_balancing) {
         Ok(load_balancing) => load_balancing,
         Err(error) => {
-            invalid.push(dropped(raw, "invalid_options", &error));
+            invalid.push(dropped(raw, INVALID_OPTIONS, &error));
             None
         }
     };
-    let metadata = wire.metadata;
-    let (settings, affinity) = match metadata.map_or(Ok(None), |it| annotations::asked(it, prefix))
-    {
-        Ok(None) => (None, None),
-        Ok(Some(asked)) => {
-            let is_said = asked.settings != RouteSettings::default();
-            if let Some(error) = annotations::LeftOut::of(asked.wrong) {
-                invalid.push(dropped(raw, "invalid_annotations", &error));
-            }
-            (is_said.then(|| Arc::new(asked.settings)), asked.affinity)
-        }
-        Err(error) => {
-            invalid.push(dropped(raw, "invalid_annotations", &error));
-            (None, None)
-        }
-    };
-    // Who wants to know clients again by a cookie does not want them told apart otherwise.
-    let affinity = affinity.map(|cookie| Box::new(LoadBalancing::Cookie(cookie)));
-    let route = Route {
+    let mut route = Route {
         guid: RouteGuid::from(&*wire.guid),
         host,
         path,
         internal: domain.internal,
         vip: None,
         created_at: wire.created_at.unix_seconds(),
-        load_balancing: affinity.or(load_balancing),
-        settings,
+        load_balancing,
+        settings: None,
         refused: None,
         destinations,
     };
-    let domain = domain.name.clone();
-    Ok(ParsedRoute::Mesh(Located { route, domain }, invalid))
+    let metadata = wire.metadata;
+    let asked = metadata.map_or(Ok(Asked::default()), |it| annotations::asked(it, prefix));
+    let settings_unclear = asked.is_err();
+    match asked {
+        Ok(mut asked) => {
+            let wrong = std::mem::take(&mut asked.wrong);
+            let wrong = annotations::LeftOut::of(wrong);
+            invalid.extend(wrong.map(|error| dropped(raw, INVALID_ANNOTATIONS, &error)));
+            route.ask(asked);
+        }
+        Err(error) => invalid.push(dropped(raw, UNCLEAR_ANNOTATIONS, &error)),
+    }
+    let located = Located {
+        route,
+        domain: domain.name.clone(),
+        settings_unclear,
+    };
+    Ok(ParsedRoute::Mesh(located, invalid))
 }
 
 fn destinations(

@@ -15,9 +15,17 @@ use crate::{
 
 /// Proxies hold each request below the wildcard against all of these, one after the other.
 const MAX_PLACES: usize = 1000;
+/// They are in one VirtualService, beside the wildcard's own routes.
+const MAX_BYTES: usize = 2 << 20;
 
 /// As the gorouter answers where nobody can be asked.
 const UNAVAILABLE: u16 = 503;
+
+/// How many routes of a VirtualService a pool becomes.
+fn routes(pool: &Pool<'_>) -> usize {
+    let settings = pool.settings();
+    settings.map_or(1, |(_, settings)| settings.multiplies())
+}
 
 /// Hostnames that are no domain names.
 pub(super) struct Nameless<'a> {
@@ -29,12 +37,16 @@ impl<'a> Nameless<'a> {
     /// Those of a wildcard.
     pub(super) fn of(wildcard: HostView<'a>) -> Self {
         let (mut served, mut left_out) = (Vec::new(), Vec::new());
+        let (mut places, mut bytes) = (0, 0);
         for host in wildcard.behind() {
             // What they go on to follows as the wildcard's own.
             let pools = host.lookup().into_iter();
             let own = pools.take_while(|pool| pool.host().name == host.name);
             let own: Vec<_> = own.map(|pool| (host.name, pool)).collect();
-            if served.len() + own.len() <= MAX_PLACES {
+            let more_places = places + own.iter().map(|(_, pool)| routes(pool)).sum::<usize>();
+            let more_bytes = bytes + own.iter().map(|(_, pool)| pool.bytes()).sum::<usize>();
+            if more_places <= MAX_PLACES && more_bytes <= MAX_BYTES {
+                (places, bytes) = (more_places, more_bytes);
                 served.extend(own);
             } else {
                 left_out.push(host.name);
@@ -71,7 +83,7 @@ impl<'a> Nameless<'a> {
             rule: "host",
             detail: format!(
                 "{count} hostnames that Istio refuses have no room among the first {MAX_PLACES} \
-                 routes of such: they and what is like them get {UNAVAILABLE}: {}",
+                 routes, and {MAX_BYTES} bytes, of such: they and what is like them get {UNAVAILABLE}: {}",
                 named.join(", ")
             ),
         })

@@ -20,7 +20,7 @@ pub enum LoadBalancing {
 pub struct Cookie {
     /// Its name.
     pub name: CookieName,
-    /// How long a client keeps it; zero until its session ends.
+    /// How long a client keeps it, in whole seconds; zero until its session ends.
     pub ttl: Duration,
 }
 

@@ -1,13 +1,17 @@
 //! What a route's owner asks of the mesh, in annotations: parsed and bounded, so that no text makes a resource that Istio
 //! would refuse.
 
+mod cookie;
+mod headers;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
-use super::{Cookie, CookieName, HeaderName, path::MAX_PATH};
+pub use self::headers::HeaderChanges;
+use super::{Cookie, HeaderName, LoadBalancing, Route, path::MAX_PATH};
 
 /// What the requests of a route get that is not Istio's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -35,22 +39,6 @@ pub struct Retries {
     pub conditions: BTreeSet<&'static str>,
 }
 
-/// Headers that are put in, or taken out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct HeaderChanges {
-    /// By their names, in place of what was there.
-    pub set: BTreeMap<HeaderName, Arc<str>>,
-    /// By their names.
-    pub removed: BTreeSet<HeaderName>,
-}
-
-impl HeaderChanges {
-    /// Whether nothing is changed.
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.removed.is_empty()
-    }
-}
-
 /// What a route's annotations ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -72,6 +60,16 @@ pub struct Wrong {
     pub why: String,
 }
 
+impl Wrong {
+    /// An annotation by its name without the prefix, and why it is left out.
+    pub fn new(name: &str, why: impl Into<String>) -> Self {
+        Self {
+            name: shown(name),
+            why: why.into(),
+        }
+    }
+}
+
 const TIMEOUT: &str = "timeout";
 const ATTEMPTS: &str = "retry-attempts";
 const PER_TRY: &str = "retry-per-try-timeout";
@@ -84,10 +82,11 @@ const RESPONSE: [&str; 2] = ["response-headers-set", "response-headers-remove"];
 
 const MAX_ATTEMPTS: u8 = 10;
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);
-const MAX_TTL: Duration = Duration::from_hours(24 * 365);
-/// Each is in the configuration of every proxy, once for each hostname that goes on to the route.
-const MAX_HEADERS: usize = 20;
-const MAX_VALUE: usize = 256;
+/// What settings take in a VirtualService at the most, each time that they are there: once for each hostname that goes on to
+/// the route.
+pub const MAX_BYTES: usize = 2048;
+/// What is around the texts of them.
+const AROUND: usize = 96;
 /// What is shown of a text.
 const MAX_SHOWN: usize = 64;
 
@@ -107,40 +106,6 @@ const KNOWN_CONDITIONS: [&str; 9] = [
 /// What failed before a request was sent: what the gorouter tries again.
 const UNSENT: [&str; 2] = ["connect-failure", "refused-stream"];
 
-/// Headers that say who a client is, what a request is for, or how it is framed.
-const FOREIGN_HEADERS: [&str; 17] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "true-client-ip",
-    "upgrade",
-    "via",
-    "x-real-ip",
-];
-
-/// The same, by how they begin: also what proxies and the gorouter say of a request.
-const FOREIGN_PREFIXES: [&str; 9] = [
-    "proxy-",
-    "sec-",
-    "x-b3-",
-    "x-cf-",
-    "x-envoy-",
-    "x-forwarded-",
-    "x-istio-",
-    "x-request-",
-    "x-vcap-",
-];
-
 impl Asked {
     /// Reads annotations, by their names without the prefix. What is wrong with one leaves out that one.
     pub fn parse<'a>(annotations: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
@@ -148,13 +113,14 @@ impl Asked {
             texts: annotations.into_iter().collect(),
             wrong: Vec::new(),
         };
-        let settings = RouteSettings {
+        let mut settings = RouteSettings {
             timeout: reader.read(TIMEOUT, |text| duration(text, MAX_TIMEOUT)),
             retries: reader.retries(),
             rewrite: reader.read(REWRITE, path),
             request: reader.headers(REQUEST),
             response: reader.headers(RESPONSE),
         };
+        reader.bound(&mut settings);
         let affinity = reader.affinity();
         let unknown = std::mem::take(&mut reader.texts).into_keys();
         for name in unknown {
@@ -169,8 +135,23 @@ impl Asked {
 }
 
 impl RouteSettings {
+    /// At most what they take in a VirtualService, each time that they are there.
+    pub fn bytes(&self) -> usize {
+        let rewrite = self.rewrite.as_ref().map_or(0, |path| path.len());
+        let conditions = self.retries.iter().flat_map(|retries| &retries.conditions);
+        let conditions: usize = conditions.map(|condition| condition.len() + 1).sum();
+        AROUND + rewrite + conditions + self.request.bytes() + self.response.bytes()
+    }
+
+    /// How many routes of a VirtualService one route of ours becomes: where its path is replaced, what is below it has one
+    /// of its own.
+    pub fn multiplies(&self) -> usize {
+        let is_replaced = self.rewrite.as_ref().is_some_and(|path| !path.is_empty());
+        if is_replaced { 2 } else { 1 }
+    }
+
     /// The annotations that ask for it.
-    pub fn to_annotations(&self) -> BTreeMap<String, String> {
+    fn to_annotations(&self) -> BTreeMap<String, String> {
         let mut texts = BTreeMap::new();
         let mut add = |name: &str, text: Option<String>| {
             texts.extend(text.map(|text| (name.to_owned(), text)));
@@ -218,10 +199,7 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong(&mut self, name: &str, why: impl Into<String>) {
-        self.wrong.push(Wrong {
-            name: shown(name),
-            why: why.into(),
-        });
+        self.wrong.push(Wrong::new(name, why));
     }
 
     fn retries(&mut self) -> Option<Retries> {
@@ -251,13 +229,8 @@ impl<'a> Reader<'a> {
     }
 
     fn affinity(&mut self) -> Option<Cookie> {
-        let name = self.read(AFFINITY, |text| {
-            CookieName::parse(text).map_err(|error| error.to_string())
-        });
-        let ttl = self.read(AFFINITY_TTL, |text| match text {
-            "0" | "0s" => Ok(Duration::ZERO),
-            text => duration(text, MAX_TTL),
-        });
+        let name = self.read(AFFINITY, cookie::name);
+        let ttl = self.read(AFFINITY_TTL, cookie::ttl);
         if name.is_none() && ttl.is_some() {
             self.wrong(AFFINITY_TTL, format!("of no cookie without {AFFINITY}"));
         }
@@ -269,8 +242,8 @@ impl<'a> Reader<'a> {
 
     fn headers(&mut self, [set, removed]: [&str; 2]) -> HeaderChanges {
         let mut changes = HeaderChanges {
-            set: self.read(set, headers_set).unwrap_or_default(),
-            removed: self.read(removed, headers_removed).unwrap_or_default(),
+            set: self.read(set, headers::set).unwrap_or_default(),
+            removed: self.read(removed, headers::removed).unwrap_or_default(),
         };
         let both = |name: &HeaderName| changes.set.contains_key(name);
         if let Some(name) = changes.removed.iter().find(|name| both(name)) {
@@ -279,6 +252,60 @@ impl<'a> Reader<'a> {
             changes.removed.clear();
         }
         changes
+    }
+
+    /// Leaves out all headers of settings that are too large: nothing else can be.
+    fn bound(&mut self, settings: &mut RouteSettings) {
+        let bytes = settings.bytes();
+        if bytes <= MAX_BYTES {
+            return;
+        }
+        for ([set, removed], changes) in [
+            (REQUEST, &mut settings.request),
+            (RESPONSE, &mut settings.response),
+        ] {
+            for (name, is_there) in [
+                (set, !changes.set.is_empty()),
+                (removed, !changes.removed.is_empty()),
+            ] {
+                if is_there {
+                    let why = format!("all settings take {bytes} bytes, of at most {MAX_BYTES}");
+                    self.wrong(name, why);
+                }
+            }
+            *changes = HeaderChanges::default();
+        }
+    }
+}
+
+impl Route {
+    /// Takes in what its owner asks for. Who wants clients to be known again does not want them told apart otherwise.
+    pub fn ask(&mut self, asked: Asked) {
+        let is_said = asked.settings != RouteSettings::default();
+        self.settings = is_said.then(|| Arc::new(asked.settings));
+        if let Some(cookie) = asked.affinity {
+            self.load_balancing = Some(Box::new(LoadBalancing::Cookie(cookie)));
+        }
+    }
+
+    /// Takes over what the owner of this route asked for as it was: what is asked for now is not known.
+    pub fn ask_as(&mut self, before: &Self) {
+        self.settings.clone_from(&before.settings);
+        if let Some(LoadBalancing::Cookie(_)) = before.load_balancing.as_deref() {
+            self.load_balancing.clone_from(&before.load_balancing);
+        }
+    }
+
+    /// The annotations that ask for what its owner asks for.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let settings = self.settings.as_ref();
+        let mut texts = settings.map_or_else(BTreeMap::new, |settings| settings.to_annotations());
+        if let Some(LoadBalancing::Cookie(cookie)) = self.load_balancing.as_deref() {
+            let ttl = format!("{}s", cookie.ttl.as_secs());
+            texts.insert(AFFINITY.to_owned(), cookie.name.as_str().to_owned());
+            texts.insert(AFFINITY_TTL.to_owned(), ttl);
+        }
+        texts
     }
 }
 
@@ -347,56 +374,6 @@ fn path(text: &str) -> Result<Arc<str>, String> {
             "{text:?} is no path of at most {MAX_PATH} plain characters"
         ))
     }
-}
-
-/// Lines of a name, a colon and a value.
-fn headers_set(text: &str) -> Result<BTreeMap<HeaderName, Arc<str>>, String> {
-    let mut headers = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| format!("{:?} is no name, colon and value", shown(line)))?;
-        let (name, value) = (own_header(name.trim())?, value.trim());
-        // Envoy reads what is between percent signs, and refuses a whole configuration for what it does not know.
-        let allowed = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
-        if value.is_empty() || value.len() > MAX_VALUE || !value.bytes().all(allowed) {
-            return Err(format!(
-                "the value of {name} is not 1 to {MAX_VALUE} printable ASCII characters other than %"
-            ));
-        }
-        if headers.insert(name.clone(), value.into()).is_some() {
-            return Err(format!("header {name} is there twice"));
-        }
-    }
-    few(headers.len())?;
-    Ok(headers)
-}
-
-fn headers_removed(text: &str) -> Result<BTreeSet<HeaderName>, String> {
-    let names = text.split(',').map(|name| own_header(name.trim()));
-    let names: BTreeSet<_> = names.collect::<Result<_, _>>()?;
-    few(names.len())?;
-    Ok(names)
-}
-
-fn few(count: usize) -> Result<(), String> {
-    match count {
-        1..=MAX_HEADERS => Ok(()),
-        _ => Err(format!("{count} headers are not 1 to {MAX_HEADERS}")),
-    }
-}
-
-/// A header that is a route's own business.
-fn own_header(name: &str) -> Result<HeaderName, String> {
-    let parsed = HeaderName::parse(name)
-        .map_err(|_| format!("header {:?} is no name of one", shown(name)))?;
-    // Some proxies and apps take an underscore for a dash.
-    let plain = parsed.as_str().replace('_', "-");
-    let begins = |prefix: &&str| plain.starts_with(*prefix);
-    if FOREIGN_HEADERS.contains(&&*plain) || FOREIGN_PREFIXES.iter().any(begins) {
-        return Err(format!("header {parsed} is not for a route to change"));
-    }
-    Ok(parsed)
 }
 
 /// As much of a text as is shown to whoever looks for what is wrong.

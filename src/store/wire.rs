@@ -1,7 +1,6 @@
 //! What is saved, as it is written.
 
 use std::{
-    collections::BTreeMap,
     net::Ipv4Addr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -10,9 +9,8 @@ use std::{
 use super::Saved;
 use crate::{
     model::{
-        AppPort, Asked, Association, Cookie, CookieName, Destination, HeaderName, Hostname,
-        LoadBalancing, Policy, PortRange, Process, Protocol, Refusal, Route, RouteSettings,
-        Transport, Weight, Workload,
+        AppPort, Asked, Association, Destination, HeaderName, Hostname, LoadBalancing, Policy,
+        PortRange, Process, Protocol, Refusal, Route, Transport, Weight, Workload,
     },
     proto::state::{self, destination, load_balancing::Kind},
 };
@@ -71,13 +69,12 @@ fn route_to_wire(route: &Route) -> state::Route {
         internal: route.internal,
         vip: route.vip.map_or(0, u32::from),
         created_at: route.created_at,
-        load_balancing: route.load_balancing.as_deref().map(load_balancing_to_wire),
+        load_balancing: route
+            .load_balancing
+            .as_deref()
+            .and_then(load_balancing_to_wire),
         refused: refused.into(),
-        settings: route
-            .settings
-            .iter()
-            .flat_map(|settings| settings.to_annotations())
-            .collect(),
+        settings: route.annotations(),
         destinations: route.destinations.iter().map(destination_to_wire).collect(),
     }
 }
@@ -92,13 +89,8 @@ fn route(sent: state::Route) -> Option<Route> {
         Some(sent) => Some(Box::new(load_balancing(sent)?)),
         None => None,
     };
-    let settings = if sent.settings.is_empty() {
-        None
-    } else {
-        Some(settings(&sent.settings)?)
-    };
     let destinations: Option<_> = sent.destinations.iter().map(destination).collect();
-    Some(Route {
+    let mut route = Route {
         guid: sent.guid.as_str().into(),
         host: Hostname::parse(&sent.host).ok()?,
         path: sent.path.into(),
@@ -106,30 +98,27 @@ fn route(sent: state::Route) -> Option<Route> {
         vip: (sent.vip != 0).then(|| Ipv4Addr::from(sent.vip)),
         created_at: sent.created_at,
         load_balancing,
-        settings,
+        settings: None,
         refused,
         destinations: destinations?,
-    })
+    };
+    // What another build took and this one does not is left out alone: Cloud Controller will say what is wrong with it.
+    let settings = sent.settings.iter();
+    route.ask(Asked::parse(
+        settings.map(|(name, text)| (&**name, &**text)),
+    ));
+    Some(route)
 }
 
-fn settings(sent: &BTreeMap<String, String>) -> Option<Arc<RouteSettings>> {
-    let texts = sent.iter().map(|(name, text)| (&**name, &**text));
-    let asked = Asked::parse(texts);
-    let is_ours = asked.wrong.is_empty() && asked.affinity.is_none();
-    is_ours.then(|| Arc::new(asked.settings))
-}
-
-fn load_balancing_to_wire(load_balancing: &LoadBalancing) -> state::LoadBalancing {
+/// A cookie is among what owners ask for.
+fn load_balancing_to_wire(load_balancing: &LoadBalancing) -> Option<state::LoadBalancing> {
     let kind = match load_balancing {
         LoadBalancing::RoundRobin => Kind::RoundRobin(true),
         LoadBalancing::LeastConnection => Kind::LeastConnection(true),
         LoadBalancing::Hash(header) => Kind::HashHeader(header.to_string()),
-        LoadBalancing::Cookie(cookie) => Kind::Cookie(state::Cookie {
-            name: cookie.name.as_str().to_owned(),
-            ttl_millis: cookie.ttl.as_millis().try_into().unwrap_or(u64::MAX),
-        }),
+        LoadBalancing::Cookie(_) => return None,
     };
-    state::LoadBalancing { kind: Some(kind) }
+    Some(state::LoadBalancing { kind: Some(kind) })
 }
 
 fn load_balancing(sent: state::LoadBalancing) -> Option<LoadBalancing> {
@@ -137,10 +126,6 @@ fn load_balancing(sent: state::LoadBalancing) -> Option<LoadBalancing> {
         Kind::RoundRobin(_) => LoadBalancing::RoundRobin,
         Kind::LeastConnection(_) => LoadBalancing::LeastConnection,
         Kind::HashHeader(header) => LoadBalancing::Hash(HeaderName::parse(&header).ok()?),
-        Kind::Cookie(cookie) => LoadBalancing::Cookie(Cookie {
-            name: CookieName::parse(&cookie.name).ok()?,
-            ttl: Duration::from_millis(cookie.ttl_millis),
-        }),
     })
 }
 

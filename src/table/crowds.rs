@@ -7,12 +7,15 @@
 //! Who is left out follows from the routes that there are, not from the order in which they came: replicas agree.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
     sync::Arc,
 };
 
-use crate::model::{Hostname, Route, RouteGuid, Workload, path::MAX_PATH};
+use super::pool::{Pool, Target};
+use crate::model::{
+    Hostname, MAX_SETTINGS_BYTES, Route, RouteGuid, RouteSettings, Workload, path::MAX_PATH,
+};
 
 /// The most that is served of one hostname, and of one app.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +48,12 @@ const MAX_DESTINATIONS: usize = 100;
 /// What is around the path and the destinations.
 const ROUTE_BYTES: usize = 32;
 
-/// The most that a route takes.
-const MAX_ROUTE_BYTES: usize = ROUTE_BYTES + 4 * MAX_PATH + DESTINATION_BYTES * MAX_DESTINATIONS;
+/// A pool without weights has so many parts at the most: by protocol, and each of those by door.
+const UNWEIGHTED_PARTS: usize = 4;
+
+/// The most that a route takes: twice, where another path stands in the place of its own.
+const MAX_ROUTE_BYTES: usize =
+    2 * (ROUTE_BYTES + 4 * MAX_PATH + DESTINATION_BYTES * MAX_DESTINATIONS + MAX_SETTINGS_BYTES);
 
 /// The oldest comes first.
 type Rank = (i64, RouteGuid);
@@ -55,14 +62,44 @@ fn rank(route: &Route) -> Rank {
     (route.created_at, route.guid.clone())
 }
 
-/// At most what a route takes in a VirtualService: in a pattern for any case, a letter is four characters. One that is
-/// refused leads nowhere but to an answer.
+/// At most what a route takes in a VirtualService. One that is refused leads nowhere but to an answer, whatever its owner
+/// asks for.
 fn bytes(route: &Route) -> usize {
-    let destinations = match route.refused {
-        Some(_) => 1,
-        None => route.destinations.len().clamp(1, MAX_DESTINATIONS),
-    };
-    ROUTE_BYTES + 4 * route.path.len() + DESTINATION_BYTES * destinations
+    let path = route.path.len();
+    match route.refused {
+        Some(_) => size(path, 1, None),
+        None => size(path, route.destinations.len(), route.settings.as_deref()),
+    }
+}
+
+/// In a pattern for any case, a letter is four characters.
+fn size(path: usize, destinations: usize, settings: Option<&RouteSettings>) -> usize {
+    let destinations = destinations.clamp(1, MAX_DESTINATIONS);
+    let once = ROUTE_BYTES
+        + 4 * path
+        + DESTINATION_BYTES * destinations
+        + settings.map_or(0, RouteSettings::bytes);
+    once * settings.map_or(1, RouteSettings::multiplies)
+}
+
+impl Pool<'_> {
+    /// At most what it takes in a VirtualService. That follows from what a VirtualService sees of it: where it is another,
+    /// whoever tells of it is touched.
+    pub fn bytes(&self) -> usize {
+        let path = self.key().len();
+        if self.refused().is_some() {
+            return size(path, 1, None);
+        }
+        let parts = if self.has_weights() {
+            let targets: BTreeSet<_> = self.destinations().map(Target::of).collect();
+            // By door.
+            2 * targets.len()
+        } else {
+            UNWEIGHTED_PARTS
+        };
+        let settings = self.settings().map(|(_, settings)| &**settings);
+        size(path, parts, settings)
+    }
 }
 
 /// The most of one crowd.

@@ -321,17 +321,13 @@ impl<'a> HostView<'a> {
         Pool::of(self, key)
     }
 
-    /// Whether an internal hostname's requests have to be told apart, by path, by weight, by port or by protocol, or
-    /// something else has to be said of them.
+    /// Whether an internal hostname's requests have to be told apart, by path, by weight, by port or by protocol.
     pub fn is_divided(self) -> bool {
         let mut pools = self.pools();
         let (Some(pool), None) = (pools.next(), pools.next()) else {
             return true;
         };
-        !pool.key().is_empty()
-            || pool.has_weights()
-            || pool.has_several_ports()
-            || pool.settings().is_some()
+        !pool.key().is_empty() || pool.has_weights() || pool.has_several_ports()
     }
 
     /// Whether an internal hostname is reached over TLS: by one name, apps speak either to all of its instances.

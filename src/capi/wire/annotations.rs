@@ -1,6 +1,6 @@
 //! The annotations of routes that are for the mesh.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -40,28 +40,41 @@ impl FromStr for AnnotationPrefix {
 }
 
 #[derive(Deserialize)]
-struct WireMetadata {
-    annotations: Option<BTreeMap<String, Option<String>>>,
+struct WireMetadata<'a> {
+    #[serde(borrow)]
+    annotations: Option<BTreeMap<Cow<'a, str>, &'a RawValue>>,
 }
 
-/// What the annotations of a route ask for. `None` where nothing is for the mesh.
+/// What the annotations of a route ask for, each read alone.
+///
+/// # Errors
+/// They cannot be told apart.
 pub(super) fn asked(
     metadata: &RawValue,
     AnnotationPrefix(prefix): &AnnotationPrefix,
-) -> Result<Option<Asked>, InvalidJson> {
-    // Hardly any route has one, and what has an escape may be anything.
-    let text = metadata.get();
-    if !text.contains(&**prefix) && !text.contains('\\') {
-        return Ok(None);
-    }
-    let metadata: WireMetadata = serde_json::from_str(text)?;
-    let all = metadata.annotations.unwrap_or_default();
-    let own = all.iter().filter_map(|(name, text)| {
-        let text = text.as_deref()?;
-        Some((name.strip_prefix(&**prefix)?, text))
+) -> Result<Asked, InvalidJson> {
+    let metadata: Option<WireMetadata> = serde_json::from_str(metadata.get())?;
+    let all = metadata.and_then(|metadata| metadata.annotations);
+    let all = all.unwrap_or_default();
+    let own = all.iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix(&**prefix)?;
+        let value: Result<Option<Cow<'_, str>>, _> = serde_json::from_str(value.get());
+        Some((name, value))
     });
-    let own: Vec<_> = own.collect();
-    Ok((!own.is_empty()).then(|| Asked::parse(own)))
+    let (mut texts, mut unreadable) = (Vec::new(), Vec::new());
+    for (name, value) in own {
+        match value {
+            Ok(Some(text)) => texts.push((name, text)),
+            Ok(None) => {}
+            Err(_) => unreadable.push(name),
+        }
+    }
+    let mut asked = Asked::parse(texts.iter().map(|(name, text)| (*name, &**text)));
+    let unreadable = unreadable.into_iter();
+    asked
+        .wrong
+        .extend(unreadable.map(|name| Wrong::new(name, "this is no text")));
+    Ok(asked)
 }
 
 /// The annotations of a route that are left out.

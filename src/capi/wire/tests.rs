@@ -225,10 +225,42 @@ fn annotations_that_cannot_be_followed_are_left_out_and_named_together() {
         "annotation \"timeout\": \"soon\" is no whole number with ms, s, m or h, up to 3600s; \
          annotation \"patience\": there is no such setting"
     );
-    value["metadata"]["annotations"] = json!({"mesh.cloudfoundry.org/timeout": 7});
+    // Each is read alone, whatever the others are.
+    value["metadata"]["annotations"] = json!({
+        "mesh.cloudfoundry.org/timeout": "5s",
+        "mesh.cloudfoundry.org/path-rewrite": 7,
+        "mesh.cloudfoundry.org/retry-attempts": null,
+        "other.example.com/any": {"a": []},
+    });
     let (route, dropped) = read_mesh(&value);
-    assert_eq!(route, read_mesh(&wire_route()).0);
+    assert_eq!(
+        route.settings.unwrap().timeout,
+        Some(Duration::from_secs(5))
+    );
     assert_eq!(dropped[0].reason, "invalid_annotations");
+    assert_eq!(
+        dropped[0].detail,
+        "annotation \"path-rewrite\": this is no text"
+    );
+}
+
+#[test]
+fn annotations_that_cannot_be_told_apart_say_nothing() {
+    for metadata in [
+        json!(7),
+        json!([]),
+        json!({"annotations": 7}),
+        json!({"annotations": ["a"]}),
+    ] {
+        let mut value = wire_route();
+        value["metadata"] = metadata;
+        let Ok(ParsedRoute::Mesh(located, dropped)) = read(&value) else {
+            panic!("{value}");
+        };
+        assert!(located.settings_unclear, "{value}");
+        assert_eq!(located.route, read_mesh(&wire_route()).0);
+        assert_eq!(dropped[0].reason, "unclear_annotations");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{Asked, LoadBalancing, RouteSettings, annotations},
+    model::{Asked, annotations},
     proto::istio::networking::v1alpha3::HttpRetry,
 };
 
@@ -14,14 +14,9 @@ fn annotated<'a>(
     app: &str,
     texts: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Route {
-    let asked = Asked::parse(texts);
-    let is_said = asked.settings != RouteSettings::default();
-    let choice = asked.affinity.map(LoadBalancing::Cookie);
-    Route {
-        settings: is_said.then(|| Arc::new(asked.settings)),
-        load_balancing: choice.map(Box::new),
-        ..route(url, [to(app, 8080)])
-    }
+    let mut route = route(url, [to(app, 8080)]);
+    route.ask(Asked::parse(texts));
+    route
 }
 
 /// For Pilots, then for istiods: what is matched, and what stands in its place.
@@ -134,14 +129,106 @@ fn what_a_hostname_goes_on_to_comes_with_its_settings() {
 }
 
 #[test]
-fn an_internal_hostname_has_a_virtual_service_if_something_is_to_be_said_of_its_requests() {
-    let plain = [route("shop.apps.internal", [to("app", 8080)])];
-    let instances = || [instance(1, "app", &[(8080, 61_001)])];
-    assert_eq!(make(plain, instances()).services, [None, None]);
-    let asked = annotated("shop.apps.internal", "app", [("timeout", "7s")]);
-    let made = make([asked], instances());
-    assert_eq!(made.http()[0].timeout.as_ref().unwrap().seconds, 7);
-    assert_eq!(made.http()[0].route.len(), 1);
+fn an_internal_hostname_that_asks_for_something_has_a_virtual_service_and_is_otherwise_as_it_was() {
+    let both = || [to("app", 8080), to("other", 8080)];
+    let plain = || route("shop.apps.internal", both());
+    let instances = || {
+        [
+            instance(1, "app", &[(8080, 61_001)]),
+            instance(2, "other", &[(8080, 61_002)]),
+        ]
+    };
+    let before = make([plain()], instances());
+    assert_eq!(before.services, [None, None]);
+    let asking = || Route {
+        destinations: both().into_iter().collect(),
+        ..annotated("shop.apps.internal", "app", [("timeout", "7s")])
+    };
+    let made = make([asking()], instances());
+    let [asked] = made.http() else {
+        panic!("{:?}", made.http());
+    };
+    assert_eq!(asked.timeout.as_ref().unwrap().seconds, 7);
+    let [to] = &asked.route[..] else {
+        panic!("{:?}", asked.route);
+    };
+    let destination = to.destination.as_ref().unwrap();
+    assert_eq!(
+        (
+            destination.host.as_str(),
+            destination.subset.as_str(),
+            to.weight
+        ),
+        ("shop.apps.internal", "", 100)
+    );
+    assert_eq!(destination.port.as_ref().unwrap().number, 8080);
+    assert_eq!(
+        (&made.rules, &made.entries),
+        (&before.rules, &before.entries)
+    );
+    // A scale is nothing to it.
+    let more = [
+        instance(3, "app", &[(8080, 61_003)]),
+        instance(2, "other", &[(8080, 61_002)]),
+    ];
+    assert_eq!(make([asking()], more).services, made.services);
+}
+
+#[test]
+fn the_oldest_route_of_an_internal_hostname_decides_how_instances_are_picked_and_others_are_named()
+{
+    let aged = |route: Route, created_at| Route {
+        created_at,
+        ..route
+    };
+    let affinity = |name| [("session-affinity", name)];
+    let plain = |created_at| aged(route("shop.apps.internal", [to("app", 8080)]), created_at);
+    let below = |created_at| {
+        aged(
+            annotated("shop.apps.internal/long/path", "app", affinity("LONG")),
+            created_at,
+        )
+    };
+    let of = |made: &Made| {
+        let rule = made.rules[0].values().next().unwrap();
+        rule.traffic_policy.is_some()
+    };
+    let newer = make([below(2), plain(1)], []);
+    assert!(!of(&newer));
+    assert_eq!(newer.overruled[0].rule, "options");
+    assert_eq!(
+        newer.overruled[0].detail,
+        "route shop.apps.internal/long/path asks for cookie LONG where the oldest route of the hostname asks for nothing"
+    );
+    let older = make([below(1), plain(2)], []);
+    assert!(of(&older) && older.overruled.is_empty());
+    let other = aged(annotated("shop.apps.internal", "app", affinity("SHORT")), 2);
+    let both = make([below(1), other], []);
+    assert_eq!(
+        both.overruled[0].detail,
+        "route shop.apps.internal asks for cookie SHORT where route shop.apps.internal/long/path has cookie LONG"
+    );
+}
+
+#[test]
+fn hostnames_that_istio_refuses_take_two_places_where_a_path_is_replaced() {
+    let rewrite = [("path-rewrite", "/other")];
+    let nameless = |n: usize| annotated(&format!("host_{n:04}.x.com/{n}"), "app", rewrite);
+    let routes: Vec<_> = [route("*.x.com", [to("app", 8080)])]
+        .into_iter()
+        .chain((0..501).map(nameless))
+        .collect();
+    let mut table = table([], []);
+    table.apply(Update::AllRoutes(routes.clone()));
+    let made = make_of(&routes[..1], &table);
+    assert!(
+        made.remarks[0]
+            .detail
+            .starts_with("1 hostnames that Istio refuses"),
+        "{:?}",
+        made.remarks
+    );
+    assert_eq!(made.http().len(), 1000 + 1 + 1);
 }
 
 #[test]
@@ -163,6 +250,21 @@ fn of_beside(made: &Made, era: usize) -> Vec<HttpRoute> {
     routes
 }
 
+/// The rules of an era that are not of the route without a path, whose owner asks for something.
+fn rules_of_others(made: &Made, era: usize, url: &str) -> BTreeMap<String, DestinationRule> {
+    let asking = service(
+        &url.split('/')
+            .next()
+            .and_then(|host| Hostname::parse(host).ok())
+            .unwrap(),
+        &url[url.find('/').unwrap_or(url.len())..].to_lowercase(),
+    );
+    let asking = asking.trim_end_matches(".routes.cloudfoundry").to_owned();
+    let mut rules = made.rules[era].clone();
+    rules.remove(&asking);
+    rules
+}
+
 proptest! {
     #[test]
     fn no_annotation_makes_a_resource_that_is_withheld_or_changes_another_route(
@@ -170,24 +272,54 @@ proptest! {
         url in prop::sample::select(vec!["a.example.com", "a.example.com/Cart", "a.example.com/7", "a.apps.internal"]),
     ) {
         let texts = texts.iter().map(|(name, text)| (&**name, &**text));
-        let asked = annotated(url, "app", texts);
-        let plain = Route { settings: None, load_balancing: None, ..asked.clone() };
-        let beside = route(&format!("{}/Beside", plain.host), [to("beside", 8080)]);
+        let asking = annotated(url, "app", texts);
+        let plain = Route { settings: None, load_balancing: None, ..asking.clone() };
+        // Of an internal hostname the oldest route decides how an instance is picked.
+        let beside = Route { created_at: 0, ..route(&format!("{}/Beside", plain.host), [to("beside", 8080)]) };
+        let routes = [asking, beside.clone()];
         let instances = || [
             instance(1, "app", &[(8080, 61_001)]),
             instance(2, "beside", &[(8080, 61_002)]),
         ];
         // Whatever is made is validated.
-        let made = make([asked, beside.clone()], instances());
+        let made = make(routes.clone(), instances());
         let before = make([plain, beside], instances());
         for remark in &made.remarks {
             prop_assert_eq!(remark.rule, "settings");
         }
-        prop_assert!(made.overruled.is_empty() && made.unreachable.is_empty());
+        for remark in &made.overruled {
+            prop_assert_eq!(remark.rule, "options");
+        }
+        prop_assert!(made.unreachable.is_empty());
+        let table = table(routes.clone(), instances());
+        let pools = table.host(&routes[0].host).unwrap().pools();
+        let most: usize = pools.map(|pool| pool.bytes()).sum();
         for era in [0, 1] {
             prop_assert_eq!(made.services[era].is_some(), before.services[era].is_some());
             prop_assert_eq!(of_beside(&made, era), of_beside(&before, era));
             prop_assert_eq!(&made.entries[era], &before.entries[era]);
+            prop_assert_eq!(rules_of_others(&made, era, url), rules_of_others(&before, era, url));
+            let size = made.services[era].as_ref().map_or(0, prost::Message::encoded_len);
+            // The hostname and the gateway are beside the routes.
+            prop_assert!(size <= most + 100, "{} {}", size, most);
+        }
+    }
+
+    #[test]
+    fn annotations_of_a_wildcard_change_no_more_than_its_own_path_of_those_below(texts in annotations()) {
+        let texts = texts.iter().map(|(name, text)| (&**name, &**text));
+        let asking = annotated("*.example.com", "app", texts);
+        let plain = Route { settings: None, load_balancing: None, ..asking.clone() };
+        let own = route("a_b.example.com/7", [to("beside", 8080)]);
+        let below = route("shop.example.com/7", [to("beside", 8080)]);
+        let instances = || [instance(1, "app", &[(8080, 61_001)]), instance(2, "beside", &[(8080, 61_002)])];
+        for first in [&below, &own] {
+            let of = |wildcard: &Route| {
+                let mut routes = make([first.clone(), wildcard.clone()], instances()).services[0].clone().unwrap_or_default().http;
+                routes.retain(|route| format!("{:?}", route.r#match).contains("/7"));
+                routes
+            };
+            prop_assert_eq!(of(&asking), of(&plain));
         }
     }
 }

@@ -100,9 +100,10 @@ fn simple(number: i32, era: Era) -> Result<(), Invalid> {
 fn consistent_hash(hash: &ConsistentHashLb) -> Result<(), Invalid> {
     let named = match &hash.hash_key {
         Some(HashKey::HttpHeaderName(name)) => HeaderName::is_valid(name),
-        // Without a time Envoy makes none, and 1.1 refuses it.
+        // Without a time Envoy makes none, and 1.1 refuses it; of a part of a second old Pilots make none.
         Some(HashKey::HttpCookie(cookie)) => {
-            CookieName::parse(&cookie.name).is_ok() && cookie.ttl.is_some()
+            let is_whole = |ttl: &prost_types::Duration| ttl.seconds >= 0 && ttl.nanos == 0;
+            CookieName::parse(&cookie.name).is_ok() && cookie.ttl.as_ref().is_some_and(is_whole)
         }
         None => false,
     };

@@ -149,14 +149,190 @@ pub(crate) fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
     prop::collection::btree_map(name, text, 0..8)
 }
 
+/// What is asked for in texts.
+fn asked<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Asked {
+    Asked::parse(texts)
+}
+
+#[test]
+fn what_a_client_is_known_by_and_traces_are_nobodys_to_touch() {
+    for header in [
+        "Client-IP",
+        "X-Client-IP",
+        "True-Client-IP",
+        "Fastly-Client-IP",
+        "X-Cluster-Client-Ip",
+        "X-Azure-ClientIP",
+        "CF-Connecting-IP",
+        "X-Appengine-User-IP",
+        "Remote-User",
+        "X-Remote-Addr",
+        "X_REAL_IP",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "X-Client-Cert",
+        "X-SSL-Client-Cert",
+        "X-ClientCert",
+        "SSL-Client-S-DN",
+        "X-Client-Verify",
+        "X-Original-URL",
+        "X-Original-Forwarded-For",
+        "X-OriginalHost",
+        "X-Rewrite-URL",
+        "X-Host",
+        "Forwarded-For",
+        "X-Forwarded",
+        "X-Authorization",
+        "Proxy-Authorization",
+        "b3",
+        "X-B3-TraceId",
+        "traceparent",
+        "tracestate",
+        "baggage",
+        "X-OT-Span-Context",
+        "X-Request-Id",
+        "X-Request-Start",
+        "X-Datadog-Trace-Id",
+        "X-Cloud-Trace-Context",
+        "X-Amzn-Trace-Id",
+        "grpc-trace-bin",
+        "X-Envoy-Upstream-Rq-Timeout-Ms",
+        "X-CF-App-Instance",
+        "X-Vcap-Request-Id",
+        "Set-Cookie2",
+    ] {
+        for side in ["request", "response"] {
+            wrong(&format!("{side}-headers-set"), &format!("{header}: x"));
+            wrong(&format!("{side}-headers-remove"), header);
+        }
+    }
+    for header in [
+        "X-Tenant",
+        "Cache-Control",
+        "Content-Type",
+        "X-Hostess",
+        "X-B3",
+        "Te-a",
+        "Server",
+        "X-Client",
+    ] {
+        let asked = asked([("request-headers-remove", header)]);
+        assert_eq!(asked.wrong, [], "{header}");
+    }
+}
+
+#[test]
+fn a_cookie_that_apps_set_themselves_is_not_for_proxies_to_make() {
+    for name in [
+        "JSESSIONID",
+        "jsessionid",
+        "PHPSESSID",
+        "SESSION",
+        "connect.sid",
+        "__VCAP_ID__",
+        "ASPSESSIONIDQ",
+        "__Host-shop",
+        "__Secure-shop",
+    ] {
+        let said = wrong("session-affinity", name);
+        assert!(said.contains("apps set themselves"), "{said}");
+    }
+    let asked = asked([("session-affinity", "JSESSIONID_ROUTE")]);
+    assert_eq!(asked.wrong, []);
+}
+
+#[test]
+fn a_client_keeps_a_cookie_for_whole_seconds_and_no_longer_than_a_year() {
+    let ttl = |text| asked([("session-affinity", "SHOP"), ("session-affinity-ttl", text)]);
+    for (text, seconds) in [("0", 0), ("1s", 1), ("3000ms", 3), ("8760h", 31_536_000)] {
+        assert_eq!(
+            ttl(text).affinity.unwrap().ttl,
+            Duration::from_secs(seconds)
+        );
+    }
+    for text in [
+        "1ms",
+        "1500ms",
+        "8761h",
+        "-1s",
+        "18446744073709551615s",
+        "1.5s",
+    ] {
+        let asked = ttl(text);
+        assert_eq!(
+            (asked.wrong.len(), asked.affinity.unwrap().ttl),
+            (1, Duration::ZERO),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn settings_have_so_many_bytes_and_without_their_headers_fewer() {
+    let lines = |count: usize| {
+        let lines = (0..count).map(|n| format!("x-{n}: {}\n", "v".repeat(256)));
+        lines.collect::<String>()
+    };
+    let (few, many) = (lines(6), lines(8));
+    let path = format!("/{}", "p".repeat(MAX_PATH - 1));
+    let others = [
+        ("path-rewrite", &*path),
+        ("retry-attempts", "1"),
+        (
+            "retry-on",
+            "5xx,cancelled,connect-failure,deadline-exceeded,gateway-error,refused-stream,resource-exhausted,retriable-4xx,unavailable",
+        ),
+    ];
+    let with = |text, remove| {
+        let headers = [
+            ("request-headers-set", text),
+            ("response-headers-remove", remove),
+        ];
+        asked(others.into_iter().chain(headers))
+    };
+    let within = with(&few, "server");
+    assert_eq!(within.wrong, []);
+    assert!(within.settings.bytes() <= MAX_BYTES);
+    let beyond = with(&many, "server");
+    let names: Vec<_> = beyond.wrong.iter().map(|wrong| &*wrong.name).collect();
+    assert_eq!(names, ["request-headers-set", "response-headers-remove"]);
+    assert!(
+        beyond.wrong[0].why.ends_with("bytes, of at most 2048"),
+        "{}",
+        beyond.wrong[0]
+    );
+    assert!(beyond.settings.request.is_empty() && beyond.settings.response.is_empty());
+    assert!(beyond.settings.rewrite.is_some() && beyond.settings.retries.is_some());
+}
+
+/// A route whose owner asks for that.
+fn route(asked: Asked) -> Route {
+    let mut route = Route {
+        guid: "r".into(),
+        host: crate::model::Hostname::parse("a.example.com").unwrap(),
+        path: Arc::default(),
+        internal: false,
+        vip: None,
+        created_at: 0,
+        load_balancing: None,
+        settings: None,
+        refused: None,
+        destinations: smallvec::SmallVec::new(),
+    };
+    route.ask(asked);
+    route
+}
+
 proptest! {
     #[test]
     fn what_was_read_is_read_again_from_what_is_written_of_it(texts in annotations()) {
-        let asked = Asked::parse(texts.iter().map(|(name, text)| (&**name, &**text)));
+        let asked = asked(texts.iter().map(|(name, text)| (&**name, &**text)));
         prop_assert!(asked.wrong.len() <= texts.len());
-        let written = asked.settings.to_annotations();
+        prop_assert!(asked.settings.bytes() <= MAX_BYTES);
+        let known = route(asked);
+        let written = known.annotations();
         let again = Asked::parse(written.iter().map(|(name, text)| (&**name, &**text)));
-        prop_assert_eq!(again.settings, asked.settings);
-        prop_assert_eq!(again.wrong, vec![]);
+        prop_assert_eq!(&again.wrong, &vec![]);
+        prop_assert_eq!(route(again), known);
     }
 }

@@ -1,9 +1,6 @@
 //! Domains, routes, processes and audit events, and their JSON.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -81,8 +78,8 @@ pub struct RouteSpec {
     pub port: Option<u16>,
     /// Its options; rows of old foundations have none.
     pub options: Option<Value>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
+    /// Its annotations, an object.
+    pub annotations: Value,
     /// Where it sends its requests.
     pub destinations: Vec<Destination>,
 }
@@ -96,7 +93,7 @@ impl RouteSpec {
             path: String::new(),
             port: None,
             options: Some(json!({})),
-            annotations: BTreeMap::new(),
+            annotations: json!({}),
             destinations: Vec::new(),
         }
     }

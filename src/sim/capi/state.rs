@@ -224,7 +224,7 @@ impl State {
             row.updated_at = now;
         }
         self.change(route, |spec| {
-            spec.annotations.insert(name.to_owned(), text.to_owned());
+            spec.annotations[name] = text.into();
         });
     }
 

@@ -150,6 +150,51 @@ async fn a_changed_annotation_is_seen_by_the_next_full_read_whether_or_not_the_r
 }
 
 #[tokio::test]
+async fn annotations_that_cannot_be_read_leave_what_was_asked_for_as_it_was_and_the_rest_is_read() {
+    let foundation = Foundation::new().await;
+    let guid = foundation.load(1).remove(0);
+    let mut settings = foundation.settings();
+    settings.full_read_interval = Duration::from_millis(10);
+    for (name, text) in [("timeout", "5s"), ("session-affinity", "SHOP")] {
+        let name = format!("mesh.cloudfoundry.org/{name}");
+        foundation.capi.state().annotate(&guid, &name, text, false);
+    }
+    let mut polling = Polling::start(settings);
+    polling.all_routes().await;
+    let known = polling.held.0[&guid].clone();
+    assert!(known.settings.is_some() && known.load_balancing.is_some());
+    for again in ["b", "c"] {
+        foundation.capi.state().change(&guid, |spec| {
+            spec.annotations = json!(["none"]);
+            spec.destinations = vec![web(again)];
+        });
+        polling
+            .holds(|held| held.0[&guid].destinations[0].workload.app == app(again))
+            .await;
+        let read = &polling.held.0[&guid];
+        assert_eq!(
+            (&read.settings, &read.load_balancing),
+            (&known.settings, &known.load_balancing)
+        );
+    }
+    let dropped = polling.routes.borrow().dropped.named().clone();
+    let dropped = &dropped[&guid.to_string()];
+    assert_eq!(dropped.reason, "unclear_annotations");
+    assert!(
+        dropped.detail.starts_with("kept as it was: "),
+        "{}",
+        dropped.detail
+    );
+    foundation
+        .capi
+        .state()
+        .change(&guid, |spec| spec.annotations = json!({}));
+    polling
+        .holds(|held| held.0[&guid].settings.is_none() && held.0[&guid].load_balancing.is_none())
+        .await;
+}
+
+#[tokio::test]
 async fn a_client_of_the_api_says_who_it_is() {
     let foundation = Foundation::new().await;
     let mut polling = foundation.poll();
