@@ -218,7 +218,7 @@ fn hostnames_that_istio_refuses_take_two_places_where_a_path_is_replaced() {
         .into_iter()
         .chain((0..501).map(nameless))
         .collect();
-    let mut table = table([], []);
+    let mut table = table([], [instance(1, "app", &[(8080, 61_001)])]);
     table.apply(Update::AllRoutes(routes.clone()));
     let made = make_of(&routes[..1], &table);
     assert!(

@@ -160,7 +160,7 @@ async fn annotations_that_cannot_be_read_leave_what_was_asked_for_as_it_was_and_
         foundation.capi.state().annotate(&guid, &name, text, false);
     }
     let mut polling = Polling::start(settings);
-    polling.all_routes().await;
+    polling.holds(|held| held.0.contains_key(&guid)).await;
     let known = polling.held.0[&guid].clone();
     assert!(known.settings.is_some() && known.load_balancing.is_some());
     for again in ["b", "c"] {
