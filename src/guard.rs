@@ -22,6 +22,8 @@ use crate::model::{Basis, Confirmations, Reading, Served, Source};
 const WINDOW: Duration = Duration::from_mins(1);
 /// Reads that have to agree with the one whose loss was held.
 const AGREEING: u32 = 2;
+/// After so long the first of them is wanted: most of what a read lacks by mistake the next one has.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Names of what is held that are told.
 const NAMES: usize = 5;
 
@@ -360,14 +362,14 @@ fn required(lost: Served, served: Served) -> Duration {
     }
 }
 
-/// Halfway first, then when it could be enough.
+/// Soon first, whether it was a slip, then when it could be enough.
 fn next_read<S>(held: &BTreeMap<S, Held>, served: Served) -> Instant {
     let required = required(amount_of(held), served);
     let next = |held: &Held| {
         if held.is_accepted {
             held.last
         } else if held.agreeing + 1 < AGREEING {
-            (held.since + required / 2).max(held.last)
+            (held.since + AGAIN).max(held.last)
         } else {
             (held.since + required).max(held.last)
         }

@@ -96,10 +96,10 @@ impl Filter {
 }
 
 /// Makes a listing beside the threads that serve.
-async fn list(
+pub(super) async fn list<T: Send + 'static>(
     sources: &Sources,
-    make: impl FnOnce(Everything) -> Response + Send + 'static,
-) -> Result<Response, Refusal> {
+    make: impl FnOnce(Everything) -> T + Send + 'static,
+) -> Result<T, Refusal> {
     let failed = |_| {
         let said = "the listing has failed\n".to_owned();
         (StatusCode::INTERNAL_SERVER_ERROR, said)

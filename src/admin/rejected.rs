@@ -11,20 +11,18 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     Sources,
+    listing::list,
     page::{Columns, Refusal, Wants},
 };
 use crate::{
-    explain::{Everything, Question},
+    explain::Everything,
     istio::{self, Kind},
     model::Route,
+    snapshot::Snapshot,
 };
-
-/// Who looks for these routes looks at all there are, so one does at a time; the others wait.
-static AT_ONCE: Semaphore = Semaphore::const_new(1);
 
 /// Routes that lead nowhere and are explained; the owner of the table is asked about each.
 const MAX_EXPLAINED: usize = 50;
@@ -128,8 +126,8 @@ pub(super) async fn rejected(
             detail: item.detail,
         }));
     }
-    let said = resources.iter().map(|one| one.host.as_str()).collect();
-    let (nowhere, unexplained) = sources.nowhere(&filter, &said).await?;
+    let said = resources.iter().map(|one| one.host.clone()).collect();
+    let (nowhere, unexplained) = sources.nowhere(filter, said).await?;
     Ok(wants.page(&NotServed {
         resources,
         items,
@@ -165,40 +163,20 @@ impl Sources {
     /// Routes whose services nobody is behind, but for the hostnames of which something was said; and how many more.
     async fn nowhere(
         &self,
-        filter: &Filter,
-        said: &HashSet<&str>,
+        filter: Filter,
+        said: HashSet<String>,
     ) -> Result<(Vec<Nowhere>, usize), Refusal> {
-        let snapshot = self.snapshots.borrow().clone();
-        let entries = snapshot
-            .as_deref()
-            .and_then(|snapshot| snapshot.get(Kind::ServiceEntry.collection()));
-        let Some(entries) = entries else {
+        let Some(snapshot) = self.snapshots.borrow().clone() else {
             return Ok((Vec::new(), 0));
         };
-        let _permit = AT_ONCE.acquire().await.expect("it is never closed");
-        let (reply, told) = oneshot::channel();
-        let Everything { routes, .. } = self.ask(Question::Everything(reply), told).await?;
-        // What the classic collection has, has endpoints: Pilots discard what has none.
-        let served: HashSet<_> = entries
-            .iter()
-            .map(|entry| istio::whole(entry.name))
-            .collect();
-        let leads_nowhere = |route: &&Arc<Route>| {
-            let name = if route.internal {
-                Kind::ServiceEntry.name(&route.host, true)
-            } else {
-                istio::service(&route.host, &route.key())
-            };
-            route.refused.is_none() && !served.contains(&*name)
-        };
-        let wanted = routes
-            .iter()
-            .filter(|route| filter.takes(route.host.as_str()));
-        let unsaid = wanted.filter(|route| !said.contains(route.host.as_str()));
-        let urls = unsaid.filter(leads_nowhere);
-        let urls: BTreeSet<_> = urls
-            .map(|route| format!("{}{}", route.host, route.path))
-            .collect();
+        let urls = list(self, move |Everything { routes, .. }| {
+            let wanted = routes
+                .iter()
+                .filter(|route| filter.takes(route.host.as_str()));
+            let unsaid = wanted.filter(|route| !said.contains(route.host.as_str()));
+            leading_nowhere(unsaid, &snapshot)
+        });
+        let urls = urls.await?;
         let unexplained = urls.len().saturating_sub(MAX_EXPLAINED);
         let mut nowhere = Vec::new();
         for url in urls.into_iter().take(MAX_EXPLAINED) {
@@ -209,4 +187,31 @@ impl Sources {
         }
         Ok((nowhere, unexplained))
     }
+}
+
+/// Those of the routes whose services nobody is behind.
+fn leading_nowhere<'a>(
+    routes: impl Iterator<Item = &'a Arc<Route>>,
+    snapshot: &Snapshot,
+) -> BTreeSet<String> {
+    let Some(entries) = snapshot.get(Kind::ServiceEntry.collection()) else {
+        return BTreeSet::new();
+    };
+    // What the classic collection has, has endpoints: Pilots discard what has none.
+    let served: HashSet<_> = entries
+        .iter()
+        .map(|entry| istio::whole(entry.name))
+        .collect();
+    let leads_nowhere = |route: &&Arc<Route>| {
+        let name = if route.internal {
+            Kind::ServiceEntry.name(&route.host, true)
+        } else {
+            istio::service(&route.host, &route.key())
+        };
+        route.refused.is_none() && !served.contains(&*name)
+    };
+    routes
+        .filter(leads_nowhere)
+        .map(|route| format!("{}{}", route.host, route.path))
+        .collect()
 }

@@ -27,6 +27,10 @@ const MAX_ALL: usize = 96 << 20;
 /// Resources of each collection that are there whole.
 const MAX_RESOURCES: usize = 50;
 
+/// In place of the logs.
+const WITHOUT_CONFIG: &str =
+    "without the config the secrets in them are not known: see config.json\n";
+
 /// What goes into it, and where it is written.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -50,7 +54,8 @@ pub(super) struct Options {
 struct Archive<W: Write> {
     tar: tar::Builder<W>,
     folder: String,
-    redacted: Redacted,
+    /// What is nowhere in it, if it is known.
+    redacted: Option<Redacted>,
     /// Bytes that still fit.
     left: usize,
     time: SystemTime,
@@ -58,7 +63,8 @@ struct Archive<W: Write> {
 
 impl<W: Write> Archive<W> {
     fn add(&mut self, name: &str, text: &str) -> io::Result<()> {
-        let mut text = self.redacted.clean(text);
+        let known = self.redacted.as_ref();
+        let mut text = known.map_or_else(|| text.to_owned(), |known| known.clean(text));
         let fits = self.left.min(MAX_ENTRY);
         if text.len() > fits {
             text.truncate(text.floor_char_boundary(fits));
@@ -107,7 +113,12 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     archive.add("config.json", &config).with_context(writing)?;
     archive.add("system.txt", &system()).with_context(writing)?;
     options.pages(&mut archive).await.with_context(writing)?;
-    for (name, text) in logs::ends(options.logs.as_deref()) {
+    let logs = match archive.redacted {
+        Some(_) => logs::ends(options.logs.as_deref()),
+        // Secrets that are not known cannot be taken out.
+        None => vec![(logs::NONE.to_owned(), WITHOUT_CONFIG.to_owned())],
+    };
+    for (name, text) in logs {
         archive
             .add(&format!("logs/{name}"), &text)
             .with_context(writing)?;

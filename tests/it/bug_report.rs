@@ -10,7 +10,7 @@ use std::{
 
 use copilot::sim::capi::CLIENT_SECRET;
 use flate2::read::GzDecoder;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::mesh::{Mesh, with};
 
@@ -18,11 +18,11 @@ use crate::mesh::{Mesh, with};
 async fn report(
     folder: &Path,
     admin: &str,
-    config: &Value,
+    config: &str,
     more: &[&str],
 ) -> BTreeMap<String, String> {
     let (file, output) = (folder.join("report.json"), folder.join("report.tar.gz"));
-    fs::write(&file, config.to_string()).unwrap();
+    fs::write(&file, config).unwrap();
     let logs = folder.join("logs");
     fs::create_dir_all(&logs).unwrap();
     let log = format!("{{\"message\":\"began\"}}\n{{\"message\":\"told {CLIENT_SECRET}\"}}\n");
@@ -67,7 +67,7 @@ async fn a_report_has_everything_and_no_secret_of_the_config() {
     let config = with(mesh.foundation.config(), &changes);
     let admin = mesh.daemon.admin.to_string();
     let host = ["--host", "shop.apps.example.com"];
-    let found = report(mesh.foundation.folder(), &admin, &config, &host).await;
+    let found = report(mesh.foundation.folder(), &admin, &config.to_string(), &host).await;
     for (name, words) in [
         ("version.txt", "0."),
         ("config.json", "ListenAddressForMCP"),
@@ -97,10 +97,19 @@ async fn a_report_has_everything_and_no_secret_of_the_config() {
 #[tokio::test]
 async fn a_report_of_a_daemon_that_does_not_answer_says_so_and_has_the_rest() {
     let folder = tempfile::tempdir().unwrap();
-    let found = report(folder.path(), "127.0.0.1:1", &json!({}), &[]).await;
+    let found = report(folder.path(), "127.0.0.1:1", "{}", &[]).await;
     assert!(
         found["pages/debug/status"].contains("asking the daemon"),
         "{found:?}"
     );
     assert!(found["logs/copilot.stdout.log"].contains("began"));
+}
+
+#[tokio::test]
+async fn without_a_config_that_can_be_read_there_are_no_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = report(folder.path(), "127.0.0.1:1", "{\"CAPI\": {", &[]).await;
+    assert!(found["config.json"].contains("is no JSON"), "{found:?}");
+    assert!(found["logs/none.txt"].contains("see config.json"));
+    assert!(!found.contains_key("logs/copilot.stdout.log"));
 }

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+/// The entry that says why there is none.
+pub(super) const NONE: &str = "none.txt";
 /// Bytes of each file, from its end.
 const MAX_LOG: u64 = 4 << 20;
 /// Files, the latest of them.
@@ -15,14 +17,11 @@ const MAX_FILES: usize = 16;
 pub(super) fn ends(folder: Option<&Path>) -> Vec<(String, String)> {
     let Some(folder) = folder else {
         let why = "no folder was named: --logs\n".to_owned();
-        return vec![("none.txt".to_owned(), why)];
+        return vec![(NONE.to_owned(), why)];
     };
     match listed(folder) {
         Ok(files) => files,
-        Err(error) => vec![(
-            "none.txt".to_owned(),
-            format!("{}: {error}\n", folder.display()),
-        )],
+        Err(error) => vec![(NONE.to_owned(), format!("{}: {error}\n", folder.display()))],
     }
 }
 

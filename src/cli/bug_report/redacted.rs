@@ -17,32 +17,22 @@ const MIN_SECRET: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Redacted(BTreeSet<String>);
 
-/// The config without its secrets, as text, and the secrets. What is no JSON is left out whole.
-pub(super) fn read(path: Option<&Path>) -> (String, Redacted) {
+/// The config without its secrets, as text, and the secrets, if it could be read. What is no JSON is left out whole.
+pub(super) fn read(path: Option<&Path>) -> (String, Option<Redacted>) {
     let Some(path) = path else {
-        return (
-            "no config file was named: --config\n".to_owned(),
-            Redacted::default(),
-        );
+        return ("no config file was named: --config\n".to_owned(), None);
     };
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) => {
-            return (
-                format!("{}: {error}\n", path.display()),
-                Redacted::default(),
-            );
-        }
+        Err(error) => return (format!("{}: {error}\n", path.display()), None),
     };
     let Ok(config) = serde_json::from_slice(&text) else {
-        let why = format!(
-            "{} is no JSON, and may have a secret anywhere\n",
-            path.display()
-        );
-        return (why, Redacted::default());
+        let path = path.display();
+        let why = format!("{path} is no JSON, and may have a secret anywhere\n");
+        return (why, None);
     };
     let (config, redacted) = without_secrets(config);
-    (format!("{config:#}\n"), redacted)
+    (format!("{config:#}\n"), Some(redacted))
 }
 
 fn without_secrets(mut config: Value) -> (Value, Redacted) {
@@ -97,8 +87,12 @@ impl Redacted {
         for secret in &self.0 {
             let lines = secret.lines().map(str::trim);
             for part in [secret.trim()].into_iter().chain(lines) {
-                if part.len() >= MIN_SECRET && text.contains(part) {
-                    text = text.replace(part, REDACTED);
+                let in_json = Value::from(part).to_string();
+                let in_json = &in_json[1..in_json.len() - 1];
+                for written in [part, in_json] {
+                    if part.len() >= MIN_SECRET && text.contains(written) {
+                        text = text.replace(written, REDACTED);
+                    }
                 }
             }
         }
@@ -129,6 +123,7 @@ mod tests {
             "TLSPems": [{ "CertChain": "a chain", "PrivateKey": "line one\nline two" }],
             "CapiPassphrase": "misspelt", "Mystery": [7],
             "BBS": { "Address": "admin:word@bbs:8889" }, "UAA": { "ClientSecret": 12_345_678 },
+            "ProxyPassword": "back\\slash\"",
         }));
         let text = format!("{config}");
         for shown in [
@@ -150,7 +145,8 @@ mod tests {
         ] {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
-        let log = "asked with quiet-please, and line two";
-        assert_eq!(redacted.clean(log), "asked with [redacted], and [redacted]");
+        let log = r#"asked with quiet-please, and line two, and back\\slash\""#;
+        let cleaned = "asked with [redacted], and [redacted], and [redacted]";
+        assert_eq!(redacted.clean(log), cleaned);
     }
 }

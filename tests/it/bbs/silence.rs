@@ -82,3 +82,30 @@ async fn a_bbs_that_refuses_connections_is_asked_again_within_seconds() {
     rig.bbs.refuse(false);
     rig.synced().await;
 }
+
+#[tokio::test]
+async fn a_list_that_hangs_is_called_off_by_a_subscription_once_in_a_row() {
+    let mut peers = Peers::start().await;
+    peers.settings.request_timeout = NEVER;
+    running(&peers.bbs, "p", 2);
+    let mut rig = peers.follow();
+    rig.synced().await;
+    rig.resubscribed(1).await;
+    rig.bbs.hold_lists();
+    let mut lists = rig.bbs.lists_requested();
+    let before = *lists.borrow();
+    for streams in 2..=3 {
+        rig.bbs.end_streams();
+        rig.resubscribed(streams).await;
+        reached(&mut lists, before + streams - 1).await;
+    }
+    // Each of these takes as long as a list would take to be asked for.
+    for streams in 4..=9 {
+        rig.bbs.end_streams();
+        rig.resubscribed(streams).await;
+        rig.catch_up().await;
+    }
+    assert_eq!(*lists.borrow(), before + 2);
+    rig.bbs.release_lists();
+    rig.more_lists(1).await;
+}
