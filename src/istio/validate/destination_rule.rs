@@ -115,6 +115,7 @@ fn consistent_hash(hash: &ConsistentHashLb) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::istio::networking::v1alpha3::load_balancer_settings::consistent_hash_lb;
 
     fn check(lb_policy: Option<LbPolicy>, era: Era) -> Result<(), Invalid> {
         validate(
@@ -204,6 +205,28 @@ mod tests {
             }
             let empty = validate(TrafficPolicy::default(), era);
             assert_eq!(empty.unwrap_err().rule, "traffic_policy");
+        }
+    }
+
+    #[test]
+    fn a_cookie_has_a_time_of_whole_seconds() {
+        let hash = |ttl| {
+            let cookie = consistent_hash_lb::HttpCookie {
+                name: "SHOP".to_owned(),
+                path: "/".to_owned(),
+                ttl,
+            };
+            let hash_key = Some(HashKey::HttpCookie(cookie));
+            Some(LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }))
+        };
+        let time = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+        for era in [Era::Classic, Era::Xds] {
+            for good in [time(0, 0), time(3600, 0)] {
+                check(hash(good), era).unwrap();
+            }
+            for bad in [None, time(0, 1), time(1, 500_000_000), time(-1, 0)] {
+                assert!(check(hash(bad), era).is_err(), "{bad:?}");
+            }
         }
     }
 }
