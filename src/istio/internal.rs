@@ -23,7 +23,7 @@ use super::{
     virtual_service::to,
 };
 use crate::{
-    model::{AppPort, Destination, Protocol, Workload},
+    model::{AppPort, Destination, LoadBalancing, Protocol, Route, Workload},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, DestinationRule, HttpRoute, HttpRouteDestination, ServiceEntry,
         TrafficPolicy, VirtualService, WorkloadEntry,
@@ -126,7 +126,7 @@ pub(super) fn destination_rule(
     } else {
         Vec::new()
     };
-    let choice = deciding(host).and_then(|pool| pool.load_balancing());
+    let choice = choice(host);
     let tls = tls.filter(|_| host.has_internal_tls());
     let tls = tls.map(|tls| to_apps(host.name, tls));
     let rule = |era| {
@@ -144,10 +144,27 @@ pub(super) fn destination_rule(
     Eras::new(rule(Era::Classic), rule(Era::Xds))
 }
 
-/// Who decides how an instance is picked, as one service has one way of it: the oldest route, and those of its path.
-fn deciding(host: HostView<'_>) -> Option<Pool<'_>> {
+/// How an instance is picked, as one service has one way of it: that of the longest path for which any is chosen. A cookie,
+/// which all clients of the hostname would be given, is for the owner of its oldest route to choose.
+fn choice(host: HostView<'_>) -> Option<(&Route, &LoadBalancing)> {
+    let mut choices = host.pools().filter_map(|pool| pool.load_balancing());
+    let first = choices.next()?;
+    if !is_cookie(&first) {
+        return Some(first);
+    }
+    let of_oldest = oldest(host)?.load_balancing();
+    let other = || choices.find(|choice| !is_cookie(choice));
+    of_oldest.filter(is_cookie).or_else(other)
+}
+
+fn is_cookie((_, choice): &(&Route, &LoadBalancing)) -> bool {
+    matches!(choice, LoadBalancing::Cookie(_))
+}
+
+/// The pool of the oldest route that leads to something.
+fn oldest(host: HostView<'_>) -> Option<Pool<'_>> {
     let ages = host.pools().filter_map(|pool| {
-        let ages = pool.routes().map(|route| (route.created_at, &route.guid));
+        let ages = pool.mapped().map(|route| (route.created_at, &route.guid));
         Some((ages.min()?, pool))
     });
     ages.min_by_key(|(oldest, _)| *oldest).map(|(_, pool)| pool)
@@ -155,7 +172,7 @@ fn deciding(host: HostView<'_>) -> Option<Pool<'_>> {
 
 /// Routes whose owners' choices do not count.
 pub(super) fn overruled(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
-    let choice = deciding(host).and_then(|pool| pool.load_balancing());
+    let choice = choice(host);
     let counts = choice.map_or_else(
         || "the oldest route of the hostname asks for nothing".to_owned(),
         |(route, choice)| format!("route {} has {choice}", route.guid),

@@ -15,7 +15,7 @@ use crate::{
 
 /// Proxies hold each request below the wildcard against all of these, one after the other.
 const MAX_PLACES: usize = 1000;
-/// They are in one VirtualService, beside the wildcard's own routes.
+/// What their owners ask for is in one VirtualService, beside the wildcard's own routes.
 const MAX_BYTES: usize = 2 << 20;
 
 /// As the gorouter answers where nobody can be asked.
@@ -44,7 +44,11 @@ impl<'a> Nameless<'a> {
             let own = pools.take_while(|pool| pool.host().name == host.name);
             let own: Vec<_> = own.map(|pool| (host.name, pool)).collect();
             let more_places = places + own.iter().map(|(_, pool)| routes(pool)).sum::<usize>();
-            let more_bytes = bytes + own.iter().map(|(_, pool)| pool.bytes()).sum::<usize>();
+            let more_bytes = bytes
+                + own
+                    .iter()
+                    .map(|(_, pool)| pool.asked_bytes())
+                    .sum::<usize>();
             if more_places <= MAX_PLACES && more_bytes <= MAX_BYTES {
                 (places, bytes) = (more_places, more_bytes);
                 served.extend(own);
@@ -83,7 +87,7 @@ impl<'a> Nameless<'a> {
             rule: "host",
             detail: format!(
                 "{count} hostnames that Istio refuses have no room among the first {MAX_PLACES} \
-                 routes, and {MAX_BYTES} bytes, of such: they and what is like them get {UNAVAILABLE}: {}",
+                 routes, and {MAX_BYTES} bytes that are asked for, of such: they and what is like them get {UNAVAILABLE}: {}",
                 named.join(", ")
             ),
         })

@@ -21,7 +21,7 @@ pub(super) fn asked_for(route: HttpRoute, pool: &Pool<'_>, era: Era) -> Vec<Http
     let route = HttpRoute {
         timeout: settings.timeout.map(duration),
         retries: settings.retries.as_ref().map(retries),
-        headers: headers(settings),
+        headers: headers(&settings),
         ..route
     };
     match settings.rewrite.as_deref() {
@@ -93,16 +93,24 @@ fn operations(changes: &HeaderChanges) -> Option<HeaderOperations> {
 pub(super) fn remarks(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
     let overruled = host.pools().flat_map(|pool| {
         let counts = pool.settings();
-        let others = pool.routes().filter_map(move |route| {
-            let (older, settings) = counts?;
-            let other = route.settings.as_ref()?;
-            (other != settings).then(|| Invalid {
-                rule: "settings",
-                detail: format!(
-                    "route {} asks for other settings than the older route {}, which count",
-                    route.guid, older.guid
-                ),
-            })
+        let others = pool.mapped().filter_map(move |route| {
+            let (older, settings) = counts.as_ref()?;
+            let own = route.settings.as_ref()?;
+            let guid = &route.guid;
+            let detail = if own == settings {
+                return None;
+            } else if own.without_rewrite() == **settings {
+                format!(
+                    "route {guid} asks for another path, which another spelling of its URL does not"
+                )
+            } else {
+                let older = &older.guid;
+                format!(
+                    "route {guid} asks for other settings than the older route {older}, which count"
+                )
+            };
+            let rule = "settings";
+            Some(Invalid { rule, detail })
         });
         others.collect::<Vec<_>>()
     });

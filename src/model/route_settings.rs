@@ -150,6 +150,14 @@ impl RouteSettings {
         if is_replaced { 2 } else { 1 }
     }
 
+    /// The same, but that the path stays.
+    pub fn without_rewrite(&self) -> Self {
+        Self {
+            rewrite: None,
+            ..self.clone()
+        }
+    }
+
     /// The annotations that ask for it.
     fn to_annotations(&self) -> BTreeMap<String, String> {
         let mut texts = BTreeMap::new();

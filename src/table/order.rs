@@ -55,7 +55,7 @@ impl<'a> HostView<'a> {
 /// Each of the hostnames has to tell of them, so all of its paths below all of its hostnames would be its owner's to square.
 const MAX_WIDER: usize = 100;
 
-/// And so many bytes of them: those hostnames have all of it beside what is their own.
+/// And so many bytes of what is asked for there: those hostnames have all of it beside what is their own.
 const MAX_WIDER_BYTES: usize = 512 << 10;
 
 /// The shortest paths of a wildcard, as many as have room everywhere below it; the shortest comes first.
@@ -63,7 +63,7 @@ fn shortest(wildcard: HostView<'_>) -> Vec<Pool<'_>> {
     let mut bytes = 0;
     let pools = Pool::all(wildcard).rev().take(MAX_WIDER);
     let pools = pools.take_while(|pool| {
-        bytes += pool.bytes();
+        bytes += pool.asked_bytes();
         bytes <= MAX_WIDER_BYTES
     });
     pools.collect()

@@ -138,12 +138,28 @@ impl<'a> Pool<'a> {
         choosing.min_by_key(|(route, _)| (route.created_at, &route.guid))
     }
 
-    /// What its owner asks for beside that: of several routes the oldest that asks for anything counts.
-    pub fn settings(&self) -> Option<(&'a Route, &'a Arc<RouteSettings>)> {
+    /// The routes that are served and lead to something: what others ask for is nothing to it.
+    pub fn mapped(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
+        self.routes().filter(|route| !route.destinations.is_empty())
+    }
+
+    /// What its owner asks for beside that: of several routes the oldest that asks for anything counts. A path is replaced
+    /// only where they all ask for that: it makes two of all their destinations, and each was counted with its own.
+    pub fn settings(&self) -> Option<(&'a Route, Arc<RouteSettings>)> {
         let asking = self
-            .routes()
+            .mapped()
             .filter_map(|route| Some((route, route.settings.as_ref()?)));
-        asking.min_by_key(|(route, _)| (route.created_at, &route.guid))
+        let (route, settings) = asking.min_by_key(|(route, _)| (route.created_at, &route.guid))?;
+        let rewrite = |route: &Route| route.settings.as_ref()?.rewrite.clone();
+        let mut rewrites = self.mapped().map(rewrite);
+        let is_whole =
+            settings.rewrite.is_none() || rewrites.all(|other| other == settings.rewrite);
+        let settings = if is_whole {
+            settings.clone()
+        } else {
+            Arc::new(settings.without_rewrite())
+        };
+        Some((route, settings))
     }
 
     pub(super) fn destinations(&self) -> impl Iterator<Item = &'a Destination> + use<'a> {

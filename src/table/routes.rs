@@ -80,6 +80,12 @@ impl Routes {
         (kept, routes.collect())
     }
 
+    /// The routes of a hostname that have not what their owners ask for, the newest first.
+    pub(super) fn without_settings(&self, host: &Hostname) -> Vec<&Route> {
+        let guids = self.by_host.without_settings(host).into_iter();
+        guids.map(|guid| self.guids[&guid].as_ref()).collect()
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Route>> {
         self.guids.values().cloned().collect()
@@ -246,6 +252,9 @@ impl Routes {
         if !workloads(route).all(is_kept) {
             let destinations = &mut Arc::make_mut(&mut linked).destinations;
             destinations.retain(|to| is_kept(&to.workload));
+        }
+        if linked.settings.is_some() && !self.by_host.keeps_settings(&route.host, route) {
+            Arc::make_mut(&mut linked).settings = None;
         }
         self.internal.add(&linked);
         let siblings = self.hosts.entry(route.host.clone()).or_default();

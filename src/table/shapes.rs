@@ -70,7 +70,7 @@ impl Shape {
         Self {
             is_unusual,
             refused: pool.refused(),
-            settings: pool.settings().map(|(_, settings)| settings.clone()),
+            settings: pool.settings().map(|(_, settings)| settings),
             // An internal hostname has nothing to go on to.
             is_empty: !sort.is_internal() && pool.is_empty(),
             parts: parts

@@ -62,6 +62,8 @@ pub struct HttpRoute {
     pub matches: Vec<HttpMatchRequest>,
     #[prost(message, repeated, tag = "2")]
     pub route: Vec<HttpRouteDestination>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub rewrite: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "6")]
     pub timeout: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "7")]
