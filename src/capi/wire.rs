@@ -14,7 +14,7 @@ pub use self::annotations::{AnnotationPrefix, NoPrefix};
 pub(super) use self::at_most::AtMost;
 use super::timestamp::Timestamp;
 use crate::{
-    feed::Dropped,
+    feed::{Dropped, INVALID_ANNOTATIONS},
     model::{
         AppGuid, AppPort, Asked, CapiProcessGuid, Destination, DomainGuid, Hostname, Process,
         ProcessType, Protocol, Route, RouteGuid, Weight, Workload,
@@ -28,8 +28,6 @@ pub(super) const INVALID_DESTINATION: &str = "invalid_destination";
 pub(super) const MALFORMED: &str = "malformed";
 /// Why options are left out.
 pub(super) const INVALID_OPTIONS: &str = "invalid_options";
-/// Why annotations are left out.
-pub(super) const INVALID_ANNOTATIONS: &str = "invalid_annotations";
 /// Why nothing is known of a route's annotations.
 const UNCLEAR_ANNOTATIONS: &str = "unclear_annotations";
 /// No guid, and no process type, of Cloud Controller is longer.
@@ -250,9 +248,9 @@ pub(super) struct Located {
 /// What an item of the list of routes is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ParsedRoute {
-    /// A route of the mesh; its invalid destinations and options are left out. Whether it is refused, it does
+    /// A route of the mesh; its invalid destinations, options and annotations are left out. Whether it is refused, it does
     /// not say itself.
-    Mesh(Located, Vec<Dropped>),
+    Mesh(Located, Option<Dropped>),
     /// A TCP route, or one of another domain.
     Elsewhere,
     /// To be read again when its domain is known.
@@ -333,7 +331,8 @@ pub(super) fn route<'d>(
     };
     let metadata = wire.metadata;
     let asked = metadata.map_or(Ok(Asked::default()), |it| annotations::asked(it, prefix));
-    let settings_unclear = asked.is_err();
+    // Whoever knows of annotations always says which there are.
+    let settings_unclear = metadata.is_none() || asked.is_err();
     match asked {
         Ok(mut asked) => {
             let wrong = std::mem::take(&mut asked.wrong);
@@ -348,7 +347,25 @@ pub(super) fn route<'d>(
         domain: domain.name.clone(),
         settings_unclear,
     };
-    Ok(ParsedRoute::Mesh(located, invalid))
+    Ok(ParsedRoute::Mesh(located, together(invalid)))
+}
+
+/// Whether what is left out for that reason has no bearing on what was known of the route.
+pub(super) fn is_alone(reason: &str) -> bool {
+    matches!(reason, INVALID_OPTIONS | INVALID_ANNOTATIONS)
+}
+
+/// What is left out of one row, under its name: for the reason that has a bearing on what was known, if there is one.
+fn together(invalid: Vec<Dropped>) -> Option<Dropped> {
+    let graver = invalid.iter().find(|item| !is_alone(item.reason));
+    let reason = graver.or(invalid.first())?.reason;
+    let mut invalid = invalid.into_iter();
+    let mut all = invalid.next()?;
+    all.reason = reason;
+    for other in invalid {
+        all.detail = format!("{}; {}", all.detail, other.detail);
+    }
+    Some(all)
 }
 
 fn destinations(

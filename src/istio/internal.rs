@@ -64,7 +64,7 @@ pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>
     }
 }
 
-/// None where the path leads nowhere.
+/// Those of a path; none where it leads nowhere.
 fn http_routes(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>, era: Era) -> Vec<HttpRoute> {
     let matches = matches(&pool.key(), era);
     if let Some(refusal) = pool.refused() {

@@ -30,7 +30,12 @@ impl fmt::Display for LoadBalancing {
             Self::RoundRobin => f.write_str("round-robin"),
             Self::LeastConnection => f.write_str("least-connection"),
             Self::Hash(header) => write!(f, "hash of {header}"),
-            Self::Cookie(cookie) => write!(f, "cookie {}", cookie.name.as_str()),
+            Self::Cookie(cookie) if cookie.ttl.is_zero() => {
+                write!(f, "cookie {}", cookie.name.as_str())
+            }
+            Self::Cookie(cookie) => {
+                write!(f, "cookie {} for {:?}", cookie.name.as_str(), cookie.ttl)
+            }
         }
     }
 }
@@ -113,6 +118,16 @@ impl fmt::Display for HeaderName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cookies_that_are_kept_for_other_times_are_told_apart() {
+        let said = |ttl| {
+            let name = CookieName::parse("SHOP").unwrap();
+            LoadBalancing::Cookie(Cookie { name, ttl }).to_string()
+        };
+        assert_eq!(said(Duration::ZERO), "cookie SHOP");
+        assert_eq!(said(Duration::from_mins(1)), "cookie SHOP for 60s");
+    }
 
     #[test]
     fn a_header_has_a_name_that_istio_takes_in_lower_case() {

@@ -337,7 +337,7 @@ impl<'a> HostView<'a> {
         Pool::of(self, key)
     }
 
-    /// Whether an internal hostname's requests have to be told apart, by path, by weight, by port or by protocol.
+    /// Whether an internal hostname's requests have to be told apart: by path, by weight, by port or by protocol.
     pub fn is_divided(self) -> bool {
         let mut pools = self.pools();
         let (Some(pool), None) = (pools.next(), pools.next()) else {

@@ -336,7 +336,7 @@ impl Files {
     }
 
     /// What the full file becomes.
-    #[allow(clippy::too_many_lines, reason = "there are as many keys")]
+    #[expect(clippy::too_many_lines, reason = "there are as many keys")]
     fn all_set(&self) -> Config {
         let defaults = self.defaults();
         Config {

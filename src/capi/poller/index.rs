@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     capi::{
         reads::batch::Batch,
-        wire::{INVALID_ANNOTATIONS, INVALID_OPTIONS, Located},
+        wire::{Located, is_alone},
     },
     feed::Dropped,
     guids::GuidMap,
@@ -189,8 +189,7 @@ impl Index {
 
     /// What is said of a row, or a part of one, that was left out: whether what was known of its route stays.
     pub(super) fn say_what_stays(&self, dropped: &mut Dropped) {
-        let is_alone = matches!(dropped.reason, INVALID_OPTIONS | INVALID_ANNOTATIONS);
-        if !is_alone && self.contains(&dropped.name.as_str().into()) {
+        if !is_alone(dropped.reason) && self.contains(&dropped.name.as_str().into()) {
             dropped.detail.insert_str(0, "kept as it was: ");
         }
     }

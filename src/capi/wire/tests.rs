@@ -54,7 +54,7 @@ fn read(value: &Value) -> Result<ParsedRoute, Dropped> {
 
 fn read_mesh(value: &Value) -> (Route, Vec<Dropped>) {
     match read(value) {
-        Ok(ParsedRoute::Mesh(located, dropped)) => (located.route, dropped),
+        Ok(ParsedRoute::Mesh(located, dropped)) => (located.route, dropped.into_iter().collect()),
         other => panic!("{other:?}"),
     }
 }
@@ -259,8 +259,49 @@ fn annotations_that_cannot_be_told_apart_say_nothing() {
         };
         assert!(located.settings_unclear, "{value}");
         assert_eq!(located.route, read_mesh(&wire_route()).0);
-        assert_eq!(dropped[0].reason, "unclear_annotations");
+        assert_eq!(dropped.unwrap().reason, "unclear_annotations");
     }
+}
+
+#[test]
+fn without_a_word_on_annotations_it_is_unclear_what_is_asked_for() {
+    for (metadata, is_unclear) in [
+        (Value::Null, true),
+        (json!({}), false),
+        (json!({"annotations": {}}), false),
+    ] {
+        let mut value = wire_route();
+        value["metadata"] = metadata;
+        let Ok(ParsedRoute::Mesh(located, None)) = read(&value) else {
+            panic!("{value}");
+        };
+        assert_eq!(located.settings_unclear, is_unclear, "{value}");
+    }
+}
+
+#[test]
+fn all_that_is_left_out_of_a_route_is_named_under_its_name() {
+    let mut value = wire_route();
+    value["options"] = json!({"loadbalancing": 7});
+    value["metadata"]["annotations"] = json!({"mesh.cloudfoundry.org/timeout": "soon"});
+    let named = |value: &Value| {
+        let (_, dropped) = read_mesh(value);
+        let [dropped] = &dropped[..] else {
+            panic!("{dropped:?}");
+        };
+        (dropped.reason, dropped.detail.clone())
+    };
+    let (reason, detail) = named(&value);
+    assert_eq!(reason, "invalid_options");
+    assert!(
+        detail.contains("another shape") && detail.contains("\"soon\""),
+        "{detail}"
+    );
+    // What is known of its annotations stays, which has to be said.
+    value["metadata"] = json!(7);
+    let (reason, detail) = named(&value);
+    assert_eq!(reason, "unclear_annotations");
+    assert!(detail.contains("another shape"), "{detail}");
 }
 
 #[test]

@@ -14,11 +14,16 @@ use super::{
 use crate::{
     istio::{Era, validate::Validate},
     proto::istio::networking::v1alpha3::{
-        ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRoute, LoadBalancerSettings,
-        Server, ServiceEntry, Sidecar, TrafficPolicy, VirtualService, WorkloadEntry,
+        ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRetry, HttpRoute,
+        LoadBalancerSettings, Server, ServiceEntry, Sidecar, TrafficPolicy, VirtualService,
+        WorkloadEntry,
         client_tls_settings::TlSmode,
+        headers::HeaderOperations,
         http_fault_injection::abort::ErrorType,
-        load_balancer_settings::{ConsistentHashLb, LbPolicy, consistent_hash_lb::HashKey},
+        load_balancer_settings::{
+            ConsistentHashLb, LbPolicy,
+            consistent_hash_lb::{HashKey, HttpCookie},
+        },
     },
 };
 
@@ -339,14 +344,37 @@ fn asked_for(route: &HttpRoute) -> Vec<String> {
         ..
     } = route;
     let said = [
-        rewrite.as_ref().map(|rewrite| format!("{rewrite:?}")),
+        rewrite
+            .as_ref()
+            .map(|rewrite| format!("the path replaced by {}", rewrite.uri)),
         timeout
             .as_ref()
             .map(|timeout| format!("a timeout of {timeout}")),
-        retries.as_ref().map(|retries| format!("{retries:?}")),
-        headers.as_ref().map(|headers| format!("{headers:?}")),
+        retries.as_ref().map(tried_again),
     ];
-    said.into_iter().flatten().collect()
+    let said = said.into_iter().flatten();
+    let sides = headers.iter().flat_map(|headers| {
+        let sides = [
+            ("request", &headers.request),
+            ("response", &headers.response),
+        ];
+        sides.map(|(side, changes)| Some(changed_headers(side, changes.as_ref()?)))
+    });
+    said.chain(sides.flatten()).collect()
+}
+
+fn tried_again(retries: &HttpRetry) -> String {
+    let each = retries.per_try_timeout.as_ref();
+    let each = each.map_or_else(String::new, |time| format!(", for {time} each"));
+    format!("{} retries of {}{each}", retries.attempts, retries.retry_on)
+}
+
+fn changed_headers(side: &str, changes: &HeaderOperations) -> String {
+    let set = changes.set.iter();
+    let set = set.map(|(name, value)| format!("{name}: {value}"));
+    let removed = changes.remove.iter().map(|name| format!("no {name}"));
+    let all: Vec<_> = set.chain(removed).collect();
+    format!("{side} headers {}", all.join(", "))
 }
 
 fn choice(settings: &LoadBalancerSettings) -> Option<String> {
@@ -357,7 +385,12 @@ fn choice(settings: &LoadBalancerSettings) -> Option<String> {
         LbPolicy::Simple(other) => format!("picked by {other}"),
         LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }) => match hash_key.as_ref()? {
             HashKey::HttpHeaderName(header) => format!("picked by the header {header}"),
-            HashKey::HttpCookie(cookie) => format!("picked by {cookie:?}"),
+            HashKey::HttpCookie(HttpCookie { name, path, ttl }) => {
+                let ttl = ttl
+                    .as_ref()
+                    .map_or_else(String::new, |ttl| format!(", kept for {ttl}"));
+                format!("picked by the cookie {name} of {path}{ttl}")
+            }
         },
     })
 }

@@ -14,7 +14,7 @@ pub(super) fn asked_for(route: &HttpRoute) -> Result<(), Invalid> {
     duration(route.timeout.as_ref())?;
     route.retries.as_ref().map_or(Ok(()), retries)?;
     if let Some(rewrite) = &route.rewrite {
-        require(rewrite.uri.starts_with('/'), "settings", || {
+        require(rewrite.uri.starts_with('/'), "asked", || {
             format!("a path is replaced by {:?}", rewrite.uri)
         })?;
         let mut uris = route
@@ -22,7 +22,7 @@ pub(super) fn asked_for(route: &HttpRoute) -> Result<(), Invalid> {
             .iter()
             .filter_map(|request| request.uri.as_ref());
         let is_pattern = uris.any(|uri| matches!(uri.match_type, Some(MatchType::Regex(_))));
-        require(!is_pattern, "settings", || {
+        require(!is_pattern, "asked", || {
             "a path that matches a pattern is replaced as a whole".to_owned()
         })?;
     }
@@ -36,7 +36,7 @@ fn retries(retries: &HttpRetry) -> Result<(), Invalid> {
     let is_said = retries.per_try_timeout.is_some() || !retries.retry_on.is_empty();
     require(
         retries.attempts > 0 || (retries.attempts == 0 && !is_said),
-        "settings",
+        "asked",
         || format!("{} attempts", retries.attempts),
     )
 }
@@ -47,22 +47,20 @@ fn duration(duration: Option<&prost_types::Duration>) -> Result<(), Invalid> {
         return Ok(());
     };
     let is_good = Duration::try_from(*duration).is_ok_and(whole_millis);
-    require(is_good, "settings", || format!("a time of {duration}"))
+    require(is_good, "asked", || format!("a time of {duration}"))
 }
 
 fn operations(operations: &HeaderOperations) -> Result<(), Invalid> {
     let names = operations.set.keys().chain(&operations.remove);
     for name in names {
         let is_good = HeaderName::is_valid(name) && !name.eq_ignore_ascii_case("host");
-        require(is_good, "settings", || format!("header {name:?}"))?;
+        require(is_good, "asked", || format!("header {name:?}"))?;
     }
     for (name, value) in &operations.set {
         let is_good = value
             .bytes()
             .all(|byte| matches!(byte, b' '..=b'~') && byte != b'%');
-        require(is_good, "settings", || {
-            format!("the value of header {name}")
-        })?;
+        require(is_good, "asked", || format!("the value of header {name}"))?;
     }
     Ok(())
 }
@@ -170,7 +168,7 @@ mod tests {
                 ..route()
             },
         ] {
-            assert_eq!(asked_for(&bad).unwrap_err().rule, "settings", "{bad:?}");
+            assert_eq!(asked_for(&bad).unwrap_err().rule, "asked", "{bad:?}");
         }
     }
 }

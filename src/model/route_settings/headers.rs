@@ -23,13 +23,14 @@ const MAX_VALUE: usize = 256;
 const AROUND: usize = 10;
 
 /// Headers that say what a request is for, how it is framed, who its client is, or to which trace it belongs.
-const FOREIGN: [&str; 24] = [
+const FOREIGN: [&str; 25] = [
     "b3",
     "baggage",
     "connection",
     "content-length",
     "cookie",
     "expect",
+    "front-end-https",
     "grpc-trace-bin",
     "host",
     "http2-settings",
@@ -43,23 +44,27 @@ const FOREIGN: [&str; 24] = [
     "transfer-encoding",
     "upgrade",
     "via",
-    "x-amzn-trace-id",
     "x-client-trace-id",
     "x-cloud-trace-context",
     "x-host",
     "x-rewrite-url",
+    "x-scheme",
 ];
 
 /// The same, by how they begin: also what proxies and the gorouter say of a request.
-const FOREIGN_BEGINNINGS: [&str; 14] = [
+const FOREIGN_BEGINNINGS: [&str; 18] = [
     "cf-",
     "proxy-",
     "sec-",
     "ssl-",
+    "sw8",
+    "uber",
+    "x-amzn-",
     "x-b3-",
     "x-cf-",
     "x-datadog-",
     "x-envoy-",
+    "x-goog-",
     "x-istio-",
     "x-original",
     "x-ot-",
@@ -69,20 +74,26 @@ const FOREIGN_BEGINNINGS: [&str; 14] = [
 ];
 
 /// The same, by what is somewhere in them: what load balancers say of who a client is.
-const FOREIGN_PARTS: [&str; 14] = [
+const FOREIGN_PARTS: [&str; 20] = [
+    "auth-request",
+    "authenticated-user",
     "authorization",
     "client-addr",
     "client-cert",
     "client-dn",
     "client-ip",
+    "client-principal",
     "client-verify",
     "clientcert",
     "clientip",
     "connecting-ip",
     "forwarded",
+    "originating",
     "real-ip",
     "remote-addr",
+    "remote-ip",
     "remote-user",
+    "socketip",
     "user-ip",
 ];
 
