@@ -250,7 +250,7 @@ pub(super) struct Located {
 pub(super) enum ParsedRoute {
     /// A route of the mesh; its invalid destinations, options and annotations are left out. Whether it is refused, it does
     /// not say itself.
-    Mesh(Located, Option<Dropped>),
+    Mesh(Located, Option<Box<Dropped>>),
     /// A TCP route, or one of another domain.
     Elsewhere,
     /// To be read again when its domain is known.
@@ -356,7 +356,7 @@ pub(super) fn is_alone(reason: &str) -> bool {
 }
 
 /// What is left out of one row, under its name: for the reason that has a bearing on what was known, if there is one.
-fn together(invalid: Vec<Dropped>) -> Option<Dropped> {
+fn together(invalid: Vec<Dropped>) -> Option<Box<Dropped>> {
     let graver = invalid.iter().find(|item| !is_alone(item.reason));
     let reason = graver.or(invalid.first())?.reason;
     let mut invalid = invalid.into_iter();
@@ -365,7 +365,7 @@ fn together(invalid: Vec<Dropped>) -> Option<Dropped> {
     for other in invalid {
         all.detail = format!("{}; {}", all.detail, other.detail);
     }
-    Some(all)
+    Some(Box::new(all))
 }
 
 fn destinations(

@@ -151,6 +151,7 @@ impl RouteSettings {
     }
 
     /// The same, but that the path stays.
+    #[must_use]
     pub fn without_rewrite(&self) -> Self {
         Self {
             rewrite: None,

@@ -336,7 +336,6 @@ impl Files {
     }
 
     /// What the full file becomes.
-    #[expect(clippy::too_many_lines, reason = "there are as many keys")]
     fn all_set(&self) -> Config {
         let defaults = self.defaults();
         Config {

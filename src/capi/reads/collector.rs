@@ -92,7 +92,7 @@ impl RouteCollector {
                     self.unclear.insert(route.route.guid.clone());
                 }
                 self.routes.push(route);
-                self.dropped.extend(invalid);
+                self.dropped.extend(invalid.map(|item| *item));
             }
             Ok(ParsedRoute::Elsewhere) => {}
             Ok(ParsedRoute::UnknownDomain(domain)) => return Some(domain),

@@ -54,7 +54,10 @@ fn read(value: &Value) -> Result<ParsedRoute, Dropped> {
 
 fn read_mesh(value: &Value) -> (Route, Vec<Dropped>) {
     match read(value) {
-        Ok(ParsedRoute::Mesh(located, dropped)) => (located.route, dropped.into_iter().collect()),
+        Ok(ParsedRoute::Mesh(located, dropped)) => (
+            located.route,
+            dropped.map(|item| *item).into_iter().collect(),
+        ),
         other => panic!("{other:?}"),
     }
 }
