@@ -85,8 +85,8 @@ impl Mesh {
         let snapshot = self.state.publish().expect("a change");
         let collection = Kind::ServiceEntry.collection();
         let version = snapshot
-            .get(collection)
-            .expect("ours")
+            .get(Kind::ServiceEntry)
+            .expect("it is never withheld")
             .version()
             .to_string();
         self.snapshots.send_replace(Some(Arc::new(snapshot)));

@@ -194,8 +194,8 @@ impl Bed {
 }
 
 fn entries(snapshot: &Snapshot) -> &Collection {
-    let name = Kind::ServiceEntry.collection();
-    snapshot.xds(name).expect("a collection of ours")
+    let entries = snapshot.xds(Kind::ServiceEntry);
+    entries.expect("it is never withheld")
 }
 
 /// How many resources of a collection are not in memory that an older one has, too.

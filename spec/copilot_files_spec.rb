@@ -70,6 +70,7 @@ RSpec.describe 'files of the job copilot' do
         'name' => 'copilot',
         'executable' => '/var/vcap/packages/copilot/bin/copilot',
         'args' => %w[serve --config /var/vcap/jobs/copilot/config/copilot.json],
+        'env' => { 'MALLOC_ARENA_MAX' => '2', 'MALLOC_MMAP_THRESHOLD_' => '262144' },
         'limits' => { 'open_files' => 65_536 },
         'ephemeral_disk' => true,
       }])

@@ -55,7 +55,7 @@ RSpec.describe 'properties of the job copilot' do
       limits.sink_streams_per_peer limits.sink_requests_per_second limits.bulk_sync_bytes limits.emptied_routes limits.open_files post_start.timeout_seconds drain.wait_seconds
       bbs.client_session_cache_size bbs.max_idle_conns_per_host
     ],
-    'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z/),
+    'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z|_age\z/),
     'flag' => %w[
       capi.tail_audit_events capi.tail_route_updates capi.serve_bound_routes bbs.disable policy_server.disable
       vip_resolver_tls state_file.enabled state_file.persistent xds.allow_plaintext xds.keep_empty_service_entries

@@ -7,7 +7,7 @@ use fastrand::Rng;
 /// Doubles from a minimum to a maximum; each delay is drawn from the upper half of its step, so that many
 /// clients of a peer that comes back do not all come back at once.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     step: Duration,
@@ -17,7 +17,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Starts at `min`; no delay is longer than `max`.
-    pub fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self {
             min,
             max,
@@ -27,14 +27,14 @@ impl Backoff {
     }
 
     /// The delay before the next attempt.
-    pub fn delay(&mut self) -> Duration {
+    pub(crate) fn delay(&mut self) -> Duration {
         let step = self.step.min(self.max);
         self.step = step.saturating_mul(2);
         step.mul_f64(0.5 + 0.5 * self.rng.f64())
     }
 
     /// An attempt succeeded: begin again at the minimum.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.step = self.min;
     }
 }

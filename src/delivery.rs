@@ -1,12 +1,11 @@
 //! Delivers the published collections over streams: what the protocols for it have in common, once.
 //!
 //! A `Protocol` says how its requests are understood and its responses begin. All else is here: `subscription` and
-//! `connection` are the state of a stream and nothing else, `stream` is the task that drives it between the gRPC
+//! `state` are the state of a stream and nothing else, `stream` is the task that drives it between the gRPC
 //! `service` and the `body` that sends the published bytes as they are.
 
 mod body;
 mod bucket;
-mod connection;
 #[cfg(feature = "sim")]
 mod dialogue;
 mod limits;
@@ -15,9 +14,11 @@ mod metrics;
 mod order;
 mod pace;
 mod requests;
+mod role;
 mod server;
 mod service;
 mod sinks;
+mod state;
 mod stream;
 mod subscription;
 
@@ -27,22 +28,22 @@ use std::{sync::Arc, time::Instant};
 pub use self::dialogue::Dialogue;
 pub(crate) use self::{
     body::Body,
-    connection::{Connection, Event, Refusal, Response, shortened},
     metrics::Naming,
     server::Server,
     service::{Call, Methods, Service},
-    subscription::{Held, Interest},
+    state::{Heard, Refusal, StreamState, shortened},
+    subscription::{Held, Interest, Response},
 };
 #[cfg(test)]
 pub(crate) use self::{
     body::Frames,
-    connection::{MAX_COLLECTIONS, MAX_LISTED},
+    state::{MAX_COLLECTIONS, MAX_LISTED},
 };
 pub use self::{
     limits::Limits,
     sinks::{CollectionStatus, GoneSink, NackStatus, PendingStatus, SinkStatus, Sinks, VISITOR},
 };
-use crate::snapshot::{Collection, Form, Snapshot};
+use crate::snapshot::{Collection, Form, Kind, Snapshot};
 
 /// Stands for every name that is not known in advance: sinks choose names, and a metric label must not grow with them.
 pub(crate) const OTHER: &str = "other";
@@ -69,21 +70,38 @@ pub(crate) trait Protocol: std::fmt::Debug + Send + Sync + 'static {
     /// How it writes resources.
     const FORM: Form;
 
-    /// What a name stands for in a snapshot.
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a>;
+    /// A name that is not answered.
+    const SILENT: Option<&'static str> = None;
+
+    /// What a name stands for, if that is of ours.
+    fn kind(name: &str) -> Option<Kind>;
 
     /// The metric label of a name, from a closed set.
-    fn label(name: &str) -> &'static str;
+    fn label(name: &str) -> &'static str {
+        Self::kind(name).map_or(OTHER, Kind::collection)
+    }
+
+    /// What a name stands for in a snapshot.
+    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
+        match Self::kind(name) {
+            Some(kind) => {
+                let served = snapshot.of(kind, Self::FORM.era());
+                served.map_or(Found::Silence, Found::Published)
+            }
+            None if Self::SILENT == Some(name) => Found::Silence,
+            None => Found::Nothing,
+        }
+    }
 
     /// The name of what a request is about.
     fn asked(request: &Self::Request) -> &str;
 
     /// Takes a request in.
     fn hear(
-        connection: &mut Connection,
+        stream: &mut StreamState,
         request: Self::Request,
         now: Instant,
-    ) -> Result<Event, Refusal>;
+    ) -> Result<Heard, Refusal>;
 
     /// What a response says beside its resources, with the names of those that are gone.
     fn header(response: &Response, removed: Vec<String>) -> Self::Header;

@@ -13,7 +13,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use tokio::sync::oneshot;
 
-pub use self::journal::{Cause, Change, Journal};
+pub(crate) use self::journal::{Cause, Change, Journal};
 use crate::model::{Hostname, Instance, Route};
 
 /// What is asked.
@@ -174,11 +174,11 @@ fn timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S
 }
 
 /// A time that peers tell in seconds since the Unix epoch.
-pub fn from_seconds(seconds: i64) -> SystemTime {
+pub(crate) fn from_seconds(seconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or_default())
 }
 
 /// A time that the BBS tells in nanoseconds.
-pub fn from_nanos(nanos: i64) -> SystemTime {
+pub(crate) fn from_nanos(nanos: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos.try_into().unwrap_or_default())
 }

@@ -55,6 +55,8 @@ struct Held {
     last: Instant,
     /// How many have agreed.
     agreeing: u32,
+    /// Nothing of the source was held before, and no later read took away more.
+    is_first: bool,
     /// An operator believes it.
     is_accepted: bool,
     /// It goes. What it was served by may still be put back for others, and it is lost with each read until that goes too:
@@ -214,6 +216,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
             self.passed.push_back((now, amount));
             return;
         }
+        let is_first = held.is_empty();
         for (subject, amount) in new {
             verdict.began.add(subject, *amount);
             let held_now = Held {
@@ -221,6 +224,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
                 since: now,
                 last: now,
                 agreeing: 0,
+                is_first,
                 is_accepted: false,
                 is_confirmed: false,
             };
@@ -320,6 +324,7 @@ fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, rea
         if is_more {
             (held.since, held.agreeing) = (reading.ended, 0);
             (held.is_accepted, held.is_confirmed) = (false, false);
+            held.is_first = false;
         } else if reading.began >= held.last {
             // One that was under way with the one before may have had the same answer.
             held.agreeing += 1;
@@ -362,14 +367,16 @@ fn required(lost: Served, served: Served) -> Duration {
     }
 }
 
-/// Soon first, whether it was a slip, then when it could be enough.
+/// Soon first, for it may have been a slip, then when it could be enough. What grows is none, and a source in trouble is
+/// not asked for everything all the time.
 fn next_read<S>(held: &BTreeMap<S, Held>, served: Served) -> Instant {
     let required = required(amount_of(held), served);
     let next = |held: &Held| {
         if held.is_accepted {
             held.last
         } else if held.agreeing + 1 < AGREEING {
-            (held.since + AGAIN).max(held.last)
+            let again = if held.is_first { AGAIN } else { required / 2 };
+            (held.since + again).max(held.last)
         } else {
             (held.since + required).max(held.last)
         }

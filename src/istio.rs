@@ -7,7 +7,6 @@
 mod certificate;
 mod destination_rule;
 mod division;
-mod era;
 mod gateway;
 mod instance_tls;
 mod internal;
@@ -30,12 +29,13 @@ use crate::{
     table::{HostView, Part, Pool, Tls},
 };
 
+pub use crate::snapshot::{Era, Eras, Kind};
+
 pub use self::{
     certificate::{
         CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute, Place, places,
     },
     division::{Division, Held, division, narrowed, published_divisions},
-    era::{Era, Eras},
     gateway::{Served, gateway},
     instance_tls::{
         BackendTls, Ended, InternalTls, NoProxyPath, NoVerify, ProxyIdentity, ProxyPath, Verify,
@@ -57,47 +57,24 @@ const PORT: u32 = 80;
 /// How many of what is not served are named; more are only counted.
 const MAX_NAMED: usize = 10;
 
-/// A kind of resource that is generated for each hostname or route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Which requests go where.
-    VirtualService,
-    /// How a service is reached.
-    DestinationRule,
-    /// The ports and endpoints of a service.
-    ServiceEntry,
-}
-
-/// The collection of the gateway.
-pub const GATEWAYS: &str = "istio/networking/v1alpha3/gateways";
-/// The collection of the Sidecars.
-pub const SIDECARS: &str = "istio/networking/v1alpha3/sidecars";
+/// What is generated for each hostname or route.
+pub const OF_HOSTS: [Kind; 3] = [
+    Kind::VirtualService,
+    Kind::DestinationRule,
+    Kind::ServiceEntry,
+];
 
 /// 2018-01-01: what stands for no route is as old as the project. Constant, because sinks order by it.
 const CREATED_AT: i64 = 1_514_764_800;
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [
-        Self::VirtualService,
-        Self::DestinationRule,
-        Self::ServiceEntry,
-    ];
-
-    /// The MCP collection of this kind.
-    pub fn collection(self) -> &'static str {
-        match self {
-            Self::VirtualService => "istio/networking/v1alpha3/virtualservices",
-            Self::DestinationRule => "istio/networking/v1alpha3/destinationrules",
-            Self::ServiceEntry => "istio/networking/v1alpha3/serviceentries",
-        }
-    }
-
     /// The name of a resource of this kind: of a hostname; where that is external and has a service for each route, of
-    /// the route without a path.
+    /// the route without a path. There is one gateway for all, and one Sidecar for those who have none of their own.
     pub fn name(self, host: &Hostname, internal: bool) -> String {
         let namespace = if internal { "internal/" } else { "" };
         let prefix = match self {
+            Self::Gateway => return GATEWAY.to_owned(),
+            Self::Sidecar => return DEFAULT_SIDECAR.to_owned(),
             Self::VirtualService => "copilot-service-for",
             Self::DestinationRule | Self::ServiceEntry if !internal => return service(host, ""),
             Self::DestinationRule => "copilot-rule-for",
@@ -112,7 +89,7 @@ impl Kind {
 pub struct Options {
     /// Whether istiods are served services without endpoints, which Pilots discard.
     pub keep_empty: bool,
-    /// How instances of external routes are reached that the table has a door of TLS for.
+    /// How instances of external routes are reached that have an endpoint over TLS.
     pub backend_tls: Option<BackendTls>,
     /// The same of internal ones.
     pub internal_tls: Option<InternalTls>,
@@ -125,7 +102,7 @@ impl Options {
         backend.is_some_and(|tls| tls.verify == Verify::Instance)
     }
 
-    /// Which doors of TLS are used.
+    /// Which endpoints over TLS are used.
     pub fn tls(&self) -> Tls {
         Tls {
             external: self.backend_tls.is_some(),

@@ -6,15 +6,15 @@
 
 pub mod crowd;
 mod near;
-pub mod repeats;
+mod repeats;
 
-pub mod backoff;
+mod backoff;
 pub mod descriptors;
-pub mod explain;
+mod explain;
 pub mod feed;
 pub mod metrics;
 pub mod readiness;
-pub mod secret;
+mod secret;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

@@ -8,7 +8,7 @@ mod process;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Metric, Registry, Unit},
 };
 
 pub use self::{format::Format, process::resident_bytes};
@@ -32,6 +32,25 @@ pub fn registry() -> Registry {
     build.get_or_create(&BuildLabels { version }).set(1);
     registry.register("copilot_build_info", "1, labelled with the version", build);
     registry
+}
+
+/// A metric of its usual kind, registered.
+pub fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// A metric with a unit, registered.
+pub fn add_in<M: Metric + Clone>(
+    registry: &mut Registry,
+    unit: Unit,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
+    registry.register_with_unit(name, help, unit, metric.clone());
+    metric
 }
 
 /// The page in the `OpenMetrics` text format.

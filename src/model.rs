@@ -227,7 +227,7 @@ pub struct Association {
     pub diego_processes: SmallVec<[DiegoProcessGuid; 1]>,
 }
 
-/// A container port of an instance, and the doors to it: the ports that lead there, 0 for each that there is not.
+/// A container port of an instance, and the ports that lead there, 0 for each that there is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PortMapping {
     /// The port inside the container, where the app listens.
@@ -243,13 +243,13 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
-    /// Whether there is a door wherever another one has one.
-    pub fn has_doors_of(&self, other: &Self) -> bool {
-        let mut both = self.doors().into_iter().zip(other.doors());
+    /// Whether there is a port wherever another one has one.
+    pub fn has_ports_of(&self, other: &Self) -> bool {
+        let mut both = self.leading().into_iter().zip(other.leading());
         both.all(|(own, other)| own != 0 || other == 0)
     }
 
-    fn doors(&self) -> [u16; 4] {
+    fn leading(&self) -> [u16; 4] {
         let Self {
             container: _,
             host,
@@ -313,7 +313,7 @@ impl Instance {
         }
     }
 
-    /// Whether requests may be sent to it by every door that another one has, wherever these are.
+    /// Whether requests may be sent to it by every port that another one has, wherever these are.
     pub fn offers_as_much_as(&self, other: &Self) -> bool {
         let is_reached = self.container_address.is_some() || other.container_address.is_none();
         let mut ports = other.ports.iter();
@@ -321,7 +321,7 @@ impl Instance {
             && is_reached
             && ports.all(|port| {
                 let mut own = self.ports.iter();
-                own.any(|own| own.container == port.container && own.has_doors_of(port))
+                own.any(|own| own.container == port.container && own.has_ports_of(port))
             })
     }
 }

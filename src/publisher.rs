@@ -73,9 +73,9 @@ const SETTLING: u32 = 3;
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// How long to wait for more changes after one.
-    pub quiet: Duration,
+    pub debounce_after: Duration,
     /// How long a change waits at most, however many follow it.
-    pub ceiling: Duration,
+    pub debounce_max: Duration,
     /// How long a service is still served that no VirtualService names any more.
     pub linger: Duration,
     /// What to wait for before the first snapshot.
@@ -295,7 +295,7 @@ impl Publisher {
     }
 
     fn due(&self, armed: Armed) -> Instant {
-        (armed.last + self.settings.quiet).min(armed.first + self.settings.ceiling)
+        (armed.last + self.settings.debounce_after).min(armed.first + self.settings.debounce_max)
     }
 
     /// Rests as long as the work until now has to be paid; breaks off at the shutdown. What is reported meanwhile is

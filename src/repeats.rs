@@ -28,7 +28,7 @@ enum Loudness {
 
 /// One kind of event, told apart by a key: an address, or a reason. Clones count together.
 #[derive(Debug)]
-pub struct Repeats<K>(Arc<Kind<K>>);
+pub(crate) struct Repeats<K>(Arc<Kind<K>>);
 
 #[derive(Debug)]
 struct Kind<K> {
@@ -61,12 +61,12 @@ impl<K> Clone for Repeats<K> {
 
 impl<K: fmt::Display + Ord + Clone + Send + 'static> Repeats<K> {
     /// Of a state that changes. `what` is the message of the line that the caller writes, `of` is where.
-    pub fn info(what: &'static str, of: &'static str) -> Self {
+    pub(crate) fn info(what: &'static str, of: &'static str) -> Self {
         Self::new(what, of, Loudness::Info)
     }
 
     /// Of something that is amiss.
-    pub fn warn(what: &'static str, of: &'static str) -> Self {
+    pub(crate) fn warn(what: &'static str, of: &'static str) -> Self {
         Self::new(what, of, Loudness::Warn)
     }
 
@@ -84,7 +84,7 @@ impl<K: fmt::Display + Ord + Clone + Send + 'static> Repeats<K> {
     }
 
     /// Takes note of it; whether it begins, and is to be told in full. What follows is counted.
-    pub fn begins(&self, key: K) -> bool {
+    pub(crate) fn begins(&self, key: K) -> bool {
         let mut counts = self.0.counts();
         let begins = counts.note(key);
         // Without a runtime nobody can look later: in a unit test.

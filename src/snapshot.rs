@@ -5,21 +5,21 @@
 //! nobody encodes or copies anything to send it. A change rebuilds the one leaf it falls into and shares the others.
 
 mod collection;
+mod era;
 mod form;
+mod kind;
 mod resource;
 mod vips;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
 pub use self::{
     collection::{Changed, Chunks, Collection, Diff, Edits, Sent},
+    era::{Era, Eras},
     form::Form,
+    kind::{ByKind, Kind},
     resource::{CollectionVersion, Encoded, Resource, ResourceVersion},
     vips::Vips,
 };
@@ -48,10 +48,8 @@ pub struct Snapshot {
     number: u64,
     /// The first of them whose VirtualServices name nothing that has gone since.
     complete_since: u64,
-    collections: BTreeMap<&'static str, Arc<Collection>>,
-    /// Only those that differ.
-    xds: BTreeMap<&'static str, Arc<Collection>>,
-    withheld: BTreeSet<&'static str>,
+    /// Those that are not withheld.
+    collections: ByKind<Option<Eras<Arc<Collection>>>>,
     /// Resources that no stream keeps for its sink when they are gone, whatever still names them there.
     withdrawn: Arc<BTreeSet<Arc<str>>>,
     vips: Vips,
@@ -59,15 +57,13 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A snapshot of the given collections, published now.
-    pub fn new(collections: BTreeMap<&'static str, Arc<Collection>>) -> Self {
+    pub fn new(collections: ByKind<Eras<Arc<Collection>>>) -> Self {
         Self {
             published: Instant::now(),
             cause: None,
             number: 0,
             complete_since: u64::MAX,
-            collections,
-            xds: BTreeMap::new(),
-            withheld: BTreeSet::new(),
+            collections: collections.map(Some),
             withdrawn: Arc::default(),
             vips: Vips::default(),
         }
@@ -106,19 +102,11 @@ impl Snapshot {
         self.withdrawn.contains(name)
     }
 
-    /// With the collections that MCP-over-xDS serves in place of those of the same name.
+    /// With a collection kept back: what belongs in it is not known yet. A server answers for it only once it is: a sink
+    /// keeps what it holds meanwhile, and an empty answer would wipe it.
     #[must_use]
-    pub fn with_xds(mut self, differing: BTreeMap<&'static str, Arc<Collection>>) -> Self {
-        self.xds = differing;
-        self
-    }
-
-    /// With a collection kept back: what belongs in it is not known yet.
-    #[must_use]
-    pub fn withholding(mut self, name: &'static str) -> Self {
-        self.collections.remove(name);
-        self.xds.remove(name);
-        self.withheld.insert(name);
+    pub fn withholding(mut self, kind: Kind) -> Self {
+        self.collections[kind] = None;
         self
     }
 
@@ -129,32 +117,29 @@ impl Snapshot {
         self
     }
 
-    /// Whether the collection of that name is one of ours and not known yet. A server answers for it only once it
-    /// is: a sink keeps what it holds meanwhile, and an empty answer would wipe it.
-    pub fn withholds(&self, name: &str) -> bool {
-        self.withheld.contains(name)
-    }
-
     /// The virtual addresses of the internal hostnames.
     pub fn vips(&self) -> &Vips {
         &self.vips
     }
 
-    /// The collection of that name, if it is one of ours and not withheld.
-    pub fn get(&self, name: &str) -> Option<&Arc<Collection>> {
-        self.collections.get(name)
+    /// The collection of that kind as an era is served it; `None` while it is withheld.
+    pub fn of(&self, kind: Kind, era: Era) -> Option<&Arc<Collection>> {
+        Some(self.collections[kind].as_ref()?.of(era))
     }
 
-    /// The collection of that name as MCP-over-xDS serves it: the same one, unless istiods have to be told something
-    /// that older Pilots do not understand.
-    pub fn xds(&self, name: &str) -> Option<&Arc<Collection>> {
-        self.xds.get(name).or_else(|| self.get(name))
+    /// The same for Pilots.
+    pub fn get(&self, kind: Kind) -> Option<&Arc<Collection>> {
+        self.of(kind, Era::Classic)
     }
 
-    /// Every collection that is not withheld, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Arc<Collection>)> {
-        self.collections
-            .iter()
-            .map(|(name, collection)| (*name, collection))
+    /// The same for istiods.
+    pub fn xds(&self, kind: Kind) -> Option<&Arc<Collection>> {
+        self.of(kind, Era::Xds)
+    }
+
+    /// Every collection that is not withheld, as Pilots are served it.
+    pub fn iter(&self) -> impl Iterator<Item = (Kind, &Arc<Collection>)> {
+        let kinds = Kind::ALL.into_iter();
+        kinds.filter_map(|kind| Some((kind, self.get(kind)?)))
     }
 }

@@ -49,7 +49,7 @@ pub use self::{
     instances::Join,
     places::Standing,
     pool::{Part, Pool, Target, Which},
-    reach::{Door, Tls, Unreachable},
+    reach::{Endpoint, Tls, Unreachable},
     served::Subject,
 };
 use self::{
@@ -289,8 +289,8 @@ impl RouteTable {
         let instances = self.facts.instances.of_workload(&to.workload);
         instances.filter_map(|instance| {
             let standing = self.facts.instances.standing(instance);
-            let door = reach::outside(instance, standing, to.port, self.facts.tls.external);
-            Some(door.ok()?.at)
+            let endpoint = reach::outside(instance, standing, to.port, self.facts.tls.external);
+            Some(endpoint.ok()?.at)
         })
     }
 

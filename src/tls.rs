@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, ClientConfig, InconsistentKeys, ServerConfig,
+    AlertDescription, ClientConfig, InconsistentKeys,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     sign::CertifiedKey,
@@ -96,6 +96,7 @@ pub struct Identity {
 
 /// The ALPN name of HTTP/2, which gRPC speaks.
 pub const HTTP_2: &[u8] = b"h2";
+#[cfg(feature = "sim")]
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// A server of HTTP/2 that presents `identity` and demands a client certificate signed by one of the CAs in
@@ -103,7 +104,8 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 ///
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
-pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConfig, Error> {
+#[cfg(feature = "sim")]
+pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<rustls::ServerConfig, Error> {
     let clients = Clients {
         ca: client_ca.to_owned(),
         names: None,
@@ -115,7 +117,8 @@ pub fn mutual_server(identity: &Identity, client_ca: &Path) -> Result<ServerConf
 ///
 /// # Errors
 /// A file is unreadable, or the key does not match the certificate.
-pub fn server(identity: &Identity) -> Result<ServerConfig, Error> {
+#[cfg(feature = "sim")]
+pub fn server(identity: &Identity) -> Result<rustls::ServerConfig, Error> {
     ServerFiles::read(identity, None)?.config(HTTP_1_1)
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     delivery::{SinkStatus, Sinks},
     proto::{any_to_json, istio::mcp::v1alpha1},
-    snapshot::{Collection, Snapshot},
+    snapshot::{Collection, Kind, Snapshot},
     telemetry::Level,
 };
 
@@ -68,7 +68,7 @@ pub(super) async fn snapshot(
         age_seconds: snapshot.published.elapsed().as_secs_f64(),
         collections: snapshot
             .iter()
-            .map(|(name, collection)| (name, summary(collection)))
+            .map(|(kind, collection)| (kind.collection(), summary(collection)))
             .collect(),
     }))
 }
@@ -80,15 +80,15 @@ pub(super) async fn resources(
     wants: Wants,
 ) -> Result<Response, Refusal> {
     let snapshot = published(&sources)?;
-    if let Some(collection) = snapshot.get(&path) {
+    if let Some(collection) = Kind::from_collection(&path).and_then(|kind| snapshot.get(kind)) {
         let versions = collection.iter();
         let versions =
             versions.map(|resource| (resource.name.to_owned(), resource.version.to_string()));
         return Ok(wants.page(&Versions(versions.collect())));
     }
     // Both collections and resources have slashes in their names.
-    let resource = snapshot.iter().find_map(|(collection, resources)| {
-        resources.get(path.strip_prefix(collection)?.strip_prefix('/')?)
+    let resource = snapshot.iter().find_map(|(kind, resources)| {
+        resources.get(path.strip_prefix(kind.collection())?.strip_prefix('/')?)
     });
     let message = resource
         .ok_or_else(|| not_found(format!("no collection or resource {path:?}\n")))?

@@ -22,6 +22,7 @@ use super::{
     Sources,
     health::Feed,
     page::{Refusal, Wants},
+    rejected::Withheld,
     sinks::SinkLine,
 };
 use crate::{
@@ -79,15 +80,6 @@ struct ServedResource {
     version: String,
     /// Of a service.
     endpoints: Option<usize>,
-}
-
-/// Why something is not served as the foundation has it.
-#[derive(Debug, Serialize)]
-struct Withheld {
-    collection: &'static str,
-    host: String,
-    rule: &'static str,
-    detail: String,
 }
 
 pub(super) async fn explain(
@@ -228,7 +220,7 @@ fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {
     });
     let names: BTreeSet<_> = names.collect();
     let found = names.into_iter().filter_map(|(kind, name)| {
-        let resource = snapshot.xds(kind.collection())?.get(&name)?;
+        let resource = snapshot.xds(kind)?.get(&name)?;
         let is_service = kind == Kind::ServiceEntry;
         Some(ServedResource {
             collection: kind.collection(),
@@ -248,12 +240,8 @@ fn withheld(rejected: &Rejected, host: &Hostname, lookups: &[Lookup]) -> Vec<Wit
     let urls: BTreeSet<_> = urls.chain([host.to_string()]).collect();
     let of_url = rejected.iter().filter(|((_, of), _)| urls.contains(of));
     let withheld = of_url.flat_map(|((collection, host), reasons)| {
-        reasons.iter().map(|invalid| Withheld {
-            collection,
-            host: host.clone(),
-            rule: invalid.rule,
-            detail: invalid.detail.clone(),
-        })
+        let reasons = reasons.iter();
+        reasons.map(|invalid| Withheld::new(collection, host, invalid))
     });
     withheld.collect()
 }

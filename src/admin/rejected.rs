@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     explain::Everything,
-    istio::{self, Kind},
+    istio::{self, Kind, validate::Invalid},
     model::Route,
     snapshot::Snapshot,
 };
@@ -41,13 +41,25 @@ struct NotServed {
     unexplained: usize,
 }
 
+/// Why something is not served as the foundation has it.
 #[derive(Debug, Serialize)]
-struct Withheld {
+pub(super) struct Withheld {
     /// The first of those in which it is not.
     collection: &'static str,
-    host: String,
-    rule: &'static str,
-    detail: String,
+    pub(super) host: String,
+    pub(super) rule: &'static str,
+    pub(super) detail: String,
+}
+
+impl Withheld {
+    pub(super) fn new(collection: &'static str, host: &str, invalid: &Invalid) -> Self {
+        Self {
+            collection,
+            host: host.to_owned(),
+            rule: invalid.rule,
+            detail: invalid.detail.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -150,12 +162,7 @@ impl Sources {
             let new = reasons
                 .iter()
                 .filter(|invalid| seen.insert((host, *invalid)));
-            withheld.extend(new.map(|invalid| Withheld {
-                collection,
-                host: host.clone(),
-                rule: invalid.rule,
-                detail: invalid.detail.clone(),
-            }));
+            withheld.extend(new.map(|invalid| Withheld::new(collection, host, invalid)));
         }
         withheld
     }
@@ -194,7 +201,7 @@ fn leading_nowhere<'a>(
     routes: impl Iterator<Item = &'a Arc<Route>>,
     snapshot: &Snapshot,
 ) -> BTreeSet<String> {
-    let Some(entries) = snapshot.get(Kind::ServiceEntry.collection()) else {
+    let Some(entries) = snapshot.get(Kind::ServiceEntry) else {
         return BTreeSet::new();
     };
     // What the classic collection has, has endpoints: Pilots discard what has none.

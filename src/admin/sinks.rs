@@ -15,7 +15,7 @@ use super::{
 use crate::{
     delivery::{CollectionStatus, GoneSink, SinkStatus, Sinks},
     grpc::FailingPeer,
-    snapshot::{Collection, Snapshot},
+    snapshot::{Collection, Kind, Snapshot},
 };
 
 /// How far a sink has come.
@@ -145,8 +145,8 @@ impl Sources {
 
 /// The versions of all that is published, of both kinds of servers.
 fn versions(snapshot: &Snapshot) -> BTreeSet<String> {
-    let names = snapshot.iter().map(|(name, _)| name);
-    let both = names.flat_map(|name| [snapshot.get(name), snapshot.xds(name)]);
+    let kinds = Kind::ALL.into_iter();
+    let both = kinds.flat_map(|kind| [snapshot.get(kind), snapshot.xds(kind)]);
     let published = both.flatten().map(|collection| collection.version());
     // Of collections that are none of ours there is nothing.
     let nothing = Collection::default().version();

@@ -62,7 +62,7 @@ impl Status {
             worries: Vec::new(),
             readiness: sources.readiness(),
             collections: collections
-                .map(|(name, collection)| (name, collection.len()))
+                .map(|(kind, collection)| (kind.collection(), collection.len()))
                 .collect(),
             peers: sources.peers(),
             certificates: sources.certificates().await,

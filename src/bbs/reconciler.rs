@@ -132,7 +132,8 @@ struct Reconciler {
     backoff: Backoff,
     sync_interval: Duration,
     next_list: Instant,
-    /// No list begins before: a BBS is at work on them for half of its time at the most, whatever asks for them.
+    /// No list begins before: a BBS is at work on them for half of its time at the most, whatever asks for them, but for one
+    /// that was called off.
     rested: Instant,
     /// How many lists in a row have failed.
     failures: u32,

@@ -44,8 +44,8 @@ pub enum Contradiction {
     /// The walk would come round for ever.
     #[error("a page names another one than the next as its next")]
     Next,
-    /// Rows vanish whenever the next page is asked for.
-    #[error("the rows of one second shift from page to page")]
+    /// Rows vanish whenever the next page is asked for, or many do at once.
+    #[error("rows that were counted vanish from page to page")]
     Shifts,
 }
 

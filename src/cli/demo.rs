@@ -26,7 +26,7 @@ use super::{
 use crate::{
     app,
     config::Config,
-    istio::{GATEWAYS, Kind},
+    istio::{Kind, OF_HOSTS},
     shutdown,
     sim::{cloud_foundry::CloudFoundry, operator::Operator, sink::State, usage},
     telemetry::{self, Format, Level},
@@ -109,13 +109,12 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let end = CancellationToken::new();
     let running = tokio::spawn(daemon.run(end.clone().cancelled_owned()));
 
-    let kinds = Kind::ALL.map(Kind::collection);
-    let collections = [kinds.as_slice(), &[GATEWAYS]].concat();
+    let kinds = OF_HOSTS.into_iter().chain([Kind::Gateway]);
     let pilot = scene
         .foundation
         .connect_pilot(
             addresses.mcp,
-            collections.into_iter().map(str::to_owned).collect(),
+            kinds.map(|kind| kind.collection().to_owned()).collect(),
         )
         .await?;
     let istiod = match addresses.xds {

@@ -12,7 +12,11 @@ use http_body::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use super::{Protocol, connection::Response, metrics::Metrics, subscription::Content};
+use super::{
+    Protocol,
+    metrics::Metrics,
+    subscription::{Content, Response},
+};
 use crate::snapshot::{Chunks, Form};
 
 /// gRPC's prefix of a message: a byte for the compression, four for the length.
@@ -181,7 +185,7 @@ mod tests {
         istio: "istio",
         own: "own",
         clients: "clients",
-        collections: &[],
+        others: &[],
     };
 
     fn collection() -> Arc<Collection> {

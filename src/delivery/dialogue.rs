@@ -10,15 +10,16 @@ use tonic::Status;
 use super::{
     Protocol,
     body::Frames,
-    connection::{Connection, Event, Refusal, Response},
+    state::{Heard, Refusal, StreamState},
+    subscription::Response,
 };
 use crate::snapshot::Snapshot;
 
 /// The server's end of a stream: requests and published states in, responses out, at times that the caller names.
 #[derive(Debug)]
 pub struct Dialogue<Q, R> {
-    connection: Connection,
-    hear: fn(&mut Connection, Q, Instant) -> Result<Event, Refusal>,
+    state: StreamState,
+    hear: fn(&mut StreamState, Q, Instant) -> Result<Heard, Refusal>,
     write: fn(Response) -> Option<R>,
 }
 
@@ -26,7 +27,7 @@ impl<Q, R: prost::Message + Default> Dialogue<Q, R> {
     /// One that speaks that protocol, with so much time between two bursts of full states.
     pub(crate) fn new<P: Protocol<Request = Q, Header = R>>(distance: Duration) -> Self {
         Self {
-            connection: Connection::new::<P>(distance),
+            state: StreamState::new::<P>(distance),
             hear: P::hear,
             write: |response| {
                 let message = Frames::of::<P>(response)?.into_message();
@@ -37,7 +38,7 @@ impl<Q, R: prost::Message + Default> Dialogue<Q, R> {
 
     /// Takes a published state in.
     pub fn publish(&mut self, snapshot: Arc<Snapshot>) {
-        self.connection.on_snapshot(snapshot);
+        self.state.on_snapshot(snapshot);
     }
 
     /// Takes a request in.
@@ -45,18 +46,18 @@ impl<Q, R: prost::Message + Default> Dialogue<Q, R> {
     /// # Errors
     /// The stream would end.
     pub fn hear(&mut self, request: Q, now: Instant) -> Result<(), Status> {
-        (self.hear)(&mut self.connection, request, now)?;
+        (self.hear)(&mut self.state, request, now)?;
         Ok(())
     }
 
     /// The next response, if one is due.
     pub fn next(&mut self, now: Instant) -> Option<R> {
-        let response = self.connection.next(now)?;
+        let response = self.state.next(now)?;
         (self.write)(response)
     }
 
     /// When one may be due that is not yet, if nothing happens until then.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
-        self.connection.due_at(now)
+        self.state.due_at(now)
     }
 }

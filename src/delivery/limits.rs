@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::grpc::Bytes;
 
 /// What peers may use.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Most open streams.
     pub streams_total: usize,
@@ -27,18 +27,14 @@ pub struct Limits {
     pub request_within: Duration,
     /// Most bytes that are kept of requests: of those that are not complete, and of the names in them.
     pub bytes: Bytes,
-    /// Sizes of a response beyond which a warning is due, ascending.
-    pub message_warning_bytes: Vec<usize>,
     /// The least time from one burst of full states on a stream to the next, which grows with their size; nothing waits
     /// if it is zero. Deltas never wait.
     pub burst_distance: Duration,
-    /// How long a response may wait for its answer before the stream ends; for ever if `None`.
-    pub ack_timeout: Option<Duration>,
     /// How long a connection may be idle before its peer is pinged.
     pub keepalive_interval: Duration,
     /// How long the answer to a ping may take before the connection ends.
     pub keepalive_timeout: Duration,
-    /// How old a connection may become; for ever if `None`.
+    /// How old a connection may become before its sink is asked to open another; for ever if `None`.
     pub max_connection_age: Option<Duration>,
 }
 
@@ -58,10 +54,7 @@ impl Default for Limits {
             // Half a megabyte a second for the largest.
             request_within: Duration::from_mins(1),
             bytes: Bytes::default(),
-            // What a Pilot accepts by default, and as istio-release starts it.
-            message_warning_bytes: vec![4 << 20, 8 << 20],
             burst_distance: Duration::ZERO,
-            ack_timeout: None,
             // Finds a dead peer in less than a minute, and keeps middleboxes from forgetting the connection.
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),

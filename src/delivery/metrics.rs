@@ -13,7 +13,10 @@ use tonic::Code;
 
 use self::streams::Streams;
 use super::{OTHER, sinks::Sinks};
-use crate::metrics::SECONDS;
+use crate::{
+    metrics::{SECONDS, add, add_in},
+    snapshot::Kind,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CollectionLabel {
@@ -64,8 +67,8 @@ pub(crate) struct Naming {
     pub(crate) own: &'static str,
     /// The number of open streams. Istio's own name for it ends like a counter's.
     pub(crate) clients: &'static str,
-    /// The labels of the collections that are known in advance.
-    pub(crate) collections: &'static [&'static str],
+    /// The labels of the collections that are known in advance, beside those of ours.
+    pub(crate) others: &'static [&'static str],
 }
 
 /// Counters of all streams.
@@ -89,31 +92,78 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Registers the counters, and gauges that are read from `sinks` at each scrape.
     pub(super) fn new(registry: &mut Registry, naming: Naming, sinks: Sinks) -> Self {
+        let istio = registry.sub_registry_with_prefix(naming.istio);
+        let acks = add(istio, "request_acks", "Responses acknowledged");
+        let nacks = add(istio, "request_nacks", "Responses rejected");
+        let receive_failures = add(istio, "recv_failures", "Streams that ended while receiving");
+        let send_failures = add(
+            istio,
+            "send_failures",
+            "Streams that ended in the middle of a response",
+        );
+        let own = registry.sub_registry_with_prefix(naming.own);
         let metrics = Self {
-            acks: Family::default(),
-            nacks: Family::default(),
-            receive_failures: Family::default(),
-            send_failures: Family::default(),
-            responses: Family::default(),
-            response_bytes: Family::default(),
-            stale: Counter::default(),
-            throttled: Counter::default(),
-            unknown: Family::default(),
-            refused: Family::default(),
-            cut: Counter::default(),
-            push_latency: Histogram::new(SECONDS),
-            cause_to_ack: Histogram::new(SECONDS),
+            acks,
+            nacks,
+            receive_failures,
+            send_failures,
+            responses: add(own, "responses", "Responses sent"),
+            response_bytes: add_in(
+                own,
+                Unit::Bytes,
+                "response",
+                "Size of the responses sent",
+                Family::default(),
+            ),
+            stale: add(
+                own,
+                "stale_requests",
+                "Answers to responses that were not pending",
+            ),
+            throttled: add(
+                own,
+                "throttled_requests",
+                "Requests that had to wait, since their stream sends too many",
+            ),
+            unknown: add(
+                own,
+                "unknown_collections",
+                "Subscriptions to collections that nobody publishes",
+            ),
+            refused: add(
+                own,
+                "refused_streams",
+                "Streams refused or ended by the server",
+            ),
+            cut: add(
+                own,
+                "cut_connections",
+                "Connections cut because the peer did not read the end of its stream",
+            ),
+            push_latency: add_in(
+                own,
+                Unit::Seconds,
+                "push_latency",
+                "From publishing a state to its ACK",
+                Histogram::new(SECONDS),
+            ),
+            cause_to_ack: add_in(
+                own,
+                Unit::Seconds,
+                "cause_to_ack",
+                "From what a source said to the ACK of the first response that has it",
+                Histogram::new(SECONDS),
+            ),
         };
-        metrics.register_as_istio(registry.sub_registry_with_prefix(naming.istio));
-        metrics.register_as_ours(registry.sub_registry_with_prefix(naming.own));
-        metrics.begin(naming.collections);
+        metrics.begin(naming.others);
         registry.register_collector(Box::new(Streams { sinks, naming }));
         metrics
     }
 
     /// What can be counted is there before it happens: else the first NACK would be no increase.
-    fn begin(&self, collections: &'static [&'static str]) {
-        for collection in collections.iter().copied().chain([OTHER]) {
+    fn begin(&self, others: &'static [&'static str]) {
+        let ours = Kind::ALL.map(Kind::collection).into_iter();
+        for collection in ours.chain(others.iter().copied()).chain([OTHER]) {
             let label = CollectionLabel { collection };
             drop(self.acks.get_or_create(&label));
             drop(self.response_bytes.get_or_create(&label));
@@ -133,68 +183,6 @@ impl Metrics {
         }
         let code = code(Code::Cancelled);
         drop(self.send_failures.get_or_create(&CodeLabel { code }));
-    }
-
-    fn register_as_istio(&self, registry: &mut Registry) {
-        registry.register("request_acks", "Responses acknowledged", self.acks.clone());
-        registry.register("request_nacks", "Responses rejected", self.nacks.clone());
-        registry.register(
-            "recv_failures",
-            "Streams that ended while receiving",
-            self.receive_failures.clone(),
-        );
-        registry.register(
-            "send_failures",
-            "Streams that ended in the middle of a response",
-            self.send_failures.clone(),
-        );
-    }
-
-    fn register_as_ours(&self, registry: &mut Registry) {
-        registry.register("responses", "Responses sent", self.responses.clone());
-        registry.register_with_unit(
-            "response",
-            "Size of the responses sent",
-            Unit::Bytes,
-            self.response_bytes.clone(),
-        );
-        registry.register(
-            "stale_requests",
-            "Answers to responses that were not pending",
-            self.stale.clone(),
-        );
-        registry.register(
-            "throttled_requests",
-            "Requests that had to wait, since their stream sends too many",
-            self.throttled.clone(),
-        );
-        registry.register(
-            "unknown_collections",
-            "Subscriptions to collections that nobody publishes",
-            self.unknown.clone(),
-        );
-        registry.register(
-            "refused_streams",
-            "Streams refused or ended by the server",
-            self.refused.clone(),
-        );
-        registry.register(
-            "cut_connections",
-            "Connections cut because the peer did not read the end of its stream",
-            self.cut.clone(),
-        );
-        registry.register_with_unit(
-            "push_latency",
-            "From publishing a state to its ACK",
-            Unit::Seconds,
-            self.push_latency.clone(),
-        );
-        registry.register_with_unit(
-            "cause_to_ack",
-            "From what a source said to the ACK of the first response that has it",
-            Unit::Seconds,
-            self.cause_to_ack.clone(),
-        );
     }
 
     pub(super) fn acked(

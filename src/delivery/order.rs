@@ -12,51 +12,18 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use super::{Found, subscription::Subscription};
-use crate::snapshot::{Changed, Collection, CollectionVersion, Snapshot};
+use super::{
+    Found,
+    role::{Role, Target},
+    subscription::Subscription,
+};
+use crate::snapshot::{Collection, CollectionVersion, Snapshot};
 
 /// Subscriptions by their collections' names.
 pub(super) type Subscriptions = BTreeMap<Arc<str>, Subscription>;
 
 /// How a stream's protocol finds a collection by its name.
 type Find = for<'a> fn(&'a Snapshot, &str) -> Found<'a>;
-
-/// What a collection is to others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Its resources are named by others, and say how the next are reached.
-    Rules,
-    /// Its resources are named by others.
-    Services,
-    /// Its resources name those.
-    Naming,
-    /// Neither.
-    Apart,
-}
-
-impl Role {
-    /// Of the collection with that metric label.
-    pub(super) fn of(label: &str) -> Self {
-        match label {
-            "istio/networking/v1alpha3/destinationrules" => Self::Rules,
-            "istio/networking/v1alpha3/serviceentries" => Self::Services,
-            "istio/networking/v1alpha3/virtualservices" => Self::Naming,
-            _ => Self::Apart,
-        }
-    }
-
-    /// Where a full response has what is new in it.
-    pub(super) fn changed(self) -> Changed {
-        match self {
-            Self::Rules | Self::Services => Changed::Last,
-            Self::Naming | Self::Apart => Changed::First,
-        }
-    }
-
-    fn is_named(self) -> bool {
-        matches!(self, Self::Rules | Self::Services)
-    }
-}
 
 /// Which collections may be sent, of those that come after others.
 #[derive(Debug, Clone, Copy)]
@@ -91,15 +58,6 @@ struct Round {
     named: BTreeMap<Arc<str>, Arc<Collection>>,
     /// Whether anything of it was sent.
     is_begun: bool,
-}
-
-/// A collection as a sink is to hold it.
-pub(super) struct Target {
-    pub(super) collection: Arc<Collection>,
-    /// When its state was published.
-    pub(super) published: Instant,
-    /// Nobody publishes it.
-    pub(super) is_unknown: bool,
 }
 
 impl Order {

@@ -20,7 +20,7 @@ use super::{
     log::Log,
     metrics::Metrics,
     requests::Requests,
-    sinks::{Sink, Sinks},
+    sinks::{OpenStream, Sinks},
     stream::Stream,
 };
 use crate::{grpc::Caller, snapshot};
@@ -132,7 +132,12 @@ impl<M: Methods> Service<M> {
         Ok(self.spawn::<P>(sink, caller, requests))
     }
 
-    fn spawn<P: Protocol>(&self, sink: Sink, caller: Caller, requests: tonic::body::Body) -> Body {
+    fn spawn<P: Protocol>(
+        &self,
+        sink: OpenStream,
+        caller: Caller,
+        requests: tonic::body::Body,
+    ) -> Body {
         let allowance = &caller.allowance;
         let requests = Requests::new(requests, self.limits.clone(), allowance.share());
         let kept = allowance.share();

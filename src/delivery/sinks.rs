@@ -16,7 +16,7 @@ use tonic::Status;
 
 use super::{
     Limits, Protocol,
-    connection::Connection,
+    state::StreamState,
     subscription::{Subscription, Tally},
 };
 use crate::{telemetry::of_epoch, tls::Peer};
@@ -155,17 +155,17 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug, Default)]
 struct Streams {
-    open: Mutex<BTreeMap<u64, Arc<Stream>>>,
+    open: Mutex<BTreeMap<u64, Arc<Entry>>>,
     /// The latest at the end.
     gone: Mutex<VecDeque<GoneSink>>,
 }
 
 #[derive(Debug)]
-struct Stream {
+struct Entry {
     peer: Peer,
     user_agent: String,
     connected: Instant,
-    connection: Mutex<Connection>,
+    state: Mutex<StreamState>,
 }
 
 impl Sinks {
@@ -197,7 +197,7 @@ impl Sinks {
         peer: Peer,
         user_agent: String,
         limits: &Limits,
-    ) -> Result<Sink, Status> {
+    ) -> Result<OpenStream, Status> {
         let mut open = self.open();
         exhausted(open.len() >= limits.streams_total, "streams are open")?;
         let same = open
@@ -209,24 +209,24 @@ impl Sinks {
             format_args!("streams of {} are open", peer.address.ip()),
         )?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let stream = Arc::new(Stream {
+        let stream = Arc::new(Entry {
             peer,
             user_agent,
             connected: Instant::now(),
-            connection: Mutex::new(Connection::new::<P>(limits.burst_distance)),
+            state: Mutex::new(StreamState::new::<P>(limits.burst_distance)),
         });
         open.insert(id, stream.clone());
         drop(open);
         let is_back = |gone: &GoneSink| is_same(gone, &stream.peer);
         self.gone_ones().retain(|gone| !is_back(gone));
-        Ok(Sink {
+        Ok(OpenStream {
             id,
             stream,
             sinks: self.clone(),
         })
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Stream>>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -245,17 +245,15 @@ fn exhausted(is: bool, what: impl Display) -> Result<(), Status> {
     Ok(())
 }
 
-impl Stream {
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+impl Entry {
+    fn state(&self) -> MutexGuard<'_, StreamState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn totals(&self, id: u64) -> StreamTotals {
-        let connection = self.connection();
+        let state = self.state();
         let sum = |count: fn(&Tally) -> u64| {
-            let subscriptions = connection.subscriptions();
+            let subscriptions = state.subscriptions();
             subscriptions.map(|(_, one)| count(&one.tally)).sum()
         };
         StreamTotals {
@@ -264,20 +262,20 @@ impl Stream {
             sent: sum(|tally| tally.sent),
             acks: sum(|tally| tally.acks),
             nacks: sum(|tally| tally.nacks),
-            oldest_pending: connection.oldest_pending(),
+            oldest_pending: state.oldest_pending(),
         }
     }
 
     fn status(&self, id: u64) -> SinkStatus {
-        let connection = self.connection();
+        let state = self.state();
         SinkStatus {
             id,
             peer: self.peer.address.to_string(),
             names: self.peer.names.to_vec(),
-            node: connection.node().to_owned(),
+            node: state.node().to_owned(),
             user_agent: self.user_agent.clone(),
             connected: system_time(self.connected),
-            collections: connection
+            collections: state
                 .subscriptions()
                 .map(|(name, subscription)| (name.to_owned(), CollectionStatus::new(subscription)))
                 .collect(),
@@ -287,16 +285,16 @@ impl Stream {
 
 /// A place among the open streams; given up when dropped.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(super) struct OpenStream {
     id: u64,
-    stream: Arc<Stream>,
+    stream: Arc<Entry>,
     sinks: Sinks,
 }
 
-impl Sink {
+impl OpenStream {
     /// The stream's state. Only its own task changes it; others read it now and then, for a moment.
-    pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.stream.connection()
+    pub(super) fn state(&self) -> MutexGuard<'_, StreamState> {
+        self.stream.state()
     }
 
     /// The stream's number.
@@ -305,7 +303,7 @@ impl Sink {
     }
 }
 
-impl Drop for Sink {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let mut open = self.sinks.open();
         open.remove(&self.id);
@@ -317,7 +315,7 @@ impl Drop for Sink {
         let gone = GoneSink {
             peer: peer.address.to_string(),
             names: peer.names.to_vec(),
-            node: self.connection().node().to_owned(),
+            node: self.state().node().to_owned(),
             left: SystemTime::now(),
         };
         let mut others = self.sinks.gone_ones();

@@ -15,11 +15,11 @@ use super::{
     Limits, OTHER, Protocol,
     body::Frames,
     bucket::Bucket,
-    connection::Event,
     log::{Log, Rejection},
     metrics::Metrics,
     requests::Requests,
-    sinks::Sink,
+    sinks::OpenStream,
+    state::Heard,
     subscription::Content,
 };
 use crate::{
@@ -33,7 +33,7 @@ const SHUTDOWN: &str = "copilot is shutting down";
 /// One stream.
 pub(super) struct Stream<P> {
     pub(super) protocol: PhantomData<P>,
-    pub(super) sink: Sink,
+    pub(super) sink: OpenStream,
     pub(super) caller: Caller,
     pub(super) limits: Arc<Limits>,
     pub(super) metrics: Arc<Metrics>,
@@ -49,8 +49,6 @@ struct Outlook {
     is_due: bool,
     /// When there may be, if nothing happens until then.
     due_at: Option<Instant>,
-    /// When the stream ends, and why, if nothing happens until then.
-    deadline: Option<(Instant, &'static str)>,
 }
 
 impl<P: Protocol> Stream<P> {
@@ -120,21 +118,19 @@ impl<P: Protocol> Stream<P> {
             self.limits.request_burst,
             now(),
         );
+        let max_age = self.limits.max_connection_age;
+        let aged = max_age.map(|age| self.caller.connected + age);
         // The state that is there already counts as new.
         snapshots.mark_changed();
         loop {
-            let Outlook {
-                is_due,
-                due_at,
-                deadline,
-            } = self.outlook();
+            let Outlook { is_due, due_at } = self.outlook();
             let turn = tokio::select! {
                 // A sink asks for all that it wants before it reads anything: what is sent first depends on what else is
                 // asked for.
                 biased;
                 () = self.shutdown.cancelled() => Err(Status::unavailable(SHUTDOWN)),
                 () = self.responses.closed() => Err(Status::cancelled("the sink has left")),
-                status = expiry(deadline) => Err(status),
+                () = reached(aged) => Err(Status::unavailable("the connection has reached its age")),
                 // To look again.
                 () = reached(due_at) => Ok(()),
                 request = self.next(&mut requests, &mut bucket) => {
@@ -158,26 +154,11 @@ impl<P: Protocol> Stream<P> {
     }
 
     fn outlook(&self) -> Outlook {
-        let mut connection = self.sink.connection();
-        let unanswered = self.limits.ack_timeout.and_then(|timeout| {
-            let deadline = connection.oldest_pending()? + timeout;
-            Some((
-                Instant::from_std(deadline),
-                "a response was not acknowledged in time",
-            ))
-        });
-        let aged = self.limits.max_connection_age.map(|age| {
-            (
-                self.caller.connected + age,
-                "the connection has reached its age",
-            )
-        });
-        let deadline = unanswered.into_iter().chain(aged).min_by_key(|(at, _)| *at);
+        let mut state = self.sink.state();
         let now = self::now();
         Outlook {
-            is_due: connection.is_due(now),
-            due_at: connection.due_at(now).map(Instant::from_std),
-            deadline,
+            is_due: state.is_due(now),
+            due_at: state.due_at(now).map(Instant::from_std),
         }
     }
 
@@ -193,7 +174,7 @@ impl<P: Protocol> Stream<P> {
         };
         let collection = P::asked(&request).to_owned();
         let now = self::now();
-        let event = P::hear(&mut self.sink.connection(), request, now);
+        let event = P::hear(&mut self.sink.state(), request, now);
         let event = event.map_err(|refusal| {
             let status = Status::from(refusal);
             self.metrics.refused(&status);
@@ -205,7 +186,7 @@ impl<P: Protocol> Stream<P> {
 
     /// Counts the names that are kept because the sink has said them.
     fn keep(&self, kept: &mut Share) -> Result<(), Status> {
-        let bytes = self.sink.connection().kept_bytes();
+        let bytes = self.sink.state().kept_bytes();
         kept.resize(bytes).map_err(|exhausted| {
             let status = Status::resource_exhausted(exhausted.to_string());
             self.metrics.refused(&status);
@@ -213,19 +194,19 @@ impl<P: Protocol> Stream<P> {
         })
     }
 
-    fn record(&self, collection: &str, event: Event, now: std::time::Instant) {
+    fn record(&self, collection: &str, event: Heard, now: std::time::Instant) {
         let id = self.sink.id();
         let label = P::label(collection);
         match event {
-            Event::Subscribed | Event::Renewed => debug!(id, collection, "subscribed"),
-            Event::Acked(pending) => {
+            Heard::Subscribed | Heard::Renewed => debug!(id, collection, "subscribed"),
+            Heard::Acked(pending) => {
                 debug!(id, collection, nonce = pending.nonce, "acknowledged");
                 let latency = now.saturating_duration_since(pending.available);
                 let since_cause = pending.cause;
                 let since_cause = since_cause.map(|cause| now.saturating_duration_since(cause));
                 self.metrics.acked(label, latency, since_cause);
             }
-            Event::Nacked {
+            Heard::Nacked {
                 pending,
                 code,
                 message,
@@ -239,22 +220,22 @@ impl<P: Protocol> Stream<P> {
                 self.log.rejected(id, self.caller.peer.address, &rejection);
                 self.metrics.nacked(label, code);
             }
-            Event::Stale => {
+            Heard::Stale => {
                 debug!(id, collection, "stale answer");
                 self.metrics.stale();
             }
-            Event::Ignored => debug!(id, collection, "ignored"),
+            Heard::Ignored => debug!(id, collection, "ignored"),
         }
     }
 
     fn on_snapshot(&self, snapshots: &mut snapshot::Receiver) {
         if let Some(snapshot) = &*snapshots.borrow_and_update() {
-            self.sink.connection().on_snapshot(snapshot.clone());
+            self.sink.state().on_snapshot(snapshot.clone());
         }
     }
 
     async fn send(&self, permit: mpsc::Permit<'_, Frames>) -> Result<(), Status> {
-        let next = self.sink.connection().next(now());
+        let next = self.sink.state().next(now());
         // What looked due may have turned out to be held already.
         let Some(response) = next else { return Ok(()) };
         let id = self.sink.id();
@@ -292,11 +273,6 @@ async fn write<P: Protocol>(content: &Content) {
             tokio::task::consume_budget().await;
         }
     }
-}
-
-async fn expiry(deadline: Option<(Instant, &'static str)>) -> Status {
-    reached(deadline.map(|(at, _)| at)).await;
-    Status::unavailable(deadline.map(|(_, reason)| reason).unwrap_or_default())
 }
 
 async fn reached(at: Option<Instant>) {

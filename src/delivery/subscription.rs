@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 
 pub(crate) use self::interest::Interest;
-use super::order::Role;
+use super::role::{Role, Target};
 use crate::snapshot::{Collection, CollectionVersion, Form, Resource, Sent};
 
 /// How long a response may be unanswered until other collections go on without it. Pilots answer as soon as they have
@@ -119,12 +119,16 @@ impl Content {
     }
 }
 
-/// A response, but for its collection's name.
+/// One response.
 #[derive(Debug)]
-pub(super) struct Update {
-    pub(super) version: CollectionVersion,
-    pub(super) incremental: bool,
-    pub(super) content: Content,
+pub(crate) struct Response {
+    pub(crate) collection: Arc<str>,
+    pub(crate) version: CollectionVersion,
+    pub(crate) nonce: u64,
+    pub(crate) incremental: bool,
+    pub(crate) content: Content,
+    /// Nobody publishes its collection, and the sink has not been told so before.
+    pub(crate) unknown: bool,
 }
 
 impl Subscription {
@@ -284,15 +288,15 @@ impl Subscription {
         self.late_at().is_some_and(|at| at <= now)
     }
 
-    /// The response that brings the sink to `current`, published at `published`; it is pending from now on, under
-    /// the successor of `nonce`.
+    /// The response that brings the sink to the target; it is pending from now on, under the successor of `nonce`.
     pub(super) fn next(
         &mut self,
-        current: &Arc<Collection>,
-        published: Instant,
+        name: &Arc<str>,
+        target: &Target,
         nonce: &mut u64,
         now: Instant,
-    ) -> Option<Update> {
+    ) -> Option<Response> {
+        let current = &target.collection;
         if !self.is_due(current) {
             return None;
         }
@@ -313,15 +317,18 @@ impl Subscription {
             collection: current.clone(),
             owed: mem::take(&mut self.owed),
             sent: now,
-            available: published.max(self.requested),
+            available: target.published.max(self.requested),
             cause: self.cause.take(),
         });
         self.tally.sent += 1;
         self.tally.sent_version = Some(current.version());
-        Some(Update {
+        Some(Response {
+            collection: name.clone(),
             version: current.version(),
+            nonce: *nonce,
             incremental,
             content,
+            unknown: target.is_unknown && self.tally.sent == 1,
         })
     }
 

@@ -129,11 +129,11 @@ impl fmt::Display for Change {
 
 /// The latest changes, the oldest first.
 #[derive(Debug, Default)]
-pub struct Journal(VecDeque<Change>);
+pub(crate) struct Journal(VecDeque<Change>);
 
 impl Journal {
     /// Remembers a change, and forgets the oldest if they are too many.
-    pub fn add(&mut self, change: Change) {
+    pub(crate) fn add(&mut self, change: Change) {
         if self.0.len() == MOST {
             self.0.pop_front();
         }
@@ -141,7 +141,7 @@ impl Journal {
     }
 
     /// The changes of a hostname, or all.
-    pub fn of(&self, host: Option<&Hostname>) -> Vec<Change> {
+    pub(crate) fn of(&self, host: Option<&Hostname>) -> Vec<Change> {
         let is_of = |change: &&Change| host.is_none_or(|host| host.as_str() == change.host);
         self.0.iter().filter(is_of).cloned().collect()
     }

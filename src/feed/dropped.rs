@@ -97,11 +97,6 @@ impl Drops {
         self.named.get_mut(name)
     }
 
-    /// How many are only counted, by reason.
-    pub fn unnamed(&self) -> &BTreeMap<&'static str, usize> {
-        &self.unnamed
-    }
-
     /// How many there are.
     pub fn len(&self) -> usize {
         self.named.len() + self.unnamed.values().sum::<usize>()

@@ -47,10 +47,10 @@ impl Service<Request<Body>> for Deadlines {
         // Before the call, so that the transport's own timer, which says CANCELLED, never is the first.
         let begin = Instant::now();
         let deadline = timeout(request.headers()).and_then(|in_| begin.checked_add(in_));
-        let ceiling = begin + self.answer_within;
+        let latest = begin + self.answer_within;
         let response = self.routes.call(request);
         let response = async move {
-            let due = deadline.map_or(ceiling, |deadline| deadline.min(ceiling));
+            let due = deadline.map_or(latest, |deadline| deadline.min(latest));
             Ok(match (timeout_at(due, response).await, deadline) {
                 (Ok(Ok(response)), None) => response,
                 (Ok(Ok(response)), Some(deadline)) => {
@@ -176,11 +176,11 @@ mod tests {
         }
     }
 
-    const CEILING: Duration = Duration::from_mins(1);
+    const LATEST: Duration = Duration::from_mins(1);
 
     async fn call(path: &str, timeout: &str) -> Response<Body> {
         let request = Request::post(path).header("grpc-timeout", timeout);
-        let mut services = Deadlines::new(Routes::new(Endless), CEILING);
+        let mut services = Deadlines::new(Routes::new(Endless), LATEST);
         let response = services.call(request.body(Body::empty()).unwrap());
         response.await.unwrap()
     }
@@ -201,14 +201,14 @@ mod tests {
             let response = call("/endless/silent", timeout).await;
             let status = Status::from_header_map(response.headers()).unwrap();
             assert_eq!(status.code(), Code::DeadlineExceeded);
-            assert_eq!(begin.elapsed(), CEILING);
+            assert_eq!(begin.elapsed(), LATEST);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_ceiling_is_none_for_a_body() {
         let body = call("/endless/idle", "").await.into_body();
-        let collected = tokio::time::timeout(10 * CEILING, body.collect());
+        let collected = tokio::time::timeout(10 * LATEST, body.collect());
         assert!(collected.await.is_err(), "still open");
     }
 

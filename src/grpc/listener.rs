@@ -116,7 +116,7 @@ impl Listener {
         shutdown: CancellationToken,
     ) {
         let health = Health::new();
-        let routes = services.with_manners(&health);
+        let routes = services.with_health_and_reflection(&health);
         let services = Deadlines::new(routes, self.settings.answer_within);
         let builder = builder(&self.settings);
         let name = self.name;
@@ -153,7 +153,7 @@ impl Listener {
             refused: Repeats::warn(REFUSED, self.name),
             accepted: Repeats::info(ACCEPTED_AGAIN, self.name),
         };
-        let door = |metrics| Door {
+        let acceptor = |metrics| Acceptor {
             listener: self.name,
             handshakes: Handshakes::new(self.name, metrics),
             refused: Failing::default(),
@@ -162,16 +162,16 @@ impl Listener {
             cut: cut.clone(),
         };
         let entered = match self.entered {
-            Some(entered) => door(self.metrics.clone()).admit(entered).boxed(),
+            Some(entered) => acceptor(self.metrics.clone()).admit(entered).boxed(),
             None => stream::pending().boxed(),
         };
-        let door = door(self.metrics);
+        let acceptor = acceptor(self.metrics);
         let shutdown = shutdown.clone();
         let (accepting, connections) = match self.certificates {
             None => {
                 let (accepted, connections) = mpsc::channel(ACCEPTED);
                 let accepting = tls::accept_plaintext(self.socket, crowd, accepted, shutdown);
-                (accepting.boxed(), door.admit(connections).boxed())
+                (accepting.boxed(), acceptor.admit(connections).boxed())
             }
             Some(certificates) => {
                 let (accepted, connections) = mpsc::channel(ACCEPTED);
@@ -180,7 +180,7 @@ impl Listener {
                 let accepting = async {
                     tokio::join!(accepting, certificates.follow(shutdown));
                 };
-                (accepting.boxed(), door.admit(connections).boxed())
+                (accepting.boxed(), acceptor.admit(connections).boxed())
             }
         };
         (accepting, stream::select(connections, entered).boxed())
@@ -211,7 +211,7 @@ struct Told {
 }
 
 /// Lets connections in that end with `cut`, as many as there is room for.
-struct Door {
+struct Acceptor {
     listener: &'static str,
     handshakes: Handshakes,
     refused: Failing,
@@ -220,7 +220,7 @@ struct Door {
     cut: CancellationToken,
 }
 
-impl Door {
+impl Acceptor {
     fn admit<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         mut self,
         connections: mpsc::Receiver<tls::Handshake<S>>,

@@ -50,7 +50,7 @@ impl Services {
     }
 
     /// All that there is to serve: with health, and with reflection in both versions, for clients use either.
-    pub(super) fn with_manners(self, health: &Health) -> Routes {
+    pub(super) fn with_health_and_reflection(self, health: &Health) -> Routes {
         let health = health.service(self.names.clone());
         let reflection = |version| {
             let own = self.names.iter().copied();

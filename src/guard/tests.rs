@@ -119,6 +119,16 @@ fn more_takes_longer_and_nearly_everything_ten_minutes() {
 }
 
 #[test]
+fn a_loss_that_grows_is_not_asked_for_all_the_time() {
+    let mut world = World::of(100);
+    world.read(|route| route < 40);
+    assert_eq!(world.next(), Some(10));
+    world.pass(10);
+    world.read(|route| route < 80);
+    assert_eq!(world.next(), Some(30));
+}
+
+#[test]
 fn the_only_one_is_everything() {
     let mut world = World::of(1);
     assert_eq!(world.read(|_| true).hold.len(), 1);

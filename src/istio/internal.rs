@@ -30,7 +30,7 @@ use crate::{
         client_tls_settings::TlSmode,
         service_entry::{Location, Resolution},
     },
-    table::{Door, HostView, Pool, Which},
+    table::{Endpoint, HostView, Pool, Which},
 };
 
 /// The destinations of the routes that are served: of no other is there a subset or an endpoint.
@@ -212,8 +212,8 @@ pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option
         let (ports, subsets) = (&ports, &subsets);
         let instances = host.instances(workload);
         instances.filter_map(move |instance| {
-            let door = |port| host.reach_inside(instance, port, is_tls).ok();
-            endpoint(used, ports, subsets, workload, door)
+            let reach = |port| host.reach_inside(instance, port, is_tls).ok();
+            endpoint(used, ports, subsets, workload, reach)
         })
     });
     let mut endpoints: Vec<_> = endpoints.collect();
@@ -239,13 +239,13 @@ fn endpoint(
     ports: &Ports,
     subsets: &Subsets<'_>,
     workload: &Workload,
-    door: impl Fn(AppPort) -> Option<Door>,
+    reach: impl Fn(AppPort) -> Option<Endpoint>,
 ) -> Option<WorkloadEntry> {
     let mut address = None;
     let mut serving = BTreeMap::new();
     let mut reached = BTreeSet::new();
     for (port, protocol) in used {
-        if let Some(Door { at, .. }) = door(*port) {
+        if let Some(Endpoint { at, .. }) = reach(*port) {
             address = Some(at.ip().to_string());
             serving.insert(ports.name(*port, *protocol), at.port().into());
             reached.insert(*port);

@@ -150,7 +150,7 @@ pub(super) fn unreachable<'a>(pools: impl IntoIterator<Item = Pool<'a>>) -> Vec<
                     "{count} instances that are reached over TLS alone: BackendTLS says how proxies do that"
                 ),
             },
-            Unreachable::NoDoor => Invalid {
+            Unreachable::NoPort => Invalid {
                 rule: "unreachable",
                 detail: format!(
                     "{count} instances without an IPv4 address or without a mapping of the destination's port"

@@ -208,6 +208,7 @@ impl Made {
                     Kind::ServiceEntry => {
                         self.entries[at].insert(name.to_owned(), decoded(encoded, era));
                     }
+                    Kind::Gateway | Kind::Sidecar => unreachable!("they are of no hostname"),
                 }
             }
         }
@@ -215,6 +216,7 @@ impl Made {
             Kind::VirtualService => self.remarks.extend(generated.reasons),
             Kind::DestinationRule => self.overruled.extend(generated.reasons),
             Kind::ServiceEntry => self.unreachable.extend(generated.reasons),
+            Kind::Gateway | Kind::Sidecar => unreachable!("they are of no hostname"),
         }
     }
 

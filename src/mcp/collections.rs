@@ -1,22 +1,17 @@
 //! The names of collections that sinks ask for, as a closed set for metric labels.
 
-use crate::delivery::OTHER;
+use crate::{delivery::OTHER, snapshot::Kind};
 
-/// Every collection that a Pilot from 1.1 to 1.8 asks for.
-pub(super) const KNOWN: [&str; 23] = [
+/// Every collection that a Pilot from 1.1 to 1.8 asks for, beside ours.
+pub(super) const OTHERS: [&str; 18] = [
     "istio/authentication/v1alpha1/meshpolicies",
     "istio/authentication/v1alpha1/policies",
     "istio/config/v1alpha2/httpapispecbindings",
     "istio/config/v1alpha2/httpapispecs",
     "istio/mixer/v1/config/client/quotaspecbindings",
     "istio/mixer/v1/config/client/quotaspecs",
-    "istio/networking/v1alpha3/destinationrules",
     "istio/networking/v1alpha3/envoyfilters",
-    "istio/networking/v1alpha3/gateways",
-    "istio/networking/v1alpha3/serviceentries",
-    "istio/networking/v1alpha3/sidecars",
     "istio/networking/v1alpha3/synthetic/serviceentries",
-    "istio/networking/v1alpha3/virtualservices",
     "istio/networking/v1alpha3/workloadentries",
     "istio/networking/v1alpha3/workloadgroups",
     "istio/rbac/v1alpha1/authorizationpolicies",
@@ -31,8 +26,8 @@ pub(super) const KNOWN: [&str; 23] = [
 
 /// The label for a collection.
 pub(super) fn label(name: &str) -> &'static str {
-    KNOWN
-        .into_iter()
+    let ours = Kind::ALL.map(Kind::collection).into_iter();
+    ours.chain(OTHERS)
         .find(|known| *known == name)
         .unwrap_or(OTHER)
 }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::collections;
 use crate::{
-    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    delivery::{Heard, Held, Interest, Protocol, Refusal, Response, StreamState, shortened},
     proto::istio::mcp::v1alpha1::{RequestResources, Resources},
-    snapshot::{Form, Snapshot},
+    snapshot::{Form, Kind},
 };
 
 /// A pseudo collection by which some sinks probe the server; their answer to it is meant for nobody.
@@ -25,12 +25,8 @@ impl Protocol for Mcp {
     const LISTS: &'static [u32] = &[3];
     const FORM: Form = Form::Mcp;
 
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
-        match snapshot.get(name) {
-            Some(collection) => Found::Published(collection),
-            None if snapshot.withholds(name) => Found::Silence,
-            None => Found::Nothing,
-        }
+    fn kind(collection: &str) -> Option<Kind> {
+        Kind::from_collection(collection)
     }
 
     fn label(name: &str) -> &'static str {
@@ -42,12 +38,12 @@ impl Protocol for Mcp {
     }
 
     fn hear(
-        connection: &mut Connection,
+        stream: &mut StreamState,
         mut request: RequestResources,
         now: Instant,
-    ) -> Result<Event, Refusal> {
+    ) -> Result<Heard, Refusal> {
         if let Some(node) = request.sink_node.take() {
-            connection.introduce(node.id);
+            stream.introduce(node.id);
         }
         let error = request
             .error_detail
@@ -55,11 +51,11 @@ impl Protocol for Mcp {
             .map(|status| (status.code, shortened(status.message)));
         let name = &request.collection;
         if name == TRIGGER && matches!(error, Some((UNIMPLEMENTED, _))) {
-            return Ok(Event::Ignored);
+            return Ok(Heard::Ignored);
         }
         // "New" by the protocol: no nonce; an error in such a request means nothing.
         if !request.response_nonce.is_empty() {
-            return Ok(connection.answer(
+            return Ok(stream.answer(
                 name,
                 &request.response_nonce,
                 error,
@@ -67,25 +63,25 @@ impl Protocol for Mcp {
                 now,
             ));
         }
-        if connection.renew(name, request.incremental, now) {
-            return Ok(Event::Renewed);
+        if stream.renew(name, request.incremental, now) {
+            return Ok(Heard::Renewed);
         }
         // Only the first request of a stream lists what its sink holds; an empty list says that it is nothing.
         let listed = request.initial_resource_versions;
-        let held = if connection.has_room_for(&listed) {
+        let held = if stream.has_room_for(&listed) {
             Held::Listed(listed)
         } else {
             Held::Unknown
         };
         let everything = Interest::everything();
-        connection.subscribe(
+        stream.subscribe(
             &request.collection,
             request.incremental,
             everything,
             held,
             now,
         )?;
-        Ok(Event::Subscribed)
+        Ok(Heard::Subscribed)
     }
 
     fn header(response: &Response, removed_resources: Vec<String>) -> Resources {

@@ -16,7 +16,7 @@ const NAMING: Naming = Naming {
     istio: "istio_mcp",
     own: "copilot_mcp",
     clients: "istio_mcp_clients_total",
-    collections: &collections::KNOWN,
+    others: &collections::OTHERS,
 };
 
 /// A bound MCP server.
@@ -24,7 +24,6 @@ const NAMING: Naming = Naming {
 pub struct Server {
     bound: delivery::Server,
     snapshots: snapshot::Receiver,
-    message_warning_bytes: Vec<usize>,
 }
 
 impl Server {
@@ -44,14 +43,12 @@ impl Server {
             clients: Some(settings.clients),
             certificates_every: settings.certificates_every,
         };
-        let message_warning_bytes = settings.limits.message_warning_bytes.clone();
         let metrics = (registry, NAMING);
         let (limits, states) = (settings.limits, snapshots.clone());
         Ok(Self {
             bound: delivery::Server::bind(address, security, limits, states, metrics, reports)
                 .await?,
             snapshots,
-            message_warning_bytes,
         })
     }
 
@@ -75,7 +72,7 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(
             self.bound.run(ResourceSource, shutdown.clone()),
-            sizes::watch(self.snapshots, self.message_warning_bytes, shutdown),
+            sizes::watch(self.snapshots, shutdown),
         );
     }
 }

@@ -40,6 +40,7 @@ impl Edits {
     /// collection that is as it was is the same one.
     pub(super) fn apply(self, to: &Eras<Arc<Collection>>) -> Eras<Arc<Collection>> {
         let (classic, xds) = match to {
+            _ if self.classic.is_empty() => return to.clone(),
             Eras::Same(both) if self.xds.is_empty() => {
                 return Eras::Same(edited(both, self.classic));
             }

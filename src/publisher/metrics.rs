@@ -11,8 +11,8 @@ use prometheus_client::{
 use crate::{
     explain::Cause,
     guard::Verdict,
-    istio::Eras,
-    metrics::SECONDS,
+    istio::{Eras, Kind},
+    metrics::{SECONDS, add, add_in},
     model::{Served, Source},
     snapshot::{Collection, Encoded},
     table::{RouteTable, Subject},
@@ -65,75 +65,58 @@ impl Metrics {
     /// Registers them.
     pub fn new(registry: &mut Registry) -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
-        let metrics = Self {
-            sizes: Family::default(),
-            generation: Histogram::new(SECONDS),
-            encoded: Counter::default(),
-            rejected: Gauge::default(),
-            lingering: Gauge::default(),
-            resources: Family::default(),
-            bytes: Family::default(),
-            changes: Family::default(),
-            held: Family::default(),
-            losses: Family::default(),
-            cause_to_publish: Family::new_with_constructor(histogram),
-        };
         let registry = registry.sub_registry_with_prefix("copilot");
-        registry.register("table_items", "What the table holds", metrics.sizes.clone());
-        registry.register_with_unit(
-            "generation",
-            "From changes in the table to a snapshot",
-            Unit::Seconds,
-            metrics.generation.clone(),
-        );
-        registry.register(
-            "resources_encoded",
-            "Resources that were encoded",
-            metrics.encoded.clone(),
-        );
-        registry.register(
-            "rejected_resources",
-            "Resources that are withheld or incomplete, see /debug/rejected",
-            metrics.rejected.clone(),
-        );
-        registry.register(
-            "lingering_services",
-            "Services that no VirtualService names any more, and that are served a little longer",
-            metrics.lingering.clone(),
-        );
-        registry.register(
-            "collection_resources",
-            "Resources of a collection",
-            metrics.resources.clone(),
-        );
-        registry.register_with_unit(
-            "collection_size",
-            "Encoded size of a collection: a full response has it in one message",
-            Unit::Bytes,
-            metrics.bytes.clone(),
-        );
-        registry.register(
-            "collection_changes",
-            "Versions of a collection",
-            metrics.changes.clone(),
-        );
-        registry.register(
-            "held",
-            "What reads lack and is served all the same until later reads agree",
-            metrics.held.clone(),
-        );
-        registry.register(
-            "held_losses",
-            "Losses that were held, and what became of them",
-            metrics.losses.clone(),
-        );
-        registry.register_with_unit(
-            "cause_to_publish",
-            "From what a source said to the snapshot that has it, by what it said",
-            Unit::Seconds,
-            metrics.cause_to_publish.clone(),
-        );
-        metrics
+        Self {
+            sizes: add(registry, "table_items", "What the table holds"),
+            generation: add_in(
+                registry,
+                Unit::Seconds,
+                "generation",
+                "From changes in the table to a snapshot",
+                Histogram::new(SECONDS),
+            ),
+            encoded: add(registry, "resources_encoded", "Resources that were encoded"),
+            rejected: add(
+                registry,
+                "rejected_resources",
+                "Resources that are withheld or incomplete, see /debug/rejected",
+            ),
+            lingering: add(
+                registry,
+                "lingering_services",
+                "Services that no VirtualService names any more, and that are served a little longer",
+            ),
+            resources: add(
+                registry,
+                "collection_resources",
+                "Resources of a collection",
+            ),
+            bytes: add_in(
+                registry,
+                Unit::Bytes,
+                "collection_size",
+                "Encoded size of a collection: a full response has it in one message",
+                Family::default(),
+            ),
+            changes: add(registry, "collection_changes", "Versions of a collection"),
+            held: add(
+                registry,
+                "held",
+                "What reads lack and is served all the same until later reads agree",
+            ),
+            losses: add(
+                registry,
+                "held_losses",
+                "Losses that were held, and what became of them",
+            ),
+            cause_to_publish: add_in(
+                registry,
+                Unit::Seconds,
+                "cause_to_publish",
+                "From what a source said to the snapshot that has it, by what it said",
+                Family::new_with_constructor(histogram),
+            ),
+        }
     }
 
     /// All that can happen is there before it does.
@@ -223,8 +206,10 @@ impl Metrics {
         self.lingering.set(gauge(count));
     }
 
-    pub(super) fn record_collection(&self, name: &'static str, collection: &Collection) {
-        let label = CollectionLabel { collection: name };
+    pub(super) fn record_collection(&self, kind: Kind, collection: &Collection) {
+        let label = CollectionLabel {
+            collection: kind.collection(),
+        };
         self.resources
             .get_or_create(&label)
             .set(gauge(collection.len()));

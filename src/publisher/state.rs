@@ -28,7 +28,7 @@ use crate::{
     explain::{Cause, Journal},
     guard::Guard,
     istio::{
-        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, GATEWAYS, Kind, Made, SIDECARS, Served,
+        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, Kind, Made, OF_HOSTS, Served,
         validate::{Invalid, Rejected},
     },
     model::{
@@ -36,7 +36,7 @@ use crate::{
         Workload,
     },
     repeats::Repeats,
-    snapshot::{Collection, Encoded, Snapshot, Vips},
+    snapshot::{ByKind, Collection, Encoded, Snapshot, Vips},
     table::{Changes, Crowd, RouteTable, Subject, Touched},
 };
 
@@ -57,7 +57,10 @@ const MANY_ROUTES: usize = 1000;
 const MAX_NAMED: usize = 10;
 
 /// The edits of each collection.
-type AllEdits = BTreeMap<&'static str, Edits>;
+type AllEdits = ByKind<Edits>;
+
+/// Every collection, as it is served.
+type Collections = ByKind<Eras<Arc<Collection>>>;
 
 /// Services that nothing names any more.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +81,7 @@ pub struct State {
     /// Whether the Sidecars are kept back until policies are known.
     awaits_policies: bool,
     options: istio::Options,
-    collections: BTreeMap<&'static str, Eras<Arc<Collection>>>,
+    collections: Collections,
     /// The services of each route that has others than it has undivided.
     divided: HashMap<(Hostname, Arc<str>), Vec<Arc<str>>>,
     /// The services that no VirtualService names any more, by the one that is named after their route.
@@ -122,23 +125,20 @@ impl State {
             istio::gateway(&settings.certificate_root, &settings.certificates)?;
         let (told, mut rejected) = (Told::default(), Arc::default());
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
-            told.reject(&mut rejected, GATEWAYS, &name, vec![invalid]);
+            told.reject(
+                &mut rejected,
+                Kind::Gateway.collection(),
+                &name,
+                vec![invalid],
+            );
         }
-        let empty = || Eras::Same(Arc::new(Collection::default()));
-        let mut collections: BTreeMap<_, _> = Kind::ALL
-            .iter()
-            .map(|kind| (kind.collection(), empty()))
-            .collect();
-        for (collection, name, resource) in [
-            (GATEWAYS, GATEWAY, gateway),
-            (SIDECARS, DEFAULT_SIDECAR, istio::default_sidecar()),
-        ] {
-            let mut edits = Edits::default();
-            edits.set(name, Eras::Same(Some(resource)));
-            collections.insert(collection, edits.apply(&empty()));
-        }
-        for (name, collection) in &collections {
-            metrics.record_collection(name, collection.of(Era::Classic));
+        let mut edits = AllEdits::default();
+        edits[Kind::Gateway].set(GATEWAY, Eras::Same(Some(gateway)));
+        let sidecar = Eras::Same(Some(istio::default_sidecar()));
+        edits[Kind::Sidecar].set(DEFAULT_SIDECAR, sidecar);
+        let collections: Collections = edits.map(|edits| edits.apply(&Eras::default()));
+        for (kind, collection) in collections.iter() {
+            metrics.record_collection(kind, collection.of(Era::Classic));
         }
         let options = istio::Options {
             keep_empty: settings.keep_empty_service_entries,
@@ -310,7 +310,7 @@ impl State {
             pending: &pending,
         };
         let watched = self.watch(&pending);
-        let mut edits = AllEdits::new();
+        let mut edits = AllEdits::default();
         let hosts: Vec<_> = pending.hosts().collect();
         for hosts in hosts.chunks(BATCH) {
             let by = By {
@@ -332,8 +332,7 @@ impl State {
         self.end_lingering(now, &mut edits);
         self.reduce_lingering(now, &mut edits);
         for app in pending.sources() {
-            let edits = edits.entry(SIDECARS).or_default();
-            self.regenerate_sidecar(app, edits);
+            self.regenerate_sidecar(app, &mut edits[Kind::Sidecar]);
         }
         self.edit_all(&mut edits);
         self.note_changes(watched, hosts.len(), &before);
@@ -395,20 +394,12 @@ impl State {
     fn snapshot(&mut self) -> Snapshot {
         let number = self.number;
         self.number += 1;
-        let collections = self.collections.iter();
-        let classic = collections.map(|(name, eras)| (*name, eras.of(Era::Classic).clone()));
-        let collections = self.collections.iter();
-        let differing = collections.filter_map(|(name, eras)| match eras {
-            Eras::Same(_) => None,
-            Eras::Each { xds, .. } => Some((*name, xds.clone())),
-        });
-        let snapshot = Snapshot::new(classic.collect())
+        let snapshot = Snapshot::new(self.collections.clone())
             .numbered(number, self.complete_since)
             .withdrawing(self.withdrawn.names())
-            .with_xds(differing.collect())
             .with_vips(self.vips.clone());
         if self.awaits_policies {
-            snapshot.withholding(SIDECARS)
+            snapshot.withholding(Kind::Sidecar)
         } else {
             snapshot
         }
@@ -441,8 +432,9 @@ impl State {
         if name != DEFAULT_SIDECAR {
             edits.set(name.as_str(), encoded);
         }
+        let collection = Kind::Sidecar.collection();
         self.told
-            .reject(&mut self.rejected, SIDECARS, &name, reasons);
+            .reject(&mut self.rejected, collection, &name, reasons);
     }
 
     fn take_in(
@@ -483,7 +475,7 @@ impl State {
                     self.take_route(host, key, None, leaving, edits);
                 }
                 self.remove_all_of(host, false, edits);
-                for kind in Kind::ALL {
+                for kind in OF_HOSTS {
                     let collection = kind.collection();
                     self.told
                         .reject(&mut self.rejected, collection, host.as_str(), Vec::new());
@@ -500,7 +492,7 @@ impl State {
     /// Removes at once what there is of a hostname; not the services of an external one's routes, which go one by one.
     fn remove_all_of(&mut self, host: &Hostname, internal: bool, edits: &mut AllEdits) {
         let is_of_host = |kind: &Kind| internal || !SERVICE_KINDS.contains(kind);
-        for kind in Kind::ALL.into_iter().filter(is_of_host) {
+        for kind in OF_HOSTS.into_iter().filter(is_of_host) {
             self.remove(kind, kind.name(host, internal).into(), edits);
         }
     }
@@ -510,7 +502,7 @@ impl State {
         if SERVICE_KINDS.contains(&kind) && self.is_served(kind, &name) {
             self.complete_since = self.number;
         }
-        edits_of(kind, edits).remove(name);
+        edits[kind].remove(name);
     }
 
     fn is_served(&self, kind: Kind, name: &str) -> bool {
@@ -519,8 +511,8 @@ impl State {
 
     /// Whether there is a resource for an era to which it is not served any more.
     fn is_lost(&self, kind: Kind, name: &str, now: &Eras<Option<Encoded>>) -> bool {
-        let collections = &self.collections[kind.collection()];
-        [Era::Classic, Era::Xds]
+        let collections = &self.collections[kind];
+        Era::ALL
             .into_iter()
             .any(|era| now.of(era).is_none() && collections.of(era).get(name).is_some())
     }
@@ -532,7 +524,7 @@ impl State {
                 self.complete_since = self.number;
             }
             self.metrics.encoded(&encoded);
-            edits_of(made.kind, edits).set(name, encoded);
+            edits[made.kind].set(name, encoded);
         }
         let collection = made.kind.collection();
         self.told
@@ -540,32 +532,25 @@ impl State {
     }
 
     fn edit_all(&mut self, edits: &mut AllEdits) {
-        for (name, edits) in mem::take(edits) {
-            let collection = self
-                .collections
-                .get_mut(name)
-                .expect("every collection is there from the start");
-            *collection = edits.apply(collection);
+        for kind in Kind::ALL {
+            let edits = mem::take(&mut edits[kind]);
+            self.collections[kind] = edits.apply(&self.collections[kind]);
         }
     }
 
     /// Whether any collection is another than before. However many steps led there, it is one version more.
-    fn record_changes(&self, before: &BTreeMap<&'static str, Eras<Arc<Collection>>>) -> bool {
+    fn record_changes(&self, before: &Collections) -> bool {
         let mut changed = false;
-        for (name, collection) in &self.collections {
-            let differs = |era| !Arc::ptr_eq(before[name].of(era), collection.of(era));
+        for (kind, collection) in self.collections.iter() {
+            let differs = |era| !Arc::ptr_eq(before[kind].of(era), collection.of(era));
             if differs(Era::Classic) {
                 self.metrics
-                    .record_collection(name, collection.of(Era::Classic));
+                    .record_collection(kind, collection.of(Era::Classic));
             }
             changed |= differs(Era::Classic) || differs(Era::Xds);
         }
         changed
     }
-}
-
-fn edits_of(kind: Kind, edits: &mut AllEdits) -> &mut Edits {
-    edits.entry(kind.collection()).or_default()
 }
 
 /// The first of some routes, with their URLs.

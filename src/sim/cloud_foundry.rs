@@ -106,6 +106,23 @@ pub struct CloudFoundry {
     folder: TempDir,
 }
 
+/// Has Diego run another process of an app; answers its guid there.
+pub fn desire(capi: &Capi, bbs: &Bbs, app: &AppGuid, instances: u32) -> String {
+    let process_guid = {
+        let mut state = capi.state();
+        let process = state.add_process(app, "web");
+        format!("{process}-{}", state.new_guid())
+    };
+    bbs.desire(ProcessSpec {
+        process_guid: process_guid.clone(),
+        app_guid: app.to_string(),
+        process_type: "web".to_owned(),
+        instances,
+        metric_tags: true,
+    });
+    process_guid
+}
+
 impl CloudFoundry {
     /// An empty foundation on loopback, with certificates in a folder that ends with it.
     pub async fn start() -> Result<Self, Error> {
@@ -215,18 +232,7 @@ impl CloudFoundry {
 
     /// Starts another process of the app, as a rolling deployment does.
     pub fn start_process(&mut self, app: &AppGuid, instances: u32) -> App {
-        let (process, version) = {
-            let mut state = self.capi.state();
-            (state.add_process(app, "web"), state.new_guid())
-        };
-        let process = format!("{process}-{version}");
-        self.bbs.desire(ProcessSpec {
-            process_guid: process.clone(),
-            app_guid: app.to_string(),
-            process_type: "web".to_owned(),
-            instances,
-            metric_tags: true,
-        });
+        let process = desire(&self.capi, &self.bbs, app, instances);
         let mut app = App {
             guid: app.clone(),
             process,

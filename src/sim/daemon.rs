@@ -23,11 +23,15 @@ use super::{
 /// A running daemon; it is killed where it has not been stopped.
 #[derive(Debug)]
 pub struct Daemon {
-    child: Child,
+    child: Killed,
     listening: Value,
     logged: Arc<AtomicU64>,
     operator: Operator,
 }
+
+/// A process that ends with this at the latest.
+#[derive(Debug)]
+struct Killed(Child);
 
 impl Daemon {
     /// Starts it, with its config file in `folder`, and waits until it listens.
@@ -37,12 +41,11 @@ impl Daemon {
     pub fn start(program: &Path, folder: &Path, config: &Value) -> io::Result<Self> {
         let file = folder.join("daemon.json");
         fs::write(&file, config.to_string())?;
-        let mut child = Command::new(program)
-            .args(["serve", "--config"])
-            .arg(file)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let log = child.stdout.take().expect("its output is piped");
+        let mut command = Command::new(program);
+        let command = command.args(["serve", "--config"]).arg(file);
+        // Whatever fails from here on, it does not stay.
+        let mut child = Killed(command.stdout(Stdio::piped()).spawn()?);
+        let log = child.0.stdout.take().expect("its output is piped");
         let mut lines = BufReader::new(log).lines();
         let listening = loop {
             let line = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
@@ -91,7 +94,7 @@ impl Daemon {
     /// # Errors
     /// It has ended.
     pub fn cpu(&self) -> io::Result<Duration> {
-        usage::cpu(self.child.id())
+        usage::cpu(self.child.0.id())
     }
 
     /// What is resident of it.
@@ -99,7 +102,7 @@ impl Daemon {
     /// # Errors
     /// It has ended.
     pub fn memory(&self) -> io::Result<Resident> {
-        usage::resident(self.child.id())
+        usage::resident(self.child.0.id())
     }
 
     /// Begins the most that ever was anew.
@@ -107,7 +110,7 @@ impl Daemon {
     /// # Errors
     /// It has ended.
     pub fn forget_peak(&self) -> io::Result<()> {
-        usage::forget_peak(self.child.id())
+        usage::forget_peak(self.child.0.id())
     }
 
     /// Ends it as its supervisor would.
@@ -115,9 +118,9 @@ impl Daemon {
     /// # Errors
     /// It does not end well.
     pub fn stop(mut self) -> io::Result<()> {
-        let id = self.child.id().to_string();
+        let id = self.child.0.id().to_string();
         let told = Command::new("kill").arg(id).status()?;
-        let ended = self.child.wait()?;
+        let ended = self.child.0.wait()?;
         if told.success() && ended.success() {
             Ok(())
         } else {
@@ -126,11 +129,11 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for Killed {
     fn drop(&mut self) {
         // Nothing is left to kill after an orderly end.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
@@ -138,4 +141,31 @@ fn address(listening: &Value, name: &str) -> io::Result<SocketAddr> {
     let text = listening[name].as_str();
     let address = text.and_then(|text| text.parse().ok());
     address.ok_or_else(|| io::Error::other(format!("the daemon has no {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_that_does_not_listen_as_it_should_is_not_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        let pid = folder.path().join("pid");
+        let script = format!(
+            "#!/bin/sh\necho $$ >{}\necho '{}'\nexec sleep 1000\n",
+            pid.display(),
+            json!({ "message": "listening" })
+        );
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let started = Daemon::start(&program, folder.path(), &json!({}));
+        assert!(started.is_err(), "{started:?}");
+        let pid = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        assert!(usage::resident(pid).is_err(), "{pid} runs");
+    }
 }

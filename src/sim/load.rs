@@ -155,9 +155,12 @@ impl LoadSink {
         })
     }
 
-    /// Looks out for a resource, from the next response on.
+    /// Looks out for a resource, from the next response on. What was expected of it before and has not come is replaced,
+    /// and has been waited for since then.
     pub fn expect(&self, name: &str, sight: Sight, since: Instant) {
-        locked(&self.expected).insert(name.to_owned(), (sight, since));
+        let mut expected = locked(&self.expected);
+        let replaced = expected.get(name).map(|(_, since)| *since);
+        expected.insert(name.to_owned(), (sight, replaced.unwrap_or(since)));
     }
 
     /// What is expected and was not seen.

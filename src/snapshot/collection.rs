@@ -204,14 +204,6 @@ impl Collection {
         self.encoded_len
     }
 
-    /// The same in any form.
-    pub fn len_in(&self, form: Form) -> usize {
-        match form {
-            Form::Mcp => self.encoded_len,
-            Form::Ads | Form::DeltaAds => self.chunks(form).map(Bytes::len).sum(),
-        }
-    }
-
     /// The bytes of a full response's `resources`, shared with everyone who sends them.
     pub fn chunks(&self, form: Form) -> impl Iterator<Item = &Bytes> {
         self.leaves().map(move |leaf| &leaf.chunk(form).bytes)

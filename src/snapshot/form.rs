@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use prost::{Message as _, Name as _};
 use prost_types::Any;
 
-use super::Resource;
+use super::{Era, Resource};
 use crate::proto::{
     envoy::service::discovery::v3::{self as discovery, DeltaDiscoveryResponse, DiscoveryResponse},
     istio::mcp::v1alpha1::Resource as Message,
@@ -27,6 +27,14 @@ pub enum Form {
 }
 
 impl Form {
+    /// Who reads it: each era has forms of its own, and is served what is for it.
+    pub fn era(self) -> Era {
+        match self {
+            Self::Mcp => Era::Classic,
+            Self::Ads | Self::DeltaAds => Era::Xds,
+        }
+    }
+
     /// The name that a resource of ours has in this form. istiod skips resources whose names have not exactly one
     /// slash.
     pub fn name(self, own: &str) -> Cow<'_, str> {

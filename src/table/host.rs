@@ -6,7 +6,7 @@ use super::{
     instances::Instances,
     nameless::Nameless,
     places::Standing,
-    reach::{self, Door, Tls, Unreachable},
+    reach::{self, Endpoint, Tls, Unreachable},
     routes::Routes,
     vips::Vips,
 };
@@ -65,11 +65,11 @@ impl<'a> HostView<'a> {
             .unwrap_or_default()
     }
 
-    /// The door to a container port of an instance; of an internal hostname the plain one.
+    /// The endpoint that leads to a container port of an instance; of an internal hostname the plain one.
     ///
     /// # Errors
     /// There is none.
-    pub fn reach(&self, instance: &Instance, port: AppPort) -> Result<Door, Unreachable> {
+    pub fn reach(&self, instance: &Instance, port: AppPort) -> Result<Endpoint, Unreachable> {
         let standing = self.standing(instance);
         if self.is_internal() {
             reach::inside(instance, standing, port, false)
@@ -81,13 +81,13 @@ impl<'a> HostView<'a> {
     /// The same of an internal hostname for TLS, if it has that.
     ///
     /// # Errors
-    /// There is no door.
+    /// There is none.
     pub fn reach_inside(
         &self,
         instance: &Instance,
         port: AppPort,
         tls: bool,
-    ) -> Result<Door, Unreachable> {
+    ) -> Result<Endpoint, Unreachable> {
         reach::inside(instance, self.standing(instance), port, tls)
     }
 

@@ -117,8 +117,8 @@ impl Places {
 fn ports(instance: &Instance) -> impl Iterator<Item = SocketAddrV4> {
     let cell = v4(instance.host_address).into_iter();
     cell.flat_map(|cell| {
-        let doors = |mapping: &PortMapping| [mapping.host, mapping.host_tls];
-        let ports = instance.ports.iter().flat_map(doors);
+        let of_cell = |mapping: &PortMapping| [mapping.host, mapping.host_tls];
+        let ports = instance.ports.iter().flat_map(of_cell);
         ports
             .filter(|port| *port != 0)
             .map(move |port| SocketAddrV4::new(cell, port))

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     host::HostView,
-    reach::{Door, Unreachable},
+    reach::{Endpoint, Unreachable},
     routes::by_key,
 };
 use crate::model::{
@@ -175,7 +175,10 @@ impl<'a> Pool<'a> {
     }
 
     /// The instances of a destination that can be sent to, and where.
-    fn reached(&self, to: &'a Destination) -> impl Iterator<Item = (Door, &'a Instance)> + use<'a> {
+    fn reached(
+        &self,
+        to: &'a Destination,
+    ) -> impl Iterator<Item = (Endpoint, &'a Instance)> + use<'a> {
         let host = self.host;
         let instances = host.instances(&to.workload);
         instances.filter_map(move |instance| Some((host.reach(instance, to.port).ok()?, instance)))
@@ -206,23 +209,23 @@ impl<'a> Pool<'a> {
     pub fn endpoints(&self, part: &Part<'a>) -> BTreeMap<SocketAddrV4, &'a Instance> {
         let destinations = part.destinations.iter();
         let reached = destinations.flat_map(|to| self.reached(to));
-        let reached = reached.filter(|(door, _)| door.is_tls == part.is_tls);
+        let reached = reached.filter(|(endpoint, _)| endpoint.is_tls == part.is_tls);
         let mut endpoints: BTreeMap<_, _> = reached
-            .map(|(door, instance)| (door.at, instance))
+            .map(|(endpoint, instance)| (endpoint.at, instance))
             .collect();
         if part.which == Which::Http2 {
             // Of an app that is mapped in both protocols, by two spellings of one URL, each instance is still one.
             let beside = self.destinations();
             let beside = beside.filter(|to| to.protocol == Protocol::Http1);
-            for (door, _) in beside.flat_map(|to| self.reached(to)) {
-                endpoints.remove(&door.at);
+            for (endpoint, _) in beside.flat_map(|to| self.reached(to)) {
+                endpoints.remove(&endpoint.at);
             }
         }
         endpoints
     }
 
     /// The parts that it has to be served in, never none: by destination if weights were asked for, else by protocol; and
-    /// each of those by door, while instances are behind either.
+    /// each of those by whether over TLS, while instances are behind either.
     pub fn parts(&self) -> Vec<Part<'a>> {
         let mut parts = if self.has_weights() {
             self.by_target()
@@ -274,7 +277,7 @@ impl<'a> Pool<'a> {
         }
         let groups = groups.into_iter();
         let mut parts: Vec<_> = groups
-            .flat_map(|(which, destinations)| self.by_door(&which, &destinations))
+            .flat_map(|(which, destinations)| self.by_tls(&which, &destinations))
             .collect();
         if parts.len() > 1 {
             self.share_out(&mut parts);
@@ -282,14 +285,14 @@ impl<'a> Pool<'a> {
         parts
     }
 
-    /// A part for each sort of door that leads to instances of the destinations; for the usual sort where there are none.
-    fn by_door(&self, which: &Which, destinations: &[&'a Destination]) -> Vec<Part<'a>> {
+    /// A part for each sort of endpoint of the destinations' instances; of the usual sort where there are none.
+    fn by_tls(&self, which: &Which, destinations: &[&'a Destination]) -> Vec<Part<'a>> {
         let reached = destinations.iter().flat_map(|to| self.reached(to));
-        let mut doors: BTreeSet<_> = reached.map(|(door, _)| door.is_tls).collect();
-        if doors.is_empty() {
-            doors.insert(self.host.expects_tls());
+        let mut endpoints: BTreeSet<_> = reached.map(|(endpoint, _)| endpoint.is_tls).collect();
+        if endpoints.is_empty() {
+            endpoints.insert(self.host.expects_tls());
         }
-        let parts = doors.into_iter().map(|is_tls| Part {
+        let parts = endpoints.into_iter().map(|is_tls| Part {
             which: which.clone(),
             protocol: destinations[0].protocol,
             is_tls,
@@ -357,8 +360,8 @@ impl<'a> HostView<'a> {
         let is_wanted = host.facts.tls.internal;
         let reachable = host.pools().flat_map(|pool| pool.reachable());
         let without = reachable.filter(move |(to, instance)| {
-            let door = host.reach_inside(instance, to.port, true);
-            is_wanted && door.is_ok_and(|door| !door.is_tls)
+            let endpoint = host.reach_inside(instance, to.port, true);
+            is_wanted && endpoint.is_ok_and(|endpoint| !endpoint.is_tls)
         });
         without.map(|(_, instance)| instance)
     }
@@ -375,7 +378,7 @@ impl Part<'_> {
     }
 }
 
-/// What was asked for the destinations, in proportion to the instances where these are behind doors of both sorts.
+/// What was asked for the destinations, in proportion to the instances where these have endpoints of both sorts.
 fn weights(parts: &[Part<'_>], running: &[u64]) -> Vec<u64> {
     let is_split = parts.windows(2).any(|pair| pair[0].which == pair[1].which);
     let scale = if is_split { FRACTION } else { 1 };

@@ -17,7 +17,7 @@ pub(super) struct Shape {
     is_unusual: bool,
     /// What its owner asks for.
     settings: Option<Arc<RouteSettings>>,
-    /// With their doors and shares, if it is divided.
+    /// With their endpoints and shares, if it is divided.
     parts: Vec<(Which, bool, u64)>,
 }
 

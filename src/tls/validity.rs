@@ -1,6 +1,7 @@
 //! When certificates end.
 
 use std::{
+    collections::HashSet,
     fmt,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -114,10 +115,13 @@ impl Certificates {
         let validities = certificates.iter().map(|der| validity(der, now));
         let validities: Option<Vec<_>> = validities.collect();
         let mut validities = validities.ok_or_else(|| pem.holds_none())?;
-        let has_good = |all: &[Validity]| all.iter().any(|one| one.standing == Standing::Good);
-        if self.are_authorities && has_good(&validities) {
+        if self.are_authorities {
+            let good = validities
+                .iter()
+                .filter(|one| one.standing == Standing::Good);
+            let good: HashSet<_> = good.map(|one| one.subject.clone()).collect();
             for one in &mut validities {
-                one.is_replaced = one.standing != Standing::Good;
+                one.is_replaced = one.standing != Standing::Good && good.contains(&one.subject);
             }
         }
         Ok(validities)

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::types;
 use crate::{
-    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    delivery::{Heard, Held, Interest, Protocol, Refusal, Response, StreamState, shortened},
     proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
-    snapshot::{Form, Snapshot},
+    snapshot::{Form, Kind},
 };
 
 /// The protocol of deltas.
@@ -20,12 +20,10 @@ impl Protocol for Delta {
     const LISTS: &'static [u32] = &[3, 4, 5];
     const FORM: Form = Form::DeltaAds;
 
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
-        types::find(snapshot, name)
-    }
+    const SILENT: Option<&'static str> = Some(types::MESH_CONFIG);
 
-    fn label(name: &str) -> &'static str {
-        types::label(name)
+    fn kind(type_url: &str) -> Option<Kind> {
+        types::kind(type_url)
     }
 
     fn asked(request: &DeltaDiscoveryRequest) -> &str {
@@ -33,35 +31,35 @@ impl Protocol for Delta {
     }
 
     fn hear(
-        connection: &mut Connection,
+        stream: &mut StreamState,
         mut request: DeltaDiscoveryRequest,
         now: Instant,
-    ) -> Result<Event, Refusal> {
+    ) -> Result<Heard, Refusal> {
         types::check(&request.type_url)?;
         if let Some(node) = request.node.take() {
-            connection.introduce(node.id);
+            stream.introduce(node.id);
         }
-        if !connection.is_subscribed(&request.type_url) {
-            return first(connection, request, now);
+        if !stream.is_subscribed(&request.type_url) {
+            return first(stream, request, now);
         }
         let name = &request.type_url;
         let changes = !request.resource_names_subscribe.is_empty()
             || !request.resource_names_unsubscribe.is_empty();
         let event = if request.response_nonce.is_empty() {
-            Event::Ignored
+            Heard::Ignored
         } else {
             let error = request
                 .error_detail
                 .map(|status| (status.code, shortened(status.message)));
-            connection.answer(name, &request.response_nonce, error, true, now)
+            stream.answer(name, &request.response_nonce, error, true, now)
         };
         // A request may change what is wanted beside answering, and counts even where its nonce does not.
         if changes {
             let wanted = request.resource_names_subscribe;
-            connection.change(name, wanted, request.resource_names_unsubscribe, now)?;
+            stream.change(name, wanted, request.resource_names_unsubscribe, now)?;
         }
         Ok(match event {
-            Event::Ignored | Event::Stale if changes => Event::Subscribed,
+            Heard::Ignored | Heard::Stale if changes => Heard::Subscribed,
             event => event,
         })
     }
@@ -79,18 +77,18 @@ impl Protocol for Delta {
 
 /// The first request of a type on a stream is a new one whatever nonce it has; only this one lists what its sink holds.
 fn first(
-    connection: &mut Connection,
+    stream: &mut StreamState,
     request: DeltaDiscoveryRequest,
     now: Instant,
-) -> Result<Event, Refusal> {
+) -> Result<Heard, Refusal> {
     let listed = request.initial_resource_versions;
-    if !connection.has_room_for(&listed) {
+    if !stream.has_room_for(&listed) {
         return Err(Refusal::Resources);
     }
     let interest = Interest::of(request.resource_names_subscribe);
     let held = Held::Listed(listed);
-    connection.subscribe(&request.type_url, true, interest, held, now)?;
-    Ok(Event::Subscribed)
+    stream.subscribe(&request.type_url, true, interest, held, now)?;
+    Ok(Heard::Subscribed)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, service::AggregatedDiscovery, types};
+use super::{Settings, service::AggregatedDiscovery};
 use crate::{
     delivery::{self, Naming, Sinks},
     grpc::{self, Entrance, Reports},
@@ -16,7 +16,7 @@ const NAMING: Naming = Naming {
     istio: "copilot_xds",
     own: "copilot_xds",
     clients: "copilot_xds_clients",
-    collections: &types::COLLECTIONS,
+    others: &[],
 };
 
 /// A bound server.

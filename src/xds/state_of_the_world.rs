@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::types;
 use crate::{
-    delivery::{Connection, Event, Found, Held, Interest, Protocol, Refusal, Response, shortened},
+    delivery::{Heard, Held, Interest, Protocol, Refusal, Response, StreamState, shortened},
     proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
-    snapshot::{Form, Snapshot},
+    snapshot::{Form, Kind},
 };
 
 /// The protocol of full states.
@@ -20,12 +20,10 @@ impl Protocol for StateOfTheWorld {
     const LISTS: &'static [u32] = &[3];
     const FORM: Form = Form::Ads;
 
-    fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Found<'a> {
-        types::find(snapshot, name)
-    }
+    const SILENT: Option<&'static str> = Some(types::MESH_CONFIG);
 
-    fn label(name: &str) -> &'static str {
-        types::label(name)
+    fn kind(type_url: &str) -> Option<Kind> {
+        types::kind(type_url)
     }
 
     fn asked(request: &DiscoveryRequest) -> &str {
@@ -34,28 +32,28 @@ impl Protocol for StateOfTheWorld {
 
     // `resource_names` are not looked at: istiod sends none, and a configuration source has everything for everyone.
     fn hear(
-        connection: &mut Connection,
+        stream: &mut StreamState,
         request: DiscoveryRequest,
         now: Instant,
-    ) -> Result<Event, Refusal> {
+    ) -> Result<Heard, Refusal> {
         types::check(&request.type_url)?;
         if let Some(node) = request.node {
-            connection.introduce(node.id);
+            stream.introduce(node.id);
         }
         let name = &request.type_url;
         // The first request of a type on a stream is a new one whatever nonce it has: istiod sends a text of its own.
-        if !connection.is_subscribed(name) {
-            connection.subscribe(name, false, Interest::everything(), Held::Unknown, now)?;
-            return Ok(Event::Subscribed);
+        if !stream.is_subscribed(name) {
+            stream.subscribe(name, false, Interest::everything(), Held::Unknown, now)?;
+            return Ok(Heard::Subscribed);
         }
         if request.response_nonce.is_empty() {
-            connection.renew(name, false, now);
-            return Ok(Event::Renewed);
+            stream.renew(name, false, now);
+            return Ok(Heard::Renewed);
         }
         let error = request
             .error_detail
             .map(|status| (status.code, shortened(status.message)));
-        Ok(connection.answer(name, &request.response_nonce, error, false, now))
+        Ok(stream.answer(name, &request.response_nonce, error, false, now))
     }
 
     fn header(response: &Response, _: Vec<String>) -> DiscoveryResponse {

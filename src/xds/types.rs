@@ -1,32 +1,16 @@
-//! The types that istiod asks for, as collections of ours.
+//! The types that istiod asks for, as kinds of ours.
 
 use crate::{
-    delivery::{Found, OTHER, Refusal, shortened},
-    snapshot::Snapshot,
+    delivery::{Refusal, shortened},
+    snapshot::Kind,
 };
 
-/// The kinds of ours, with their collections.
-const OURS: [(&str, &str); 5] = [
-    (
-        "DestinationRule",
-        "istio/networking/v1alpha3/destinationrules",
-    ),
-    ("Gateway", "istio/networking/v1alpha3/gateways"),
-    ("ServiceEntry", "istio/networking/v1alpha3/serviceentries"),
-    ("Sidecar", "istio/networking/v1alpha3/sidecars"),
-    (
-        "VirtualService",
-        "istio/networking/v1alpha3/virtualservices",
-    ),
-];
-/// The collections alone.
-pub(super) const COLLECTIONS: [&str; 5] = [OURS[0].1, OURS[1].1, OURS[2].1, OURS[3].1, OURS[4].1];
-/// Their API group. Of its versions any will do: istiod asks for v1alpha3 up to 1.23 and for v1 from 1.24 on, the
+/// The API group of our kinds. Of its versions any will do: istiod asks for v1alpha3 up to 1.23 and for v1 from 1.24 on, the
 /// resources are the same, and to answer the next version with nothing would wipe its mesh.
 const NETWORKING: &str = "networking.istio.io";
 
 /// The mesh config, which some istiods ask for and none waits for. An answer would be an offer to replace theirs.
-const MESH_CONFIG: &str = "core/v1alpha1/MeshConfig";
+pub(super) const MESH_CONFIG: &str = "core/v1alpha1/MeshConfig";
 
 /// Checks that a type URL is one of a configuration source.
 ///
@@ -41,33 +25,11 @@ pub(super) fn check(type_url: &str) -> Result<(), Refusal> {
     Err(Refusal::Type(shortened(type_url.to_owned())))
 }
 
-/// What a type URL stands for in a snapshot.
-pub(super) fn find<'a>(snapshot: &'a Snapshot, type_url: &str) -> Found<'a> {
-    if type_url == MESH_CONFIG {
-        return Found::Silence;
-    }
-    let Some(name) = collection(type_url) else {
-        return Found::Nothing;
-    };
-    match snapshot.xds(name) {
-        Some(collection) => Found::Published(collection),
-        None if snapshot.withholds(name) => Found::Silence,
-        None => Found::Nothing,
-    }
-}
-
-/// The metric label of a type URL: the collection's name, whatever the version.
-pub(super) fn label(type_url: &str) -> &'static str {
-    collection(type_url).unwrap_or(OTHER)
-}
-
-fn collection(type_url: &str) -> Option<&'static str> {
-    let (_, kind) = type_url
-        .strip_prefix(NETWORKING)?
-        .strip_prefix('/')?
-        .split_once('/')?;
-    let ours = OURS.into_iter().find(|(ours, _)| *ours == kind);
-    ours.map(|(_, collection)| collection)
+/// The kind of ours that a type URL means, whatever the version.
+pub(super) fn kind(type_url: &str) -> Option<Kind> {
+    let (group, version_and_kind) = type_url.split_once('/')?;
+    let (_, kind) = version_and_kind.split_once('/')?;
+    Kind::from_name(kind).filter(|_| group == NETWORKING)
 }
 
 #[cfg(test)]
@@ -78,17 +40,13 @@ mod tests {
     fn a_kind_is_the_same_collection_in_each_of_its_versions() {
         for version in ["v1alpha3", "v1beta1", "v1", "v2"] {
             let type_url = format!("networking.istio.io/{version}/ServiceEntry");
-            assert_eq!(
-                collection(&type_url),
-                Some("istio/networking/v1alpha3/serviceentries")
-            );
+            assert_eq!(kind(&type_url), Some(Kind::ServiceEntry));
         }
         for other in [
             "networking.istio.io/v1/EnvoyFilter",
             "security.istio.io/v1/ServiceEntry",
         ] {
-            assert_eq!(collection(other), None);
-            assert_eq!(label(other), OTHER);
+            assert_eq!(kind(other), None);
         }
     }
 

@@ -2,14 +2,23 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-/// The most that the daemon may use, in megabytes: half as much again as it took in ten minutes.
-const PEAK_MB: f64 = 2048.0;
+/// The most that the daemon may use, in megabytes: unfinished requests may take 512.
+const PEAK_MB: f64 = 1024.0;
 /// The most that it may log, whatever is done to it.
 const LOG_KB_PER_MINUTE: f64 = 200.0;
 
-/// Some times.
+/// Of 100 changes one may take longer: a rest of the publisher, one of a stream, and the sink's answer.
+const CHANGE: Duration = Duration::from_secs(20);
+/// No new Pilot waits for longer: the kernel's retransmissions, where the queue is full.
+const ARRIVAL: Duration = Duration::from_secs(10);
+/// Of 100 requests for `/healthz` one may take longer.
+const HEALTH: Duration = Duration::from_secs(1);
+/// How many of the slowest are told.
+const SLOWEST: usize = 5;
+
+/// How long things took, and when each began.
 #[derive(Debug, Default)]
-pub struct Times(Vec<Duration>);
+pub struct Times(Vec<(Duration, Duration)>);
 
 /// One time of observation.
 #[derive(Debug, Default)]
@@ -37,22 +46,43 @@ pub struct Figures {
 }
 
 impl Times {
-    pub fn add(&mut self, time: Duration) {
-        self.0.push(time);
+    pub fn add(&mut self, took: Duration, begun: Duration) {
+        self.0.push((took, begun));
+    }
+
+    /// What so many of a hundred do not exceed; nothing of nothing.
+    fn at(&self, percent: usize) -> Option<Duration> {
+        let mut sorted: Vec<_> = self.0.iter().map(|(took, _)| *took).collect();
+        sorted.sort();
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied()
+    }
+
+    fn exceeds(&self, percent: usize, most: Duration) -> bool {
+        self.at(percent).is_none_or(|took| took > most)
+    }
+
+    /// The slowest, and when they began.
+    fn slowest(&self) -> String {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        let slowest = sorted.iter().rev().take(SLOWEST);
+        let told = slowest.map(|(took, begun)| {
+            let (took, begun) = (took.as_secs_f64(), begun.as_secs());
+            format!("{took:.1} s from {begun} s on")
+        });
+        told.collect::<Vec<_>>().join(", ")
     }
 
     /// The median, the 99th percentile, the longest, and how many there are.
     fn tell(&self) -> [String; 4] {
-        let mut sorted = self.0.clone();
-        sorted.sort();
-        let at = |percent: usize| {
-            let rank = (sorted.len() * percent).div_ceil(100).max(1);
-            let time = sorted.get(rank - 1);
+        let at = |percent| {
+            let time = self.at(percent);
             time.map_or_else(String::new, |time| {
                 format!("{:.1} ms", time.as_secs_f64() * 1e3)
             })
         };
-        [at(50), at(99), at(100), sorted.len().to_string()]
+        [at(50), at(99), at(100), self.0.len().to_string()]
     }
 }
 
@@ -90,6 +120,10 @@ impl Figures {
         ] {
             line(name, &number(unit, of(calm)), &number(unit, of(attacked)));
         }
+        for (name, times) in [("a Pilot", &attacked.mcp), ("an istiod", &attacked.xds)] {
+            let slowest = times.slowest();
+            writeln!(text, "{name} waits longest: {slowest}").expect("a string takes it");
+        }
         text
     }
 
@@ -103,6 +137,28 @@ impl Figures {
         wrong.extend(ended.map(|status| format!("a good stream has ended: {status}")));
         let refused = self.refused.iter();
         wrong.extend(refused.map(|error| format!("a new Pilot was not served: {error}")));
+        for (is_late, what) in [
+            (
+                self.mcp.exceeds(99, CHANGE),
+                "a Pilot hears late of changes",
+            ),
+            (
+                self.xds.exceeds(99, CHANGE),
+                "an istiod hears late of changes",
+            ),
+            (
+                self.arrivals.exceeds(100, ARRIVAL),
+                "a new Pilot waits long",
+            ),
+            (
+                self.health.exceeds(99, HEALTH),
+                "/healthz is silent for long",
+            ),
+        ] {
+            if is_late {
+                wrong.push(what.to_owned());
+            }
+        }
         if self.peak_mb > PEAK_MB {
             wrong.push(format!("more than {PEAK_MB} MB of memory"));
         }

@@ -23,7 +23,7 @@ pub struct Prober {
 }
 
 impl Prober {
-    pub fn start(admin: SocketAddr) -> Self {
+    pub fn start(admin: SocketAddr, begun: Instant) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
@@ -31,7 +31,7 @@ impl Prober {
             let mut since = Instant::now();
             while !stopped.load(Relaxed) {
                 if ask(admin).is_ok() {
-                    times.add(since.elapsed());
+                    times.add(since.elapsed(), since - begun);
                     thread::sleep(EVERY);
                     since = Instant::now();
                 }

@@ -4,6 +4,7 @@
 
 mod attackers;
 mod connections;
+mod course;
 mod figures;
 mod health;
 mod platform;

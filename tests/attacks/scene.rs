@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use copilot::{
-    istio::{GATEWAYS, Kind},
+    istio::{Kind, OF_HOSTS},
     model::Hostname,
     sim::{
         bbs::Doors,
@@ -31,6 +31,7 @@ use tonic::transport::Channel;
 
 use crate::{
     attackers::Attack,
+    course,
     figures::{Figures, Times},
     health::Prober,
     tenants::{TENANTS, Tenants},
@@ -104,7 +105,9 @@ impl Scene {
         let mut figures = Figures::default();
         self.daemon.forget_peak()?;
         let (cpu, logged, begun) = (self.daemon.cpu()?, self.daemon.logged(), Instant::now());
-        let prober = Prober::start(self.address("admin_address")?);
+        let prober = Prober::start(self.address("admin_address")?, begun);
+        let mut course = JoinSet::new();
+        course.spawn(course::tell(self.daemon.operator().clone(), begun));
         let mut arriving = JoinSet::new();
         let mut changes = interval(CHANGE_EVERY);
         changes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,23 +117,25 @@ impl Scene {
                 _ = changes.tick() => self.change()?,
                 _ = sinks.tick() => {
                     let channel = mcp(&self.foundation, &self.daemon, &self.pilot).await;
-                    arriving.spawn(arrive(channel, Instant::now()));
+                    let since = Instant::now();
+                    arriving.spawn(async move { (since, arrive(channel, since).await) });
                 }
             }
-            self.take(&mut figures);
+            self.take(&mut figures, begun);
         }
+        drop(course);
         let took = begun.elapsed();
         figures.cpu_percent = percent(self.daemon.cpu()?.saturating_sub(cpu), took);
         let waits = Instant::now();
         while self.unseen() > 0 && waits.elapsed() < LOST {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            self.take(&mut figures);
+            self.take(&mut figures, begun);
         }
         figures.lost = self.unseen();
         figures.ended = self.followers.iter().filter_map(Follower::ended).collect();
-        for arrived in arriving.join_all().await {
+        for (since, arrived) in arriving.join_all().await {
             match arrived {
-                Ok(after) => figures.arrivals.add(after),
+                Ok(after) => figures.arrivals.add(after, since - begun),
                 Err(error) => figures.refused.push(format!("{error:#}")),
             }
         }
@@ -155,10 +160,10 @@ impl Scene {
         Ok(())
     }
 
-    fn take(&mut self, figures: &mut Figures) {
+    fn take(&mut self, figures: &mut Figures, begun: Instant) {
         let [mcp, xds] = &mut self.followers;
-        mcp.take(&mut figures.mcp);
-        xds.take(&mut figures.xds);
+        mcp.take(&mut figures.mcp, begun);
+        xds.take(&mut figures.xds, begun);
     }
 
     fn unseen(&self) -> usize {
@@ -176,21 +181,21 @@ impl Scene {
 impl Follower {
     async fn open(channel: &Channel, mode: Mode, services: usize) -> Result<Self> {
         let (sender, seen) = mpsc::unbounded_channel();
-        let collections = Kind::ALL.map(Kind::collection);
+        let collections = OF_HOSTS.map(Kind::collection);
         let counters = Arc::<Counters>::default();
         let sink = LoadSink::open(channel, mode, &collections, counters, sender).await?;
         let mut totals = sink.totals();
         let holds = totals.wait_for(|totals| {
-            let held = totals.resources.get(Kind::ServiceEntry.collection());
+            let held = totals.resources.get(Kind::ServiceEntry);
             totals.ended.is_some() || held.is_some_and(|held| *held >= services)
         });
         timeout(LOST, holds).await.context("no first state")??;
         Ok(Self { sink, seen })
     }
 
-    fn take(&mut self, times: &mut Times) {
+    fn take(&mut self, times: &mut Times, begun: Instant) {
         while let Ok(seen) = self.seen.try_recv() {
-            times.add(seen.after);
+            times.add(seen.after, begun.elapsed().saturating_sub(seen.after));
         }
     }
 
@@ -212,7 +217,7 @@ async fn arrive(channel: Result<Channel>, since: Instant) -> Result<Duration> {
     let channel = channel.context("connecting")?;
     let answered = async {
         let mut stream = sink::Stream::open(&channel).await?;
-        stream.subscribe(GATEWAYS).await;
+        stream.subscribe(Kind::Gateway.collection()).await;
         let answer = stream.next().await?;
         answer.context("the stream has ended")
     };

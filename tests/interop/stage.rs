@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result};
 use copilot::{
     model::{AppGuid, DomainGuid, InstanceGuid, RouteGuid},
     sim::{
-        bbs::{Doors, InstanceSpec, ProcessSpec},
+        bbs::{Doors, InstanceSpec},
         capi::{Destination, DomainKind, RouteSpec},
-        cloud_foundry::{CloudFoundry, INGRESS_NAME},
+        cloud_foundry::{self, CloudFoundry, INGRESS_NAME},
     },
 };
 use tokio::task::JoinSet;
@@ -142,18 +142,8 @@ impl Stage {
         instances: u32,
         ports: &[(u16, Protocol)],
     ) -> Result<App> {
-        let process = {
-            let mut state = self.foundation.capi.state();
-            let process = state.add_process(&app, "web");
-            format!("{process}-{}", state.new_guid())
-        };
-        self.foundation.bbs.desire(ProcessSpec {
-            process_guid: process.clone(),
-            app_guid: app.to_string(),
-            process_type: "web".to_owned(),
-            instances,
-            metric_tags: true,
-        });
+        let CloudFoundry { capi, bbs, .. } = &self.foundation;
+        let process = cloud_foundry::desire(capi, bbs, &app, instances);
         let mut app = App {
             name: name.to_owned(),
             guid: app,

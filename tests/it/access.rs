@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use copilot::{
-    istio::Kind,
+    istio::{Kind, OF_HOSTS},
     model::{AppGuid, DomainGuid, Hostname, RouteGuid},
     proto,
     sim::{
@@ -193,11 +193,7 @@ impl Held {
 
     fn of_istiod(state: &State) -> Self {
         Self::new(|kind| {
-            let kind = match kind {
-                Kind::VirtualService => "VirtualService",
-                Kind::DestinationRule => "DestinationRule",
-                Kind::ServiceEntry => "ServiceEntry",
-            };
+            let kind = kind.as_str();
             let held = state
                 .collections
                 .get(&format!("networking.istio.io/v1/{kind}"));
@@ -218,7 +214,7 @@ impl Held {
             });
             (kind, resources.collect())
         };
-        Self(Kind::ALL.map(of_kind).into())
+        Self(OF_HOSTS.map(of_kind).into())
     }
 
     fn get(&self, kind: Kind, host: &str) -> Option<&Value> {

@@ -12,12 +12,12 @@ use std::{
 
 use copilot::{
     config::{Keypair, Librarian},
-    istio::{self, CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS},
+    istio::{self, CertificateRoot, FrontendCertificate, GATEWAY, Kind},
     librarian::{self, Outcome},
     proto::istio::networking::v1alpha3::{Gateway, Server, ServerTlsSettings},
     sim::{cloud_foundry::CloudFoundry, pki::Pki},
     snapshot::Collection,
-    tls,
+    tls::{self, Identity},
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -144,8 +144,11 @@ async fn a_client_that_asks_for_no_name_is_shown_the_first_certificate_and_other
         .connect_pilot(daemon.mcp, collections())
         .await
         .unwrap();
-    let state = holds(&pilot, |state| state.collections.contains_key(GATEWAYS)).await;
-    let body = state.collections[GATEWAYS].resources[GATEWAY]
+    let state = holds(&pilot, |state| {
+        state.collections.contains_key(Kind::Gateway.collection())
+    })
+    .await;
+    let body = state.collections[Kind::Gateway.collection()].resources[GATEWAY]
         .body
         .clone()
         .unwrap();
@@ -299,12 +302,11 @@ proptest! {
     }
 }
 
-fn bundle(texts: &[&Path], are_authorities: bool) -> Vec<tls::Certificates> {
-    let texts = texts.iter().map(|path| fs::read_to_string(path).unwrap());
+fn bundle(texts: &[&str], are_authorities: bool) -> Vec<tls::Certificates> {
     vec![tls::Certificates {
         key: "Key".to_owned(),
         are_authorities,
-        place: tls::Place::Config(texts.collect()),
+        place: tls::Place::Config(texts.concat()),
     }]
 }
 
@@ -312,16 +314,21 @@ fn bundle(texts: &[&Path], are_authorities: bool) -> Vec<tls::Certificates> {
 fn an_authority_that_has_ended_is_no_matter_beside_the_one_that_takes_its_place() {
     let folder = TempDir::new().unwrap();
     let pki = Pki::new(folder.path(), "a").unwrap();
-    let ended = pki.issue_ended("ended", &["ended"]).unwrap().cert;
-    let good = pki.issue("good", &["good"]).unwrap().cert;
-    let both = [&*ended, &*good];
-    assert_eq!(tls::expiries(&bundle(&both, true)).count(), 0);
-    assert_eq!(tls::expiries(&bundle(&both, false)).count(), 1);
-    let said = tls::expiries(&bundle(&[&*ended], true))
-        .next()
-        .unwrap()
-        .to_string();
-    assert_eq!(said, "Key: certificate CN=ended ended 2021-01-01T00:00:00Z");
+    // One after the other in the same file.
+    let text = |issued: Identity| fs::read_to_string(issued.cert).unwrap();
+    let ended = text(pki.issue_ended("mesh", &["mesh"]).unwrap());
+    let good = text(pki.issue("mesh", &["mesh"]).unwrap());
+    let other = text(pki.issue("other", &["other"]).unwrap());
+    let told = |texts: &[&str], are_authorities| {
+        let bundle = bundle(texts, are_authorities);
+        let told = tls::expiries(&bundle).map(|one| one.to_string());
+        told.collect::<Vec<_>>()
+    };
+    let said = ["Key: certificate CN=mesh ended 2021-01-01T00:00:00Z"];
+    assert!(told(&[&ended, &good], true).is_empty());
+    assert_eq!(told(&[&ended, &good], false), said);
+    // Of another mesh.
+    assert_eq!(told(&[&ended, &other], true), said);
 }
 
 #[test]
@@ -334,7 +341,8 @@ fn what_ends_within_a_month_is_told_and_what_ends_later_is_not() {
             &["it"],
             SystemTime::now() + days * Duration::from_hours(24),
         );
-        let read = bundle(&[&cert.unwrap().cert], false)[0].read();
+        let text = fs::read_to_string(cert.unwrap().cert).unwrap();
+        let read = bundle(&[&text], false)[0].read();
         read.unwrap()[0].standing
     });
     assert_eq!(standings, [tls::Standing::EndsSoon, tls::Standing::Good]);

@@ -8,7 +8,7 @@ use copilot::{
     grpc::{self, Security},
     guard,
     istio::{
-        BackendTls, CertificateRoot, FrontendCertificate, GATEWAY, GATEWAYS, InternalTls,
+        BackendTls, CertificateRoot, FrontendCertificate, GATEWAY, InternalTls, Kind,
         ProxyIdentity, Verify,
     },
     mcp, policy,
@@ -127,6 +127,7 @@ impl Files {
                 ("/MaxSinkStreams", json!(12)),
                 ("/MaxSinkStreamsPerPeer", json!(13)),
                 ("/MaxSinkRequestsPerSecond", json!(14)),
+                ("/MaxSinkConnectionAge", json!("32m")),
                 ("/TLSPems", json!([pair(&self.frontend)])),
                 ("/ListenAddressForCloudController", json!("127.0.0.1:9001")),
                 ("/CloudControllerClientCAPath", json!(self.pushes_ca)),
@@ -245,8 +246,8 @@ impl Files {
                 store: None,
                 guard: guard::Settings::default(),
                 limits: copilot::table::Limits::default(),
-                quiet: Duration::from_millis(10),
-                ceiling: Duration::from_millis(100),
+                debounce_after: Duration::from_millis(10),
+                debounce_max: Duration::from_millis(100),
                 linger: 15 * SECOND,
                 required: [Input::Routes, Input::Instances, Input::Processes].into(),
                 certificate_root: CertificateRoot::default(),
@@ -328,6 +329,7 @@ impl Files {
                 connections: 12,
                 streams_per_peer: 13,
                 requests_per_second: 14,
+                max_connection_age: Some(Duration::from_mins(32)),
                 burst_distance: Duration::from_millis(201),
                 ..settings.limits
             },
@@ -357,6 +359,7 @@ impl Files {
                     connections: 12,
                     streams_per_peer: 13,
                     requests_per_second: 14,
+                    max_connection_age: Some(Duration::from_mins(32)),
                     burst_distance: Duration::from_millis(501),
                     ..mcp::Limits::default()
                 },
@@ -403,8 +406,8 @@ impl Files {
             }),
             publisher: publisher::Settings {
                 log_changes: true,
-                quiet: Duration::from_millis(11),
-                ceiling: Duration::from_millis(101),
+                debounce_after: Duration::from_millis(11),
+                debounce_max: Duration::from_millis(101),
                 linger: 16 * SECOND,
                 guard: GUARD,
                 limits: LIMITS,
@@ -727,7 +730,7 @@ async fn a_certificate_of_the_router_becomes_an_https_server_of_the_gateway() {
         ],
     );
     let daemon = Daemon::start(config).await;
-    let page = format!("/debug/resources/{GATEWAYS}/{GATEWAY}");
+    let page = format!("/debug/resources/{}/{GATEWAY}", Kind::Gateway.collection());
     let gateway = daemon
         .shows(&page, |gateway| gateway["name"] == GATEWAY)
         .await;

@@ -101,7 +101,7 @@ impl Shop {
             mesh::endpoints(state, "shop").len() == 2
                 && mesh::endpoints(state, "pair").len() == 2
                 && state
-                    .names(copilot::istio::SIDECARS)
+                    .names(copilot::istio::Kind::Sidecar.collection())
                     .is_some_and(has_sidecars)
         });
         (daemon, state.await)
@@ -109,7 +109,7 @@ impl Shop {
 }
 
 fn collections_and_sidecars() -> Vec<String> {
-    let sidecars = copilot::istio::SIDECARS.to_owned();
+    let sidecars = copilot::istio::Kind::Sidecar.collection().to_owned();
     collections().into_iter().chain([sidecars]).collect()
 }
 

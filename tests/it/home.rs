@@ -10,7 +10,7 @@ use std::{
 use copilot::{
     admin::{self, PAGES},
     feed::Feeds,
-    istio::{Kind, validate::Invalid},
+    istio::{Kind, OF_HOSTS, validate::Invalid},
     metrics,
     proto::istio::networking::v1alpha3::VirtualService,
     sim::{
@@ -166,9 +166,9 @@ async fn surface_of(routes: usize) -> (Operator, DropGuard) {
             (name.into(), Some(resource))
         });
         let published = Collection::default().edited(edits.collect());
-        (kind.collection(), Arc::new(published))
+        (kind, Arc::new(published))
     };
-    let snapshot = Snapshot::new(Kind::ALL.map(collection).into());
+    let snapshot = Snapshot::new(OF_HOSTS.map(collection).into_iter().collect());
     let rejected = (0..routes).map(|n| {
         let key = (
             Kind::VirtualService.collection(),

@@ -22,7 +22,7 @@ use copilot::{
         ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRoute, HttpRouteDestination,
         ServiceEntry, TrafficPolicy, VirtualService,
     },
-    snapshot::{Collection, Encoded, Snapshot},
+    snapshot::{Collection, Encoded, Kind, Snapshot},
 };
 use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use prost::Name;
@@ -108,11 +108,11 @@ impl Published {
             (ROUTES, collection(routes)),
             (GATEWAYS, collection([("gateway".to_owned(), gateway)])),
         ];
-        let collections = collections.map(|(kind, collection)| {
-            let name: &'static str = Protocol::Full.asks_for(kind).leak();
-            (name, Arc::new(collection))
+        let collections = collections.into_iter().map(|(kind, collection)| {
+            let kind = Kind::from_name(kind).unwrap();
+            (kind, Arc::new(collection))
         });
-        Arc::new(Snapshot::new(collections.into()))
+        Arc::new(Snapshot::new(collections.collect()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use copilot::{
     app,
     config::Config,
-    istio::{GATEWAYS, Kind, undivided},
+    istio::{Kind, OF_HOSTS, undivided},
     model::Hostname,
     outbound::{Sockets, Transport},
     proto::istio::networking::v1alpha3::ServiceEntry,
@@ -27,8 +27,11 @@ pub const LONG: Duration = Duration::from_secs(30);
 
 /// The collections that the daemon publishes.
 pub fn collections() -> Vec<String> {
-    let kinds = Kind::ALL.map(|kind| kind.collection().to_owned());
-    kinds.into_iter().chain([GATEWAYS.to_owned()]).collect()
+    let kinds = OF_HOSTS.map(|kind| kind.collection().to_owned());
+    kinds
+        .into_iter()
+        .chain([Kind::Gateway.collection().to_owned()])
+        .collect()
 }
 
 /// A foundation with one app of two instances behind one route.

@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 pub use copilot::publisher::{Input, Settings};
 use copilot::{
-    istio::{self, Kind},
+    istio::{self, Kind, OF_HOSTS},
     metrics,
     model::{Basis, Hostname, Report, Route, Update},
     publisher::{Outputs, Publisher},
@@ -42,7 +42,7 @@ pub struct Running {
 
 pub fn settings(required: impl IntoIterator<Item = Input>) -> Settings {
     Settings {
-        ceiling: Duration::from_millis(100),
+        debounce_max: Duration::from_millis(100),
         required: BTreeSet::from_iter(required),
         vip_range: Some("127.128.0.0/9".parse().unwrap()),
         ..Settings::default()
@@ -100,7 +100,7 @@ impl Running {
 
     /// How often each kind's collection has got another version, the kinds in their order.
     fn versions(&self) -> [u64; 3] {
-        Kind::ALL.map(|kind| {
+        OF_HOSTS.map(|kind| {
             let collection = kind.collection();
             self.metric(&format!(
                 r#"copilot_collection_changes_total{{collection="{collection}"}}"#
@@ -126,7 +126,7 @@ impl Running {
         })
         .await;
         let snapshot = self.next().await;
-        let services_now = snapshot.get(Kind::VirtualService.collection()).unwrap();
+        let services_now = snapshot.get(Kind::VirtualService).unwrap();
         assert!(services_now.get(&name).is_some());
         assert_eq!(
             self.metric("copilot_generation_seconds_count"),
@@ -142,8 +142,8 @@ impl Running {
 fn changed_collections(before: &Snapshot, after: &Snapshot) -> Vec<&'static str> {
     after
         .iter()
-        .filter(|(name, collection)| before.get(name).unwrap().version() != collection.version())
-        .map(|(name, _)| name)
+        .filter(|(kind, collection)| before.get(*kind).unwrap().version() != collection.version())
+        .map(|(kind, _)| kind.collection())
         .collect()
 }
 
@@ -180,10 +180,9 @@ async fn a_change_costs_what_it_changes(routes: usize) {
         changed_collections(&first, &second),
         [Kind::ServiceEntry.collection()]
     );
-    let collection = Kind::ServiceEntry.collection();
     let (old, new) = (
-        first.get(collection).unwrap(),
-        second.get(collection).unwrap(),
+        first.get(Kind::ServiceEntry).unwrap(),
+        second.get(Kind::ServiceEntry).unwrap(),
     );
     assert_eq!(new.diff(old).changed.len(), 1);
 
@@ -273,10 +272,7 @@ async fn nothing_is_published_before_every_required_input_was_read_completely() 
         })
         .await;
     let snapshot = running.next().await;
-    assert_eq!(
-        snapshot.get(Kind::ServiceEntry.collection()).unwrap().len(),
-        1
-    );
+    assert_eq!(snapshot.get(Kind::ServiceEntry).unwrap().len(), 1);
     assert!(running.readiness.pending().is_empty());
 }
 
@@ -286,27 +282,22 @@ async fn an_empty_foundation_is_published_too() {
     running.send(Update::AllRoutes(vec![])).await;
     running.send(Update::AllInstances(vec![])).await;
     let snapshot = running.next().await;
-    assert_eq!(snapshot.get(istio::GATEWAYS).unwrap().len(), 1);
-    assert!(
-        snapshot
-            .get(Kind::VirtualService.collection())
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(snapshot.get(Kind::Gateway).unwrap().len(), 1);
+    assert!(snapshot.get(Kind::VirtualService).unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_steady_stream_of_changes_is_published_at_the_ceiling() {
-    let quiet = Duration::from_millis(10);
+    let debounce_after = Duration::from_millis(10);
     let mut running = start(Settings {
-        quiet,
+        debounce_after,
         ..settings([Input::Routes])
     });
     running.send(Update::AllRoutes(vec![])).await;
     running.next().await;
 
     let begun = tokio::time::Instant::now();
-    let mut interval = tokio::time::interval(quiet / 2);
+    let mut interval = tokio::time::interval(debounce_after / 2);
     let mut published = running.outputs.snapshots.clone();
     for n in 0.. {
         tokio::select! {
@@ -332,13 +323,7 @@ async fn an_invalid_hostname_is_withheld_and_named_and_the_rest_is_served() {
         .send(Update::AllRoutes(vec![bad, foundation::route(1)]))
         .await;
     let snapshot = running.next().await;
-    assert_eq!(
-        snapshot
-            .get(Kind::VirtualService.collection())
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(snapshot.get(Kind::VirtualService).unwrap().len(), 1);
     let rejected = running.outputs.rejected.borrow().clone();
     let key = (
         Kind::VirtualService.collection(),

@@ -10,7 +10,7 @@ mod start;
 use std::net::SocketAddr;
 
 use copilot::{
-    istio::{GATEWAYS, Kind, SIDECARS},
+    istio::Kind,
     proto::{
         self,
         api::{
@@ -102,7 +102,9 @@ impl Push {
 
     async fn start_with(foundation: CloudFoundry, config: Value) -> Self {
         let daemon = Daemon::start(config).await;
-        let asked = collections().into_iter().chain([SIDECARS.to_owned()]);
+        let asked = collections()
+            .into_iter()
+            .chain([Kind::Sidecar.collection().to_owned()]);
         let pilot = foundation.connect_pilot(daemon.mcp, asked.collect()).await;
         Self {
             cloud_controller: connect(&foundation, &daemon).await,
@@ -198,9 +200,9 @@ fn service_entry(state: &State, name: &str) -> Value {
 }
 
 pub fn sidecar(state: &State, name: &str) -> Value {
-    resource(state, SIDECARS, name)
+    resource(state, Kind::Sidecar.collection(), name)
 }
 
 fn gateway(state: &State, name: &str) -> Value {
-    resource(state, GATEWAYS, name)
+    resource(state, Kind::Gateway.collection(), name)
 }

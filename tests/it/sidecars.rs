@@ -1,7 +1,7 @@
 //! Who may connect where: from the policy server's protocols and ports to the Sidecars that a Pilot holds.
 
 use copilot::{
-    istio::{DEFAULT_SIDECAR, SIDECARS},
+    istio::{DEFAULT_SIDECAR, Kind},
     proto::api::BulkSyncRequest,
     sim::{
         bbs::InstanceSpec,
@@ -18,7 +18,7 @@ use crate::{
 
 /// The names of the Sidecars that the Pilot holds; none before the policies are known.
 fn sidecars(state: &State) -> Vec<&str> {
-    let held = state.collections.get(SIDECARS);
+    let held = state.collections.get(Kind::Sidecar.collection());
     let names = held.into_iter().flat_map(|held| held.resources.keys());
     names.map(String::as_str).collect()
 }
@@ -30,7 +30,7 @@ fn opens(state: &State, source: &str, host: &str) -> bool {
 
 async fn start(foundation: &CloudFoundry, config: Value) -> (Daemon, Sink) {
     let daemon = Daemon::start(config).await;
-    let pilot = foundation.connect_pilot(daemon.mcp, vec![SIDECARS.to_owned()]);
+    let pilot = foundation.connect_pilot(daemon.mcp, vec![Kind::Sidecar.collection().to_owned()]);
     (daemon, pilot.await.unwrap())
 }
 
@@ -95,7 +95,8 @@ async fn a_pushed_hostname_opens_to_policies_for_the_port_that_its_instances_rep
 
     start_instance(&foundation, &api, 1, 8080);
     let after = holds(&pilot, |state| opens(state, &shop, "api")).await;
-    let held = |state: &State| state.collections[SIDECARS].resources[&admin].clone();
+    let held =
+        |state: &State| state.collections[Kind::Sidecar.collection()].resources[&admin].clone();
     assert_eq!(held(&before), held(&after));
     daemon.end().await;
 }

@@ -26,7 +26,7 @@ fn bytes() -> [usize; 2] {
     state.apply(Update::AllInstances(instances.collect()));
     let snapshot = state.publish().unwrap();
     [Kind::VirtualService, Kind::ServiceEntry].map(|kind| {
-        let collection = snapshot.get(kind.collection()).unwrap();
+        let collection = snapshot.get(kind).unwrap();
         assert_eq!(collection.len(), routes);
         collection.encoded_len() / routes
     })

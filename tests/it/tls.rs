@@ -5,7 +5,7 @@ mod places;
 use std::collections::BTreeMap;
 
 use copilot::{
-    istio::{Kind, undivided},
+    istio::{Kind, OF_HOSTS, undivided},
     model::{Hostname, RouteGuid},
     proto::any_to_json,
     sim::{
@@ -55,7 +55,7 @@ impl Mesh {
     async fn istiod_holds(&self, count: usize) -> State {
         let mut state = self.istiod.state();
         let complete = |state: &State| {
-            Kind::ALL.iter().all(|kind| {
+            OF_HOSTS.iter().all(|kind| {
                 let names = state.names(&type_url(*kind));
                 names.is_some_and(|names| names.len() >= count)
             })
@@ -71,7 +71,7 @@ fn type_url(kind: Kind) -> String {
 
 /// Every resource of the kinds that are made of routes.
 fn readable(state: &State, collection: impl Fn(Kind) -> String) -> BTreeMap<String, Value> {
-    let kinds = Kind::ALL.into_iter().flat_map(|kind| {
+    let kinds = OF_HOSTS.into_iter().flat_map(|kind| {
         let held = state.collections.get(&collection(kind));
         let resources = held.into_iter().flat_map(|held| &held.resources);
         resources.map(move |(name, resource)| {

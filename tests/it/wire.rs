@@ -199,8 +199,8 @@ fn policies() -> Vec<Policy> {
 
 fn settings() -> Settings {
     Settings {
-        quiet: Duration::from_millis(1),
-        ceiling: Duration::from_secs(1),
+        debounce_after: Duration::from_millis(1),
+        debounce_max: Duration::from_secs(1),
         required: [Input::Routes, Input::Instances].into(),
         certificates: vec![
             FrontendCertificate {
@@ -241,9 +241,9 @@ async fn snapshot(updates: Vec<Update>) -> Arc<Snapshot> {
 fn readable(snapshot: &Snapshot) -> Value {
     let collections: BTreeMap<_, _> = snapshot
         .iter()
-        .map(|(name, collection)| {
+        .map(|(kind, collection)| {
             (
-                name,
+                kind.collection(),
                 collection
                     .iter()
                     .map(|it| resource(&it))
@@ -276,12 +276,12 @@ fn bytes(snapshot: &Snapshot) -> BTreeMap<&'static str, [(String, Vec<u8>); 2]> 
     };
     snapshot
         .iter()
-        .map(|(name, classic)| {
+        .map(|(kind, classic)| {
             (
-                name,
+                kind.collection(),
                 [
                     bytes(classic, Form::Mcp),
-                    bytes(snapshot.xds(name).unwrap(), Form::Ads),
+                    bytes(snapshot.xds(kind).unwrap(), Form::Ads),
                 ],
             )
         })
@@ -309,7 +309,7 @@ async fn istiods_are_served_the_same_but_for_what_is_reviewed_here() {
     .await;
     let differing: BTreeMap<_, _> = snapshot
         .iter()
-        .map(|(name, classic)| (name, snapshot.xds(name).unwrap().diff(classic)))
+        .map(|(kind, classic)| (kind.collection(), snapshot.xds(kind).unwrap().diff(classic)))
         .filter(|(_, diff)| !diff.is_empty())
         .map(|(name, diff)| {
             assert!(diff.removed.is_empty(), "{name}");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use copilot::{
-    istio::{Kind, SIDECARS},
+    istio::Kind,
     model::AppGuid,
     proto::istio::networking::v1alpha3::{ServiceEntry, Sidecar, VirtualService},
     sim::sink::{Replica, State},
@@ -277,7 +277,8 @@ impl Oracle {
 }
 
 impl Inner {
-    /// Whether the daemon of a sink serves Sidecars although it never knew the policies.
+    /// Whether the daemon of a sink serves Sidecars although it was never told the policies truly: what it takes away of
+    /// them then is no loss.
     fn is_past_grace(&self, sink: usize) -> bool {
         let home = self.homes.get(&sink);
         let since = home.and_then(|home| self.without_policies.get(&home.daemon));
@@ -385,7 +386,7 @@ impl View {
                 view.pairs.extend(pairs);
             }
         }
-        for sidecar in decoded::<Sidecar>(state, SIDECARS) {
+        for sidecar in decoded::<Sidecar>(state, Kind::Sidecar.collection()) {
             let selector = sidecar.workload_selector.unwrap_or_default();
             let apps = selector.labels.values();
             let apps: Vec<_> = apps.filter_map(|name| name.get(..GUID)).collect();

@@ -11,7 +11,7 @@ use std::{
 use copilot::{
     app::Entrances,
     grpc::Entrance,
-    istio::{GATEWAYS, Kind, SIDECARS},
+    istio::Kind,
     proto::istio::mcp::v1alpha1::{RequestResources, Resources},
     sim::{
         istiod::{self, Delivered, DeltaStream, FullStream},
@@ -41,8 +41,7 @@ const NETWORKING: &str = "v1";
 
 /// The collections that the daemon publishes.
 fn collections() -> impl Iterator<Item = &'static str> {
-    let kinds = Kind::ALL.map(Kind::collection);
-    kinds.into_iter().chain([GATEWAYS, SIDECARS])
+    Kind::ALL.map(Kind::collection).into_iter()
 }
 
 /// What a sink speaks.

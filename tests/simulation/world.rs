@@ -8,9 +8,9 @@ use std::{
 use copilot::{
     model::{AppGuid, InstanceGuid, RouteGuid},
     sim::{
-        bbs::{Bbs, Doors, InstanceSpec, ProcessSpec},
+        bbs::{Bbs, Doors, InstanceSpec},
         capi::{Capi, Destination, DomainKind, RouteSpec},
-        cloud_foundry::{DOMAIN, INTERNAL_DOMAIN},
+        cloud_foundry::{self, DOMAIN, INTERNAL_DOMAIN},
         policy::PolicyServer,
     },
 };
@@ -238,18 +238,7 @@ impl World {
     }
 
     fn start_process(&mut self, app: &AppGuid, instances: u32) {
-        let (process, version) = {
-            let mut state = self.capi.state();
-            (state.add_process(app, "web"), state.new_guid())
-        };
-        let process = format!("{process}-{version}");
-        self.bbs.desire(ProcessSpec {
-            process_guid: process.clone(),
-            app_guid: app.to_string(),
-            process_type: "web".to_owned(),
-            instances,
-            metric_tags: true,
-        });
+        let process = cloud_foundry::desire(&self.capi, &self.bbs, app, instances);
         let mut instances_of = BTreeMap::new();
         for index in 0..instances {
             instances_of.insert(index, self.start(&process, index));

@@ -31,7 +31,7 @@ pub(super) fn unreachable(to: &DestinationFacts, instance: &InstanceFacts) -> Ve
         Some(Unreached::NoAddress) => Verdict::new(
             "address",
             format!(
-                "instance {guid} of app {app} on cell {cell} has no IPv4 address with a door to port {port}"
+                "instance {guid} of app {app} on cell {cell} has no IPv4 address with a port that leads to port {port}"
             ),
             "look at the cell's network",
         ),

@@ -143,7 +143,7 @@ impl Known {
         };
         let has = |port: &PortMapping| {
             let mut ports = endpoint.ports.iter();
-            ports.any(|own| own.container == port.container && own.has_doors_of(port))
+            ports.any(|own| own.container == port.container && own.has_ports_of(port))
         };
         let lacks = !known.ports.iter().all(has);
         if lacks {

@@ -10,6 +10,9 @@ use crate::capi::{
 /// How often rows are read again because some of them were deleted meanwhile.
 const MAX_RESTARTS: u32 = 3;
 
+/// A read fails if more rows than this, and more than a tenth of what is still to come, vanish between two pages.
+const MANY: u64 = 500;
+
 /// What paging needs to know of a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
@@ -122,14 +125,22 @@ impl Keyset {
         if self.page > 1 {
             total < self.total
         } else {
-            total < self.expected && self.restarts < MAX_RESTARTS
+            total < self.expected && (self.restarts < MAX_RESTARTS || self.lacks_many(total))
         }
     }
 
-    /// Reads from the cursor again. On a first page, what is counted twice is believed.
+    fn lacks_many(&self, total: u64) -> bool {
+        self.expected.saturating_sub(total) > MANY.max(self.expected / 10)
+    }
+
+    /// Reads from the cursor again. On a first page, what is counted twice is believed, unless many are lacking: nobody
+    /// deletes as much between two pages, and a page that lies may have moved the cursor past all that there is.
     fn restart(&mut self, total: u64) -> Result<bool, BadPage> {
         self.restarts += 1;
         if self.page == 1 {
+            if self.lacks_many(total) {
+                return Err(Contradiction::Shifts.into());
+            }
             self.expected = total;
         } else if self.restarts > MAX_RESTARTS {
             return Err(Contradiction::Shifts.into());
@@ -335,5 +346,19 @@ mod tests {
         assert!(keyset.advance(&page(2..3, 1, None)).unwrap(), "once");
         assert!(!keyset.clone().advance(&page(2..3, 1, None)).unwrap());
         assert!(keyset.advance(&page(2..5, 7, Some(2))).unwrap(), "a lie");
+    }
+
+    #[test]
+    fn a_page_from_the_future_does_not_make_all_before_it_vanish() {
+        let mut keyset = walk();
+        assert!(keyset.advance(&page(0..3, 90, Some(2))).unwrap());
+        assert!(keyset.advance(&page(1000..1003, 4000, Some(2))).unwrap());
+        let nothing = Facts {
+            last: None,
+            ..page(0..0, 0, None)
+        };
+        for again in 0..=MAX_RESTARTS {
+            assert!(keyset.advance(&nothing).is_err(), "{again}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 
 use super::{ServedBy, run::LONG};
 use crate::{
-    istio::{GATEWAYS, Kind, SIDECARS},
+    istio::Kind,
     sim::{
         istiod,
         load::{Counters, LoadSink, Seen, Sight, Totals},
@@ -74,8 +74,7 @@ impl Sinks {
 
     async fn open(&self) -> anyhow::Result<LoadSink> {
         let channel = self.channel().await.context("connecting a sink")?;
-        let kinds = Kind::ALL.map(Kind::collection);
-        let collections = [kinds.as_slice(), &[GATEWAYS, SIDECARS]].concat();
+        let collections = Kind::ALL.map(Kind::collection);
         let (counters, seen) = (self.counters.clone(), self.sender.clone());
         let mode = self.served_by.mode();
         let opened = LoadSink::open(&channel, mode, &collections, counters, seen).await;
@@ -107,7 +106,7 @@ impl Sinks {
 
     /// Waits until every sink has an answer for every collection.
     pub(super) async fn hold_something(&self) -> anyhow::Result<()> {
-        self.wait(|totals| totals.resources.len() == Kind::ALL.len() + 2)
+        self.wait(|totals| totals.resources.len() == Kind::ALL.len())
             .await
     }
 

@@ -1,6 +1,6 @@
 //! A config without its secrets, and texts without them.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{cmp::Reverse, collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
@@ -81,19 +81,27 @@ impl Redacted {
         }
     }
 
-    /// A text in which none of the secrets is, nor a line of one.
+    /// A text in which none of the secrets is, nor a line of one, as it is or as JSON writes it.
     pub(super) fn clean(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.0 {
-            let lines = secret.lines().map(str::trim);
-            for part in [secret.trim()].into_iter().chain(lines) {
+        let whole = self.0.iter().map(|secret| secret.trim());
+        let lines = self
+            .0
+            .iter()
+            .flat_map(|secret| secret.lines().map(str::trim));
+        let parts = whole.chain(lines).filter(|part| part.len() >= MIN_SECRET);
+        let mut parts: Vec<_> = parts
+            .flat_map(|part| {
                 let in_json = Value::from(part).to_string();
-                let in_json = &in_json[1..in_json.len() - 1];
-                for written in [part, in_json] {
-                    if part.len() >= MIN_SECRET && text.contains(written) {
-                        text = text.replace(written, REDACTED);
-                    }
-                }
+                [part.to_owned(), in_json[1..in_json.len() - 1].to_owned()]
+            })
+            .collect();
+        // One may begin another.
+        parts.sort_by_key(|part| Reverse(part.len()));
+        parts.dedup();
+        let mut text = text.to_owned();
+        for part in parts {
+            if text.contains(&part) {
+                text = text.replace(&part, REDACTED);
             }
         }
         text
@@ -123,7 +131,7 @@ mod tests {
             "TLSPems": [{ "CertChain": "a chain", "PrivateKey": "line one\nline two" }],
             "CapiPassphrase": "misspelt", "Mystery": [7],
             "BBS": { "Address": "admin:word@bbs:8889" }, "UAA": { "ClientSecret": 12_345_678 },
-            "ProxyPassword": "back\\slash\"",
+            "ProxyPassword": "back\\slash\"", "Former": "quiet",
         }));
         let text = format!("{config}");
         for shown in [

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::table::{Client, Held, VERSION};
 use crate::{
-    istio::Kind,
+    istio::{Kind, OF_HOSTS},
     sim::{
         istiod::{Istiod, connect, types},
         sink::State,
@@ -60,8 +60,8 @@ impl Beside {
         let mut text = format!(
             "An istiod that asks for {asked} types over ADS sends requests where the Pilot does:\n"
         );
-        let kinds = Kind::ALL.map(|kind| format!("{kind:?}"));
-        for kind in kinds.iter().map(String::as_str).chain(["Gateway"]) {
+        for kind in OF_HOSTS.into_iter().chain([Kind::Gateway]) {
+            let kind = kind.as_str();
             let type_url = format!("networking.istio.io/{VERSION}/{kind}");
             if let Some(replica) = state.borrow().collections.get(&type_url) {
                 let (count, version) = (replica.resources.len(), &replica.version);

@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::scene;
 use crate::{
-    istio::{self, GATEWAY, GATEWAYS, Kind},
+    istio::{self, GATEWAY, Kind, OF_HOSTS},
     model::Hostname,
     proto::istio::{
         mcp::v1alpha1::Resource,
@@ -50,7 +50,7 @@ impl<'a> Held<'a> {
     fn replica(self, kind: Kind) -> Option<&'a Replica> {
         let collection = match self.client {
             Client::Pilot => kind.collection().to_owned(),
-            Client::Istiod => format!("networking.istio.io/{VERSION}/{kind:?}"),
+            Client::Istiod => format!("networking.istio.io/{VERSION}/{}", kind.as_str()),
         };
         self.state.collections.get(&collection)
     }
@@ -141,9 +141,8 @@ fn is_internal(host: &Hostname) -> bool {
 
 /// Whether the Pilot holds the gateway, and so many resources of each kind.
 pub(super) fn is_complete(state: &State, expected: [usize; 3]) -> bool {
-    let count = |collection| state.names(collection).map(|names| names.len());
-    let kinds = Kind::ALL.map(|kind| count(kind.collection()));
-    count(GATEWAYS) == Some(1) && kinds == expected.map(Some)
+    let count = |kind: Kind| state.names(kind.collection()).map(|names| names.len());
+    count(Kind::Gateway) == Some(1) && OF_HOSTS.map(count) == expected.map(Some)
 }
 
 /// Every endpoint of a route, as the Pilot holds them.
@@ -189,7 +188,8 @@ pub(super) fn render(
             writeln!(text, "         {}", held.verification(&service))?;
         }
     }
-    if state.names(GATEWAYS).unwrap_or_default().contains(&GATEWAY) {
+    let gateways = state.names(Kind::Gateway.collection());
+    if gateways.unwrap_or_default().contains(&GATEWAY) {
         writeln!(text, "all external routes\n         Gateway {GATEWAY}")?;
     }
     Ok(text)

@@ -9,10 +9,10 @@ use prost::Message;
 
 use super::{
     matches::{Match, matches},
-    server::{Kind, Protocol, Served},
+    server::{Protocol, Served},
 };
 use crate::{
-    istio::{Era, validate::Validate},
+    istio::{Era, Kind, validate::Validate},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRetry, HttpRoute,
         LoadBalancerSettings, Server, ServiceEntry, Sidecar, TrafficPolicy, VirtualService,

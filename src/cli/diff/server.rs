@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 use crate::{
     delivery::VISITOR,
     grpc,
+    istio::Kind,
     proto::{
         envoy::{
             config::core::v3::Node,
@@ -32,47 +33,20 @@ const REQUESTS: usize = 16;
 /// The largest foundations are answered in one message.
 const MAX_MESSAGE: usize = i32::MAX as usize;
 
-/// What is read of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    DestinationRule,
-    Gateway,
-    ServiceEntry,
-    Sidecar,
-    VirtualService,
-}
-
-impl Kind {
-    const ALL: [Self; 5] = [
-        Self::DestinationRule,
-        Self::Gateway,
-        Self::ServiceEntry,
-        Self::Sidecar,
-        Self::VirtualService,
-    ];
-
-    fn asked(self, protocol: Protocol) -> String {
-        match protocol {
-            Protocol::Xds => format!("networking.istio.io/v1alpha3/{self:?}"),
-            Protocol::Mcp => {
-                let plural = match self {
-                    Self::DestinationRule => "destinationrules",
-                    Self::Gateway => "gateways",
-                    Self::ServiceEntry => "serviceentries",
-                    Self::Sidecar => "sidecars",
-                    Self::VirtualService => "virtualservices",
-                };
-                format!("istio/networking/v1alpha3/{plural}")
-            }
-        }
-    }
-}
-
 /// How a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Mcp,
     Xds,
+}
+
+impl Protocol {
+    fn asked(self, kind: Kind) -> String {
+        match self {
+            Self::Xds => format!("networking.istio.io/v1alpha3/{}", kind.as_str()),
+            Self::Mcp => kind.collection().to_owned(),
+        }
+    }
 }
 
 /// The bodies of all resources, by their names.
@@ -172,7 +146,7 @@ impl Answers {
     fn take(&mut self, asked: &str, resources: impl Iterator<Item = Resource>) {
         let kind = Kind::ALL
             .into_iter()
-            .find(|kind| kind.asked(self.protocol) == asked);
+            .find(|kind| self.protocol.asked(*kind) == asked);
         let Some(kind) = kind else { return };
         let bodies = resources.map(|resource| {
             let Resource { metadata, body } = resource;
@@ -197,7 +171,7 @@ async fn read_mcp(channel: Channel) -> anyhow::Result<Served> {
     };
     for kind in Kind::ALL {
         requests
-            .send(request(kind.asked(Protocol::Mcp), String::new()))
+            .send(request(Protocol::Mcp.asked(kind), String::new()))
             .await?;
     }
     let mut client = ResourceSourceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
@@ -222,7 +196,7 @@ async fn read_xds(channel: Channel) -> anyhow::Result<Served> {
                 id: VISITOR.to_owned(),
                 ..Node::default()
             }),
-            type_url: kind.asked(Protocol::Xds),
+            type_url: Protocol::Xds.asked(kind),
             ..DiscoveryRequest::default()
         };
         requests.send(request).await?;

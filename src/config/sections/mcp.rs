@@ -21,11 +21,13 @@ pub(crate) struct SinkLimits {
     streams: usize,
     streams_per_peer: usize,
     requests_per_second: u32,
+    connection_age: Option<Duration>,
 }
 
 impl SinkLimits {
     pub(crate) fn read(root: &mut Section<'_>) -> Self {
         let defaults = mcp::Limits::default();
+        let connection_age = root.duration("MaxSinkConnectionAge", Duration::ZERO);
         Self {
             streams: root.count("MaxSinkStreams", 1..=1_000_000, defaults.streams_total),
             streams_per_peer: root.count(
@@ -38,6 +40,7 @@ impl SinkLimits {
                 1..=100_000,
                 defaults.requests_per_second,
             ),
+            connection_age: (!connection_age.is_zero()).then_some(connection_age),
         }
     }
 
@@ -48,6 +51,7 @@ impl SinkLimits {
             connections: self.streams,
             streams_per_peer: self.streams_per_peer,
             requests_per_second: self.requests_per_second,
+            max_connection_age: self.connection_age,
             ..defaults
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn read(
     with_instances: bool,
     with_policies: bool,
 ) -> Option<publisher::Settings> {
-    let (quiet, ceiling) = waits(root);
+    let (debounce_after, debounce_max) = waits(root);
     let linger = root.duration_up_to("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
     let grace = root.duration("PolicyServerGrace", Duration::from_secs(30));
     let guard = guard::Settings {
@@ -64,8 +64,8 @@ pub(crate) fn read(
         guard,
         limits,
         log_changes,
-        quiet,
-        ceiling,
+        debounce_after,
+        debounce_max,
         linger,
         required,
         keep_empty_service_entries,
@@ -82,20 +82,20 @@ pub(crate) fn read(
 
 /// How long changes are waited for: after the last, and after the first of them.
 fn waits(root: &mut Section<'_>) -> (Duration, Duration) {
-    let (quiet, ceiling) = (Duration::from_millis(10), Duration::from_millis(100));
-    let defaults = [quiet, ceiling];
-    let quiet = root.duration("MCPQuietInterval", quiet);
-    let ceiling = root.duration("MCPConvergeInterval", ceiling);
+    let (debounce_after, debounce_max) = (Duration::from_millis(10), Duration::from_millis(100));
+    let defaults = [debounce_after, debounce_max];
+    let debounce_after = root.duration("MCPQuietInterval", debounce_after);
+    let debounce_max = root.duration("MCPConvergeInterval", debounce_max);
     // A template writes what nobody has set, too.
-    let are_meant = [quiet, ceiling]
+    let are_meant = [debounce_after, debounce_max]
         .iter()
         .zip(defaults)
         .all(|(set, default)| *set != default);
-    if are_meant && quiet > ceiling {
+    if are_meant && debounce_after > debounce_max {
         let what = "is less than MCPQuietInterval: nothing is ever waited for so long";
         root.problem("MCPConvergeInterval", what);
     }
-    (quiet.min(ceiling), ceiling)
+    (debounce_after.min(debounce_max), debounce_max)
 }
 
 /// How much of one hostname and of one app is served.

@@ -21,7 +21,7 @@ use crate::{
         istio::{mcp::v1alpha1::Resources, networking::v1alpha3::VirtualService},
     },
     sim::sink::{self, Replica},
-    snapshot::{Collection, Encoded},
+    snapshot::{Collection, Encoded, Snapshot},
 };
 
 const A: &str = "istio/networking/v1alpha3/virtualservices";
@@ -42,17 +42,19 @@ fn collection(resources: &[(char, u8)]) -> Arc<Collection> {
 }
 
 fn snapshot(a: &[(char, u8)], b: &[(char, u8)]) -> Arc<Snapshot> {
-    Arc::new(Snapshot::new(
-        [(A, collection(a)), (B, collection(b))].into(),
-    ))
+    let collections = [
+        (Kind::VirtualService, collection(a)),
+        (Kind::Gateway, collection(b)),
+    ];
+    Arc::new(Snapshot::new(collections.into_iter().collect()))
 }
 
 /// A connection with the sink's end of the conversation.
-struct Stream(Connection);
+struct Stream(StreamState);
 
 impl Default for Stream {
     fn default() -> Self {
-        Self(Connection::new::<Mcp>(Duration::ZERO))
+        Self(StreamState::new::<Mcp>(Duration::ZERO))
     }
 }
 
@@ -63,7 +65,7 @@ impl Stream {
         stream
     }
 
-    fn send(&mut self, request: RequestResources) -> Event {
+    fn send(&mut self, request: RequestResources) -> Heard {
         Mcp::hear(&mut self.0, request, Instant::now()).unwrap()
     }
 
@@ -76,7 +78,7 @@ impl Stream {
             incremental,
             ..sink::ack(response)
         });
-        assert!(matches!(event, Event::Acked(_)), "{event:?}");
+        assert!(matches!(event, Heard::Acked(_)), "{event:?}");
     }
 }
 
@@ -142,7 +144,7 @@ fn a_rejected_version_is_not_sent_again_but_the_next_is() {
     stream.send(sink::request(A));
     let first = stream.next().unwrap();
     let event = stream.send(sink::nack(&first, 2, "bad"));
-    assert!(matches!(event, Event::Nacked { code: 2, .. }), "{event:?}");
+    assert!(matches!(event, Heard::Nacked { code: 2, .. }), "{event:?}");
     assert_eq!(stream.next(), None);
     stream.0.on_snapshot(snapshot(&[('b', 0)], &[]));
     assert_eq!(names(&stream.next().unwrap()), "b");
@@ -175,13 +177,13 @@ fn an_answer_with_another_nonce_changes_nothing() {
             "",
         ),
     ] {
-        assert!(matches!(stream.send(stale), Event::Stale));
+        assert!(matches!(stream.send(stale), Heard::Stale));
         assert_eq!(stream.next(), None);
     }
     stream.ack(&a, false);
     assert_eq!(names(&stream.next().unwrap()), "b");
     stream.ack(&b, false);
-    assert!(matches!(stream.send(sink::ack(&b)), Event::Stale), "twice");
+    assert!(matches!(stream.send(sink::ack(&b)), Heard::Stale), "twice");
 }
 
 #[test]
@@ -269,7 +271,7 @@ fn a_state_is_full_unless_the_last_request_asked_for_deltas() {
 fn a_sink_that_lists_what_it_holds_gets_the_difference() {
     let current = snapshot(&[('a', 0), ('b', 0)], &[]);
     let version = current
-        .get(A)
+        .get(Kind::VirtualService)
         .unwrap()
         .get("a")
         .unwrap()
@@ -339,7 +341,7 @@ fn the_answer_to_a_trigger_is_swallowed() {
         }),
         ..sink::request("$triggerCollection")
     };
-    assert!(matches!(stream.send(answer), Event::Ignored));
+    assert!(matches!(stream.send(answer), Heard::Ignored));
     assert_eq!(stream.next(), None);
 }
 
@@ -363,10 +365,9 @@ fn collections_take_turns() {
 #[test]
 fn a_withheld_collection_is_answered_when_it_is_known_and_the_others_do_not_wait() {
     const WITHHELD: &str = "istio/networking/v1alpha3/sidecars";
-    let collections =
-        || BTreeMap::from([(A, collection(&[('a', 1)])), (WITHHELD, collection(&[]))]);
-    let known = Snapshot::new(collections());
-    let mut stream = Stream::with(Arc::new(known.clone().withholding(WITHHELD)));
+    let known = snapshot(&[('a', 1)], &[]);
+    let withholding = Snapshot::clone(&known).withholding(Kind::Sidecar);
+    let mut stream = Stream::with(Arc::new(withholding));
     stream.send(sink::request(WITHHELD));
     assert!(!stream.0.is_due(Instant::now()));
     stream.send(sink::request(A));
@@ -377,6 +378,6 @@ fn a_withheld_collection_is_answered_when_it_is_known_and_the_others_do_not_wait
     }
     answered.sort();
     assert_eq!(answered, [A, "nobody/knows/this"]);
-    stream.0.on_snapshot(Arc::new(known));
+    stream.0.on_snapshot(known);
     assert_eq!(stream.next().unwrap().collection, WITHHELD);
 }

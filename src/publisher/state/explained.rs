@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::State;
+use super::{Collections, State};
 use crate::{
     explain::{
         Cause, Change, DestinationFacts, Everything, Held, InstanceFacts, Known, Lookup, Refused,
         RouteFacts, Unreached, from_nanos, from_seconds,
     },
-    istio::{self, Era, Eras, Kind},
+    istio::{self, Era, Kind},
     model::{AppPort, Destination, Hostname, Instance, Protocol, Refusal, Route, Weight, path},
     snapshot::{Collection, ResourceVersion},
     table::{Changes, HostView, Pool, Subject, Unreachable},
@@ -89,7 +89,7 @@ impl State {
             lost_to: lost.get(&route.guid).cloned(),
             destinations: destinations(host, route),
         });
-        let entries = &self.collections[Kind::ServiceEntry.collection()];
+        let entries = &self.collections[Kind::ServiceEntry];
         let is_served = |name: &String| entries.of(Era::Xds).get(name).is_some();
         let place = (host.name.clone(), key.clone());
         Lookup {
@@ -204,21 +204,12 @@ impl State {
     }
 }
 
-/// Every collection, as it is served.
-type Collections = BTreeMap<&'static str, Eras<Arc<Collection>>>;
-
 fn services_of(watched: &Watched, all: &Collections) -> Seen {
-    versions(
-        &watched.services,
-        all[Kind::ServiceEntry.collection()].of(Era::Xds),
-    )
+    versions(&watched.services, all[Kind::ServiceEntry].of(Era::Xds))
 }
 
 fn speakers_of(watched: &Watched, all: &Collections) -> Seen {
-    versions(
-        &watched.speakers,
-        all[Kind::VirtualService.collection()].of(Era::Xds),
-    )
+    versions(&watched.speakers, all[Kind::VirtualService].of(Era::Xds))
 }
 
 fn versions(names: &[String], of: &Collection) -> Seen {
@@ -229,7 +220,7 @@ fn versions(names: &[String], of: &Collection) -> Seen {
 }
 
 fn endpoints_of(watched: &Watched, all: &Collections) -> usize {
-    let entries = all[Kind::ServiceEntry.collection()].of(Era::Xds);
+    let entries = all[Kind::ServiceEntry].of(Era::Xds);
     let entries = watched.services.iter().filter_map(|name| entries.get(name));
     entries.map(istio::endpoint_count).sum()
 }
@@ -283,21 +274,21 @@ fn destinations(host: HostView<'_>, route: &Route) -> Vec<DestinationFacts> {
 }
 
 fn instance(host: HostView<'_>, instance: &Instance, port: AppPort) -> InstanceFacts {
-    let door = host.reach(instance, port);
-    let unreachable = door.err().map(|why| match why {
+    let endpoint = host.reach(instance, port);
+    let unreachable = endpoint.err().map(|why| match why {
         Unreachable::TlsAlone => Unreached::TlsAlone,
         Unreachable::Taken => {
             let owner = host.successor(instance);
             Unreached::Taken(owner.map(|owner| owner.guid.to_string()))
         }
-        Unreachable::NoDoor if instance.mapping(port).is_none() => Unreached::NoPort,
-        Unreachable::NoDoor => Unreached::NoAddress,
+        Unreachable::NoPort if instance.mapping(port).is_none() => Unreached::NoPort,
+        Unreachable::NoPort => Unreached::NoAddress,
     });
     InstanceFacts {
         guid: instance.guid.to_string(),
         cell: instance.host_address.to_string(),
-        place: door.ok().map(|door| door.at.to_string()),
-        tls: door.is_ok_and(|door| door.is_tls),
+        place: endpoint.ok().map(|endpoint| endpoint.at.to_string()),
+        tls: endpoint.is_ok_and(|endpoint| endpoint.is_tls),
         unreachable,
         ports: instance.ports.iter().map(|port| port.container).collect(),
         since: from_nanos(instance.since),

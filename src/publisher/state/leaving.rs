@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use super::{AllEdits, Leaving, SERVICE_KINDS, State, edits_of};
+use super::{AllEdits, Leaving, SERVICE_KINDS, State};
 use crate::{
     istio::{self, Era, Kind, Made, Services},
     model::{Destination, Hostname},
@@ -46,20 +46,20 @@ impl State {
         }
         for (name, encoded) in &entries.resources {
             let is_new = |era| encoded.of(era).is_some() && !self.is_served_to(era, name);
-            if [Era::Classic, Era::Xds].into_iter().any(is_new) {
+            if Era::ALL.into_iter().any(is_new) {
                 self.holds.publish(name, now);
             }
         }
     }
 
     fn is_served_to(&self, era: Era, service: &str) -> bool {
-        let entries = &self.collections[Kind::ServiceEntry.collection()];
+        let entries = &self.collections[Kind::ServiceEntry];
         entries.of(era).get(service).is_some()
     }
 
     /// Whether a service is there for everybody.
     pub(super) fn is_served_to_all(&self, service: &str) -> bool {
-        [Era::Classic, Era::Xds]
+        Era::ALL
             .into_iter()
             .all(|era| self.is_served_to(era, service))
     }
@@ -166,7 +166,7 @@ impl State {
         while let Some((member, since, led_to)) = self.linger.pop_ended(now) {
             self.complete_since = self.complete_since.max(since);
             for kind in SERVICE_KINDS {
-                edits_of(kind, edits).remove(member.1.clone());
+                edits[kind].remove(member.1.clone());
             }
             self.withdrawn.end(&member, &led_to, now);
         }
@@ -203,7 +203,7 @@ impl State {
                 led_to,
                 is_patient,
             } = review;
-            let entries = &self.collections[Kind::ServiceEntry.collection()];
+            let entries = &self.collections[Kind::ServiceEntry];
             let Some(served) = entries.of(Era::Classic).get(&member.1) else {
                 continue;
             };
@@ -223,7 +223,7 @@ impl State {
                 // A stream would keep it as it was.
                 self.withdrawn.add(name.clone(), now);
                 self.metrics.encoded(&encoded);
-                edits_of(Kind::ServiceEntry, edits).set(name, encoded);
+                edits[Kind::ServiceEntry].set(name, encoded);
             }
         }
     }

@@ -109,9 +109,7 @@ impl State {
     }
 
     fn published(&self, kind: Kind, name: &str) -> Option<Resource<'_>> {
-        self.collections[kind.collection()]
-            .of(Era::Classic)
-            .get(name)
+        self.collections[kind].of(Era::Classic).get(name)
     }
 
     /// Whether instances run that are served in a service which its route has not any more.

@@ -16,11 +16,10 @@ use crate::{
     delivery::Frames,
     proto::istio::networking::v1alpha3::VirtualService,
     sim::istiod::{delta_ack, delta_nack, delta_request},
-    snapshot::{Collection, Encoded},
+    snapshot::{Collection, Encoded, Snapshot},
 };
 
 const TYPE: &str = "networking.istio.io/v1/VirtualService";
-const COLLECTION: &str = "istio/networking/v1alpha3/virtualservices";
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -67,12 +66,13 @@ fn snapshot(contents: &BTreeMap<u8, u8>) -> Arc<Snapshot> {
         (name.into(), Some(encoded))
     });
     let collection = Collection::default().edited(edits.collect());
-    Arc::new(Snapshot::new([(COLLECTION, Arc::new(collection))].into()))
+    let collections = [(Kind::VirtualService, Arc::new(collection))];
+    Arc::new(Snapshot::new(collections.into_iter().collect()))
 }
 
 /// A server's end and a client's end, with responses on their way between them.
 struct Pair {
-    connection: Connection,
+    state: StreamState,
     newest: BTreeMap<u8, u8>,
     everything: bool,
     names: BTreeSet<String>,
@@ -84,7 +84,7 @@ struct Pair {
 impl Pair {
     fn new(names: &[u8]) -> Self {
         let mut pair = Self {
-            connection: Connection::new::<Delta>(Duration::ZERO),
+            state: StreamState::new::<Delta>(Duration::ZERO),
             newest: BTreeMap::new(),
             everything: names.is_empty(),
             names: BTreeSet::new(),
@@ -95,12 +95,12 @@ impl Pair {
         pair
     }
 
-    fn hear(&mut self, request: DeltaDiscoveryRequest) -> Event {
-        Delta::hear(&mut self.connection, request, Instant::now()).unwrap()
+    fn hear(&mut self, request: DeltaDiscoveryRequest) -> Heard {
+        Delta::hear(&mut self.state, request, Instant::now()).unwrap()
     }
 
     fn publish(&mut self) {
-        self.connection.on_snapshot(snapshot(&self.newest));
+        self.state.on_snapshot(snapshot(&self.newest));
     }
 
     fn change(&mut self, wanted: &[u8], given_up: &[u8]) {
@@ -128,7 +128,7 @@ impl Pair {
     }
 
     fn send(&mut self) -> bool {
-        let Some(response) = self.connection.next(Instant::now()) else {
+        let Some(response) = self.state.next(Instant::now()) else {
             return false;
         };
         let message = Frames::of::<Delta>(response).unwrap().into_message();
@@ -164,7 +164,7 @@ impl Pair {
     /// What the client wants of the newest state.
     fn expected(&self) -> BTreeMap<String, String> {
         let newest = snapshot(&self.newest);
-        let collection = newest.get(COLLECTION).unwrap();
+        let collection = newest.xds(Kind::VirtualService).unwrap();
         let resources = collection.iter().map(|resource| {
             let name = format!("cloudfoundry/{}", resource.name);
             (name, resource.version.to_string())
@@ -178,7 +178,7 @@ impl Pair {
 #[test]
 fn deltas_do_not_wait_for_each_other() {
     let mut pair = Pair::new(&[]);
-    pair.connection = Connection::new::<Delta>(Duration::from_hours(1));
+    pair.state = StreamState::new::<Delta>(Duration::from_hours(1));
     pair.change(&[], &[]);
     for content in 0..3 {
         pair.newest.insert(0, content);

@@ -9,7 +9,7 @@ use crate::{
     delivery::Dialogue,
     proto::istio::networking::v1alpha3::VirtualService,
     sim::istiod::{ack, request},
-    snapshot::{Collection, Encoded},
+    snapshot::{Collection, Encoded, Snapshot},
 };
 
 const GATEWAYS: &str = "networking.istio.io/v1/Gateway";
@@ -22,20 +22,17 @@ fn ms(count: u64) -> Duration {
 
 /// Collections with one resource each, whose content is a number.
 fn snapshot(gateways: u32, routes: u32) -> Arc<Snapshot> {
-    let collections = [
-        ("istio/networking/v1alpha3/gateways", gateways),
-        ("istio/networking/v1alpha3/virtualservices", routes),
-    ];
-    let collections = collections.map(|(name, content)| {
+    let collections = [(Kind::Gateway, gateways), (Kind::VirtualService, routes)];
+    let collections = collections.map(|(kind, content)| {
         let body = VirtualService {
             hosts: vec![content.to_string()],
             ..VirtualService::default()
         };
         let encoded = Encoded::new("a", 0, &body);
         let edits = BTreeMap::from([("a".into(), Some(encoded))]);
-        (name, Arc::new(Collection::default().edited(edits)))
+        (kind, Arc::new(Collection::default().edited(edits)))
     });
-    Arc::new(Snapshot::new(collections.into()))
+    Arc::new(Snapshot::new(collections.into_iter().collect()))
 }
 
 /// A stream at a time that only the test moves on.
@@ -159,10 +156,8 @@ fn whoever_asks_does_not_wait_and_is_told_what_is_newest() {
     let newest = snapshot(1, 2);
     let mut sent = Vec::new();
     while let Some(response) = stream.next() {
-        let version = types::find(&newest, &response.type_url);
-        let Found::Published(collection) = version else {
-            panic!("{version:?}");
-        };
+        let kind = types::kind(&response.type_url).unwrap();
+        let collection = newest.xds(kind).unwrap();
         assert_eq!(response.version_info, collection.version().to_string());
         sent.push(response.type_url);
     }

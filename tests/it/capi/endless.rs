@@ -37,6 +37,26 @@ async fn pages_that_come_round_again_are_a_failed_read() {
 }
 
 #[tokio::test]
+async fn a_page_from_the_future_hides_nothing_that_is_older() {
+    let foundation = Foundation::new().await;
+    foundation.load(3);
+    let mut polling = foundation.poll();
+    assert_eq!(polling.all_routes().await.len(), 3);
+    let row = |n: usize| format!(r#"{{"guid":"{n}","created_at":"2096-01-01T00:00:00Z"}}"#);
+    let rows: Vec<_> = (0..5000).map(row).collect();
+    let page = format!(
+        r#"{{"pagination":{{"total_results":4000000,"next":{{"href":"/v3/routes"}}}},"resources":[{}]}}"#,
+        rows.join(",")
+    );
+    let fault = Fault::Says(text(page));
+    foundation.capi.inject(Endpoint::Routes, 0, 1, fault);
+    polling.ask_for_routes();
+    let message = polling.problem("truncated").await;
+    assert!(message.contains("vanish"), "{message}");
+    assert_eq!(polling.all_routes().await.len(), 3);
+}
+
+#[tokio::test]
 async fn full_pages_without_end_are_a_failed_read() {
     let foundation = Foundation::new().await;
     foundation.load(3);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use copilot::{
-    istio::{GATEWAYS, Kind, SIDECARS, undivided},
+    istio::{Kind, undivided},
     model::Hostname,
     proto::istio::networking::v1alpha3::{
         Destination, DestinationRule, Gateway, HttpMatchRequest, HttpRoute, HttpRouteDestination,
@@ -120,7 +120,7 @@ impl Original {
 
     /// F-27: sources share the slice of their destination's hosts, and each adds the prefix.
     pub fn alias_the_hosts_of_sidecars(&mut self) {
-        let names: Vec<_> = self.collections[SIDECARS]
+        let names: Vec<_> = self.collections[Kind::Sidecar.collection()]
             .iter()
             .map(|sidecar| sidecar.name.to_owned())
             .collect();
@@ -128,7 +128,7 @@ impl Original {
             .iter()
             .filter(|name| !name.starts_with("cloudfoundry"))
         {
-            self.change(SIDECARS, name, |sidecar: &mut Sidecar| {
+            self.change(Kind::Sidecar.collection(), name, |sidecar: &mut Sidecar| {
                 sidecar.egress[0].hosts[0].insert_str(0, "internal/");
             });
         }
@@ -170,7 +170,7 @@ impl Original {
             }],
             ..Gateway::default()
         };
-        self.add(GATEWAYS, "cloudfoundry-ingress", &body);
+        self.add(Kind::Gateway.collection(), "cloudfoundry-ingress", &body);
     }
 
     fn sidecar(&mut self, name: &str, source: Option<&str>, host: &str) {
@@ -182,7 +182,7 @@ impl Original {
                 hosts: vec![host.to_owned()],
             }],
         };
-        self.add(SIDECARS, name, &body);
+        self.add(Kind::Sidecar.collection(), name, &body);
     }
 
     fn hostname(

@@ -81,9 +81,9 @@ fn same_answers(grown: &Snapshot, anew: &Snapshot, requests: &Requests) -> Resul
 
 /// The versions of what Pilots and istiods are sent.
 fn versions(snapshot: &Snapshot) -> Vec<[String; 2]> {
-    let collections = snapshot.iter().map(|(name, classic)| {
-        let xds = snapshot.xds(name).expect("the same collections");
-        [classic, xds].map(|collection| format!("{name} {}", collection.version()))
+    let collections = snapshot.iter().map(|(kind, classic)| {
+        let xds = snapshot.xds(kind).expect("the same collections");
+        [classic, xds].map(|collection| format!("{kind:?} {}", collection.version()))
     });
     collections.collect()
 }

@@ -7,7 +7,7 @@ mod valid;
 use copilot::{
     proto::istio::mcp::v1alpha1::Resource,
     sim::sink::State,
-    snapshot::{Collection, Snapshot},
+    snapshot::{Collection, Kind, Snapshot},
 };
 use prost::Message;
 
@@ -83,18 +83,12 @@ pub struct Config {
     pub discarded: Vec<String>,
 }
 
-/// The collections of classic MCP, and the types of xDS: gateways, VirtualServices, ServiceEntries, DestinationRules.
-const COLLECTIONS: [&str; 4] = [
-    "istio/networking/v1alpha3/gateways",
-    "istio/networking/v1alpha3/virtualservices",
-    "istio/networking/v1alpha3/serviceentries",
-    "istio/networking/v1alpha3/destinationrules",
-];
-const TYPES: [&str; 4] = [
-    "networking.istio.io/v1/Gateway",
-    "networking.istio.io/v1/VirtualService",
-    "networking.istio.io/v1/ServiceEntry",
-    "networking.istio.io/v1/DestinationRule",
+/// What is read.
+const KINDS: [Kind; 4] = [
+    Kind::Gateway,
+    Kind::VirtualService,
+    Kind::ServiceEntry,
+    Kind::DestinationRule,
 ];
 
 impl Config {
@@ -102,19 +96,19 @@ impl Config {
     pub fn sent(snapshot: &Snapshot, reader: Reader) -> Self {
         let decoded =
             |collection: &Collection| collection.iter().map(|each| each.decode()).collect();
-        Self::new(COLLECTIONS.map(|name| match reader {
-            Reader::Pilot(_) => snapshot.get(name).map(|held| decoded(held)),
-            Reader::Istiod => snapshot.xds(name).map(|held| decoded(held)),
+        Self::new(KINDS.map(|kind| match reader {
+            Reader::Pilot(_) => snapshot.get(kind).map(|held| decoded(held)),
+            Reader::Istiod => snapshot.xds(kind).map(|held| decoded(held)),
         }))
     }
 
     /// What a sink of the reader's era has been sent.
     pub fn of_sink(state: &State, reader: Reader) -> Self {
-        let names = match reader {
-            Reader::Pilot(_) => COLLECTIONS,
-            Reader::Istiod => TYPES,
-        };
-        let held = |name| Some(state.collections.get(name)?.resources.values());
+        let names = KINDS.map(|kind| match reader {
+            Reader::Pilot(_) => kind.collection().to_owned(),
+            Reader::Istiod => format!("networking.istio.io/v1/{}", kind.as_str()),
+        });
+        let held = |name: String| Some(state.collections.get(&name)?.resources.values());
         Self::new(names.map(|name| held(name).map(|resources| resources.cloned().collect())))
     }
 

@@ -35,7 +35,7 @@ impl Held {
             let mut resources = replica.resources.iter();
             let name = match kind {
                 Kind::VirtualService => kind.name(&host, false),
-                Kind::ServiceEntry | Kind::DestinationRule => undivided(&host, "")[1].clone(),
+                _ => undivided(&host, "")[1].clone(),
             };
             let found = resources.find(|(one, _)| one.rsplit('/').next() == Some(&name));
             found.map(|(_, resource)| resource.clone())

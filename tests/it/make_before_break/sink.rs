@@ -12,7 +12,7 @@ use copilot::{
         networking::v1alpha3::{DestinationRule, ServiceEntry, VirtualService},
     },
     sim::sink::{Replica, State},
-    snapshot::{Collection, Form, Snapshot},
+    snapshot::{Collection, Form, Kind, Snapshot},
 };
 use prost::Name;
 
@@ -365,11 +365,11 @@ fn assert_there(
 
 /// What a stream is served of a kind.
 fn of<'a>(snapshot: &'a Snapshot, protocol: Protocol, kind: &str) -> &'a Collection {
-    let name = Protocol::Full.asks_for(kind);
+    let kind = Kind::from_name(kind).unwrap();
     let found = if protocol.is_xds() {
-        snapshot.xds(&name)
+        snapshot.xds(kind)
     } else {
-        snapshot.get(&name)
+        snapshot.get(kind)
     };
     found.unwrap()
 }

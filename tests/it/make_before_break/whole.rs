@@ -145,7 +145,7 @@ impl Publisher {
 
     /// What is named is there, what was named stays for its time, and what is refused goes at once.
     fn check(&mut self, snapshot: &Snapshot, now: Instant) {
-        let of = |kind: Kind| snapshot.xds(kind.collection()).unwrap();
+        let of = |kind: Kind| snapshot.xds(kind).unwrap();
         let mut named = named_by(of(Kind::VirtualService));
         named.remove(NOWHERE);
         let there = services_of(of(Kind::ServiceEntry));
@@ -241,7 +241,7 @@ impl Publisher {
     fn check_endpoints(&mut self, snapshot: &Snapshot, now: Instant) {
         let places = self.foundation.places();
         let of = |collection: Option<&Arc<Collection>>| endpoints_of(collection.unwrap());
-        let led_to = of(snapshot.xds(Kind::ServiceEntry.collection()));
+        let led_to = of(snapshot.xds(Kind::ServiceEntry));
         for (service, endpoints) in &led_to {
             if !self.endpoints.contains_key(service) {
                 continue;
@@ -366,10 +366,10 @@ impl Mesh {
 }
 
 /// The versions of all collections of both eras.
-fn versions(snapshot: &Snapshot) -> BTreeMap<&'static str, [String; 2]> {
-    let collections = snapshot.iter().map(|(name, classic)| {
-        let xds = snapshot.xds(name).unwrap();
-        (name, [classic, xds].map(|one| one.version().to_string()))
+fn versions(snapshot: &Snapshot) -> BTreeMap<Kind, [String; 2]> {
+    let collections = snapshot.iter().map(|(kind, classic)| {
+        let xds = snapshot.xds(kind).unwrap();
+        (kind, [classic, xds].map(|one| one.version().to_string()))
     });
     collections.collect()
 }
@@ -450,7 +450,7 @@ fn afterwards(linger: Duration, then: Foundation) -> (Publisher, Instant, Arc<Sn
 
 /// How many endpoints the first route's service has, if it is there.
 fn endpoints(snapshot: &Snapshot) -> Option<usize> {
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     let service = istio::service(&foundation::route(0).host, "");
     endpoints_of(entries).get(&service).map(BTreeSet::len)
 }

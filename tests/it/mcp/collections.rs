@@ -11,7 +11,10 @@ use copilot::{
 };
 use tonic::Code;
 
-use super::harness::{A, B, Harness, StreamExt as _, assert_code, names, soon};
+use super::harness::{A, Harness, StreamExt as _, assert_code, names, soon};
+
+/// What Pilots ask for and nobody publishes.
+const NOT_OURS: &str = "istio/networking/v1alpha3/envoyfilters";
 
 #[tokio::test]
 async fn m20_an_unknown_collection_is_answered_empty_and_the_stream_goes_on() {
@@ -22,11 +25,11 @@ async fn m20_an_unknown_collection_is_answered_empty_and_the_stream_goes_on() {
     let response = stream.response().await;
     assert!(response.resources.is_empty() && !response.system_version_info.is_empty());
     stream.ack(&response).await;
-    stream.subscribe(B).await;
+    stream.subscribe(NOT_OURS).await;
     assert!(stream.response().await.resources.is_empty());
     stream.subscribe(A).await;
     assert_eq!(names(&stream.response().await), ["a"]);
-    for label in ["other", B] {
+    for label in ["other", NOT_OURS] {
         let unknown = format!("copilot_mcp_unknown_collections_total{{collection=\"{label}\"}}");
         assert_eq!(harness.metric(&unknown), Some(1.0), "{label}");
     }

@@ -21,7 +21,7 @@ use copilot::{
         pki::Pki,
         sink::{self, Stream},
     },
-    snapshot::{Collection, Encoded, Snapshot},
+    snapshot::{Collection, Encoded, Kind, Snapshot},
     tls,
 };
 use prometheus_client::registry::Registry;
@@ -30,6 +30,11 @@ use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Channel};
+
+/// The kind of a collection that is one of ours.
+pub fn kind(collection: &str) -> Kind {
+    Kind::from_collection(collection).unwrap()
+}
 
 pub const A: &str = "istio/networking/v1alpha3/virtualservices";
 pub const B: &str = "istio/networking/v1alpha3/gateways";
@@ -133,7 +138,8 @@ impl Harness {
             let before = state.entry(name).or_default();
             *before = Arc::new(replaced(before, resources));
         }
-        let snapshot = Snapshot::new(state.clone());
+        let collections = state.iter().map(|(name, held)| (kind(name), held.clone()));
+        let snapshot = Snapshot::new(collections.collect());
         self.snapshots.send_replace(Some(Arc::new(snapshot)));
     }
 
@@ -142,13 +148,13 @@ impl Harness {
         self.publish_collections(&BTreeMap::from([(name, collection)]));
     }
 
-    /// Publishes these collections and nothing else.
+    /// Publishes these collections and nothing else. None names what is gone from another, so nothing has to stay.
     pub fn publish_collections(&self, collections: &BTreeMap<&'static str, Collection>) {
         let collections = collections
             .iter()
-            .map(|(name, collection)| (*name, Arc::new(collection.clone())))
+            .map(|(name, collection)| (kind(name), Arc::new(collection.clone())))
             .collect();
-        let snapshot = Snapshot::new(collections);
+        let snapshot = Snapshot::new(collections).numbered(0, 0);
         self.snapshots.send_replace(Some(Arc::new(snapshot)));
     }
 

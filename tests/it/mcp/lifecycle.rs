@@ -127,22 +127,10 @@ async fn shutdown_does_not_wait_for_a_peer_that_never_reads() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_not_answered_in_time_ends_the_stream() {
-    let harness = Harness::start_with(|settings| {
-        settings.limits.ack_timeout = Some(Duration::from_millis(50));
-    })
-    .await;
-    harness.publish(&[(A, &[("a", 1)])]);
-    let mut stream = harness.stream().await;
-    stream.subscribe(A).await;
-    let status = assert_code::<()>(Err(stream.status().await), Code::Unavailable);
-    assert!(status.message().contains("not acknowledged"), "{status}");
-}
-
-#[tokio::test]
 async fn a_peer_that_neither_answers_nor_reads_is_cut_off() {
     let harness = Harness::start_with(|settings| {
-        settings.limits.ack_timeout = Some(Duration::from_millis(50));
+        // Long enough for it to ask, on any machine: a connection that ends before that is not cut.
+        settings.limits.max_connection_age = Some(Duration::from_secs(2));
         settings.limits.streams_total = 1;
     })
     .await;

@@ -9,17 +9,16 @@ use std::{
 use copilot::{
     proto::istio::mcp::v1alpha1::RequestResources,
     sim::sink::{self, State, Stream},
-    snapshot::{Collection, Encoded},
+    snapshot::{Collection, Encoded, Kind},
 };
 use tokio::sync::watch;
 
 use super::harness::{Harness, StreamExt as _, resource, soon};
 
-const COLLECTIONS: usize = 50;
 const SINKS: usize = 20;
-const ROUNDS: u32 = 1000;
+const ROUNDS: u32 = 3000;
 
-/// Names and versions of resources; shared texts, since there are fifty thousand of these.
+/// Names and versions of resources; shared texts, since there are ten thousand of these.
 type Held = BTreeMap<Arc<str>, Arc<str>>;
 
 /// What each version of each collection holds.
@@ -28,9 +27,7 @@ type Versions = Arc<Mutex<HashMap<(&'static str, String), Arc<Held>>>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m47_every_response_leaves_a_sink_with_exactly_the_version_it_names() {
     let harness = Harness::start().await;
-    let names: Vec<&'static str> = (0..COLLECTIONS)
-        .map(|n| &*format!("stress/{n}").leak())
-        .collect();
+    let names = Kind::ALL.map(Kind::collection);
     let versions = Versions::default();
     let (last_round, done) = watch::channel(false);
     let mut sinks = tokio::task::JoinSet::new();
@@ -43,11 +40,11 @@ async fn m47_every_response_leaves_a_sink_with_exactly_the_version_it_names() {
             done: done.clone(),
             versions: versions.clone(),
         };
-        sinks.spawn(sink.run(stream, names.clone()));
+        sinks.spawn(sink.run(stream, names.to_vec()));
     }
     publish(&harness, &names, &versions, &last_round).await;
     while let Some(applied) = soon(sinks.join_next()).await {
-        assert!(applied.unwrap() >= COLLECTIONS);
+        assert!(applied.unwrap() >= names.len());
     }
     harness.stop().await;
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use copilot::{
     istio::{
-        Era, InternalTls, SIDECARS, Verify,
+        Era, InternalTls, Verify,
         validate::{Invalid, Validate},
     },
     model::{
@@ -162,8 +162,8 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 }
 
 /// What both eras are served keeps to the classic one's rules; what is different for xDS, to those of its own.
-fn check<M: Validate + prost::Message + Default>(snapshot: &Snapshot, name: &str) {
-    let (classic, xds) = (snapshot.get(name).unwrap(), snapshot.xds(name).unwrap());
+fn check<M: Validate + prost::Message + Default>(snapshot: &Snapshot, kind: Kind) {
+    let (classic, xds) = (snapshot.get(kind).unwrap(), snapshot.xds(kind).unwrap());
     check_collection::<M>(classic, Era::Classic);
     if !Arc::ptr_eq(classic, xds) {
         check_collection::<M>(xds, Era::Xds);
@@ -182,7 +182,7 @@ fn check_collection<M: Validate + prost::Message + Default>(collection: &Collect
 
 /// Every service that a VirtualService names is there for whoever takes services without endpoints.
 fn check_destinations(snapshot: &Snapshot) {
-    let entries = snapshot.xds(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.xds(Kind::ServiceEntry).unwrap();
     let entries = entries.iter().map(|resource| {
         let body = resource.decode().body.unwrap();
         ServiceEntry::decode(body.value.as_slice())
@@ -191,11 +191,7 @@ fn check_destinations(snapshot: &Snapshot) {
             .concat()
     });
     let there: BTreeSet<_> = entries.collect();
-    for resource in snapshot
-        .xds(Kind::VirtualService.collection())
-        .unwrap()
-        .iter()
-    {
+    for resource in snapshot.xds(Kind::VirtualService).unwrap().iter() {
         let body = resource.decode().body.unwrap();
         let service = VirtualService::decode(body.value.as_slice()).unwrap();
         let open = service.http.iter().filter(|route| route.fault.is_none());
@@ -230,10 +226,10 @@ proptest! {
             running.send(Update::AllPolicies(policies)).await;
             running.send(Update::AllRoutes(routes.clone())).await;
             let snapshot = running.next().await;
-            check::<VirtualService>(&snapshot, Kind::VirtualService.collection());
-            check::<DestinationRule>(&snapshot, Kind::DestinationRule.collection());
-            check::<ServiceEntry>(&snapshot, Kind::ServiceEntry.collection());
-            check::<Sidecar>(&snapshot, SIDECARS);
+            check::<VirtualService>(&snapshot, Kind::VirtualService);
+            check::<DestinationRule>(&snapshot, Kind::DestinationRule);
+            check::<ServiceEntry>(&snapshot, Kind::ServiceEntry);
+            check::<Sidecar>(&snapshot, Kind::Sidecar);
             if keep_empty_service_entries {
                 check_destinations(&snapshot);
             }
@@ -249,7 +245,7 @@ proptest! {
                     continue;
                 }
                 let name = kind.name(&route.host, route.internal);
-                let published = snapshot.xds(kind.collection()).unwrap().get(&name).is_some();
+                let published = snapshot.xds(kind).unwrap().get(&name).is_some();
                 let reasons = |kind: Kind| {
                     let reasons = rejected.get(&(kind.collection(), route.host.to_string()));
                     reasons.map_or(&[][..], Vec::as_slice)

@@ -309,7 +309,7 @@ async fn services_that_are_no_more_are_withdrawn_with_the_division_of_their_rout
     };
     let mut running = published(vec![mixed()], 0..2).await;
     let names = |running: &Running| {
-        let entries = snapshot(running).xds(ENTRIES.collection()).unwrap().clone();
+        let entries = snapshot(running).xds(ENTRIES).unwrap().clone();
         entries
             .iter()
             .map(|entry| entry.name.to_owned())

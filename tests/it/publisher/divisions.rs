@@ -73,7 +73,7 @@ impl Daemon {
 
     fn named_at(&self, path: &str) -> Vec<(String, i32)> {
         let collection = self.snapshot.as_ref().unwrap();
-        let collection = collection.xds(Kind::VirtualService.collection()).unwrap();
+        let collection = collection.xds(Kind::VirtualService).unwrap();
         let services = decoded::<VirtualService>(collection);
         let host = &foundation::route(0).host;
         let service = &services[&Kind::VirtualService.name(host, false)];
@@ -96,7 +96,7 @@ impl Daemon {
     /// How many endpoints the route's service of that label has, if it is there.
     fn endpoints(&self, label: &str) -> Option<usize> {
         let collection = self.snapshot.as_ref().unwrap();
-        let collection = collection.xds(Kind::ServiceEntry.collection()).unwrap();
+        let collection = collection.xds(Kind::ServiceEntry).unwrap();
         let entries = decoded::<ServiceEntry>(collection);
         let name = format!("{label}{}", istio::service(&foundation::route(0).host, ""));
         entries.get(&name).map(|entry| entry.endpoints.len())
@@ -330,7 +330,7 @@ fn a_held_route_that_is_refused_leads_nowhere_at_once() {
     assert_eq!(daemon.endpoints(""), Some(2));
     let refused = vec![(foundation::route(0).guid, Refusal::RouteService)];
     let snapshot = daemon.after(MOMENT, [Update::Refused(refused)]);
-    let entries = snapshot.xds(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.xds(Kind::ServiceEntry).unwrap();
     assert!(entries.is_empty());
     assert!(daemon.named().is_empty());
     assert_eq!(daemon.state.next_end(), None);
@@ -359,20 +359,10 @@ fn a_route_that_is_deleted_is_held_no_longer() {
         gone: vec![foundation::route(0).guid],
     };
     let snapshot = daemon.after(MOMENT, [gone]);
-    assert!(
-        snapshot
-            .xds(Kind::VirtualService.collection())
-            .unwrap()
-            .is_empty()
-    );
+    assert!(snapshot.xds(Kind::VirtualService).unwrap().is_empty());
     daemon.by_itself_after(LINGER);
     let snapshot = daemon.snapshot.as_ref().unwrap();
-    assert!(
-        snapshot
-            .xds(Kind::ServiceEntry.collection())
-            .unwrap()
-            .is_empty()
-    );
+    assert!(snapshot.xds(Kind::ServiceEntry).unwrap().is_empty());
     assert_eq!(daemon.state.next_end(), None);
 }
 

@@ -24,8 +24,7 @@ fn hash() -> LoadBalancing {
 }
 
 fn both(snapshot: &Snapshot, kind: Kind) -> (&Arc<Collection>, &Arc<Collection>) {
-    let name = kind.collection();
-    (snapshot.get(name).unwrap(), snapshot.xds(name).unwrap())
+    (snapshot.get(kind).unwrap(), snapshot.xds(kind).unwrap())
 }
 
 /// The kinds of which the eras are served different collections.
@@ -34,7 +33,7 @@ fn differing(snapshot: &Snapshot) -> Vec<Kind> {
         let (classic, xds) = both(snapshot, *kind);
         !Arc::ptr_eq(classic, xds)
     };
-    Kind::ALL.into_iter().filter(differs).collect()
+    OF_HOSTS.into_iter().filter(differs).collect()
 }
 
 fn body<M: Message + Default>(collection: &Collection, kind: Kind, n: usize) -> Option<M> {

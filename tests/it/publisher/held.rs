@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use copilot::{
-    istio::SIDECARS,
+    istio::Kind,
     model::{Basis, Process, Reading, Refusal},
     proto::istio::networking::v1alpha3::{ServiceEntry, Sidecar},
     publisher::{Metrics, State},
@@ -201,7 +201,7 @@ async fn what_is_new_and_changed_in_a_read_that_loses_much_is_served() {
     mesh.read(Update::AllInstances(vec![Arc::new(moved), new]));
     assert_eq!(mesh.held(), 1);
     let snapshot = mesh.publish().expect("a new instance and one that moved");
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert_eq!(entries.len(), 2 * ROUTES + 1);
 }
 
@@ -218,7 +218,7 @@ async fn rows_that_all_claim_one_place_put_nobody_out() {
         instances().iter().map(claim).collect(),
     ));
     let snapshot = mesh.publish().expect("one that has moved there");
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert_eq!(entries.len(), 2 * ROUTES);
 }
 
@@ -235,7 +235,7 @@ async fn a_true_loss_goes_in_its_time_with_all_that_was_held() {
     }
     assert_eq!(mesh.held(), 0);
     let snapshot = mesh.publish().expect("half of the instances");
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert_eq!(entries.len(), ROUTES, "those that are left");
 }
 
@@ -249,7 +249,7 @@ async fn a_new_restriction_is_never_held_and_one_that_goes_is() {
     mesh.read(Update::AllRoutes(routes().into_iter().map(bound).collect()));
     assert_eq!(mesh.held(), 0);
     let snapshot = mesh.publish().expect("refusals");
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert!(entries.is_empty());
     mesh.read(Update::AllRoutes(routes()));
     assert_eq!(mesh.held(), 1);
@@ -269,7 +269,7 @@ async fn while_routes_are_held_they_can_be_restricted_and_instances_come_and_go(
         gone,
     });
     let snapshot = mesh.publish().expect("a refusal and two changes");
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert_eq!(entries.len(), 2 * ROUTES - 2);
 }
 
@@ -313,7 +313,7 @@ async fn what_no_event_tells_is_gone_after_three_reads_in_a_time_by_its_share() 
 
 /// Where each service's instances are, by the service's hostname.
 fn endpoints(snapshot: &Snapshot) -> BTreeMap<String, Vec<u32>> {
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     let entries = entries.iter().map(|resource| {
         let body = resource.decode().body.unwrap();
         let entry = ServiceEntry::decode(&*body.value).unwrap();
@@ -423,7 +423,7 @@ async fn one_new_restriction_lets_no_other_loss_of_sidecars_pass() {
 
 /// Where each app may connect to.
 fn sidecar_hosts(snapshot: &Snapshot) -> BTreeMap<String, Vec<String>> {
-    let sidecars = snapshot.get(SIDECARS).unwrap();
+    let sidecars = snapshot.get(Kind::Sidecar).unwrap();
     let sidecars = sidecars.iter().map(|resource| {
         let body = resource.decode().body.unwrap();
         let sidecar = Sidecar::decode(&*body.value).unwrap();

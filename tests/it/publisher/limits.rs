@@ -27,7 +27,7 @@ fn instances(count: usize) -> Update {
 }
 
 fn services(snapshot: &Snapshot) -> usize {
-    snapshot.get(Kind::ServiceEntry.collection()).unwrap().len()
+    snapshot.get(Kind::ServiceEntry).unwrap().len()
 }
 
 impl Running {
@@ -70,7 +70,7 @@ async fn the_newest_routes_of_a_hostname_are_left_out_named_and_counted_until_th
         let snapshot = running.next().await;
         assert_eq!(services(&snapshot), 2);
         let name = istio::service(&host, "/2");
-        let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+        let entries = snapshot.get(Kind::ServiceEntry).unwrap();
         assert!(entries.get(&name).is_some(), "there is room for it");
         let (reason, count) = running.left_out(host.as_str());
         assert_eq!((reason.is_some(), count), (left > 0, left));
@@ -90,7 +90,7 @@ async fn the_newest_routes_to_an_app_do_not_lead_there_and_those_of_others_stay(
     running.send(Update::AllRoutes(routes.clone())).await;
     let snapshot = running.next().await;
     assert_eq!(services(&snapshot), 5, "each has an app of its own");
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     let endpoints = routes.iter().map(|route| {
         let entry = entries.get(&istio::service(&route.host, "")).unwrap();
         istio::endpoints(entry).len()

@@ -13,7 +13,7 @@ fn routes(current: Vec<Route>, gone: Vec<Route>) -> Update {
 
 fn has_service(snapshot: &Snapshot, n: usize) -> bool {
     let name = istio::service(&foundation::route(n).host, "");
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     entries.get(&name).is_some()
 }
 

@@ -48,7 +48,7 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
 
 /// The endpoints of every hostname's ServiceEntries, with the app that the hostname leads to.
 fn endpoints(snapshot: &Snapshot) -> Vec<((String, u32), String)> {
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     let endpoints = entries.iter().flat_map(|resource| {
         let body = resource.decode().body.unwrap();
         let entry = ServiceEntry::decode(body.value.as_slice()).unwrap();
@@ -87,7 +87,7 @@ proptest! {
             // Whether or not it makes a difference, this does.
             running.send(Update::Routes { current: vec![foundation::route(APPS)], gone: vec![] }).await;
             let last = format!("app-{APPS:06}");
-            while snapshot.get(Kind::VirtualService.collection()).unwrap().iter().all(|resource| !resource.name.contains(&last)) {
+            while snapshot.get(Kind::VirtualService).unwrap().iter().all(|resource| !resource.name.contains(&last)) {
                 snapshot = running.next().await;
             }
             let mut owners = BTreeMap::new();

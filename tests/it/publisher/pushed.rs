@@ -27,8 +27,11 @@ async fn a_virtual_address_that_changes_alone_is_published_and_sends_sinks_nothi
         .await;
     let second = running.next().await;
     assert_eq!(second.vips().get(&host), Some([127, 129, 0, 2].into()));
-    for (name, collection) in second.iter() {
-        assert!(Arc::ptr_eq(first.get(name).unwrap(), collection), "{name}");
+    for (kind, collection) in second.iter() {
+        assert!(
+            Arc::ptr_eq(first.get(kind).unwrap(), collection),
+            "{kind:?}"
+        );
     }
     running.send(Update::AllRoutes(vec![pushed(None)])).await;
     let assigned = running.next().await.vips().get(&host).unwrap();
@@ -66,7 +69,7 @@ async fn pushed_routes_are_joined_by_associations_without_a_question_to_cloud_co
             associations: vec![],
         })
         .await;
-    let entries = Kind::ServiceEntry.collection();
+    let entries = Kind::ServiceEntry;
     assert!(running.next().await.get(entries).unwrap().is_empty());
     assert!(running.outputs.undescribed.borrow().is_empty());
     running

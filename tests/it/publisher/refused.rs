@@ -10,11 +10,11 @@ const SERVED: [Kind; 2] = [Kind::VirtualService, Kind::ServiceEntry];
 /// The kinds of which the snapshot has a resource of the hostname, for Pilots or for istiods.
 fn kinds(snapshot: &Snapshot, host: &Hostname) -> Vec<Kind> {
     let has = |kind: &Kind| {
-        let (collection, name) = (kind.collection(), kind.name(host, false));
-        let for_pilots = snapshot.get(collection).unwrap().get(&name).is_some();
-        for_pilots || snapshot.xds(collection).unwrap().get(&name).is_some()
+        let name = kind.name(host, false);
+        let for_pilots = snapshot.get(*kind).unwrap().get(&name).is_some();
+        for_pilots || snapshot.xds(*kind).unwrap().get(&name).is_some()
     };
-    Kind::ALL.into_iter().filter(has).collect()
+    OF_HOSTS.into_iter().filter(has).collect()
 }
 
 #[tokio::test]
@@ -51,10 +51,9 @@ async fn a_refused_route_has_no_service_and_no_endpoint_in_any_snapshot_that_fol
     running.send(more).await;
     let snapshot = running.next().await;
     assert_eq!(kinds(&snapshot, &route.host), [Kind::VirtualService]);
-    let collection = Kind::VirtualService.collection();
     let name = Kind::VirtualService.name(&route.host, false);
     let version = |snapshot: &Snapshot| {
-        let collection = snapshot.get(collection).unwrap();
+        let collection = snapshot.get(Kind::VirtualService).unwrap();
         collection.get(&name).unwrap().version
     };
     assert_eq!(version(&snapshot), version(&answer));

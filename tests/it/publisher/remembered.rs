@@ -87,7 +87,7 @@ impl Restarted {
 
     fn entries(&self) -> Option<usize> {
         let snapshot = self.running.outputs.snapshots.borrow().clone()?;
-        Some(snapshot.get(Kind::ServiceEntry.collection()).unwrap().len())
+        Some(snapshot.get(Kind::ServiceEntry).unwrap().len())
     }
 }
 
@@ -100,9 +100,9 @@ async fn without_a_word_from_cloud_controller_the_file_is_served_once_the_bbs_ha
     assert_eq!(restarted.entries(), None, "it may answer yet");
     advance(MINUTE).await;
     let snapshot = restarted.running.next().await;
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert_eq!(entries.len(), 2 * ROUTES);
-    let sidecars = snapshot.get(istio::SIDECARS).unwrap();
+    let sidecars = snapshot.get(Kind::Sidecar).unwrap();
     // Of those apps whose ten next ones have internal hostnames, and of all others.
     assert_eq!(sidecars.len(), ROUTES + 10, "policies are known too");
     assert!(restarted.running.readiness.pending().is_empty());
@@ -165,10 +165,10 @@ async fn where_the_policy_server_alone_is_silent_the_policies_of_the_file_are_se
     restarted
         .read(Update::AllInstances(instances(2 * ROUTES)))
         .await;
-    assert!(restarted.running.next().await.withholds(istio::SIDECARS));
+    assert!(restarted.running.next().await.get(Kind::Sidecar).is_none());
     advance(MINUTE).await;
     let snapshot = restarted.running.next().await;
-    assert_eq!(snapshot.get(istio::SIDECARS).unwrap().len(), ROUTES + 10);
+    assert_eq!(snapshot.get(Kind::Sidecar).unwrap().len(), ROUTES + 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,6 +284,6 @@ async fn a_domain_that_is_enforced_withholds_what_only_the_file_knows() {
         .await;
     advance(MINUTE).await;
     let snapshot = restarted.running.next().await;
-    let entries = snapshot.get(Kind::ServiceEntry.collection()).unwrap();
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert_eq!(entries.len(), ROUTES, "the internal ones");
 }

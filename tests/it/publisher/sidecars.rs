@@ -1,7 +1,7 @@
 //! Sidecars: what policies cost, and who waits for them.
 
 use copilot::{
-    istio::{DEFAULT_SIDECAR, SIDECARS},
+    istio::{DEFAULT_SIDECAR, Kind},
     model::{Policy, PortRange, Transport},
 };
 
@@ -9,7 +9,7 @@ use super::*;
 
 /// The names of the Sidecars.
 fn sidecars(snapshot: &Snapshot) -> Vec<&str> {
-    let sidecars = snapshot.get(SIDECARS).unwrap();
+    let sidecars = snapshot.get(Kind::Sidecar).unwrap();
     sidecars.iter().map(|resource| resource.name).collect()
 }
 
@@ -50,8 +50,14 @@ async fn a_change_among_policies_costs_what_it_changes(routes: usize) {
     running.send(Update::AllPolicies(policies)).await;
     let third = running.next().await;
     assert_eq!(running.encoded(), initial + 2);
-    assert_eq!(changed_collections(&second, &third), [SIDECARS]);
-    let (old, new) = (second.get(SIDECARS).unwrap(), third.get(SIDECARS).unwrap());
+    assert_eq!(
+        changed_collections(&second, &third),
+        [Kind::Sidecar.collection()]
+    );
+    let (old, new) = (
+        second.get(Kind::Sidecar).unwrap(),
+        third.get(Kind::Sidecar).unwrap(),
+    );
     assert_eq!(new.diff(old).changed.len(), 1);
 }
 
@@ -73,11 +79,8 @@ async fn routes_do_not_wait_for_policies_and_sidecars_are_withheld_until_they_co
     let route = foundation::internal_route(0);
     running.send(Update::AllRoutes(vec![route])).await;
     let first = running.next().await;
-    assert_eq!(
-        first.xds(Kind::DestinationRule.collection()).unwrap().len(),
-        1
-    );
-    assert!(first.withholds(SIDECARS) && first.get(SIDECARS).is_none());
+    assert_eq!(first.xds(Kind::DestinationRule).unwrap().len(), 1);
+    assert!(first.get(Kind::Sidecar).is_none());
 
     tokio::time::advance(grace / 2).await;
     let policy = Policy {
@@ -90,7 +93,7 @@ async fn routes_do_not_wait_for_policies_and_sidecars_are_withheld_until_they_co
         .send(Update::AllPolicies(vec![policy.clone()]))
         .await;
     let second = running.next().await;
-    assert!(!second.withholds(SIDECARS));
+    assert!(second.get(Kind::Sidecar).is_some());
     assert_eq!(
         sidecars(&second),
         [&policy.source.to_string(), DEFAULT_SIDECAR]
@@ -108,7 +111,7 @@ async fn policies_that_do_not_come_leave_the_default_sidecar_after_a_while() {
     });
     let begun = tokio::time::Instant::now();
     running.send(Update::AllRoutes(vec![])).await;
-    assert!(running.next().await.withholds(SIDECARS));
+    assert!(running.next().await.get(Kind::Sidecar).is_none());
     let second = running.next().await;
     assert_eq!(sidecars(&second), [DEFAULT_SIDECAR]);
     assert!(begun.elapsed() >= grace && begun.elapsed() < 2 * grace);
@@ -142,7 +145,10 @@ async fn a_policy_whose_source_can_have_no_sidecar_is_named_and_the_others_count
     assert_eq!(sidecars(&snapshot), [DEFAULT_SIDECAR, "good"]);
     let rejected = running.outputs.rejected.borrow().clone();
     for name in ["a/b", DEFAULT_SIDECAR] {
-        assert_eq!(rejected[&(SIDECARS, name.to_owned())][0].rule, "name");
+        assert_eq!(
+            rejected[&(Kind::Sidecar.collection(), name.to_owned())][0].rule,
+            "name"
+        );
     }
 
     running

@@ -70,7 +70,7 @@ type Served = (
 
 /// What both eras are served, but for services that are empty.
 fn served(snapshot: &Snapshot) -> Served {
-    let of = |kind: Kind| snapshot.get(kind.collection()).unwrap();
+    let of = |kind: Kind| snapshot.get(kind).unwrap();
     let entries = decoded::<ServiceEntry>(of(Kind::ServiceEntry)).into_iter();
     let entries = entries.map(|(name, entry)| {
         let places = entry.endpoints.into_iter().flat_map(|endpoint| {

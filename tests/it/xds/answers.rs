@@ -1,14 +1,12 @@
 //! What is sent when, by ACK, NACK and nonce.
 
-use std::sync::Arc;
-
 use copilot::{
     proto::{
         envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
         istio::mcp::v1alpha1::Resource,
     },
     sim::istiod::{self, FullStream, Istiod, MESH_CONFIG, types},
-    snapshot::Snapshot,
+    snapshot::{ByKind, Kind, Snapshot},
 };
 
 use super::harness::{
@@ -314,12 +312,12 @@ async fn x16_nothing_is_answered_before_there_is_data() {
 #[tokio::test]
 async fn x16_a_withheld_kind_is_silent_and_the_others_do_not_wait() {
     let harness = Harness::start().await;
-    let nothing_else = || Snapshot::new([(SIDECARS.1, Arc::default())].into());
-    harness.publish_snapshot(nothing_else().withholding(SIDECARS.1));
+    let nothing = || Snapshot::new(ByKind::default());
+    harness.publish_snapshot(nothing().withholding(Kind::Sidecar));
     let mut stream = harness.stream().await;
     stream.subscribe(SIDECARS.0).await;
     stream.expect_silence().await;
-    harness.publish_snapshot(nothing_else());
+    harness.publish_snapshot(nothing());
     assert_eq!(stream.response().await.type_url, SIDECARS.0);
 }
 

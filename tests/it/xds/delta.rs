@@ -8,7 +8,7 @@ use copilot::{
     },
 };
 
-use super::harness::{Harness, SERVICES, StreamExt as _, soon};
+use super::harness::{Harness, SERVICES, StreamExt as _, kind, soon};
 
 /// The names of what a delta sets.
 fn set(response: &DeltaDiscoveryResponse) -> Vec<&str> {
@@ -99,7 +99,7 @@ async fn x17_a_client_that_comes_back_gets_what_differs_from_its_list() {
     );
     // Of three, only those two were sent again.
     let all = &harness.snapshots.borrow().clone().unwrap();
-    let versions = all.get(SERVICES.1).unwrap().iter();
+    let versions = all.get(kind(SERVICES.1)).unwrap().iter();
     let listed = versions.map(|resource| {
         let name = format!("cloudfoundry/{}", resource.name);
         (name, resource.version.to_string())

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 
 use crate::mcp::harness::replaced;
-pub use crate::mcp::harness::{Contents, assert_code, soon, until};
+pub use crate::mcp::harness::{Contents, assert_code, kind, soon, until};
 
 /// Types, and the collections of ours that they are.
 pub const SERVICES: (&str, &str) = (
@@ -107,7 +107,8 @@ impl Harness {
             let before = state.entry(name).or_default();
             *before = Arc::new(replaced(before, resources));
         }
-        self.publish_snapshot(Snapshot::new(state.clone()));
+        let collections = state.iter().map(|(name, held)| (kind(name), held.clone()));
+        self.publish_snapshot(Snapshot::new(collections.collect()));
     }
 
     pub fn publish_snapshot(&self, snapshot: Snapshot) {

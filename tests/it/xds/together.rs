@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use copilot::{
-    istio::{GATEWAYS, Kind, SIDECARS},
+    istio::Kind,
     model::{LoadBalancing, Route, Update},
     proto::istio::mcp::v1alpha1::Resource,
     publisher::{Metrics, Settings, State},
@@ -20,9 +20,9 @@ use crate::mcp::harness as mcp;
 
 /// Those of which both are served the same.
 const TYPES: [(&str, &str); 4] = [
-    ("Gateway", GATEWAYS),
+    ("Gateway", Kind::Gateway.collection()),
     ("ServiceEntry", "istio/networking/v1alpha3/serviceentries"),
-    ("Sidecar", SIDECARS),
+    ("Sidecar", Kind::Sidecar.collection()),
     (
         "VirtualService",
         "istio/networking/v1alpha3/virtualservices",
@@ -100,7 +100,8 @@ async fn both_protocols_serve_the_same_resources_in_the_same_versions_from_one_p
             let snapshot = snapshot.clone();
             move |state: &sink::State| {
                 std::iter::zip(&names, TYPES).all(|(name, (_, collection))| {
-                    let newest = snapshot.get(collection).unwrap().version().to_string();
+                    let kind = Kind::from_collection(collection).unwrap();
+                    let newest = snapshot.get(kind).unwrap().version().to_string();
                     let held = state.collections.get(name);
                     held.is_some_and(|replica: &Replica| replica.version == newest)
                 })

@@ -34,9 +34,13 @@ impl AtRest {
 
     /// Routes with their rules, and services.
     fn publish(&mut self, routes: u8, services: u8) {
-        let collections = [(A, routes), (RULES, routes), (SERVICES, services)];
-        let collections = collections.map(|(name, content)| (name, collection(&[('a', content)])));
-        let snapshot = Snapshot::new(collections.into());
+        let contents = [
+            (Kind::VirtualService, routes),
+            (Kind::DestinationRule, routes),
+            (Kind::ServiceEntry, services),
+        ];
+        let collections = contents.map(|(kind, content)| (kind, collection(&[('a', content)])));
+        let snapshot = Snapshot::new(collections.into_iter().collect());
         self.server.publish(Arc::new(snapshot));
     }
 

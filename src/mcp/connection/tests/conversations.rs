@@ -84,7 +84,8 @@ impl Pair {
         };
         let name = response.collection.clone();
         let published = self.newest.as_ref().unwrap();
-        let newest = published.get(&name).unwrap().version().to_string();
+        let kind = Mcp::kind(&name).unwrap();
+        let newest = published.get(kind).unwrap().version().to_string();
         prop_assert_eq!(&response.system_version_info, &newest, "an older state");
         prop_assert!(!response.incremental || self.wants_deltas[&name]);
         let outstanding = self.outstanding.insert(name, response.nonce.clone());
@@ -135,7 +136,7 @@ proptest! {
                         response_nonce: "stale".to_owned(),
                         ..sink::request(name)
                     });
-                    prop_assert!(matches!(event, Event::Stale));
+                    prop_assert!(matches!(event, Heard::Stale));
                 }
                 Step::Renew(a, incremental) => pair.subscribe(if a { A } else { B }, incremental),
             }

@@ -11,7 +11,7 @@ async fn f30_a_policy_server_that_is_down_from_the_start_holds_up_no_route() {
     push.sync(one_route(&app)).await;
     let state = push.holds(|state| endpoints(state, SHOP) == 2).await;
     assert!(
-        !state.collections.contains_key(SIDECARS),
+        !state.collections.contains_key(Kind::Sidecar.collection()),
         "sinks keep what they have"
     );
     push.daemon.reports("policies", "connect").await;
@@ -113,7 +113,12 @@ async fn f33_without_a_policy_server_every_sidecar_is_the_default() {
     let push = Push::start_with(foundation, config).await;
     push.sync(one_route(&app)).await;
     let state = push.holds(|state| state.collections.len() == 5).await;
-    assert_eq!(state.collections[SIDECARS].resources.len(), 1);
+    assert_eq!(
+        state.collections[Kind::Sidecar.collection()]
+            .resources
+            .len(),
+        1
+    );
     assert!(!sidecar(&state, "cloudfoundry-default-sidecar").is_null());
     assert_eq!(push.foundation.policies.requests(), 0);
 }

@@ -11,11 +11,12 @@ use tonic::Status;
 
 use super::{
     Protocol,
-    order::{Order, Role, Subscriptions},
+    order::{Order, Subscriptions},
     pace::{Burst, Pace},
-    subscription::{Content, Held, Interest, Pending, Subscription, listed_bytes},
+    role::Role,
+    subscription::{Content, Held, Interest, Pending, Response, Subscription, listed_bytes},
 };
-use crate::snapshot::{CollectionVersion, Form, Snapshot};
+use crate::snapshot::{Form, Kind, Snapshot};
 
 /// Most collections of a stream; no Pilot asks for more than 20.
 pub(crate) const MAX_COLLECTIONS: usize = 64;
@@ -31,9 +32,9 @@ const MAX_NAMED: usize = 8 << 20;
 
 /// One stream.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct StreamState {
     form: Form,
-    label: fn(&str) -> &'static str,
+    kind: fn(&str) -> Option<Kind>,
     node: String,
     /// Shared by all collections of the stream; the first response has 1.
     nonce: u64,
@@ -46,7 +47,7 @@ pub(crate) struct Connection {
 
 /// What a request was.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum Heard {
     /// A subscription to a collection, new to this stream or to other resources than before.
     Subscribed,
     /// Another full state, asked for by a sink that had one.
@@ -97,25 +98,13 @@ impl From<Refusal> for Status {
     }
 }
 
-/// One response.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) collection: Arc<str>,
-    pub(crate) version: CollectionVersion,
-    pub(crate) nonce: u64,
-    pub(crate) incremental: bool,
-    pub(crate) content: Content,
-    /// Nobody publishes its collection, and the sink has not been told so before.
-    pub(crate) unknown: bool,
-}
-
-impl Connection {
+impl StreamState {
     /// A stream of that protocol that asks for nothing yet. Bursts of full states are at least `distance` from each
     /// other.
     pub(crate) fn new<P: Protocol>(distance: Duration) -> Self {
         Self {
             form: P::FORM,
-            label: P::label,
+            kind: P::kind,
             node: String::new(),
             nonce: 0,
             order: Order::new(P::find),
@@ -160,7 +149,7 @@ impl Connection {
             Entry::Vacant(entry) => {
                 entry.insert(Subscription::new(
                     self.form,
-                    Role::of((self.label)(name)),
+                    Role::of((self.kind)(name)),
                     incremental,
                     interest,
                     held,
@@ -227,18 +216,18 @@ impl Connection {
         error: Option<(i32, String)>,
         incremental: bool,
         now: Instant,
-    ) -> Event {
+    ) -> Heard {
         let Some(subscription) = self.subscriptions.get_mut(name) else {
-            return Event::Stale;
+            return Heard::Stale;
         };
         let Some(pending) = subscription.answer(nonce, error.clone(), now) else {
-            return Event::Stale;
+            return Heard::Stale;
         };
         subscription.incremental = incremental;
         self.pace.answer(pending.sent, now);
         match error {
-            None => Event::Acked(pending),
-            Some((code, message)) => Event::Nacked {
+            None => Heard::Acked(pending),
+            Some((code, message)) => Heard::Nacked {
                 pending,
                 code,
                 message,
@@ -313,24 +302,16 @@ impl Connection {
                 let Some(target) = self.order.target(name, role, may) else {
                     continue;
                 };
-                let (current, published) = (&target.collection, target.published);
-                let next = subscription.next(current, published, &mut self.nonce, now);
-                if let Some(update) = next {
+                let next = subscription.next(name, &target, &mut self.nonce, now);
+                if let Some(response) = next {
                     self.last_sent = name.clone();
                     self.order.on_sent(role);
-                    let bytes = match &update.content {
-                        Content::Full(_) => current.encoded_len(),
+                    let bytes = match &response.content {
+                        Content::Full(_) => target.collection.encoded_len(),
                         Content::Delta { .. } => 0,
                     };
                     self.pace.send(bytes, now);
-                    return Some(Response {
-                        collection: name.clone(),
-                        version: update.version,
-                        nonce: self.nonce,
-                        incremental: update.incremental,
-                        content: update.content,
-                        unknown: target.is_unknown && subscription.tally.sent == 1,
-                    });
+                    return Some(response);
                 }
             }
         }

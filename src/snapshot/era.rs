@@ -9,6 +9,11 @@ pub enum Era {
     Xds,
 }
 
+impl Era {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Classic, Self::Xds];
+}
+
 /// Something for the readers of both eras.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Eras<T> {
@@ -43,7 +48,7 @@ impl<T> Eras<T> {
     }
 
     /// Makes something else of each. What is for both is made once, by the stricter rules of the classic era.
-    pub(super) fn try_map<U, E>(self, make: impl Fn(T, Era) -> Result<U, E>) -> Result<Eras<U>, E> {
+    pub(crate) fn try_map<U, E>(self, make: impl Fn(T, Era) -> Result<U, E>) -> Result<Eras<U>, E> {
         Ok(match self {
             Self::Same(both) => Eras::Same(make(both, Era::Classic)?),
             Self::Each { classic, xds } => Eras::Each {
@@ -54,9 +59,21 @@ impl<T> Eras<T> {
     }
 }
 
+impl<T> From<T> for Eras<T> {
+    fn from(both: T) -> Self {
+        Self::Same(both)
+    }
+}
+
+impl<T: Default> Default for Eras<T> {
+    fn default() -> Self {
+        Self::Same(T::default())
+    }
+}
+
 impl<T: PartialEq> Eras<T> {
     /// Both, or one where they are equal.
-    pub(super) fn new(classic: T, xds: T) -> Self {
+    pub(crate) fn new(classic: T, xds: T) -> Self {
         if classic == xds {
             Self::Same(classic)
         } else {
