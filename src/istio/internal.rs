@@ -152,7 +152,9 @@ fn choice(host: HostView<'_>) -> Option<(&Route, &LoadBalancing)> {
     if !is_cookie(&first) {
         return Some(first);
     }
-    let of_oldest = oldest(host)?.load_balancing();
+    let oldest = oldest(host)?;
+    let of_oldest = oldest.load_balancing.as_deref();
+    let of_oldest = of_oldest.map(|choice| (oldest, choice));
     let other = || choices.find(|choice| !is_cookie(choice));
     of_oldest.filter(is_cookie).or_else(other)
 }
@@ -161,13 +163,10 @@ fn is_cookie((_, choice): &(&Route, &LoadBalancing)) -> bool {
     matches!(choice, LoadBalancing::Cookie(_))
 }
 
-/// The pool of the oldest route that leads to something.
-fn oldest(host: HostView<'_>) -> Option<Pool<'_>> {
-    let ages = host.pools().filter_map(|pool| {
-        let ages = pool.mapped().map(|route| (route.created_at, &route.guid));
-        Some((ages.min()?, pool))
-    });
-    ages.min_by_key(|(oldest, _)| *oldest).map(|(_, pool)| pool)
+/// The oldest route that leads to something.
+fn oldest(host: HostView<'_>) -> Option<&Route> {
+    let mapped = host.pools().flat_map(|pool| pool.mapped());
+    mapped.min_by_key(|route| (route.created_at, &route.guid))
 }
 
 /// Routes whose owners' choices do not count.

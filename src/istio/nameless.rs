@@ -2,7 +2,7 @@
 
 use super::{
     Era, Held, MAX_NAMED,
-    matches::{for_host, for_nameless, has_case},
+    matches::{authority, for_host, for_nameless, has_case},
     refused,
     validate::Invalid,
     virtual_service::http_routes,
@@ -27,6 +27,17 @@ fn routes(pool: &Pool<'_>) -> usize {
     settings.map_or(1, |(_, settings)| settings.multiplies())
 }
 
+/// A path is matched by so many requests, each of which says the hostname.
+const MAX_REQUESTS: usize = 2;
+
+/// At most what is there for the sake of what is asked for, with the hostname that it is said for.
+fn asked_bytes(host: &Hostname, pool: &Pool<'_>) -> usize {
+    match pool.asked_bytes() {
+        0 => 0,
+        asked => asked + MAX_REQUESTS * authority(host).len(),
+    }
+}
+
 /// Hostnames that are no domain names.
 pub(super) struct Nameless<'a> {
     served: Vec<(&'a Hostname, Pool<'a>)>,
@@ -47,7 +58,7 @@ impl<'a> Nameless<'a> {
             let more_bytes = bytes
                 + own
                     .iter()
-                    .map(|(_, pool)| pool.asked_bytes())
+                    .map(|(name, pool)| asked_bytes(name, pool))
                     .sum::<usize>();
             if more_places <= MAX_PLACES && more_bytes <= MAX_BYTES {
                 (places, bytes) = (more_places, more_bytes);

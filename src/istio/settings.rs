@@ -120,8 +120,8 @@ pub(super) fn remarks(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
         (!is_told).then(|| Invalid {
             rule: "settings",
             detail: format!(
-                "route {}{} ({}): its path is replaced by istiods, not by Pilots up to 1.8, which match letters \
-                 by a pattern",
+                "route {}{} ({}): its path is replaced by istiods, and by Pilots up to 1.8, if there are any, it is not: \
+                 they match letters by a pattern",
                 pool.host().name,
                 pool.key(),
                 route.guid

@@ -306,6 +306,16 @@ fn a_cookie_takes_the_place_of_no_other_routes_choice_unless_it_is_of_the_oldest
     assert_eq!(policy(with_newer), without);
     let with_older: Vec<_> = others().into_iter().chain([cookie(0)]).collect();
     assert!(policy(with_older).contains("LONG"));
+    // Another spelling of the oldest route's URL is another route.
+    let spelled = |created_at| {
+        let asking = annotated("shop.apps.internal/", "app", [("session-affinity", "SHOP")]);
+        Route {
+            created_at,
+            ..asking
+        }
+    };
+    assert_eq!(policy(vec![oldest(None), spelled(2)]), "None");
+    assert!(policy(vec![oldest(None), spelled(0)]).contains("SHOP"));
     // One that leads nowhere decides nothing.
     let nowhere = Route {
         destinations: Vec::new().into(),
@@ -333,6 +343,28 @@ fn hostnames_that_istio_refuses_take_two_places_where_a_path_is_replaced() {
         made.remarks
     );
     assert_eq!(made.http().len(), 1000 + 1 + 1);
+}
+
+#[test]
+fn what_is_asked_for_on_hostnames_that_istio_refuses_has_its_room_with_their_names() {
+    let lines = (0..7).map(|n| format!("x-{n}: {}\n", "v".repeat(250)));
+    let lines: String = lines.collect();
+    let long = ["l".repeat(60), "l".repeat(60), "l".repeat(60)].join(".");
+    let of = |texts: &[(&str, &str)]| {
+        let url = |n: usize| format!("host_{n:04}.{long}.x.com");
+        let nameless = (0..800).map(|n| annotated(&url(n), "app", texts.iter().copied()));
+        let wildcard = route("*.x.com", [to("app", 8080)]);
+        let routes: Vec<_> = std::iter::once(wildcard).chain(nameless).collect();
+        let mut table = table([], [instance(1, "app", &[(8080, 61_001)])]);
+        table.apply(Update::AllRoutes(routes.clone()));
+        make_of(&routes[..1], &table)
+    };
+    assert!(of(&[]).remarks.is_empty());
+    let asking = of(&[("request-headers-set", &*lines)]);
+    let refused = &asking.remarks[0].detail;
+    assert!(refused.contains("have no room"), "{refused}");
+    let size = asking.services[0].as_ref().map(prost::Message::encoded_len);
+    assert!((1 << 20..2 << 20).contains(&size.unwrap()), "{size:?}");
 }
 
 #[test]
