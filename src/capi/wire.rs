@@ -16,8 +16,8 @@ use super::timestamp::Timestamp;
 use crate::{
     feed::{Dropped, INVALID_ANNOTATIONS},
     model::{
-        AppGuid, AppPort, Asked, CapiProcessGuid, Destination, DomainGuid, Hostname, Process,
-        ProcessType, Protocol, Route, RouteGuid, Weight, Workload,
+        AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
+        Protocol, Route, RouteGuid, Weight, Workload,
     },
     outbound::InvalidJson,
 };
@@ -329,12 +329,13 @@ pub(super) fn route<'d>(
         refused: None,
         destinations,
     };
-    let metadata = wire.metadata;
-    let asked = metadata.map_or(Ok(Asked::default()), |it| annotations::asked(it, prefix));
+    let asked = wire.metadata.map(|it| annotations::asked(it, prefix));
+    let asked = asked.transpose().map(Option::flatten);
     // Whoever knows of annotations always says which there are.
-    let settings_unclear = metadata.is_none() || asked.is_err();
+    let settings_unclear = !matches!(asked, Ok(Some(_)));
     match asked {
-        Ok(mut asked) => {
+        Ok(asked) => {
+            let mut asked = asked.unwrap_or_default();
             let wrong = std::mem::take(&mut asked.wrong);
             let wrong = annotations::LeftOut::of(wrong);
             invalid.extend(wrong.map(|error| dropped(raw, INVALID_ANNOTATIONS, &error)));

@@ -30,7 +30,8 @@ impl FromStr for AnnotationPrefix {
 
     fn from_str(text: &str) -> Result<Self, NoPrefix> {
         let domain = text.strip_suffix('/');
-        let is_domain = |name: &str| !name.starts_with('*') && domain_name(name).is_ok();
+        let is_domain =
+            |name: &str| !name.starts_with('*') && domain_name(&name.to_ascii_lowercase()).is_ok();
         if domain.is_some_and(is_domain) {
             Ok(Self(text.into()))
         } else {
@@ -45,17 +46,18 @@ struct WireMetadata<'a> {
     annotations: Option<BTreeMap<Cow<'a, str>, &'a RawValue>>,
 }
 
-/// What the annotations of a route ask for, each read alone.
+/// What the annotations of a route ask for, each read alone. `None` if there is no word on them.
 ///
 /// # Errors
 /// They cannot be told apart.
 pub(super) fn asked(
     metadata: &RawValue,
     AnnotationPrefix(prefix): &AnnotationPrefix,
-) -> Result<Asked, InvalidJson> {
+) -> Result<Option<Asked>, InvalidJson> {
     let metadata: Option<WireMetadata> = serde_json::from_str(metadata.get())?;
-    let all = metadata.and_then(|metadata| metadata.annotations);
-    let all = all.unwrap_or_default();
+    let Some(all) = metadata.and_then(|metadata| metadata.annotations) else {
+        return Ok(None);
+    };
     let own = all.iter().filter_map(|(name, value)| {
         let name = name.strip_prefix(&**prefix)?;
         let value: Result<Option<Cow<'_, str>>, _> = serde_json::from_str(value.get());
@@ -74,7 +76,7 @@ pub(super) fn asked(
     asked
         .wrong
         .extend(unreadable.map(|name| Wrong::new(name, "this is no text")));
-    Ok(asked)
+    Ok(Some(asked))
 }
 
 /// The annotations of a route that are left out.

@@ -270,7 +270,8 @@ fn annotations_that_cannot_be_told_apart_say_nothing() {
 fn without_a_word_on_annotations_it_is_unclear_what_is_asked_for() {
     for (metadata, is_unclear) in [
         (Value::Null, true),
-        (json!({}), false),
+        (json!({}), true),
+        (json!({"annotations": null}), true),
         (json!({"annotations": {}}), false),
     ] {
         let mut value = wire_route();
@@ -320,6 +321,8 @@ fn a_prefix_of_annotations_is_a_domain_name_and_a_slash() {
     ] {
         assert!(bad.parse::<AnnotationPrefix>().is_err(), "{bad}");
     }
+    // As the check of the job's properties has it.
+    assert!("Mesh.Example.com/".parse::<AnnotationPrefix>().is_ok());
     let mut value = wire_route();
     value["metadata"]["annotations"] = json!({"a.example.com/timeout": "5s"});
     let domain = MeshDomain {

@@ -4,7 +4,7 @@ use copilot::model::{
     AppPort, Destination as ModelDestination, HeaderName, LoadBalancing, ProcessType, Protocol,
     Weight, Workload,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -163,9 +163,13 @@ async fn annotations_that_cannot_be_read_leave_what_was_asked_for_as_it_was_and_
     polling.holds(|held| held.0.contains_key(&guid)).await;
     let known = polling.held.0[&guid].clone();
     assert!(known.settings.is_some() && known.load_balancing.is_some());
-    for again in ["b", "c"] {
+    for (again, annotations) in [
+        ("b", Value::Null),
+        ("c", json!(["none"])),
+        ("d", json!(["none"])),
+    ] {
         foundation.capi.state().change(&guid, |spec| {
-            spec.annotations = json!(["none"]);
+            spec.annotations = annotations;
             spec.destinations = vec![web(again)];
         });
         polling
