@@ -133,13 +133,15 @@ impl Routes {
         }
         let is_in_place = known.is_some_and(|known| has_same_place(known, &route));
         let keeps_options = known.is_some_and(|known| has_same_options(known, &route));
+        // Also what does not count is told of with the lookup.
+        let asks_otherwise = known.is_some_and(|known| known.settings != route.settings);
         changes.of(&route.host).options |= !keeps_options;
         if is_in_place {
             self.exit(&route.guid, changes);
         } else {
             self.remove(&route.guid, changes);
         }
-        touch(&route, !is_in_place, changes);
+        touch(&route, !is_in_place || asks_otherwise, changes);
         self.enter(&Arc::new(route), changes);
     }
 
@@ -302,7 +304,6 @@ pub(super) fn has_same_place(one: &Route, other: &Route) -> bool {
 fn has_same_options(one: &Route, other: &Route) -> bool {
     let counts = |route: &Route| (route.refused, route.destinations.is_empty());
     one.load_balancing == other.load_balancing
-        && one.settings == other.settings
         && one.path == other.path
         && counts(one) == counts(other)
 }
