@@ -76,6 +76,7 @@ RSpec.describe 'properties of the job copilot' do
       ["#{'a' * 64}.com"], [DOTTED + 'a' * 62], ["#{DOTTED}#{'a' * 62}."], ["*.#{DOTTED}#{'a' * 60}"], ['b\u00fccher.example'],
       ['https://a.com'], ['a.com:80'], ['a.com/b'], ['10.0.0.1'], ['a.7.'], ['user@a.com']
     ],
+    'capi.annotation_prefix' => ['', '/', 'mesh.example.com', '*.example.com/', 'a b/', 'a/b/', 'a.b./', "a.b/\n", 1],
     'log_level' => ['warn', 'INFO', '', 1],
     'logging.format.timestamp' => ['iso', '', 1],
     'routes_source' => ['both', '', 1],

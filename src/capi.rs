@@ -25,4 +25,5 @@ pub use self::{
     error::Error,
     poller::Poller,
     settings::{Io, MAX_PAGE_SIZE, Settings},
+    wire::{AnnotationPrefix, NoPrefix},
 };

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub use self::{
-    dropped::{Dropped, Drops, cut},
+    dropped::{Dropped, Drops, INVALID_ANNOTATIONS, cut},
     kind::Kind,
     watchdog::Watchdog,
 };
@@ -471,6 +471,23 @@ mod tests {
         assert_eq!((dropped.named().len(), dropped.len()), (1000, 3000));
         feed.dropped_in_read(Drops::default());
         assert_eq!(count(&registry).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn annotations_take_half_of_the_names_at_most() {
+        let item = |n: usize, reason| Dropped {
+            name: format!("route-{n}"),
+            reason,
+            detail: String::new(),
+        };
+        let of_owners = (0..2000).map(|n| item(n, INVALID_ANNOTATIONS));
+        let others = (2000..2400).map(|n| item(n, "malformed"));
+        let dropped: Drops = of_owners.chain(others).collect();
+        assert_eq!((dropped.named().len(), dropped.len()), (900, 2400));
+        // What was named before stays so, with what is wrong with it now.
+        let mut dropped = dropped;
+        dropped.push(item(0, INVALID_ANNOTATIONS));
+        assert_eq!((dropped.named().len(), dropped.len()), (900, 2400));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod nameless;
 mod refused;
 mod service;
 mod service_entry;
+mod settings;
 mod shares;
 mod sidecar;
 pub mod validate;
@@ -251,6 +252,7 @@ pub fn internal_lookup(host: HostView<'_>, options: &Options) -> [Made; 2] {
     let name = rule.kind.name(host.name, true);
     let body = internal::destination_rule(host, options.internal_tls.as_ref());
     rule.add(&name, host.created_at(), body);
+    rule.remark(internal::overruled(host));
     [service, rule]
 }
 

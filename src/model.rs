@@ -10,6 +10,7 @@ mod load_balancing;
 pub mod path;
 mod policy;
 mod report;
+mod route_settings;
 mod served;
 
 use std::{
@@ -24,12 +25,21 @@ use smallvec::SmallVec;
 pub use self::{
     guid::{AppGuid, CapiProcessGuid, DiegoProcessGuid, DomainGuid, InstanceGuid, RouteGuid},
     hostname::{Hostname, InvalidHostname},
-    load_balancing::{HeaderName, InvalidHeaderName, LoadBalancing},
+    load_balancing::{
+        Cookie, CookieName, HeaderName, InvalidCookieName, InvalidHeaderName, LoadBalancing,
+    },
     path::InvalidPath,
     policy::{Policy, PortRange, Transport},
     report::{Basis, Confirmations, Reading, Report, Source},
+    route_settings::{
+        Asked, HeaderChanges, MAX_BYTES as MAX_SETTINGS_BYTES, Retries, RouteSettings, Wrong,
+        whole_millis,
+    },
     served::Served,
 };
+
+#[cfg(test)]
+pub(crate) use self::route_settings::tests::annotations;
 
 /// Where Diego's own SSH daemon listens in containers.
 const SSH: u16 = 2222;
@@ -183,6 +193,8 @@ pub struct Route {
     pub created_at: i64,
     /// What its owner asked for; boxed, since hardly any did.
     pub load_balancing: Option<Box<LoadBalancing>>,
+    /// What its owner asked for beside that; hardly any did.
+    pub settings: Option<Arc<RouteSettings>>,
     /// Why it is not served, if it is not.
     pub refused: Option<Refusal>,
     /// Sorted, without duplicates.

@@ -319,6 +319,11 @@ impl RouteTable {
         self.facts.routes.left_out(crowd)
     }
 
+    /// The routes of a hostname whose owners ask for what has no room, the newest first.
+    pub fn without_settings(&self, host: &Hostname) -> Vec<&Route> {
+        self.facts.routes.without_settings(host)
+    }
+
     /// How many routes at the most lead to what an instance was one of, or is one of as it is told now.
     pub fn routes_of(&self, guid: &InstanceGuid, told: Option<&Instance>) -> usize {
         let workloads = self.facts.instances.around(guid, told);

@@ -17,7 +17,7 @@ use super::{
     doubt::Doubt,
     error::Error,
     http::{Client, Keyset, List, MAX_GUIDS, filter},
-    wire::{self, DomainKind, KnownDomain, MeshDomain},
+    wire::{self, AnnotationPrefix, DomainKind, KnownDomain, MeshDomain},
 };
 use crate::{
     feed::{Dropped, Drops},
@@ -58,6 +58,8 @@ struct Enforced {
 #[derive(Debug)]
 pub(super) struct Domains {
     patterns: Vec<DomainPattern>,
+    /// Which annotations of their routes are for the mesh.
+    annotations: AnnotationPrefix,
     page_size: u32,
     confirm_after: Duration,
     mesh: BTreeMap<DomainGuid, MeshDomain>,
@@ -70,11 +72,13 @@ pub(super) struct Domains {
 impl Domains {
     pub(super) fn new(
         patterns: Vec<DomainPattern>,
+        annotations: AnnotationPrefix,
         page_size: u32,
         confirm_after: Duration,
     ) -> Self {
         Self {
             patterns,
+            annotations,
             page_size,
             confirm_after,
             mesh: BTreeMap::new(),
@@ -82,6 +86,11 @@ impl Domains {
             enforced: BTreeMap::new(),
             changes: DomainChanges::default(),
         }
+    }
+
+    /// Which annotations of their routes are for the mesh.
+    pub(super) fn annotations(&self) -> &AnnotationPrefix {
+        &self.annotations
     }
 
     /// Reads them all anew. What cannot be served is returned by name.

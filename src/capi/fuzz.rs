@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::wire::{self, KnownDomain, MeshDomain};
+use super::wire::{self, AnnotationPrefix, KnownDomain, MeshDomain};
 use crate::model::Hostname;
 
 /// The rows of a list, of whatever kind.
@@ -16,10 +16,12 @@ pub(crate) fn rows(bytes: &[u8]) {
     };
     for row in rows {
         wire::guid(row);
-        wire::route(row, |guid| match guid.to_string().as_str() {
-            "outside" => KnownDomain::Outside,
-            "unknown" => KnownDomain::Unknown,
-            _ => KnownDomain::Mesh(&domain),
+        wire::route(row, &AnnotationPrefix::default(), |guid| {
+            match guid.to_string().as_str() {
+                "outside" => KnownDomain::Outside,
+                "unknown" => KnownDomain::Unknown,
+                _ => KnownDomain::Mesh(&domain),
+            }
         })
         .ok();
         wire::domain(row).ok();

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use url::Url;
 
-use super::domain_pattern::DomainPattern;
+use super::{domain_pattern::DomainPattern, wire::AnnotationPrefix};
 use crate::{
     feed::Feed,
     model::{AppGuid, CapiProcessGuid, Confirmations, Report},
@@ -31,6 +31,8 @@ pub struct Settings {
     pub client_secret: Secret,
     /// The domains of the mesh.
     pub domains: Vec<DomainPattern>,
+    /// Which annotations of their routes are for the mesh.
+    pub annotations: AnnotationPrefix,
     /// From the end of a full read to the next.
     pub full_read_interval: Duration,
     /// From one look at what changed lately to the next.

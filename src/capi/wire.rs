@@ -1,5 +1,6 @@
 //! Cloud Controller's objects, read leniently: what is not needed is skipped, what is not known is tolerated.
 
+mod annotations;
 mod at_most;
 mod options;
 
@@ -9,10 +10,11 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+pub use self::annotations::{AnnotationPrefix, NoPrefix};
 pub(super) use self::at_most::AtMost;
 use super::timestamp::Timestamp;
 use crate::{
-    feed::Dropped,
+    feed::{Dropped, INVALID_ANNOTATIONS},
     model::{
         AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
         Protocol, Route, RouteGuid, Weight, Workload,
@@ -24,6 +26,10 @@ use crate::{
 pub(super) const INVALID_DESTINATION: &str = "invalid_destination";
 /// Why an item is dropped that is not what the API promises.
 pub(super) const MALFORMED: &str = "malformed";
+/// Why options are left out.
+pub(super) const INVALID_OPTIONS: &str = "invalid_options";
+/// Why nothing is known of a route's annotations.
+const UNCLEAR_ANNOTATIONS: &str = "unclear_annotations";
 /// No guid, and no process type, of Cloud Controller is longer.
 const MAX_GUID: usize = 255;
 /// A domain has `http` or `tcp`.
@@ -179,6 +185,8 @@ struct WireRoute<'a> {
     #[serde(borrow)]
     options: Option<&'a RawValue>,
     #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
     relationships: RouteRelationships<'a>,
 }
 
@@ -233,14 +241,16 @@ pub(super) enum KnownDomain<'a> {
 pub(super) struct Located {
     pub(super) route: Route,
     pub(super) domain: Hostname,
+    /// Whether its annotations could not be read, so that what was known of them stays.
+    pub(super) settings_unclear: bool,
 }
 
 /// What an item of the list of routes is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ParsedRoute {
-    /// A route of the mesh; its invalid destinations and options are left out. Whether it is refused, it does
+    /// A route of the mesh; its invalid destinations, options and annotations are left out. Whether it is refused, it does
     /// not say itself.
-    Mesh(Located, Vec<Dropped>),
+    Mesh(Located, Option<Box<Dropped>>),
     /// A TCP route, or one of another domain.
     Elsewhere,
     /// To be read again when its domain is known.
@@ -267,9 +277,10 @@ struct TooMany(usize);
 #[error("port 0")]
 struct PortZero;
 
-/// Reads a route. `domains` says what is known of its domain.
+/// Reads a route. `domains` says what is known of its domain, `prefix` which annotations are for the mesh.
 pub(super) fn route<'d>(
     raw: &RawValue,
+    prefix: &AnnotationPrefix,
     domains: impl FnOnce(&DomainGuid) -> KnownDomain<'d>,
 ) -> Result<ParsedRoute, Dropped> {
     let wire: WireRoute = malformed(raw)?;
@@ -302,11 +313,11 @@ pub(super) fn route<'d>(
     let load_balancing = match wire.options.map_or(Ok(None), options::load_balancing) {
         Ok(load_balancing) => load_balancing,
         Err(error) => {
-            invalid.push(dropped(raw, "invalid_options", &error));
+            invalid.push(dropped(raw, INVALID_OPTIONS, &error));
             None
         }
     };
-    let route = Route {
+    let mut route = Route {
         guid: RouteGuid::from(&*wire.guid),
         host,
         path,
@@ -314,11 +325,48 @@ pub(super) fn route<'d>(
         vip: None,
         created_at: wire.created_at.unix_seconds(),
         load_balancing,
+        settings: None,
         refused: None,
         destinations,
     };
-    let domain = domain.name.clone();
-    Ok(ParsedRoute::Mesh(Located { route, domain }, invalid))
+    let asked = wire.metadata.map(|it| annotations::asked(it, prefix));
+    let asked = asked.transpose().map(Option::flatten);
+    // Whoever knows of annotations always says which there are.
+    let settings_unclear = !matches!(asked, Ok(Some(_)));
+    match asked {
+        Ok(asked) => {
+            let mut asked = asked.unwrap_or_default();
+            let wrong = std::mem::take(&mut asked.wrong);
+            let wrong = annotations::LeftOut::of(wrong);
+            invalid.extend(wrong.map(|error| dropped(raw, INVALID_ANNOTATIONS, &error)));
+            route.ask(asked);
+        }
+        Err(error) => invalid.push(dropped(raw, UNCLEAR_ANNOTATIONS, &error)),
+    }
+    let located = Located {
+        route,
+        domain: domain.name.clone(),
+        settings_unclear,
+    };
+    Ok(ParsedRoute::Mesh(located, together(invalid)))
+}
+
+/// Whether what is left out for that reason has no bearing on what was known of the route.
+pub(super) fn is_alone(reason: &str) -> bool {
+    matches!(reason, INVALID_OPTIONS | INVALID_ANNOTATIONS)
+}
+
+/// What is left out of one row, under its name: for the reason that has a bearing on what was known, if there is one.
+fn together(invalid: Vec<Dropped>) -> Option<Box<Dropped>> {
+    let graver = invalid.iter().find(|item| !is_alone(item.reason));
+    let reason = graver.or(invalid.first())?.reason;
+    let mut invalid = invalid.into_iter();
+    let mut all = invalid.next()?;
+    all.reason = reason;
+    for other in invalid {
+        all.detail = format!("{}; {}", all.detail, other.detail);
+    }
+    Some(Box::new(all))
 }
 
 fn destinations(

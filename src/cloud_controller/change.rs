@@ -139,6 +139,7 @@ impl Change {
             internal: route.internal,
             vip: vip(&route.vip)?,
             load_balancing: None,
+            settings: None,
             refused: None,
             created_at: CREATED_AT,
             destinations: SmallVec::new(),

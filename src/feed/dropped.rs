@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 /// How many are kept by name; more are only counted.
 const MAX_NAMED: usize = 1000;
+/// Why annotations of a route are left out.
+pub const INVALID_ANNOTATIONS: &str = "invalid_annotations";
+/// Whoever has a route writes these, on as many as he likes: they leave places to what others should hear of.
+const MAX_ANNOTATIONS: usize = MAX_NAMED / 2;
 /// Names and details come from peers, who may make them of any length.
 const MAX_TEXT: usize = 500;
 
@@ -53,11 +57,21 @@ impl Drops {
     /// Adds an item, or what is wrong with it now.
     pub fn push(&mut self, item: Dropped) {
         let item = item.cut();
-        if self.named.len() < MAX_NAMED || self.named.contains_key(&item.name) {
+        let has_place = self.named.len() < MAX_NAMED
+            && (item.reason != INVALID_ANNOTATIONS || self.annotations() < MAX_ANNOTATIONS);
+        if has_place || self.named.contains_key(&item.name) {
             self.named.insert(item.name.clone(), item);
         } else {
             *self.unnamed.entry(item.reason).or_default() += 1;
         }
+    }
+
+    /// How many places are taken by annotations.
+    fn annotations(&self) -> usize {
+        let named = self.named.values();
+        named
+            .filter(|item| item.reason == INVALID_ANNOTATIONS)
+            .count()
     }
 
     /// Adds all of `other`.

@@ -2,14 +2,17 @@
 
 use prost::Message as _;
 
-use super::{BackendTls, Ended, Era, Eras, InternalTls, Verify, validate::Invalid};
+use super::{
+    BackendTls, Ended, Era, Eras, InternalTls, Verify, settings::duration, validate::Invalid,
+};
 use crate::{
     model::{Hostname, LoadBalancing},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
         client_tls_settings::TlSmode,
         load_balancer_settings::{
-            ConsistentHashLb, LbPolicy, SimpleLb, consistent_hash_lb::HashKey,
+            ConsistentHashLb, LbPolicy, SimpleLb,
+            consistent_hash_lb::{HashKey, HttpCookie},
         },
     },
     snapshot::Resource,
@@ -137,6 +140,14 @@ pub(super) fn load_balancer(choice: &LoadBalancing, era: Era) -> LoadBalancerSet
         }
         (LoadBalancing::Hash(header), _) => LbPolicy::ConsistentHash(ConsistentHashLb {
             hash_key: Some(HashKey::HttpHeaderName(header.to_string())),
+        }),
+        // Without a path a browser would keep it for those below that of the request.
+        (LoadBalancing::Cookie(cookie), _) => LbPolicy::ConsistentHash(ConsistentHashLb {
+            hash_key: Some(HashKey::HttpCookie(HttpCookie {
+                name: cookie.name.as_str().to_owned(),
+                path: "/".to_owned(),
+                ttl: Some(duration(cookie.ttl)),
+            })),
         }),
     };
     LoadBalancerSettings {

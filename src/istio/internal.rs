@@ -12,20 +12,21 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub(super) use self::subsets::{APP, web_name};
 use self::{ports::Ports, subsets::Subsets};
 use super::{
-    Era, Eras, InternalTls,
+    Era, Eras, InternalTls, MAX_NAMED,
     destination_rule::{load_balancer, to_apps},
     matches::{has_case, matches},
     refused,
     service_entry::{for_eras, unreachable},
+    settings,
     shares::percentages,
     validate::{Invalid, domain, full_name},
     virtual_service::to,
 };
 use crate::{
-    model::{AppPort, Destination, Protocol, Workload},
+    model::{AppPort, Destination, LoadBalancing, Protocol, Route, Workload},
     proto::istio::networking::v1alpha3::{
-        ClientTlsSettings, DestinationRule, HttpRoute, ServiceEntry, TrafficPolicy, VirtualService,
-        WorkloadEntry,
+        ClientTlsSettings, DestinationRule, HttpRoute, HttpRouteDestination, ServiceEntry,
+        TrafficPolicy, VirtualService, WorkloadEntry,
         client_tls_settings::TlSmode,
         service_entry::{Location, Resolution},
     },
@@ -38,16 +39,17 @@ fn destinations(host: HostView<'_>) -> impl Iterator<Item = &Destination> {
     routes.flat_map(|route| &route.destinations)
 }
 
-/// Where the requests go, if that is not to all endpoints alike.
+/// Where the requests go, if that is not to all endpoints alike, and what their owner asks for beside that.
 pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>> {
-    if !host.is_divided() || destinations(host).next().is_none() {
+    let is_said = host.is_divided() || host.pools().any(|pool| pool.settings().is_some());
+    if !is_said || destinations(host).next().is_none() {
         return Eras::Same(None);
     }
     let (ports, subsets) = (Ports::of(host), Subsets::of(host));
     let of = |era| {
         let http = host
             .pools()
-            .filter_map(|pool| http_route(&pool, &ports, &subsets, era));
+            .flat_map(|pool| http_routes(&pool, &ports, &subsets, era));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
             // Without a gateway, it is for the sidecars of the mesh.
@@ -62,17 +64,29 @@ pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>
     }
 }
 
-/// `None` where the path leads nowhere.
-fn http_route(
-    pool: &Pool<'_>,
-    ports: &Ports,
-    subsets: &Subsets<'_>,
-    era: Era,
-) -> Option<HttpRoute> {
+/// Those of a path; none where it leads nowhere.
+fn http_routes(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>, era: Era) -> Vec<HttpRoute> {
     let matches = matches(&pool.key(), era);
     if let Some(refusal) = pool.refused() {
-        return Some(refused::answer(matches, refusal.status()));
+        return vec![refused::answer(matches, refusal.status())];
     }
+    let route = if pool.host().is_divided() {
+        divided(pool, ports, subsets)
+    } else {
+        whole(pool.host(), ports)
+    };
+    if route.is_empty() {
+        return Vec::new();
+    }
+    let route = HttpRoute {
+        r#match: matches,
+        route,
+        ..HttpRoute::default()
+    };
+    settings::asked_for(route, pool, era)
+}
+
+fn divided(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>) -> Vec<HttpRouteDestination> {
     let targets = pool.by_target();
     let shares: Vec<_> = targets.iter().map(|target| target.share).collect();
     let host = pool.host().name;
@@ -85,12 +99,15 @@ fn http_route(
             let subset = subsets.name(&target.workload, target.port);
             (percentage > 0).then(|| to(host.to_string(), subset, number, percentage))
         });
-    let route: Vec<_> = destinations.collect();
-    (!route.is_empty()).then_some(HttpRoute {
-        r#match: matches,
-        route,
-        fault: None,
-    })
+    destinations.collect()
+}
+
+/// The whole service: no subset, so that what is asked for comes and goes by itself, and no scale is seen here.
+fn whole(host: HostView<'_>, ports: &Ports) -> Vec<HttpRouteDestination> {
+    let first = destinations(host).next();
+    let first = first.map(|first| ports.number(first.port, first.protocol));
+    let first = first.map(|number| to(host.name.to_string(), String::new(), number, 100));
+    first.into_iter().collect()
 }
 
 /// The subsets that the VirtualService names, and how an instance is picked.
@@ -109,7 +126,7 @@ pub(super) fn destination_rule(
     } else {
         Vec::new()
     };
-    let choice = host.pools().find_map(|pool| pool.load_balancing());
+    let choice = choice(host);
     let tls = tls.filter(|_| host.has_internal_tls());
     let tls = tls.map(|tls| to_apps(host.name, tls));
     let rule = |era| {
@@ -125,6 +142,50 @@ pub(super) fn destination_rule(
         })
     };
     Eras::new(rule(Era::Classic), rule(Era::Xds))
+}
+
+/// How an instance is picked, as one service has one way of it: that of the longest path for which any is chosen. A cookie,
+/// which all clients of the hostname would be given, is for the owner of its oldest route to choose.
+fn choice(host: HostView<'_>) -> Option<(&Route, &LoadBalancing)> {
+    let mut choices = host.pools().filter_map(|pool| pool.load_balancing());
+    let first = choices.next()?;
+    if !is_cookie(&first) {
+        return Some(first);
+    }
+    let oldest = oldest(host)?;
+    let of_oldest = oldest.load_balancing.as_deref();
+    let of_oldest = of_oldest.map(|choice| (oldest, choice));
+    let other = || choices.find(|choice| !is_cookie(choice));
+    of_oldest.filter(is_cookie).or_else(other)
+}
+
+fn is_cookie((_, choice): &(&Route, &LoadBalancing)) -> bool {
+    matches!(choice, LoadBalancing::Cookie(_))
+}
+
+/// The oldest route that leads to something.
+fn oldest(host: HostView<'_>) -> Option<&Route> {
+    let mapped = host.pools().flat_map(|pool| pool.mapped());
+    mapped.min_by_key(|route| (route.created_at, &route.guid))
+}
+
+/// Routes whose owners' choices do not count.
+pub(super) fn overruled(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
+    let choice = choice(host);
+    let counts = choice.map_or_else(
+        || "the oldest route of the hostname asks for nothing".to_owned(),
+        |(route, choice)| format!("route {} has {choice}", route.guid),
+    );
+    let choice = choice.map(|(_, choice)| choice);
+    let routes = host.pools().flat_map(|pool| pool.routes());
+    let overruled = routes.filter_map(move |route| {
+        let other = route.load_balancing.as_deref()?;
+        (Some(other) != choice).then(|| Invalid {
+            rule: "options",
+            detail: format!("route {} asks for {other} where {counts}", route.guid),
+        })
+    });
+    overruled.take(MAX_NAMED)
 }
 
 fn disable() -> ClientTlsSettings {

@@ -35,14 +35,17 @@ pub(super) fn matches(key: &str, era: Era) -> Vec<HttpMatchRequest> {
 }
 
 /// Those of the requests that are for a hostname that a VirtualService cannot have.
-///
-/// In any case, and with any port: old Pilots' proxies hold the header against it as it came.
 pub(super) fn for_host(host: &Hostname, requests: Vec<HttpMatchRequest>) -> Vec<HttpMatchRequest> {
+    with_authority(&authority(host), requests)
+}
+
+/// Such a hostname, in any case, and with any port: old Pilots' proxies hold the header against it as it came.
+pub(super) fn authority(host: &Hostname) -> String {
     let pattern = match host.as_str().strip_prefix("*.") {
         Some(domain) => format!(".+\\.{}", in_any_case(domain)),
         None => in_any_case(host.as_str()),
     };
-    with_authority(&format!("{pattern}{PORT}"), requests)
+    format!("{pattern}{PORT}")
 }
 
 /// Those of the requests that are for any such hostname below a wildcard: with a label that DNS does not have.

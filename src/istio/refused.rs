@@ -34,6 +34,7 @@ pub(super) fn answer(matches: Vec<HttpMatchRequest>, status: u16) -> HttpRoute {
                 percentage: Some(Percent { value: 100.0 }),
             }),
         }),
+        ..HttpRoute::default()
     }
 }
 

@@ -6,6 +6,7 @@ mod lookup;
 mod nameless;
 mod pushed;
 mod refused;
+mod settings;
 mod tls;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -65,6 +66,7 @@ fn route(url: &str, to: impl IntoIterator<Item = Destination>) -> Route {
         vip: None,
         created_at: 1,
         load_balancing: None,
+        settings: None,
         refused: None,
         destinations: to.into_iter().collect(),
     }

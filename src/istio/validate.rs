@@ -4,6 +4,7 @@
 //! operator can learn why a route does not work.
 
 mod destination_rule;
+mod settings;
 mod sidecar;
 
 use std::{
@@ -130,6 +131,7 @@ fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
         || format!("weights {weights:?} do not sum to 100"),
     )?;
     route.fault.as_ref().map_or(Ok(()), fault)?;
+    settings::asked_for(route)?;
     route.route.iter().try_for_each(route_destination)
 }
 

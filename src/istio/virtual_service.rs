@@ -7,6 +7,7 @@ use super::{
     nameless::Nameless,
     refused,
     service::service,
+    settings,
     shares::percentages,
     validate::Invalid,
 };
@@ -26,7 +27,7 @@ pub(super) fn virtual_service(
 ) -> Eras<Option<VirtualService>> {
     let pools = host.lookup();
     let of = |era| {
-        let own = pools.iter().map(|pool| http_route(pool, era, held));
+        let own = pools.iter().flat_map(|pool| http_routes(pool, era, held));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
             gateways: vec![GATEWAY.to_owned()],
@@ -45,16 +46,17 @@ pub(super) fn virtual_service(
 }
 
 /// The requests for a pool's path, whatever their hostname, and where they go.
-pub(super) fn http_route(pool: &Pool<'_>, era: Era, held: &Held) -> HttpRoute {
+pub(super) fn http_routes(pool: &Pool<'_>, era: Era, held: &Held) -> Vec<HttpRoute> {
     let matches = matches(&pool.key(), era);
-    match pool.refused() {
-        Some(refusal) => refused::answer(matches, refusal.status()),
-        None => HttpRoute {
-            r#match: matches,
-            route: destinations(pool, held),
-            fault: None,
-        },
+    if let Some(refusal) = pool.refused() {
+        return vec![refused::answer(matches, refusal.status())];
     }
+    let route = HttpRoute {
+        r#match: matches,
+        route: destinations(pool, held),
+        ..HttpRoute::default()
+    };
+    settings::asked_for(route, pool, era)
 }
 
 fn destinations(pool: &Pool<'_>, held: &Held) -> Vec<HttpRouteDestination> {
@@ -78,11 +80,13 @@ pub(super) fn to(host: String, subset: String, port: u32, percentage: u32) -> Ht
     }
 }
 
-/// What is wrong with the hostname's own routes: each that is refused, and at most one thing besides.
+/// What is wrong with the hostname's own routes: each that is refused, what owners asked for in vain, and at most one thing
+/// besides.
 pub(super) fn remarks(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
     let other = hidden(host).or_else(|| rounded_away(host));
     let other = other.or_else(|| kept_from_others(host));
-    refused::reasons(host).chain(other)
+    let reasons = refused::reasons(host).chain(other);
+    reasons.chain(settings::remarks(host))
 }
 
 /// The paths of a wildcard that are not for hostnames that go on to it.

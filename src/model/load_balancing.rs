@@ -1,6 +1,6 @@
 //! How the instances behind a route share its requests.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// How an instance is picked for a request, where a route's owner chose it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -11,6 +11,17 @@ pub enum LoadBalancing {
     LeastConnection,
     /// Always the same one for the same value of this header.
     Hash(HeaderName),
+    /// Always the same one for a client, which is given this cookie.
+    Cookie(Cookie),
+}
+
+/// A cookie by which a client is known again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cookie {
+    /// Its name.
+    pub name: CookieName,
+    /// How long a client keeps it, in whole seconds; zero until its session ends.
+    pub ttl: Duration,
 }
 
 impl fmt::Display for LoadBalancing {
@@ -19,12 +30,50 @@ impl fmt::Display for LoadBalancing {
             Self::RoundRobin => f.write_str("round-robin"),
             Self::LeastConnection => f.write_str("least-connection"),
             Self::Hash(header) => write!(f, "hash of {header}"),
+            Self::Cookie(cookie) if cookie.ttl.is_zero() => {
+                write!(f, "cookie {}", cookie.name.as_str())
+            }
+            Self::Cookie(cookie) => {
+                write!(f, "cookie {} for {:?}", cookie.name.as_str(), cookie.ttl)
+            }
         }
     }
 }
 
-/// The name of an HTTP header, lower case.
+/// The name of a cookie, which has a case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CookieName(Arc<str>);
+
+/// What is no name of a cookie.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cookie {0:?} is not 1 to {MAX_COOKIE} letters, digits, dashes, dots and underscores")]
+pub struct InvalidCookieName(String);
+
+/// No cookie in use is longer.
+const MAX_COOKIE: usize = 64;
+
+impl CookieName {
+    /// Takes in a name.
+    ///
+    /// # Errors
+    /// It is empty or long, or has other characters than every client and proxy reads alike.
+    pub fn parse(name: &str) -> Result<Self, InvalidCookieName> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if (1..=MAX_COOKIE).contains(&name.len()) && name.bytes().all(allowed) {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidCookieName(name.chars().take(MAX_COOKIE).collect()))
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of an HTTP header, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HeaderName(Arc<str>);
 
 /// What is no name of a header.
@@ -48,6 +97,11 @@ impl HeaderName {
         }
     }
 
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether that is the name of a header.
     pub fn is_valid(name: &str) -> bool {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -64,6 +118,16 @@ impl fmt::Display for HeaderName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cookies_that_are_kept_for_other_times_are_told_apart() {
+        let said = |ttl| {
+            let name = CookieName::parse("SHOP").unwrap();
+            LoadBalancing::Cookie(Cookie { name, ttl }).to_string()
+        };
+        assert_eq!(said(Duration::ZERO), "cookie SHOP");
+        assert_eq!(said(Duration::from_mins(1)), "cookie SHOP for 60s");
+    }
 
     #[test]
     fn a_header_has_a_name_that_istio_takes_in_lower_case() {

@@ -32,7 +32,8 @@ use crate::{
         validate::{Invalid, Rejected},
     },
     model::{
-        AppGuid, Basis, CapiProcessGuid, Hostname, Instance, InstanceGuid, Report, Update, Workload,
+        AppGuid, Basis, CapiProcessGuid, Hostname, Instance, InstanceGuid, Report, Route, Update,
+        Workload,
     },
     repeats::Repeats,
     snapshot::{ByKind, Collection, Encoded, Snapshot, Vips},
@@ -358,26 +359,34 @@ impl State {
         since.min()
     }
 
-    /// Says which routes are left out of those of a hostname or of an app.
+    /// Says which routes are left out of those of a hostname or of an app, and which are without what their owners ask for.
     fn tell_left_out(&mut self, crowd: &Crowd) {
         let (kept, left_out) = self.table.left_out(crowd);
-        let named = left_out.iter().take(MAX_NAMED);
-        let named: Vec<_> = named
-            .map(|route| format!("{} ({}{})", route.guid, route.host, route.path))
-            .collect();
         let reason = (!left_out.is_empty()).then(|| Invalid {
             rule: "limit",
             detail: format!(
                 "{kept} routes are served and the {} newest (of one age, as all that are pushed, the last by guid) left out: {}",
                 left_out.len(),
-                named.join(", ")
+                named(&left_out)
+            ),
+        });
+        let unheard = match crowd {
+            Crowd::Host(host) => self.table.without_settings(host),
+            Crowd::Workload(_) => Vec::new(),
+        };
+        let unheard = (!unheard.is_empty()).then(|| Invalid {
+            rule: "limit",
+            detail: format!(
+                "what owners ask for beside {kept} routes has no room for the {} newest that ask: {}",
+                unheard.len(),
+                named(&unheard)
             ),
         });
         let whose = match crowd {
             Crowd::Host(host) => host.to_string(),
             Crowd::Workload(Workload { app, process_type }) => format!("{app} {process_type}"),
         };
-        let reasons = reason.into_iter().collect();
+        let reasons = reason.into_iter().chain(unheard).collect();
         self.told
             .reject(&mut self.rejected, ROUTES, &whose, reasons);
     }
@@ -542,4 +551,13 @@ impl State {
         }
         changed
     }
+}
+
+/// The first of some routes, with their URLs.
+fn named(routes: &[&Route]) -> String {
+    let named = routes.iter().take(MAX_NAMED);
+    let named: Vec<_> = named
+        .map(|route| format!("{} ({}{})", route.guid, route.host, route.path))
+        .collect();
+    named.join(", ")
 }

@@ -36,6 +36,7 @@ pub fn route(n: usize) -> Route {
         vip: None,
         created_at: 1_500_000_000 + i64::try_from(n).expect("few routes"),
         load_balancing: None,
+        settings: None,
         refused: None,
         destinations: smallvec![Destination {
             workload: workload(n),

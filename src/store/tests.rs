@@ -5,8 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{
-    AppPort, Destination, HeaderName, Hostname, LoadBalancing, PortRange, Protocol, Refusal,
-    Transport, Weight,
+    AppPort, Asked, Cookie, CookieName, Destination, HeaderName, Hostname, LoadBalancing,
+    PortRange, Protocol, Refusal, Transport, Weight,
 };
 
 fn settings(folder: &TempDir) -> Settings {
@@ -49,7 +49,20 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
         Just(Some(LoadBalancing::RoundRobin)),
         Just(Some(LoadBalancing::LeastConnection)),
         "[a-z]{1,5}".prop_map(|name| Some(LoadBalancing::Hash(HeaderName::parse(&name).unwrap()))),
+        ("SHOP_[a-zA-Z]{1,5}", 0u64..100_000).prop_map(|(name, ttl)| {
+            Some(LoadBalancing::Cookie(Cookie {
+                name: CookieName::parse(&name).unwrap(),
+                ttl: Duration::from_secs(ttl),
+            }))
+        }),
     ];
+    let settings = proptest::option::of((1u64..9, "/[a-z]{1,5}"));
+    let settings = settings.prop_map(|settings| {
+        let (seconds, path) = settings?;
+        let timeout = format!("{seconds}s");
+        let asked = Asked::parse([("timeout", &*timeout), ("path-rewrite", &*path)]);
+        Some(Arc::new(asked.settings))
+    });
     let refused = prop_oneof![
         Just(None),
         Just(Some(Refusal::RoutePolicies)),
@@ -62,12 +75,12 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
         "(\\*\\.)?[a-z]{1,9}\\.example\\.com",
         "(/[a-zA-Z]{1,5})?",
         (any::<bool>(), vip, any::<i64>()),
-        load_balancing,
+        (load_balancing, settings),
         refused,
         destinations,
     )
         .prop_map(
-            |(guid, host, path, (internal, vip, created_at), lb, refused, to)| {
+            |(guid, host, path, (internal, vip, created_at), (lb, settings), refused, to)| {
                 Arc::new(Route {
                     guid: guid.as_str().into(),
                     host: Hostname::parse(&host).unwrap(),
@@ -76,6 +89,7 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
                     vip,
                     created_at,
                     load_balancing: lb.map(Box::new),
+                    settings,
                     refused,
                     destinations: to.into(),
                 })
@@ -204,4 +218,53 @@ fn one_of_another_foundation_or_version_or_too_old_is_set_aside_by_name() {
             "{word}"
         );
     }
+}
+
+/// A state of one route.
+fn state_of(route: state::Route) -> state::State {
+    state::State {
+        routes: vec![route],
+        ..state::State::default()
+    }
+}
+
+#[test]
+fn a_setting_that_another_build_took_is_left_out_alone() {
+    let settings = [
+        ("timeout", "5s"),
+        ("path-rewrite", "nowhere"),
+        ("patience", "none"),
+        ("session-affinity", "JSESSIONID"),
+    ];
+    let settings = settings.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let route = state::Route {
+        guid: "r".to_owned(),
+        host: "a.example.com".to_owned(),
+        settings: settings.into(),
+        ..state::Route::default()
+    };
+    let saved = Saved::from_wire(state_of(route)).unwrap();
+    let known = Asked::parse([("timeout", "5s")]).settings;
+    assert_eq!(saved.routes[0].settings.as_deref(), Some(&known));
+    assert_eq!(saved.routes[0].load_balancing, None);
+}
+
+#[test]
+fn a_build_that_knows_no_settings_finds_in_the_file_what_it_knows() {
+    let route = state::Route {
+        guid: "r".to_owned(),
+        host: "a.example.com".to_owned(),
+        settings: [("session-affinity".to_owned(), "SHOP".to_owned())].into(),
+        ..state::Route::default()
+    };
+    let saved = Saved::from_wire(state_of(route.clone())).unwrap();
+    assert!(saved.routes[0].load_balancing.is_some());
+    let written = saved.to_wire("", SystemTime::now()).routes.remove(0);
+    // An unknown kind of it would be damage to that build; an unknown field is nothing.
+    assert_eq!(written.load_balancing, None);
+    let ttl = ("session-affinity-ttl".to_owned(), "0s".to_owned());
+    assert_eq!(
+        written.settings,
+        route.settings.into_iter().chain([ttl]).collect()
+    );
 }

@@ -9,8 +9,8 @@ use std::{
 use super::Saved;
 use crate::{
     model::{
-        AppPort, Association, Destination, HeaderName, Hostname, LoadBalancing, Policy, PortRange,
-        Process, Protocol, Refusal, Route, Transport, Weight, Workload,
+        AppPort, Asked, Association, Destination, HeaderName, Hostname, LoadBalancing, Policy,
+        PortRange, Process, Protocol, Refusal, Route, Transport, Weight, Workload,
     },
     proto::state::{self, destination, load_balancing::Kind},
 };
@@ -69,8 +69,12 @@ fn route_to_wire(route: &Route) -> state::Route {
         internal: route.internal,
         vip: route.vip.map_or(0, u32::from),
         created_at: route.created_at,
-        load_balancing: route.load_balancing.as_deref().map(load_balancing_to_wire),
+        load_balancing: route
+            .load_balancing
+            .as_deref()
+            .and_then(load_balancing_to_wire),
         refused: refused.into(),
+        settings: route.annotations(),
         destinations: route.destinations.iter().map(destination_to_wire).collect(),
     }
 }
@@ -86,7 +90,7 @@ fn route(sent: state::Route) -> Option<Route> {
         None => None,
     };
     let destinations: Option<_> = sent.destinations.iter().map(destination).collect();
-    Some(Route {
+    let mut route = Route {
         guid: sent.guid.as_str().into(),
         host: Hostname::parse(&sent.host).ok()?,
         path: sent.path.into(),
@@ -94,18 +98,27 @@ fn route(sent: state::Route) -> Option<Route> {
         vip: (sent.vip != 0).then(|| Ipv4Addr::from(sent.vip)),
         created_at: sent.created_at,
         load_balancing,
+        settings: None,
         refused,
         destinations: destinations?,
-    })
+    };
+    // What another build took and this one does not is left out alone: Cloud Controller will say what is wrong with it.
+    let settings = sent.settings.iter();
+    route.ask(Asked::parse(
+        settings.map(|(name, text)| (&**name, &**text)),
+    ));
+    Some(route)
 }
 
-fn load_balancing_to_wire(load_balancing: &LoadBalancing) -> state::LoadBalancing {
+/// A cookie is among what owners ask for.
+fn load_balancing_to_wire(load_balancing: &LoadBalancing) -> Option<state::LoadBalancing> {
     let kind = match load_balancing {
         LoadBalancing::RoundRobin => Kind::RoundRobin(true),
         LoadBalancing::LeastConnection => Kind::LeastConnection(true),
         LoadBalancing::Hash(header) => Kind::HashHeader(header.to_string()),
+        LoadBalancing::Cookie(_) => return None,
     };
-    state::LoadBalancing { kind: Some(kind) }
+    Some(state::LoadBalancing { kind: Some(kind) })
 }
 
 fn load_balancing(sent: state::LoadBalancing) -> Option<LoadBalancing> {

@@ -4,15 +4,20 @@
 //! All that is made of a hostname is one resource, and what an app does concerns all of its routes. Without an end to
 //! both, one tenant's would be everybody's.
 //!
+//! What owners ask for beside that has the room that is left: no annotation takes the place of a route.
+//!
 //! Who is left out follows from the routes that there are, not from the order in which they came: replicas agree.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
     sync::Arc,
 };
 
-use crate::model::{Hostname, Route, RouteGuid, Workload, path::MAX_PATH};
+use super::pool::{Pool, Target};
+use crate::model::{
+    Hostname, MAX_SETTINGS_BYTES, Route, RouteGuid, RouteSettings, Workload, path::MAX_PATH,
+};
 
 /// The most that is served of one hostname, and of one app.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +50,12 @@ const MAX_DESTINATIONS: usize = 100;
 /// What is around the path and the destinations.
 const ROUTE_BYTES: usize = 32;
 
-/// The most that a route takes.
-const MAX_ROUTE_BYTES: usize = ROUTE_BYTES + 4 * MAX_PATH + DESTINATION_BYTES * MAX_DESTINATIONS;
+/// A pool without weights has so many parts at the most: by protocol, and each of those by door.
+const UNWEIGHTED_PARTS: usize = 4;
+
+/// The most that a route takes: twice, where another path stands in the place of its own.
+const MAX_ROUTE_BYTES: usize =
+    2 * (ROUTE_BYTES + 4 * MAX_PATH + DESTINATION_BYTES * MAX_DESTINATIONS + MAX_SETTINGS_BYTES);
 
 /// The oldest comes first.
 type Rank = (i64, RouteGuid);
@@ -55,14 +64,49 @@ fn rank(route: &Route) -> Rank {
     (route.created_at, route.guid.clone())
 }
 
-/// At most what a route takes in a VirtualService: in a pattern for any case, a letter is four characters. One that is
-/// refused leads nowhere but to an answer.
+/// At most what a route takes in a VirtualService, beside what its owner asks for. One that is refused leads nowhere but to
+/// an answer.
 fn bytes(route: &Route) -> usize {
     let destinations = match route.refused {
         Some(_) => 1,
-        None => route.destinations.len().clamp(1, MAX_DESTINATIONS),
+        None => route.destinations.len(),
     };
-    ROUTE_BYTES + 4 * route.path.len() + DESTINATION_BYTES * destinations
+    size(route.path.len(), destinations)
+}
+
+/// At most what its owner asks for takes there.
+fn asked_bytes(route: &Route) -> usize {
+    let is_served = route.refused.is_none() && !route.destinations.is_empty();
+    let settings = route.settings.as_ref().filter(|_| is_served);
+    settings.map_or(0, |settings| added(settings, bytes(route)))
+}
+
+/// In a pattern for any case, a letter is four characters.
+fn size(path: usize, destinations: usize) -> usize {
+    ROUTE_BYTES + 4 * path + DESTINATION_BYTES * destinations.clamp(1, MAX_DESTINATIONS)
+}
+
+/// At most what settings add to a route of so many bytes.
+fn added(settings: &RouteSettings, bytes: usize) -> usize {
+    (bytes + settings.bytes()) * settings.multiplies() - bytes
+}
+
+impl Pool<'_> {
+    /// At most what its owner asks for takes in a VirtualService. That follows from what a VirtualService sees of it: where
+    /// it is another, whoever tells of it is touched.
+    pub fn asked_bytes(&self) -> usize {
+        let Some((_, settings)) = self.settings() else {
+            return 0;
+        };
+        let targets: BTreeSet<_> = if self.has_weights() {
+            self.destinations().map(Target::of).collect()
+        } else {
+            BTreeSet::new()
+        };
+        // Each by door. Whether the only one has a weight is not seen.
+        let parts = UNWEIGHTED_PARTS.max(2 * targets.len());
+        added(&settings, size(self.key().len(), parts))
+    }
 }
 
 /// The most of one crowd.
@@ -116,6 +160,7 @@ impl<K: Clone + Eq + Hash> Crowds<K> {
             let mut crowd = Many::default();
             for other in others {
                 crowd.of_mut(other).keep(rank(other), bytes(other));
+                crowd.ask(other);
             }
             self.many.insert(key.clone(), crowd);
         }
@@ -147,6 +192,19 @@ impl<K: Clone + Eq + Hash> Crowds<K> {
         crowd.is_none_or(|crowd| !crowd.of(route).left_out.contains_key(&rank(route)))
     }
 
+    /// Whether it has what its owner asks for.
+    pub(super) fn keeps_settings(&self, key: &K, route: &Route) -> bool {
+        let crowd = self.many.get(key);
+        crowd.is_none_or(|crowd| !crowd.asked.left_out.contains_key(&rank(route)))
+    }
+
+    /// The routes that have not what their owners ask for, the newest first.
+    pub(super) fn without_settings(&self, key: &K) -> Vec<RouteGuid> {
+        let crowd = self.many.get(key).into_iter();
+        let left_out = crowd.flat_map(|crowd| crowd.asked.left_out.keys().rev());
+        left_out.map(|(_, guid)| guid.clone()).collect()
+    }
+
     /// How many routes are kept, and those that are left out, the newest first, and first those that are not refused.
     pub(super) fn left_out(&self, key: &K) -> (usize, Vec<RouteGuid>) {
         let crowd = self.many.get(key);
@@ -169,6 +227,8 @@ impl<K: Clone + Eq + Hash> Crowds<K> {
 struct Many {
     open: Ranks,
     refused: Ranks,
+    /// What is asked for by owners of open ones. These are of the same order, so one that is left out takes nobody's room.
+    asked: Ranks,
 }
 
 impl Many {
@@ -194,9 +254,17 @@ impl Many {
         self.open.left_out.len() + self.refused.left_out.len()
     }
 
+    fn ask(&mut self, route: &Route) {
+        let bytes = asked_bytes(route);
+        if bytes > 0 {
+            self.asked.join(rank(route), bytes);
+        }
+    }
+
     fn join(&mut self, route: &Route, limit: Limit) -> Vec<RouteGuid> {
         let ranks = self.of_mut(route);
         ranks.join(rank(route), bytes(route));
+        self.ask(route);
         let mut moved = self.settle(limit);
         moved.retain(|other| *other != route.guid);
         moved
@@ -204,6 +272,7 @@ impl Many {
 
     fn leave(&mut self, route: &Route, limit: Limit) -> Vec<RouteGuid> {
         self.of_mut(route).leave(&rank(route));
+        self.asked.leave(&rank(route));
         self.settle(limit)
     }
 
@@ -213,6 +282,8 @@ impl Many {
         let mut moved = self.refused.settle(Limit { bytes, ..limit });
         let bytes = limit.bytes - self.refused.bytes;
         moved.extend(self.open.settle(Limit { bytes, ..limit }));
+        let bytes = bytes - self.open.bytes;
+        moved.extend(self.asked.settle(Limit { bytes, ..limit }));
         moved
     }
 }

@@ -55,12 +55,26 @@ impl<'a> HostView<'a> {
 /// Each of the hostnames has to tell of them, so all of its paths below all of its hostnames would be its owner's to square.
 const MAX_WIDER: usize = 100;
 
+/// And so many bytes of what is asked for there: those hostnames have all of it beside what is their own.
+const MAX_WIDER_BYTES: usize = 512 << 10;
+
+/// The shortest paths of a wildcard, as many as have room everywhere below it; the shortest comes first.
+fn shortest(wildcard: HostView<'_>) -> Vec<Pool<'_>> {
+    let mut bytes = 0;
+    let pools = Pool::all(wildcard).rev().take(MAX_WIDER);
+    let pools = pools.take_while(|pool| {
+        bytes += pool.asked_bytes();
+        bytes <= MAX_WIDER_BYTES
+    });
+    pools.collect()
+}
+
 /// The pools of a wildcard that are for hostnames that go on to it, the longest path first. Access fails closed: as many
 /// that are withheld are among them, whatever their length.
 fn wider_pools(wildcard: HostView<'_>) -> Vec<Pool<'_>> {
-    let mut pools: Vec<_> = Pool::all(wildcard).rev().take(MAX_WIDER).collect();
+    let mut pools = shortest(wildcard);
     pools.reverse();
-    if pools.len() < MAX_WIDER {
+    if Pool::all(wildcard).nth(pools.len()).is_none() {
         return pools;
     }
     let routes = wildcard.routes.iter();
@@ -136,7 +150,7 @@ impl HostView<'_> {
     /// How many paths of a wildcard are not for the hostnames that go on to it, since it has too many.
     pub fn kept_from_others(self) -> usize {
         if self.name.is_wildcard() && !self.is_internal() {
-            self.pools().count().saturating_sub(MAX_WIDER)
+            self.pools().count() - shortest(self).len()
         } else {
             0
         }

@@ -13,7 +13,8 @@ use super::{
     routes::by_key,
 };
 use crate::model::{
-    AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, Weight, Workload,
+    AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, RouteSettings, Weight,
+    Workload,
 };
 
 /// The routes of a hostname and a path. They are several where their owner spelled one URL in several ways, and share
@@ -135,6 +136,30 @@ impl<'a> Pool<'a> {
             .routes()
             .filter_map(|route| Some((route, route.load_balancing.as_deref()?)));
         choosing.min_by_key(|(route, _)| (route.created_at, &route.guid))
+    }
+
+    /// The routes that are served and lead to something: what others ask for is nothing to it.
+    pub fn mapped(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
+        self.routes().filter(|route| !route.destinations.is_empty())
+    }
+
+    /// What its owner asks for beside that: of several routes the oldest that asks for anything counts. A path is replaced
+    /// only where they all ask for that: it makes two of all their destinations, and each was counted with its own.
+    pub fn settings(&self) -> Option<(&'a Route, Arc<RouteSettings>)> {
+        let asking = self
+            .mapped()
+            .filter_map(|route| Some((route, route.settings.as_ref()?)));
+        let (route, settings) = asking.min_by_key(|(route, _)| (route.created_at, &route.guid))?;
+        let rewrite = |route: &Route| route.settings.as_ref()?.rewrite.clone();
+        let mut rewrites = self.mapped().map(rewrite);
+        let is_whole =
+            settings.rewrite.is_none() || rewrites.all(|other| other == settings.rewrite);
+        let settings = if is_whole {
+            settings.clone()
+        } else {
+            Arc::new(settings.without_rewrite())
+        };
+        Some((route, settings))
     }
 
     pub(super) fn destinations(&self) -> impl Iterator<Item = &'a Destination> + use<'a> {

@@ -80,6 +80,12 @@ impl Routes {
         (kept, routes.collect())
     }
 
+    /// The routes of a hostname that have not what their owners ask for, the newest first.
+    pub(super) fn without_settings(&self, host: &Hostname) -> Vec<&Route> {
+        let guids = self.by_host.without_settings(host).into_iter();
+        guids.map(|guid| self.guids[&guid].as_ref()).collect()
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Route>> {
         self.guids.values().cloned().collect()
@@ -127,13 +133,15 @@ impl Routes {
         }
         let is_in_place = known.is_some_and(|known| has_same_place(known, &route));
         let keeps_options = known.is_some_and(|known| has_same_options(known, &route));
+        // Also what does not count is told of with the lookup.
+        let asks_otherwise = known.is_some_and(|known| known.settings != route.settings);
         changes.of(&route.host).options |= !keeps_options;
         if is_in_place {
             self.exit(&route.guid, changes);
         } else {
             self.remove(&route.guid, changes);
         }
-        touch(&route, !is_in_place, changes);
+        touch(&route, !is_in_place || asks_otherwise, changes);
         self.enter(&Arc::new(route), changes);
     }
 
@@ -246,6 +254,9 @@ impl Routes {
         if !workloads(route).all(is_kept) {
             let destinations = &mut Arc::make_mut(&mut linked).destinations;
             destinations.retain(|to| is_kept(&to.workload));
+        }
+        if linked.settings.is_some() && !self.by_host.keeps_settings(&route.host, route) {
+            Arc::make_mut(&mut linked).settings = None;
         }
         self.internal.add(&linked);
         let siblings = self.hosts.entry(route.host.clone()).or_default();

@@ -6,7 +6,7 @@ use super::{
     host::HostView,
     pool::{Pool, Which},
 };
-use crate::model::{Hostname, Refusal};
+use crate::model::{Hostname, Refusal, RouteSettings};
 
 /// All that a VirtualService can see of a pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) struct Shape {
     is_empty: bool,
     /// Whether its instances are reached in another way than is usual, all of them.
     is_unusual: bool,
+    /// What its owner asks for.
+    settings: Option<Arc<RouteSettings>>,
     /// With their endpoints and shares, if it is divided.
     parts: Vec<(Which, bool, u64)>,
 }
@@ -68,6 +70,7 @@ impl Shape {
         Self {
             is_unusual,
             refused: pool.refused(),
+            settings: pool.settings().map(|(_, settings)| settings),
             // An internal hostname has nothing to go on to.
             is_empty: !sort.is_internal() && pool.is_empty(),
             parts: parts
@@ -82,7 +85,7 @@ impl Shape {
     /// Whether they are the same, but perhaps for an instance.
     fn is_like(&self, other: &Self) -> bool {
         let seen = |shape: &Self| (shape.refused, shape.is_unusual);
-        seen(self) == seen(other) && self.parts == other.parts
+        seen(self) == seen(other) && self.settings == other.settings && self.parts == other.parts
     }
 }
 

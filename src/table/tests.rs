@@ -18,8 +18,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 use crate::model::{
-    AppPort, DiegoProcessGuid, Instance, InstanceGuid, PortMapping, Process, ProcessType, Protocol,
-    Refusal, Route, RouteGuid, Weight,
+    AppPort, Asked, DiegoProcessGuid, Instance, InstanceGuid, PortMapping, Process, ProcessType,
+    Protocol, Refusal, Route, RouteGuid, RouteSettings, Weight,
 };
 
 fn workload(app: &str) -> Workload {
@@ -38,6 +38,7 @@ fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
         vip: None,
         created_at: 1,
         load_balancing: None,
+        settings: None,
         refused: None,
         destinations: apps
             .iter()
@@ -336,20 +337,38 @@ const ROUTES: [(&str, &str); 7] = [
 const APPS: [&str; 3] = ["app-1", "app-2", "app-3"];
 const INSTANCES: [&str; 6] = ["i1", "i2", "i3", "i4", "i5", "i6"];
 
+/// What an owner may ask for.
+fn any_asked() -> impl Strategy<Value = Asked> {
+    let texts = subsequence(
+        vec![
+            ("timeout", "5s"),
+            ("path-rewrite", "/other"),
+            ("session-affinity", "SHOP"),
+        ],
+        0..=3,
+    );
+    prop_oneof![2 => Just(Asked::default()), 1 => texts.prop_map(Asked::parse)]
+}
+
 /// With `refusal`, sometimes refused.
 fn any_route(refusal: Option<Refusal>) -> impl Strategy<Value = Route> {
     (
         0..ROUTES.len(),
-        prop_oneof![Just(""), Just("/x")],
+        prop_oneof![Just(""), Just("/x"), Just("/x/")],
         subsequence(APPS.to_vec(), 0..=2),
         proptest::option::of(0u8..4),
         prop_oneof![4 => Just(None), 1 => Just(refusal)],
+        any_asked(),
     )
-        .prop_map(|(n, path, apps, vip, refused)| Route {
-            created_at: i64::try_from(n * 5 % 3).unwrap(),
-            refused,
-            vip: vip.map(|last| Ipv4Addr::new(127, 128, 0, last)),
-            ..route(ROUTES[n].0, ROUTES[n].1, path, &apps)
+        .prop_map(|(n, path, apps, vip, refused, asked)| {
+            let mut route = Route {
+                created_at: i64::try_from(n * 5 % 3).unwrap(),
+                refused,
+                vip: vip.map(|last| Ipv4Addr::new(127, 128, 0, last)),
+                ..route(ROUTES[n].0, ROUTES[n].1, path, &apps)
+            };
+            route.ask(asked);
+            route
         })
 }
 
@@ -417,15 +436,24 @@ type Seen = (
     Vec<SeenPool>,
 );
 
-/// A pool that requests may go to, with its parts and their shares.
-type SeenPool = (String, String, Vec<(Which, bool, u64)>);
+/// A pool that requests may go to, with what is asked for, its parts and their shares.
+type SeenPool = (
+    String,
+    String,
+    Option<Arc<RouteSettings>>,
+    Vec<(Which, bool, u64)>,
+);
 
 /// What a VirtualService, and an internal hostname's rule, say of a hostname.
 fn seen_lookup(host: HostView<'_>) -> Vec<SeenPool> {
+    let asked = |pool: &Pool<'_>| pool.settings().map(|(_, settings)| settings);
     if host.is_internal() {
-        let is_tls = host.has_internal_tls();
-        let of_all = vec![(Which::Whole, is_tls, 0)];
-        return vec![(host.name.to_string(), String::new(), of_all)];
+        let of_all = vec![(Which::Whole, host.has_internal_tls(), 0)];
+        let pools = host.pools().map(|pool| {
+            let key = pool.key().into_owned();
+            (host.name.to_string(), key, asked(&pool), of_all.clone())
+        });
+        return pools.collect();
     }
     let pools = host.lookup().into_iter().map(|pool| {
         let parts = pool
@@ -435,6 +463,7 @@ fn seen_lookup(host: HostView<'_>) -> Vec<SeenPool> {
         (
             pool.host().name.to_string(),
             pool.key().into_owned(),
+            asked(&pool),
             parts.collect(),
         )
     });

@@ -21,7 +21,7 @@ use std::{
 };
 
 use copilot::{
-    capi::{Io, Poller, Settings},
+    capi::{AnnotationPrefix, Io, Poller, Settings},
     feed::{Feed, Feeds, Status},
     model::{
         AppGuid, Basis, CapiProcessGuid, Confirmations, DomainGuid, Refusal, Report, Route,
@@ -97,6 +97,7 @@ impl Foundation {
             client_id: CLIENT_ID.to_owned(),
             client_secret: CLIENT_SECRET.to_owned().into(),
             domains: vec!["mesh.example.com".parse().unwrap()],
+            annotations: AnnotationPrefix::default(),
             full_read_interval: NEVER,
             tail_interval: Duration::from_millis(20),
             tail_audit_events: false,

@@ -167,6 +167,7 @@ impl Files {
                 ("/CAPI/TailInterval", json!("16s")),
                 ("/CAPI/TailAuditEvents", json!(false)),
                 ("/CAPI/TailRouteUpdates", json!(false)),
+                ("/CAPI/AnnotationPrefix", json!("mesh.example.com/")),
                 ("/CAPI/PageSize", json!(17)),
                 ("/CAPI/ServeBoundRoutes", json!(true)),
                 ("/CAPI/RequestTimeout", json!("19s")),
@@ -296,6 +297,7 @@ impl Files {
             client_id: "copilot".to_owned(),
             client_secret: "hush-hush".to_owned().into(),
             domains: vec!["apps.example.com".parse().unwrap()],
+            annotations: capi::AnnotationPrefix::default(),
             full_read_interval: Duration::from_mins(5),
             tail_interval: 2 * SECOND,
             tail_audit_events: true,
@@ -372,6 +374,7 @@ impl Files {
                 domains: ["apps.example.com", "*.apps.internal"]
                     .map(|domain| domain.parse().unwrap())
                     .into(),
+                annotations: "mesh.example.com/".parse().unwrap(),
                 full_read_interval: Duration::from_mins(15),
                 tail_interval: 16 * SECOND,
                 tail_audit_events: false,

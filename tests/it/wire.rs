@@ -65,6 +65,7 @@ fn route(
         vip: None,
         created_at: 1_557_508_668,
         load_balancing: None,
+        settings: None,
         refused: None,
         destinations: destinations.into_iter().collect(),
     }

@@ -28,7 +28,12 @@ fn found(domains: &[(&str, &str, bool)]) -> Found {
 }
 
 fn domains() -> Domains {
-    Domains::new(vec!["*.com".parse().unwrap()], 100, CONFIRM_AFTER)
+    Domains::new(
+        vec!["*.com".parse().unwrap()],
+        AnnotationPrefix::default(),
+        100,
+        CONFIRM_AFTER,
+    )
 }
 
 #[test]

@@ -41,7 +41,12 @@ impl Access {
         let (page_size, confirm_after) = (settings.page_size, settings.confirm_after);
         let bindings = || Bindings::new(page_size, confirm_after);
         Self {
-            domains: Domains::new(settings.domains.clone(), page_size, confirm_after),
+            domains: Domains::new(
+                settings.domains.clone(),
+                settings.annotations.clone(),
+                page_size,
+                confirm_after,
+            ),
             unmatched: Unmatched::default(),
             bindings: (!settings.serve_bound_routes).then(bindings),
             domain_reads: OnDemand::new(backoff.clone()),

@@ -175,6 +175,7 @@ impl FullReads {
     ) -> Flow {
         let took = started.elapsed();
         for located in &mut routes {
+            context.index.keep_settings(located);
             located.route.refused = access.refusal(located);
         }
         let may_hold = context.confirmation().is_some();

@@ -175,6 +175,7 @@ impl IncrementalReads {
         let mut seen = BTreeSet::new();
         current.retain(|located| seen.insert(located.route.guid.clone()));
         for located in &mut current {
+            context.index.keep_settings(located);
             located.route.refused = access.refusal(located);
         }
         let now = Instant::now();

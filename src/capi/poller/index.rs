@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use smallvec::SmallVec;
 
 use crate::{
-    capi::{reads::batch::Batch, wire::Located},
+    capi::{
+        reads::batch::Batch,
+        wire::{Located, is_alone},
+    },
     feed::Dropped,
     guids::GuidMap,
     model::{AppGuid, Destination, Hostname, Refusal, Route, RouteGuid},
@@ -175,9 +178,18 @@ impl Index {
         self.entries.contains_key(guid)
     }
 
-    /// What is said of a row that was left out: whether what was known of its route stays.
+    /// Where the annotations of a route could not be read, what it asked for until now counts.
+    pub(super) fn keep_settings(&self, located: &mut Located) {
+        if std::mem::take(&mut located.settings_unclear)
+            && let Some(known) = self.get(&located.route.guid)
+        {
+            located.route.ask_as(&known.route);
+        }
+    }
+
+    /// What is said of a row, or a part of one, that was left out: whether what was known of its route stays.
     pub(super) fn say_what_stays(&self, dropped: &mut Dropped) {
-        if self.contains(&dropped.name.as_str().into()) {
+        if !is_alone(dropped.reason) && self.contains(&dropped.name.as_str().into()) {
             dropped.detail.insert_str(0, "kept as it was: ");
         }
     }
@@ -239,10 +251,15 @@ mod tests {
             vip: None,
             created_at: 0,
             load_balancing: None,
+            settings: None,
             refused: None,
             destinations: apps.iter().map(destination).collect(),
         };
-        Located { route, domain }
+        Located {
+            route,
+            domain,
+            settings_unclear: false,
+        }
     }
 
     fn routes_of(index: &Index, app: &str) -> Vec<String> {

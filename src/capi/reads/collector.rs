@@ -83,7 +83,7 @@ impl RouteCollector {
 
     /// Adds a row, unless its domain is unknown.
     fn add_known(&mut self, raw: &RawValue, domains: &Domains) -> Option<DomainGuid> {
-        match wire::route(raw, |guid| domains.get(guid)) {
+        match wire::route(raw, domains.annotations(), |guid| domains.get(guid)) {
             Ok(ParsedRoute::Mesh(route, invalid)) => {
                 if invalid
                     .iter()
@@ -92,7 +92,7 @@ impl RouteCollector {
                     self.unclear.insert(route.route.guid.clone());
                 }
                 self.routes.push(route);
-                self.dropped.extend(invalid);
+                self.dropped.extend(invalid.map(|item| *item));
             }
             Ok(ParsedRoute::Elsewhere) => {}
             Ok(ParsedRoute::UnknownDomain(domain)) => return Some(domain),

@@ -1,5 +1,7 @@
 //! Objects as Cloud Controller sends them, in all its versions.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -39,16 +41,23 @@ fn read(value: &Value) -> Result<ParsedRoute, Dropped> {
         name: Hostname::parse("example.com").unwrap(),
         internal: false,
     };
-    route(&raw(value), |guid| match guid.to_string().as_str() {
-        "d" => KnownDomain::Mesh(&domain),
-        "elsewhere" => KnownDomain::Outside,
-        _ => KnownDomain::Unknown,
-    })
+    route(
+        &raw(value),
+        &AnnotationPrefix::default(),
+        |guid| match guid.to_string().as_str() {
+            "d" => KnownDomain::Mesh(&domain),
+            "elsewhere" => KnownDomain::Outside,
+            _ => KnownDomain::Unknown,
+        },
+    )
 }
 
 fn read_mesh(value: &Value) -> (Route, Vec<Dropped>) {
     match read(value) {
-        Ok(ParsedRoute::Mesh(located, dropped)) => (located.route, dropped),
+        Ok(ParsedRoute::Mesh(located, dropped)) => (
+            located.route,
+            dropped.map(|item| *item).into_iter().collect(),
+        ),
         other => panic!("{other:?}"),
     }
 }
@@ -168,6 +177,164 @@ fn a_route_without_any_valid_destination_is_unreadable() {
     assert_eq!((dropped.name.as_str(), dropped.reason), (ROUTE, MALFORMED));
     value["destinations"] = json!([]);
     assert!(read_mesh(&value).0.destinations.is_empty(), "none is fine");
+}
+
+#[test]
+fn annotations_for_the_mesh_are_read_and_others_are_not() {
+    let mut value = wire_route();
+    value["options"] = json!({"loadbalancing": "hash", "hash_header": "x-user"});
+    value["metadata"]["annotations"] = json!({
+        "mesh.cloudfoundry.org/timeout": "5s",
+        "mesh.cloudfoundry.org/session-affinity": "SHOP",
+        "other.example.com/timeout": "9 eggs",
+        "timeout": "7s",
+    });
+    let (route, dropped) = read_mesh(&value);
+    assert!(dropped.is_empty(), "{dropped:?}");
+    let settings = route.settings.unwrap();
+    assert_eq!(settings.timeout, Some(Duration::from_secs(5)));
+    let choice = route.load_balancing.unwrap();
+    assert_eq!(choice.to_string(), "cookie SHOP", "comes before the option");
+    for nothing in [
+        Value::Null,
+        json!({}),
+        json!({"annotations": null}),
+        json!({"annotations": {}}),
+    ] {
+        let mut value = wire_route();
+        value["metadata"] = nothing;
+        assert_eq!(read_mesh(&value), read_mesh(&wire_route()));
+    }
+}
+
+#[test]
+fn annotations_that_cannot_be_followed_are_left_out_and_named_together() {
+    let mut value = wire_route();
+    value["metadata"]["annotations"] = json!({
+        "mesh.cloudfoundry.org/timeout": "soon",
+        "mesh.cloudfoundry.org/patience": "none",
+    });
+    let (route, dropped) = read_mesh(&value);
+    assert_eq!(route, read_mesh(&wire_route()).0, "the route is served");
+    let [dropped] = dropped.as_slice() else {
+        panic!("{dropped:?}");
+    };
+    assert_eq!(
+        (dropped.name.as_str(), dropped.reason),
+        (ROUTE, "invalid_annotations")
+    );
+    assert_eq!(
+        dropped.detail,
+        "annotation \"timeout\": \"soon\" is no whole number with ms, s, m or h, up to 3600s; \
+         annotation \"patience\": there is no such setting"
+    );
+    // Each is read alone, whatever the others are.
+    value["metadata"]["annotations"] = json!({
+        "mesh.cloudfoundry.org/timeout": "5s",
+        "mesh.cloudfoundry.org/path-rewrite": 7,
+        "mesh.cloudfoundry.org/retry-attempts": null,
+        "other.example.com/any": {"a": []},
+    });
+    let (route, dropped) = read_mesh(&value);
+    assert_eq!(
+        route.settings.unwrap().timeout,
+        Some(Duration::from_secs(5))
+    );
+    assert_eq!(dropped[0].reason, "invalid_annotations");
+    assert_eq!(
+        dropped[0].detail,
+        "annotation \"path-rewrite\": this is no text"
+    );
+}
+
+#[test]
+fn annotations_that_cannot_be_told_apart_say_nothing() {
+    for metadata in [
+        json!(7),
+        json!([]),
+        json!({"annotations": 7}),
+        json!({"annotations": ["a"]}),
+    ] {
+        let mut value = wire_route();
+        value["metadata"] = metadata;
+        let Ok(ParsedRoute::Mesh(located, dropped)) = read(&value) else {
+            panic!("{value}");
+        };
+        assert!(located.settings_unclear, "{value}");
+        assert_eq!(located.route, read_mesh(&wire_route()).0);
+        assert_eq!(dropped.unwrap().reason, "unclear_annotations");
+    }
+}
+
+#[test]
+fn without_a_word_on_annotations_it_is_unclear_what_is_asked_for() {
+    for (metadata, is_unclear) in [
+        (Value::Null, true),
+        (json!({}), true),
+        (json!({"annotations": null}), true),
+        (json!({"annotations": {}}), false),
+    ] {
+        let mut value = wire_route();
+        value["metadata"] = metadata;
+        let Ok(ParsedRoute::Mesh(located, None)) = read(&value) else {
+            panic!("{value}");
+        };
+        assert_eq!(located.settings_unclear, is_unclear, "{value}");
+    }
+}
+
+#[test]
+fn all_that_is_left_out_of_a_route_is_named_under_its_name() {
+    let mut value = wire_route();
+    value["options"] = json!({"loadbalancing": 7});
+    value["metadata"]["annotations"] = json!({"mesh.cloudfoundry.org/timeout": "soon"});
+    let named = |value: &Value| {
+        let (_, dropped) = read_mesh(value);
+        let [dropped] = &dropped[..] else {
+            panic!("{dropped:?}");
+        };
+        (dropped.reason, dropped.detail.clone())
+    };
+    let (reason, detail) = named(&value);
+    assert_eq!(reason, "invalid_options");
+    assert!(
+        detail.contains("another shape") && detail.contains("\"soon\""),
+        "{detail}"
+    );
+    // What is known of its annotations stays, which has to be said.
+    value["metadata"] = json!(7);
+    let (reason, detail) = named(&value);
+    assert_eq!(reason, "unclear_annotations");
+    assert!(detail.contains("another shape"), "{detail}");
+}
+
+#[test]
+fn a_prefix_of_annotations_is_a_domain_name_and_a_slash() {
+    for bad in [
+        "",
+        "/",
+        "mesh",
+        "mesh.example.com",
+        "*.example.com/",
+        "a b/",
+        "a/b/",
+    ] {
+        assert!(bad.parse::<AnnotationPrefix>().is_err(), "{bad}");
+    }
+    // As the check of the job's properties has it.
+    assert!("Mesh.Example.com/".parse::<AnnotationPrefix>().is_ok());
+    let mut value = wire_route();
+    value["metadata"]["annotations"] = json!({"a.example.com/timeout": "5s"});
+    let domain = MeshDomain {
+        name: Hostname::parse("example.com").unwrap(),
+        internal: false,
+    };
+    let prefix = "a.example.com/".parse().unwrap();
+    let read = route(&raw(&value), &prefix, |_| KnownDomain::Mesh(&domain));
+    let Ok(ParsedRoute::Mesh(located, _)) = read else {
+        panic!("{read:?}");
+    };
+    assert!(located.route.settings.is_some());
 }
 
 #[test]

@@ -14,11 +14,16 @@ use super::{
 use crate::{
     istio::{Era, Kind, validate::Validate},
     proto::istio::networking::v1alpha3::{
-        ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRoute, LoadBalancerSettings,
-        Server, ServiceEntry, Sidecar, TrafficPolicy, VirtualService, WorkloadEntry,
+        ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRetry, HttpRoute,
+        LoadBalancerSettings, Server, ServiceEntry, Sidecar, TrafficPolicy, VirtualService,
+        WorkloadEntry,
         client_tls_settings::TlSmode,
+        headers::HeaderOperations,
         http_fault_injection::abort::ErrorType,
-        load_balancer_settings::{ConsistentHashLb, LbPolicy, consistent_hash_lb::HashKey},
+        load_balancer_settings::{
+            ConsistentHashLb, LbPolicy,
+            consistent_hash_lb::{HashKey, HttpCookie},
+        },
     },
 };
 
@@ -230,7 +235,11 @@ impl Services {
             };
             Some((to.destination.clone()?, share))
         });
-        self.shared(weighted)
+        let mut answer = self.shared(weighted);
+        if let Answer::Shared { policies, .. } = &mut answer {
+            policies.extend(asked_for(route));
+        }
+        answer
     }
 
     fn shared(&self, destinations: impl Iterator<Item = (Destination, f64)>) -> Answer {
@@ -325,18 +334,64 @@ fn words(policy: &TrafficPolicy) -> Vec<String> {
     choice.into_iter().chain(tls.map(verified)).collect()
 }
 
+/// What becomes of a route's requests beside where they go.
+fn asked_for(route: &HttpRoute) -> Vec<String> {
+    let HttpRoute {
+        rewrite,
+        timeout,
+        retries,
+        headers,
+        ..
+    } = route;
+    let said = [
+        rewrite
+            .as_ref()
+            .map(|rewrite| format!("the path replaced by {}", rewrite.uri)),
+        timeout
+            .as_ref()
+            .map(|timeout| format!("a timeout of {timeout}")),
+        retries.as_ref().map(tried_again),
+    ];
+    let said = said.into_iter().flatten();
+    let sides = headers.iter().flat_map(|headers| {
+        let sides = [
+            ("request", &headers.request),
+            ("response", &headers.response),
+        ];
+        sides.map(|(side, changes)| Some(changed_headers(side, changes.as_ref()?)))
+    });
+    said.chain(sides.flatten()).collect()
+}
+
+fn tried_again(retries: &HttpRetry) -> String {
+    let each = retries.per_try_timeout.as_ref();
+    let each = each.map_or_else(String::new, |time| format!(", for {time} each"));
+    format!("{} retries of {}{each}", retries.attempts, retries.retry_on)
+}
+
+fn changed_headers(side: &str, changes: &HeaderOperations) -> String {
+    let set = changes.set.iter();
+    let set = set.map(|(name, value)| format!("{name}: {value}"));
+    let removed = changes.remove.iter().map(|name| format!("no {name}"));
+    let all: Vec<_> = set.chain(removed).collect();
+    format!("{side} headers {}", all.join(", "))
+}
+
 fn choice(settings: &LoadBalancerSettings) -> Option<String> {
     Some(match settings.lb_policy.as_ref()? {
         // One number each in old and new Istios.
         LbPolicy::Simple(0 | 4) => "picked in turn".to_owned(),
         LbPolicy::Simple(1 | 5) => "picked by fewest requests".to_owned(),
         LbPolicy::Simple(other) => format!("picked by {other}"),
-        LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }) => {
-            let header = hash_key
-                .as_ref()
-                .map(|HashKey::HttpHeaderName(header)| header);
-            format!("picked by the header {}", header.map_or("", String::as_str))
-        }
+        LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }) => match hash_key.as_ref()? {
+            HashKey::HttpHeaderName(header) => format!("picked by the header {header}"),
+            HashKey::HttpCookie(HttpCookie { name, path, ttl }) => {
+                let ttl = ttl
+                    .as_ref()
+                    .map_or_else(String::new, |ttl| format!(", kept for {ttl}"));
+                format!("picked by the cookie {name} of {path}{ttl}")
+            }
+        },
     })
 }
 

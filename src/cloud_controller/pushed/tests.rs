@@ -17,6 +17,7 @@ fn route(guid: &str, host: &str) -> Change {
         vip: None,
         created_at: 0,
         load_balancing: None,
+        settings: None,
         refused: None,
         destinations: SmallVec::new(),
     })

@@ -81,6 +81,7 @@ fn upsert(guid: usize) -> Change {
         vip: None,
         created_at: 0,
         load_balancing: None,
+        settings: None,
         refused: None,
         destinations: SmallVec::new(),
     })

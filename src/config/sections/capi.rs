@@ -33,6 +33,7 @@ pub(crate) fn read(root: &mut Section<'_>, object: Map<String, Value>) -> Option
     let page_size = section.count("PageSize", 1..=MAX_PAGE_SIZE.into(), MAX_PAGE_SIZE);
     section.ignore_doubt("MaxShrinkPercent");
     let serve_bound_routes = section.flag("ServeBoundRoutes", false);
+    let annotations = section.parsed("AnnotationPrefix").unwrap_or_default();
     let request_timeout = section.duration("RequestTimeout", 30 * SECOND);
     section.end();
     Some(capi::Settings {
@@ -42,6 +43,7 @@ pub(crate) fn read(root: &mut Section<'_>, object: Map<String, Value>) -> Option
         client_id: client_id?,
         client_secret: Secret::from(client_secret?),
         domains: domains?,
+        annotations,
         full_read_interval,
         tail_interval,
         tail_audit_events,

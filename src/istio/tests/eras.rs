@@ -1,8 +1,10 @@
 //! What Pilots and istiods are told differently, and that it is nothing else.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
-    model::{HeaderName, LoadBalancing},
+    model::{Cookie, CookieName, HeaderName, LoadBalancing},
     proto::istio::networking::v1alpha3::load_balancer_settings::{
         LbPolicy, consistent_hash_lb::HashKey,
     },
@@ -13,6 +15,7 @@ use crate::{
 enum Policy {
     Simple(i32),
     Hash(String),
+    Cookie(String, String, i64),
 }
 
 fn hash(header: &str) -> LoadBalancing {
@@ -34,10 +37,13 @@ fn policies(made: &Made) -> [Vec<(&str, Policy)>; 2] {
         let policy = rule.traffic_policy.clone().unwrap();
         match policy.load_balancer.unwrap().lb_policy.unwrap() {
             LbPolicy::Simple(number) => Policy::Simple(number),
-            LbPolicy::ConsistentHash(hash) => {
-                let HashKey::HttpHeaderName(header) = hash.hash_key.unwrap();
-                Policy::Hash(header)
-            }
+            LbPolicy::ConsistentHash(hash) => match hash.hash_key.unwrap() {
+                HashKey::HttpHeaderName(header) => Policy::Hash(header),
+                HashKey::HttpCookie(cookie) => {
+                    let ttl = cookie.ttl.unwrap();
+                    Policy::Cookie(cookie.name, cookie.path, ttl.seconds)
+                }
+            },
         }
     };
     let [classic, xds] = &made.rules;
@@ -83,6 +89,18 @@ fn a_hash_is_the_same_for_both_eras_and_without_a_choice_there_is_no_rule() {
     assert_eq!(policies(&made), [hashed(), hashed()]);
     let made = make([choosing("shop.example.com", "app", 1, None)], []);
     assert_eq!(policies(&made), [vec![], vec![]]);
+}
+
+#[test]
+fn a_cookie_is_made_for_all_paths_and_is_the_same_for_both_eras() {
+    let cookie = LoadBalancing::Cookie(Cookie {
+        name: CookieName::parse("SHOP").unwrap(),
+        ttl: Duration::from_mins(1),
+    });
+    let made = make([choosing("shop.example.com", "app", 1, Some(cookie))], []);
+    let policy = || Policy::Cookie("SHOP".to_owned(), "/".to_owned(), 60);
+    let expected = || vec![("shop.example.com", policy())];
+    assert_eq!(policies(&made), [expected(), expected()]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Era, Invalid, Validate, domain, is_dns_label, labels, require, unique};
 use crate::{
-    model::HeaderName,
+    model::{CookieName, HeaderName},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
         client_tls_settings::TlSmode,
@@ -100,14 +100,22 @@ fn simple(number: i32, era: Era) -> Result<(), Invalid> {
 fn consistent_hash(hash: &ConsistentHashLb) -> Result<(), Invalid> {
     let named = match &hash.hash_key {
         Some(HashKey::HttpHeaderName(name)) => HeaderName::is_valid(name),
+        // Without a time Envoy makes none, and 1.1 refuses it; of a part of a second old Pilots make none.
+        Some(HashKey::HttpCookie(cookie)) => {
+            let is_whole = |ttl: &prost_types::Duration| ttl.seconds >= 0 && ttl.nanos == 0;
+            CookieName::parse(&cookie.name).is_ok() && cookie.ttl.as_ref().is_some_and(is_whole)
+        }
         None => false,
     };
-    require(named, "traffic_policy", || "a hash of no header".to_owned())
+    require(named, "traffic_policy", || {
+        "a hash of no header and no cookie".to_owned()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::istio::networking::v1alpha3::load_balancer_settings::consistent_hash_lb;
 
     fn check(lb_policy: Option<LbPolicy>, era: Era) -> Result<(), Invalid> {
         validate(
@@ -197,6 +205,28 @@ mod tests {
             }
             let empty = validate(TrafficPolicy::default(), era);
             assert_eq!(empty.unwrap_err().rule, "traffic_policy");
+        }
+    }
+
+    #[test]
+    fn a_cookie_has_a_time_of_whole_seconds() {
+        let hash = |ttl| {
+            let cookie = consistent_hash_lb::HttpCookie {
+                name: "SHOP".to_owned(),
+                path: "/".to_owned(),
+                ttl,
+            };
+            let hash_key = Some(HashKey::HttpCookie(cookie));
+            Some(LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }))
+        };
+        let time = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+        for era in [Era::Classic, Era::Xds] {
+            for good in [time(0, 0), time(3600, 0)] {
+                check(hash(good), era).unwrap();
+            }
+            for bad in [None, time(0, 1), time(1, 500_000_000), time(-1, 0)] {
+                assert!(check(hash(bad), era).is_err(), "{bad:?}");
+            }
         }
     }
 }

@@ -78,6 +78,8 @@ pub struct RouteSpec {
     pub port: Option<u16>,
     /// Its options; rows of old foundations have none.
     pub options: Option<Value>,
+    /// Its annotations, an object.
+    pub annotations: Value,
     /// Where it sends its requests.
     pub destinations: Vec<Destination>,
 }
@@ -91,6 +93,7 @@ impl RouteSpec {
             path: String::new(),
             port: None,
             options: Some(json!({})),
+            annotations: json!({}),
             destinations: Vec::new(),
         }
     }
@@ -200,7 +203,7 @@ pub(super) fn route(
         "protocol": if spec.port.is_some() { "tcp" } else { "http" },
         "host": spec.host, "path": spec.path, "port": spec.port, "url": url,
         "destinations": destinations,
-        "metadata": {"labels": {}, "annotations": {}},
+        "metadata": {"labels": {}, "annotations": spec.annotations},
         "relationships": {
             "space": to_one("885a8cb3-c07b-4856-b448-eeb10bf36236"),
             "domain": to_one(&spec.domain.to_string()),

@@ -216,6 +216,18 @@ impl State {
         self.emit("audit.route.update", &route.to_string(), &data);
     }
 
+    /// Sets an annotation of a route, as a PATCH of its metadata does: no audit event tells of it, and whether the route's
+    /// time of update is another depends on the version of Cloud Controller.
+    pub fn annotate(&mut self, route: &RouteGuid, name: &str, text: &str, updates: bool) {
+        let now = self.now;
+        if let Some(row) = self.route_rows.get_mut(route).filter(|_| updates) {
+            row.updated_at = now;
+        }
+        self.change(route, |spec| {
+            spec.annotations[name] = text.into();
+        });
+    }
+
     /// Deletes a route, with the audit event.
     pub fn delete_route(&mut self, route: &RouteGuid) {
         self.emit("audit.route.delete-request", &route.to_string(), &json!({}));

@@ -352,7 +352,7 @@ proptest! {
                 };
                 let expected: BTreeSet<_> = seen(&table)
                     .into_values()
-                    .flat_map(|(_, routes, lookup)| routes.into_iter().map(move |(route, instances)| (route, instances, lookup[0].2[0].1)))
+                    .flat_map(|(_, routes, lookup)| routes.into_iter().map(move |(route, instances)| (route, instances, lookup[0].3[0].1)))
                     .filter(|(route, _, _)| route.internal)
                     .filter(|(route, instances, is_tls)| {
                         std::iter::zip(&route.destinations, instances).any(|(to, instances)| opens(to, instances, *is_tls))

@@ -1,6 +1,6 @@
 //! What an instance answers: who it is, and what it was asked.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, future::BoxFuture};
@@ -93,14 +93,15 @@ fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
     joined
 }
 
-/// Answers a request; its query may say how long that takes: `wait=MILLISECONDS`.
+/// Answers a request; its query may say how long that takes, and with what: `wait=MILLISECONDS&status=NUMBER`.
 pub(super) async fn answer(
     mut request: Request<Incoming>,
     behind: Behind,
     shared: Arc<Shared>,
 ) -> Result<Response<Body>, Infallible> {
     shared.record.ask();
-    let wait = wait(request.uri().query().unwrap_or_default());
+    let query = request.uri().query().unwrap_or_default();
+    let (wait, status) = (wait(query), status(query));
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
@@ -133,13 +134,22 @@ pub(super) async fn answer(
     let mut response = Response::new(Body::new(Full::new(Bytes::from(answer.json()))));
     let json = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
+    *response.status_mut() = status;
     Ok(response)
 }
 
 fn wait(query: &str) -> Duration {
+    Duration::from_millis(asked_for(query, "wait").unwrap_or_default()).min(MAX_WAIT)
+}
+
+fn status(query: &str) -> StatusCode {
+    let status = asked_for(query, "status").and_then(|status| StatusCode::from_u16(status).ok());
+    status.unwrap_or_default()
+}
+
+fn asked_for<T: FromStr>(query: &str, what: &str) -> Option<T> {
     let mut values = query.split('&').filter_map(|pair| pair.split_once('='));
-    let wait = values.find_map(|(key, value)| (key == "wait").then(|| value.parse().ok())?);
-    Duration::from_millis(wait.unwrap_or_default()).min(MAX_WAIT)
+    values.find_map(|(key, value)| (key == what).then(|| value.parse().ok())?)
 }
 
 fn refusal(status: StatusCode) -> Response<Body> {

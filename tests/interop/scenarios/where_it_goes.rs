@@ -1,6 +1,7 @@
 //! Where the ingress sends a request: to the app that the foundation says, at the share that it says, over what the
 //! port speaks.
 
+mod asked;
 mod balancing;
 mod gorouter;
 mod hosts;
@@ -40,6 +41,11 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(GROUP, "two apps without weights", balancing::unweighted),
     scenario!(GROUP, "hash by header", balancing::hash),
     scenario!(GROUP, "least-connection", balancing::least_connection),
+    scenario!(GROUP, "session affinity", asked::affinity),
+    scenario!(GROUP, "a route's timeout", asked::time),
+    scenario!(GROUP, "a route's retries", asked::tries),
+    scenario!(GROUP, "another path", asked::path),
+    scenario!(GROUP, "headers set and removed", asked::headers),
     scenario!(GROUP, "several ports", protocols::several_ports),
     scenario!(GROUP, "http2", protocols::http2),
     scenario!(GROUP, "gRPC", protocols::grpc),

@@ -4,7 +4,7 @@ use copilot::model::{
     AppPort, Destination as ModelDestination, HeaderName, LoadBalancing, ProcessType, Protocol,
     Weight, Workload,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -121,6 +121,84 @@ async fn every_kind_of_route_is_read_as_what_it_is() {
     );
     soon(polling.readiness.ready()).await;
     polling.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_annotation_is_seen_by_the_next_full_read_whether_or_not_the_route_was_updated() {
+    let foundation = Foundation::new().await;
+    let guid = foundation.load(1).remove(0);
+    let mut settings = foundation.settings();
+    settings.full_read_interval = Duration::from_millis(10);
+    let mut polling = Polling::start(settings);
+    polling.all_routes().await;
+    for (seconds, updates) in [(5, false), (6, true), (7, false)] {
+        let text = format!("{seconds}s");
+        let name = "mesh.cloudfoundry.org/timeout";
+        foundation
+            .capi
+            .state()
+            .annotate(&guid, name, &text, updates);
+        let timeout = Some(Duration::from_secs(seconds));
+        polling
+            .holds(|held| {
+                let held = held.0.get(&guid);
+                let settings = held.and_then(|route| route.settings.as_ref());
+                settings.and_then(|settings| settings.timeout) == timeout
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn annotations_that_cannot_be_read_leave_what_was_asked_for_as_it_was_and_the_rest_is_read() {
+    let foundation = Foundation::new().await;
+    let guid = foundation.load(1).remove(0);
+    let mut settings = foundation.settings();
+    settings.full_read_interval = Duration::from_millis(10);
+    for (name, text) in [("timeout", "5s"), ("session-affinity", "SHOP")] {
+        let name = format!("mesh.cloudfoundry.org/{name}");
+        foundation.capi.state().annotate(&guid, &name, text, false);
+    }
+    let mut polling = Polling::start(settings);
+    polling.holds(|held| held.0.contains_key(&guid)).await;
+    let known = polling.held.0[&guid].clone();
+    assert!(known.settings.is_some() && known.load_balancing.is_some());
+    for (again, annotations) in [
+        ("b", Value::Null),
+        ("c", json!(["none"])),
+        ("d", json!(["none"])),
+    ] {
+        foundation.capi.state().change(&guid, |spec| {
+            spec.annotations = annotations;
+            spec.destinations = vec![web(again)];
+        });
+        polling
+            .holds(|held| {
+                let mut to = held.0[&guid].destinations.iter();
+                to.any(|to| to.workload.app == app(again))
+            })
+            .await;
+        let read = &polling.held.0[&guid];
+        assert_eq!(
+            (&read.settings, &read.load_balancing),
+            (&known.settings, &known.load_balancing)
+        );
+    }
+    let dropped = polling.routes.borrow().dropped.named().clone();
+    let dropped = &dropped[&guid.to_string()];
+    assert_eq!(dropped.reason, "unclear_annotations");
+    assert!(
+        dropped.detail.starts_with("kept as it was: "),
+        "{}",
+        dropped.detail
+    );
+    foundation
+        .capi
+        .state()
+        .change(&guid, |spec| spec.annotations = json!({}));
+    polling
+        .holds(|held| held.0[&guid].settings.is_none() && held.0[&guid].load_balancing.is_none())
+        .await;
 }
 
 #[tokio::test]

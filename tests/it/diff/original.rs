@@ -274,7 +274,7 @@ fn http_route(host: &str, path: &str, backends: &[Backend<'_>]) -> HttpRoute {
     HttpRoute {
         r#match: uri.into_iter().collect(),
         route: backends.iter().map(to).collect(),
-        fault: None,
+        ..HttpRoute::default()
     }
 }
 

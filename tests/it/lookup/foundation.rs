@@ -130,6 +130,9 @@ impl Foundation {
             Change::Choose(route, choice) => self.change(*route, |route, _| {
                 route.load_balancing = choice.clone().map(Box::new);
             }),
+            Change::Ask(route, asked) => self.change(*route, |route, _| {
+                route.ask(asked.clone());
+            }),
             Change::Refuse(route, refused) => self.change(*route, |route, _| {
                 route.refused = *refused;
             }),
@@ -222,16 +225,18 @@ impl Foundation {
         let first = destinations.filter(|to| places.insert((to.workload.clone(), to.port)));
         let mut destinations: Vec<_> = first.collect();
         destinations.sort();
-        let route = Route {
+        let mut route = Route {
             guid: foundation::guid(9, n).as_str().into(),
             internal: host.as_str().ends_with(".internal"),
             host,
             path: path.into(),
             load_balancing: spec.choice.clone().map(Box::new),
+            settings: None,
             refused: spec.refused,
             destinations: destinations.into(),
             ..foundation::route(n)
         };
+        route.ask(spec.asked.clone());
         self.routes.insert(route.guid.clone(), route.clone());
         Some(route)
     }

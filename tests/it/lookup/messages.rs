@@ -62,6 +62,8 @@ pub struct HttpRoute {
     pub matches: Vec<HttpMatchRequest>,
     #[prost(message, repeated, tag = "2")]
     pub route: Vec<HttpRouteDestination>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub rewrite: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "6")]
     pub timeout: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "7")]
@@ -229,4 +231,16 @@ pub enum LbPolicy {
 pub struct ConsistentHashLb {
     #[prost(string, optional, tag = "1")]
     pub http_header_name: Option<String>,
+    #[prost(message, optional, tag = "2")]
+    pub http_cookie: Option<HttpCookie>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct HttpCookie {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub path: String,
+    #[prost(message, optional, tag = "3")]
+    pub ttl: Option<prost_types::Duration>,
 }

@@ -10,7 +10,7 @@ use copilot::model::{Destination, LoadBalancing, Protocol, Weight};
 use super::{
     envoy::{Answer, Envoy, Target},
     foundation::{Member, Shared},
-    messages::{ConsistentHashLb, LbPolicy},
+    messages::{ConsistentHashLb, HttpCookie, LbPolicy},
     model::Pool,
     reader::Reader,
 };
@@ -250,6 +250,15 @@ pub fn policy(choice: &LoadBalancing, reader: Reader) -> LbPolicy {
         (LoadBalancing::LeastConnection, Reader::Istiod) => LbPolicy::Simple(5),
         (LoadBalancing::Hash(header), _) => LbPolicy::ConsistentHash(ConsistentHashLb {
             http_header_name: Some(header.to_string()),
+            http_cookie: None,
+        }),
+        (LoadBalancing::Cookie(cookie), _) => LbPolicy::ConsistentHash(ConsistentHashLb {
+            http_header_name: None,
+            http_cookie: Some(HttpCookie {
+                name: cookie.name.as_str().to_owned(),
+                path: "/".to_owned(),
+                ttl: Some(cookie.ttl.try_into().unwrap()),
+            }),
         }),
     }
 }

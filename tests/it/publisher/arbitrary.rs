@@ -8,8 +8,8 @@ use copilot::{
         validate::{Invalid, Validate},
     },
     model::{
-        AppPort, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping, PortRange,
-        Protocol, Refusal, Transport, Weight, Workload,
+        AppPort, Asked, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping,
+        PortRange, Protocol, Refusal, Transport, Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, Sidecar, VirtualService},
     snapshot::Collection,
@@ -18,6 +18,22 @@ use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
 
 use super::*;
+
+/// What an owner may ask for.
+fn any_asked() -> impl Strategy<Value = Asked> {
+    let texts = proptest::sample::subsequence(
+        vec![
+            ("timeout", "1500ms"),
+            ("retry-attempts", "3"),
+            ("path-rewrite", "/other"),
+            ("session-affinity", "SHOP"),
+            ("request-headers-set", "x-tenant: 7"),
+            ("response-headers-remove", "server"),
+        ],
+        0..=6,
+    );
+    prop_oneof![2 => Just(Asked::default()), 1 => texts.prop_map(Asked::parse)]
+}
 
 fn any_route() -> impl Strategy<Value = Route> {
     let host = prop_oneof![
@@ -47,40 +63,45 @@ fn any_route() -> impl Strategy<Value = Route> {
         host,
         "(/[a-z%é\u{1}]{0,5})?",
         load_balancing,
-        refused,
+        (refused, any_asked()),
         vec((destination, weight), 0..5),
     )
-        .prop_map(|(guid, host, path, load_balancing, refused, to)| Route {
-            guid: foundation::guid(9, guid.into()).as_str().into(),
-            internal: host.ends_with(".internal"),
-            host: Hostname::parse(&host).unwrap(),
-            path: path.as_str().into(),
-            vip: None,
-            created_at: 0,
-            load_balancing: load_balancing.map(Box::new),
-            refused,
-            destinations: to
-                .into_iter()
-                .map(|((app, process_type, port, http2), weight)| Destination {
-                    workload: Workload {
-                        app: foundation::app(app),
-                        process_type: process_type.as_str().into(),
-                    },
-                    port: match port % 3 {
-                        0 => AppPort::Main,
-                        1 => AppPort::Number(8081),
-                        _ => AppPort::Number(port),
-                    },
-                    weight,
-                    protocol: if http2 {
-                        Protocol::Http2
-                    } else {
-                        Protocol::Http1
-                    },
-                })
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
+        .prop_map(|(guid, host, path, load_balancing, (refused, asked), to)| {
+            let mut route = Route {
+                guid: foundation::guid(9, guid.into()).as_str().into(),
+                internal: host.ends_with(".internal"),
+                host: Hostname::parse(&host).unwrap(),
+                path: path.as_str().into(),
+                vip: None,
+                created_at: 0,
+                load_balancing: load_balancing.map(Box::new),
+                settings: None,
+                refused,
+                destinations: to
+                    .into_iter()
+                    .map(|((app, process_type, port, http2), weight)| Destination {
+                        workload: Workload {
+                            app: foundation::app(app),
+                            process_type: process_type.as_str().into(),
+                        },
+                        port: match port % 3 {
+                            0 => AppPort::Main,
+                            1 => AppPort::Number(8081),
+                            _ => AppPort::Number(port),
+                        },
+                        weight,
+                        protocol: if http2 {
+                            Protocol::Http2
+                        } else {
+                            Protocol::Http1
+                        },
+                    })
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
+            };
+            route.ask(asked);
+            route
         })
 }
 
@@ -233,7 +254,7 @@ proptest! {
                 let taken = reasons(Kind::VirtualService).iter().any(|reason| reason.rule == "shadowed");
                 let reasons = reasons(kind);
                 // Hidden by another route of the same hostname and path; served in part; answered in the app's place.
-                let served = ["shadowed", "share", "route-policies", "route-service", "unreachable", "taken", "tls", "plaintext"];
+                let served = ["shadowed", "settings", "share", "route-policies", "route-service", "unreachable", "taken", "tls", "plaintext"];
                 let partly = |reason: &Invalid| served.contains(&reason.rule);
                 assert!(
                     if published { reasons.iter().all(partly) } else { taken || !reasons.is_empty() },

@@ -1,6 +1,6 @@
 //! What changes of apps and routes cost: which resources are encoded again, and in which collections.
 
-use copilot::model::{Destination, HeaderName, LoadBalancing, Protocol, Weight};
+use copilot::model::{Asked, Destination, HeaderName, LoadBalancing, Protocol, Weight};
 
 use super::*;
 
@@ -61,6 +61,12 @@ fn mapped(n: usize, apps: &[usize]) -> Route {
         destinations: destinations.into(),
         ..foundation::route(n)
     }
+}
+
+/// A route whose owner asks for that.
+fn asking(mut route: Route, texts: &[(&str, &str)]) -> Route {
+    route.ask(Asked::parse(texts.iter().copied()));
+    route
 }
 
 /// A publisher of routes, each of an app of its own with an instance.
@@ -148,6 +154,68 @@ async fn blue_green_by_mapping_leaves_the_rule_of_a_route_with_options_as_it_is(
     // Its service is looked at too, and is as it was.
     let chosen = cost(&mut running, routes(vec![choosing(&[8], "x-other")])).await;
     assert_eq!(chosen, (2, vec![Kind::DestinationRule.collection()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_setting_encodes_the_virtual_service_and_a_changed_cookie_the_rule() {
+    let mut running = published((0..20).map(foundation::route).collect(), 0..20).await;
+    // Its service is looked at too, and is as it was.
+    for texts in [&[("timeout", "5s")][..], &[("timeout", "6s")], &[]] {
+        let cost = cost(
+            &mut running,
+            routes(vec![asking(foundation::route(7), texts)]),
+        )
+        .await;
+        assert_eq!(cost, (2, vec![SERVICES.collection()]), "{texts:?}");
+    }
+    for texts in [
+        &[("session-affinity", "A")][..],
+        &[("session-affinity", "B")],
+    ] {
+        let cost = cost(
+            &mut running,
+            routes(vec![asking(foundation::route(7), texts)]),
+        )
+        .await;
+        let rules = vec![Kind::DestinationRule.collection()];
+        assert_eq!(cost, (2, rules), "{texts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_setting_of_a_wildcard_encodes_those_who_go_on_to_it_and_its_cookie_its_own_rule()
+{
+    let wildcard = |texts| asking(renamed(50, "*.apps.example.com", ""), texts);
+    let hosts = (0..20).map(|n| match n % 2 {
+        0 => renamed(n, &format!("app-{n}.apps.example.com"), "/1"),
+        _ => foundation::route(n),
+    });
+    let mut running = published(hosts.chain([wildcard(&[])]).collect(), 0..60).await;
+    for texts in [&[("timeout", "5s")][..], &[("timeout", "6s")]] {
+        let cost = cost(&mut running, routes(vec![wildcard(texts)])).await;
+        // Ten hostnames, its own, and its service, which is as it was.
+        assert_eq!(cost, (12, vec![SERVICES.collection()]), "{texts:?}");
+    }
+    let texts = &[("timeout", "6s"), ("session-affinity", "A")];
+    let cost = cost(&mut running, routes(vec![wildcard(texts)])).await;
+    assert_eq!(cost, (2, vec![Kind::DestinationRule.collection()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setting_of_an_internal_route_comes_and_goes_with_its_virtual_service_alone() {
+    let internal = |texts| {
+        let route = Route {
+            internal: true,
+            ..renamed(50, "shop.apps.internal", "")
+        };
+        asking(route, texts)
+    };
+    let hosts = (0..20).map(foundation::route);
+    let mut running = published(hosts.chain([internal(&[])]).collect(), 0..60).await;
+    for texts in [&[("timeout", "5s")][..], &[("timeout", "6s")], &[]] {
+        let (_, changed) = cost(&mut running, routes(vec![internal(texts)])).await;
+        assert_eq!(changed, [SERVICES.collection()], "{texts:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

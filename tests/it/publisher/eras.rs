@@ -1,7 +1,7 @@
 //! What Pilots and istiods are served: one collection, unless a resource in it has to differ; and what that costs.
 
 use copilot::{
-    model::{HeaderName, LoadBalancing, Protocol},
+    model::{Asked, HeaderName, LoadBalancing, Protocol},
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry},
     snapshot::Collection,
 };
@@ -232,4 +232,45 @@ async fn a_choice_that_does_not_count_is_named() {
     let rejected = running.outputs.rejected.borrow().clone();
     let url = format!("{}/a", foundation::route(0).host);
     assert_eq!(rejected[&(RULES.collection(), url)][0].rule, "options");
+}
+
+#[tokio::test]
+async fn settings_that_do_not_count_are_named_until_their_owner_takes_them_back() {
+    let spelled = |path: &str, created_at, timeout: &[(&str, &str)]| {
+        let mut route = Route {
+            guid: path.into(),
+            path: path.into(),
+            created_at,
+            ..foundation::route(0)
+        };
+        route.ask(Asked::parse(timeout.iter().copied()));
+        route
+    };
+    let older = spelled("/a", 1, &[("timeout", "1s")]);
+    let host = older.host.to_string();
+    let younger = |timeout: &[(&str, &str)]| spelled("/A", 2, timeout);
+    let routes = vec![older, younger(&[])];
+    let (mut running, _) = published(required(), routes).await;
+    let key = (Kind::VirtualService.collection(), host);
+    for (timeout, is_named) in [
+        (&[("timeout", "2s")][..], true),
+        (&[("timeout", "1s")], false),
+        (&[("timeout", "3s")], true),
+        (&[], false),
+    ] {
+        // What is served of another route tells when the change was made.
+        let other = choosing(
+            1,
+            if is_named {
+                hash()
+            } else {
+                LoadBalancing::RoundRobin
+            },
+        );
+        change(&mut running, vec![younger(timeout), other]).await;
+        let rejected = running.outputs.rejected.borrow().clone();
+        let rules = rejected.get(&key).into_iter().flatten();
+        let rules: Vec<_> = rules.map(|reason| reason.rule).collect();
+        assert_eq!(rules.contains(&"settings"), is_named, "{rules:?}");
+    }
 }

@@ -1,6 +1,9 @@
 //! Routes beyond what one hostname, or one app, has.
 
-use copilot::{model::Refusal, table::Limits};
+use copilot::{
+    model::{Asked, Refusal},
+    table::Limits,
+};
 
 use super::*;
 
@@ -123,4 +126,40 @@ async fn refused_routes_and_others_do_not_take_each_others_places() {
         "{reason}"
     );
     assert_eq!(count, 2);
+}
+
+#[tokio::test]
+async fn what_owners_ask_for_beyond_the_bytes_of_a_hostname_is_left_out_and_named_and_no_route_is()
+{
+    let mut running = start(Settings {
+        limits: Limits {
+            host_bytes: 12_000,
+            ..Limits::default()
+        },
+        ..settings([Input::Routes, Input::Instances])
+    });
+    let host = foundation::route(0).host;
+    let lines = (0..7).map(|n| format!("x-{n}: {}\n", "v".repeat(250)));
+    let asked = Asked::parse([("request-headers-set", &*lines.collect::<String>())]);
+    let route = |n: usize| {
+        let mut route = Route {
+            host: host.clone(),
+            path: format!("/{n}").as_str().into(),
+            ..foundation::route(n)
+        };
+        route.ask(asked.clone());
+        route
+    };
+    running.send(instances(10)).await;
+    running
+        .send(Update::AllRoutes((0..10).map(route).collect()))
+        .await;
+    assert_eq!(services(running.next().await.as_ref()), 10);
+    let (reason, count) = running.left_out(host.as_str());
+    let reason = reason.unwrap();
+    assert!(
+        reason.contains("no room for the") && reason.contains(&route(9).guid.to_string()),
+        "{reason}"
+    );
+    assert_eq!(count, 0);
 }

@@ -1,6 +1,6 @@
 //! Foundations and changes as they are drawn: few names, so that they meet.
 
-use copilot::model::{HeaderName, LoadBalancing, Protocol, Refusal};
+use copilot::model::{Asked, HeaderName, LoadBalancing, Protocol, Refusal};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 /// Exact names, wildcards over one another, a bare domain, names that Istio refuses, and an internal one.
@@ -74,6 +74,8 @@ pub struct RouteSpec {
     /// Where they were asked for, one for each destination.
     pub weights: Option<[u8; 4]>,
     pub choice: Option<LoadBalancing>,
+    /// What its owner asks for in annotations.
+    pub asked: Asked,
     pub refused: Option<Refusal>,
 }
 
@@ -108,6 +110,7 @@ pub enum Change {
     Unmap(Index, Index),
     Weigh(Index, Option<[u8; 4]>),
     Choose(Index, Option<LoadBalancing>),
+    Ask(Index, Asked),
     Refuse(Index, Option<Refusal>),
     /// Everything is read anew.
     Read,
@@ -148,6 +151,19 @@ fn any_choice() -> impl Strategy<Value = Option<LoadBalancing>> {
     ]
 }
 
+/// Nothing that changes where a request goes: a cookie beside a choice, and what Envoy does on the way.
+fn any_asked() -> impl Strategy<Value = Asked> {
+    let texts = proptest::sample::subsequence(
+        vec![
+            ("timeout", "5s"),
+            ("path-rewrite", "/other"),
+            ("session-affinity", "SHOP"),
+        ],
+        0..=3,
+    );
+    prop_oneof![4 => Just(Asked::default()), 1 => texts.prop_map(Asked::parse)]
+}
+
 fn any_refusal() -> impl Strategy<Value = Option<Refusal>> {
     prop_oneof![
         8 => Just(None),
@@ -163,16 +179,20 @@ fn any_route() -> impl Strategy<Value = RouteSpec> {
         prop_oneof![1 => vec(any_to(), 0..1), 6 => vec(any_to(), 1..2), 3 => vec(any_to(), 2..5)],
         any_weights(),
         any_choice(),
+        any_asked(),
         any_refusal(),
     )
-        .prop_map(|(host, path, to, weights, choice, refused)| RouteSpec {
-            host,
-            path,
-            to,
-            weights,
-            choice,
-            refused,
-        })
+        .prop_map(
+            |(host, path, to, weights, choice, asked, refused)| RouteSpec {
+                host,
+                path,
+                to,
+                weights,
+                choice,
+                asked,
+                refused,
+            },
+        )
 }
 
 pub fn any_foundation() -> impl Strategy<Value = Drawn> {
@@ -202,6 +222,7 @@ pub fn any_change() -> impl Strategy<Value = Change> {
         2 => (index(), index()).prop_map(|(route, to)| Change::Unmap(route, to)),
         1 => (index(), any_weights()).prop_map(|(route, weights)| Change::Weigh(route, weights)),
         1 => (index(), any_choice()).prop_map(|(route, choice)| Change::Choose(route, choice)),
+        1 => (index(), any_asked()).prop_map(|(route, asked)| Change::Ask(route, asked)),
         1 => (index(), any_refusal()).prop_map(|(route, refused)| Change::Refuse(route, refused)),
         1 => Just(Change::Read),
     ]
