@@ -60,7 +60,7 @@ RSpec.describe 'properties of the job copilot' do
     'flag' => %w[
       capi.tail_audit_events capi.tail_route_updates capi.serve_bound_routes bbs.disable policy_server.disable
       vip_resolver_tls state_file.enabled state_file.persistent xds.allow_plaintext xds.keep_empty_service_entries
-      logging.changes defaults.https_redirect
+      logging.changes defaults.https_redirect defaults.retry_resets
     ],
     'certificates' => names.grep(/_cert\z/),
     'key' => names.grep(/_key\z/),

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::settings::{duration, retries};
+use super::{
+    Era,
+    settings::{duration, retries},
+};
 use crate::{
     model::{Hostname, Retries},
     proto::istio::networking::v1alpha3::{
@@ -32,7 +35,13 @@ pub struct Requests {
     pub timeout: Option<Duration>,
     /// What is tried again. Where nothing is said, Istio tries twice more, also what an app answered with 503.
     pub retries: Option<Retries>,
+    /// Whether istiods are told to try again, too, what an instance closed a kept connection on: those since 1.24. Older ones,
+    /// and Pilots, discard what says so.
+    pub retry_resets: bool,
 }
+
+/// Envoy's word for that.
+const RESETS: &str = ",reset-before-request";
 
 impl Requests {
     /// Whether nothing is said of them.
@@ -44,8 +53,12 @@ impl Requests {
         self.timeout.map(duration)
     }
 
-    pub(super) fn retries(&self) -> Option<HttpRetry> {
-        self.retries.as_ref().map(retries)
+    pub(super) fn retries(&self, era: Era) -> Option<HttpRetry> {
+        let mut retries = self.retries.as_ref().map(retries)?;
+        if self.retry_resets && era == Era::Xds && retries.attempts > 0 {
+            retries.retry_on.push_str(RESETS);
+        }
+        Some(retries)
     }
 }
 

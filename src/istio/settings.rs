@@ -26,7 +26,7 @@ pub(super) fn asked_for(
     let tried = asked.and_then(|asked| asked.retries.as_ref()).map(retries);
     let route = HttpRoute {
         timeout: timeout.or_else(|| defaults.timeout()),
-        retries: tried.or_else(|| defaults.retries()),
+        retries: tried.or_else(|| defaults.retries(era)),
         headers: asked.and_then(headers),
         ..route
     };

@@ -42,7 +42,8 @@ pub(super) fn virtual_service(
                 .collect(),
         })
     };
-    if nameless.has_case() || pools.iter().any(|pool| has_case(&pool.key())) {
+    let is_told_apart = defaults.external.retry_resets;
+    if is_told_apart || nameless.has_case() || pools.iter().any(|pool| has_case(&pool.key())) {
         Eras::new(of(Era::Classic), of(Era::Xds))
     } else {
         Eras::Same(of(Era::Classic))

@@ -165,6 +165,7 @@ impl Files {
                     json!({
                         "Timeout": "15m",
                         "RetryAttempts": 1,
+                        "RetryResets": true,
                         "InternalTimeout": "15s",
                         "InternalRetryAttempts": 3,
                         "ConnectTimeout": "6s",
@@ -276,6 +277,7 @@ impl Files {
                     external: Requests {
                         timeout: None,
                         retries: Some(Retries::of_unsent(2)),
+                        retry_resets: false,
                     },
                     ..Defaults::default()
                 },
@@ -360,6 +362,15 @@ impl Files {
         }
     }
 
+    fn store(&self) -> store::Settings {
+        store::Settings {
+            path: self.state_file(),
+            foundation: "https://cc.example.com:9024/ *.apps.internal apps.example.com".to_owned(),
+            max_age: Duration::from_hours(30),
+            after: 31 * SECOND,
+        }
+    }
+
     /// What the full file becomes.
     fn all_set(&self) -> Config {
         let defaults = self.defaults();
@@ -434,13 +445,7 @@ impl Files {
                 linger: 16 * SECOND,
                 guard: GUARD,
                 limits: LIMITS,
-                store: Some(store::Settings {
-                    path: self.state_file(),
-                    foundation: "https://cc.example.com:9024/ *.apps.internal apps.example.com"
-                        .to_owned(),
-                    max_age: Duration::from_hours(30),
-                    after: 31 * SECOND,
-                }),
+                store: Some(self.store()),
                 certificate_root: "/var/istio".parse().unwrap(),
                 certificates: vec![FrontendCertificate {
                     names: vec!["*.apps.example.com".to_owned(), "example.com".to_owned()],
@@ -475,10 +480,12 @@ fn all_defaults() -> Defaults {
         external: Requests {
             timeout: Some(900 * SECOND),
             retries: Some(Retries::of_unsent(1)),
+            retry_resets: true,
         },
         internal: Requests {
             timeout: Some(15 * SECOND),
             retries: Some(Retries::of_server_errors(3)),
+            retry_resets: false,
         },
         connect_timeout: Some(6 * SECOND),
         ejection: Some(Ejection {

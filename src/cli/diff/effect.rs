@@ -319,9 +319,12 @@ impl Routes {
 fn doors(server: &Server) -> Vec<String> {
     let port = server.port.clone().unwrap_or_default();
     let tls = server.tls.as_ref();
-    let said = tls.map_or_else(String::new, |tls| match tls.https_redirect {
-        true => ", to HTTPS".to_owned(),
-        false => format!(", certificate {}", tls.server_certificate),
+    let said = tls.map_or_else(String::new, |tls| {
+        if tls.https_redirect {
+            ", to HTTPS".to_owned()
+        } else {
+            format!(", certificate {}", tls.server_certificate)
+        }
     });
     let hosts = server.hosts.iter();
     hosts
@@ -376,7 +379,7 @@ fn asked_for(route: &HttpRoute) -> Vec<String> {
         // What was not sent is tried again here by default, and everywhere.
         retries
             .as_ref()
-            .filter(|retries| retries.retry_on != UNSENT)
+            .filter(|retries| !retries.retry_on.starts_with(UNSENT))
             .map(tried_again),
     ];
     let said = said.into_iter().flatten();

@@ -31,12 +31,14 @@ pub(crate) fn read(root: &mut Section<'_>, has_https: bool) -> Defaults {
     let external = Requests {
         timeout: time(&mut section, "Timeout", HOUR),
         retries: Some(Retries::of_unsent(attempts)),
+        retry_resets: section.flag("RetryResets", false),
     };
     let is_tried = section.has("InternalRetryAttempts");
     let attempts = section.count("InternalRetryAttempts", 0..=MAX_ATTEMPTS, 0);
     let internal = Requests {
         timeout: time(&mut section, "InternalTimeout", HOUR),
         retries: is_tried.then(|| Retries::of_server_errors(attempts)),
+        retry_resets: false,
     };
     let connect_timeout = time(&mut section, "ConnectTimeout", HOUR);
     let ejection = ejection(&mut section);

@@ -19,6 +19,7 @@ fn requests(timeout: u64, retries: Retries) -> Requests {
     Requests {
         timeout: Some(Duration::from_secs(timeout)),
         retries: Some(retries),
+        retry_resets: false,
     }
 }
 
@@ -38,12 +39,12 @@ fn said(made: &Made) -> Vec<(Option<i64>, Option<HttpRetry>)> {
     said.collect()
 }
 
-fn retries(attempts: i32, retry_on: &str) -> Option<HttpRetry> {
-    Some(HttpRetry {
+fn retries(attempts: i32, retry_on: &str) -> HttpRetry {
+    HttpRetry {
         attempts,
         per_try_timeout: None,
         retry_on: retry_on.to_owned(),
-    })
+    }
 }
 
 #[test]
@@ -54,7 +55,10 @@ fn what_was_not_sent_is_tried_again_and_what_an_app_has_answered_is_not() {
     ];
     let instances = [(1, "app"), (2, "new")].map(|(n, app)| instance(n, app, &[(8080, 61_001)]));
     let made = make_with(&external(), routes, instances);
-    let all = (Some(900), retries(2, "connect-failure,refused-stream"));
+    let all = (
+        Some(900),
+        Some(retries(2, "connect-failure,refused-stream")),
+    );
     assert_eq!(said(&made), [all.clone(), all]);
     assert_eq!(made.services[0], made.services[1]);
 }
@@ -64,24 +68,45 @@ fn what_an_owner_asks_for_is_in_the_place_of_that_alone() {
     let mut route = route("shop.example.com", [to("app", 8080)]);
     route.ask(Asked::parse([("timeout", "7s")]));
     let made = make_with(&external(), [route.clone()], []);
-    let unsent = retries(2, "connect-failure,refused-stream");
+    let unsent = Some(retries(2, "connect-failure,refused-stream"));
     assert_eq!(said(&made), [(Some(7), unsent)]);
     route.ask(Asked::parse([("retry-attempts", "0")]));
     let made = make_with(&external(), [route], []);
-    assert_eq!(said(&made), [(Some(900), retries(0, ""))]);
+    assert_eq!(said(&made), [(Some(900), Some(retries(0, "")))]);
 }
 
 #[test]
 fn no_attempts_take_away_those_that_istio_makes() {
     let none = with(Defaults {
         external: Requests {
-            timeout: None,
             retries: Some(Retries::of_unsent(0)),
+            ..Requests::default()
         },
         ..Defaults::default()
     });
     let made = make_with(&none, [route("shop.example.com", [to("app", 8080)])], []);
-    assert_eq!(said(&made), [(None, retries(0, ""))]);
+    assert_eq!(said(&made), [(None, Some(retries(0, "")))]);
+}
+
+#[test]
+fn connections_that_were_closed_are_for_istiods_of_today_alone() {
+    let resets = with(Defaults {
+        external: Requests {
+            retry_resets: true,
+            ..requests(900, Retries::of_unsent(2))
+        },
+        ..Defaults::default()
+    });
+    let made = make_with(&resets, [route("shop.example.com", [to("app", 8080)])], []);
+    let retries = |era: usize| {
+        let service = made.services[era].as_ref().unwrap();
+        service.http[0].retries.as_ref().unwrap().retry_on.clone()
+    };
+    assert_eq!(retries(0), "connect-failure,refused-stream");
+    assert_eq!(
+        retries(1),
+        "connect-failure,refused-stream,reset-before-request"
+    );
 }
 
 #[test]
@@ -105,7 +130,7 @@ fn internal_hostnames_have_a_virtual_service_as_soon_as_anything_is_said_of_them
         ..Defaults::default()
     });
     let made = make_with(&figures, internal(), instances());
-    assert_eq!(said(&made), [(Some(15), retries(3, "5xx"))]);
+    assert_eq!(said(&made), [(Some(15), Some(retries(3, "5xx")))]);
     let service = made.services[0].clone().unwrap();
     assert_eq!(
         (service.gateways.len(), service.hosts),
@@ -239,8 +264,8 @@ fn retries_are_thirty_six_bytes_of_a_route_and_nothing_else_changes() {
     };
     let unsent = with(Defaults {
         external: Requests {
-            timeout: None,
             retries: Some(Retries::of_unsent(2)),
+            ..Requests::default()
         },
         ..Defaults::default()
     });
