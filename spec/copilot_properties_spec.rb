@@ -53,19 +53,20 @@ RSpec.describe 'properties of the job copilot' do
     'whole' => %w[
       capi.page_size limits.loss limits.host_routes limits.host_bytes limits.app_routes limits.sink_streams
       limits.sink_streams_per_peer limits.sink_requests_per_second limits.bulk_sync_bytes limits.emptied_routes limits.open_files post_start.timeout_seconds drain.wait_seconds
-      bbs.client_session_cache_size bbs.max_idle_conns_per_host
+      bbs.client_session_cache_size bbs.max_idle_conns_per_host defaults.retry_attempts defaults.internal_retry_attempts
+      defaults.outlier_detection.connection_failures
     ],
-    'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z|_age\z/),
+    'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z|_age\z|\Adefaults\..*time(out)?\z/),
     'flag' => %w[
       capi.tail_audit_events capi.tail_route_updates capi.serve_bound_routes bbs.disable policy_server.disable
       vip_resolver_tls state_file.enabled state_file.persistent xds.allow_plaintext xds.keep_empty_service_entries
-      logging.changes
+      logging.changes defaults.https_redirect defaults.retry_resets
     ],
     'certificates' => names.grep(/_cert\z/),
     'key' => names.grep(/_key\z/),
     'https' => names.grep(/\A(capi|uaa|bbs|policy_server)\.address\z/),
     'address' => %w[admin.listen_address xds.listen_address],
-    'texts' => %w[allowed_pilot_names allowed_cloud_controller_names admin.host_names],
+    'texts' => %w[allowed_pilot_names allowed_cloud_controller_names admin.host_names defaults.https_redirect_except],
     'proxy path' => names.grep(/_tls\..*_path\z/),
     'text' => %w[uaa.client_name uaa.client_secret dns_address_for_mcp],
   }.freeze

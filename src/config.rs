@@ -120,6 +120,7 @@ impl Config {
             "TLSPems": [{}],
             "BackendTLS": { "ClientCert": "-" },
             "InternalTLS": {},
+            "Defaults": { "OutlierDetection": {} },
         });
         let pushed = json!({
             "ListenAddressForCloudController": "127.0.0.1:0",
@@ -144,9 +145,14 @@ impl Config {
             certificate_root,
             certificates,
             left_out,
+            defaults,
             ..
         } = &self.publisher;
-        let served = istio::gateway(certificate_root, certificates);
+        let served = istio::gateway(
+            certificate_root,
+            certificates,
+            defaults.https_redirect.as_ref(),
+        );
         let names = served.map_or_else(|_| Vec::new(), |served| served.left_out);
         left_out.iter().cloned().chain(names).collect()
     }

@@ -5,6 +5,7 @@
 //! internal hostname's are in the namespace `internal`, the others in none.
 
 mod certificate;
+mod defaults;
 mod destination_rule;
 mod division;
 mod gateway;
@@ -35,6 +36,7 @@ pub use self::{
     certificate::{
         CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, NotAbsolute, Place, places,
     },
+    defaults::{Defaults, Ejection, HttpsRedirect, Requests},
     division::{Division, Held, division, narrowed, published_divisions},
     gateway::{Served, gateway},
     instance_tls::{
@@ -50,6 +52,13 @@ use self::{
 
 /// The ingress gateway, which the external hostnames' VirtualServices name.
 pub const GATEWAY: &str = "cloudfoundry-ingress";
+
+/// Where what comes without TLS is sent to HTTPS but for some hostnames, port 80 of these, and of the others: an istiod sends
+/// all on to HTTPS that has both in one gateway.
+pub const PLAIN_GATEWAYS: [&str; 2] = [
+    "cloudfoundry-ingress-plain",
+    "cloudfoundry-ingress-redirect",
+];
 
 /// The one port of a route's service. Nobody but VirtualServices of ours sends to it.
 const PORT: u32 = 80;
@@ -93,6 +102,8 @@ pub struct Options {
     pub backend_tls: Option<BackendTls>,
     /// The same of internal ones.
     pub internal_tls: Option<InternalTls>,
+    /// What routes get whose owners ask for nothing else.
+    pub defaults: Defaults,
 }
 
 impl Options {
@@ -138,12 +149,12 @@ pub enum Services {
 
 /// Generates the VirtualService of an external hostname; none where a wildcard's speaks for it. Routes that are `held` are
 /// divided as they were.
-pub fn virtual_service(host: HostView<'_>, held: &Held) -> Made {
+pub fn virtual_service(host: HostView<'_>, held: &Held, defaults: &Defaults) -> Made {
     let mut made = Made::new(Kind::VirtualService);
     let name = made.kind.name(host.name, false);
     let nameless = Nameless::of(host);
     if host.front().is_none() {
-        let body = virtual_service::virtual_service(host, &nameless, held);
+        let body = virtual_service::virtual_service(host, &nameless, held, defaults);
         made.add(&name, host.created_at(), body);
     }
     made.remark(virtual_service::remarks(host).chain(nameless.left_out()));
@@ -169,9 +180,8 @@ pub fn services(pool: &Pool<'_>, options: &Options, rules: bool, ended: &Ended) 
 /// `ended`, too.
 pub fn rules(pool: &Pool<'_>, options: &Options, ended: &Ended) -> Made {
     let mut rules = Made::new(Kind::DestinationRule);
-    let backend = options.backend_tls.as_ref();
     for (name, part) in named_parts(pool, &mut rules) {
-        let rule = destination_rule::destination_rule(&name, pool, &part, backend, ended);
+        let rule = destination_rule::destination_rule(&name, pool, &part, options, ended);
         rules.add(&name, pool.created_at(), rule);
     }
     rules.remark(destination_rule::overruled(pool));
@@ -246,7 +256,11 @@ pub fn internal_service(host: HostView<'_>, options: &Options) -> Made {
 pub fn internal_lookup(host: HostView<'_>, options: &Options) -> [Made; 2] {
     let mut service = Made::new(Kind::VirtualService);
     let name = service.kind.name(host.name, true);
-    service.add(&name, host.created_at(), internal::virtual_service(host));
+    service.add(
+        &name,
+        host.created_at(),
+        internal::virtual_service(host, &options.defaults.internal),
+    );
     service.remark(virtual_service::remarks(host));
     let mut rule = Made::new(Kind::DestinationRule);
     let name = rule.kind.name(host.name, true);

@@ -37,7 +37,7 @@ use crate::{
     explain::Question,
     guard,
     istio::{
-        BackendTls, CertificateRoot, FrontendCertificate, InternalTls,
+        BackendTls, CertificateRoot, Defaults, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
     model::{Basis, CapiProcessGuid, Confirmations, Report, Source},
@@ -90,6 +90,8 @@ pub struct Settings {
     pub backend_tls: Option<BackendTls>,
     /// How apps' proxies reach other apps' instances over TLS; where there is nothing, in plaintext.
     pub internal_tls: Option<InternalTls>,
+    /// What routes get whose owners ask for nothing else.
+    pub defaults: Defaults,
     /// Where internal hostnames get their virtual addresses from, if they come without.
     pub vip_range: Option<Ipv4Net>,
     /// Whether istiods are served the ServiceEntries of hostnames without endpoints, which Pilots discard.

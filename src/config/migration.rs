@@ -135,7 +135,7 @@ struct Considered {
     is_wanted: fn(&Map<String, Value>) -> bool,
 }
 
-const CONSIDERED: [Considered; 9] = [
+const CONSIDERED: [Considered; 10] = [
     Considered {
         key: "CAPI",
         value: r#"{"Address": "https://cloud-controller-ng.service.cf.internal:9024", "CACertPath": "…", "ClientID": "copilot", "ClientSecret": "…"}, "MeshDomains": ["…"]"#,
@@ -153,6 +153,12 @@ const CONSIDERED: [Considered; 9] = [
         value: r#""/var/vcap/store/copilot/state""#,
         why: "a start has what was served last to compare its first reads with, and to serve while others are silent",
         is_wanted: |file| value(file, "StateFile").is_none(),
+    },
+    Considered {
+        key: "Defaults",
+        value: r#"{"InternalTimeout": "15s", "InternalRetryAttempts": 3}"#,
+        why: "the original had these figures for internal routes; external ones have the gorouter's retries by default",
+        is_wanted: |file| value(file, "Defaults").is_none(),
     },
     Considered {
         key: "AdminListenAddress",

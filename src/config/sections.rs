@@ -4,6 +4,7 @@ pub(super) mod bbs;
 mod capi;
 pub(super) mod certificates;
 pub(super) mod cloud_controller;
+mod defaults;
 pub(super) mod grpc;
 pub(super) mod instance_tls;
 pub(super) mod mcp;

@@ -330,3 +330,50 @@ fn to_converge_before_it_is_quiet_is_a_contradiction_and_a_short_time_alone_is_n
     }
     assert_eq!(contradiction(json!({ "MCPConvergeInterval": "1ms" })), 0);
 }
+
+#[test]
+fn defaults_of_routes_are_told_what_is_wrong_in_one_line_each() {
+    let only = |config: serde_json::Value| problems_of("Defaults", &config);
+    assert_eq!(
+        only(json!({
+            "Timeout": "15m",
+            "RetryAttempts": 0,
+            "InternalTimeout": "15s",
+            "InternalRetryAttempts": 3,
+            "ConnectTimeout": "5s",
+            "OutlierDetection": { "ConnectionFailures": 3, "EjectionTime": "30s" },
+        })),
+        [""; 0]
+    );
+    for (bad, said) in [
+        (
+            json!({ "Timeout": "2h" }),
+            "Timeout: must be at least 1ms and at most 1h",
+        ),
+        (
+            json!({ "Timeout": "1.5ms" }),
+            "Timeout: must be of whole milliseconds",
+        ),
+        (
+            json!({ "RetryAttempts": 11 }),
+            "RetryAttempts: expected a whole number from 0 to 10, found 11",
+        ),
+        (
+            json!({ "OutlierDetection": { "EjectionTime": "6m" } }),
+            "OutlierDetection.EjectionTime: must be at least 1ms and at most 5m",
+        ),
+        (
+            json!({ "HTTPSRedirect": true }),
+            "HTTPSRedirect: needs a certificate in TLSPems: nothing takes what is sent on",
+        ),
+        (
+            json!({ "HTTPSRedirectExcept": ["a.example.com"] }),
+            "HTTPSRedirectExcept: is for HTTPSRedirect, which is off",
+        ),
+        (json!({ "Retries": 2 }), "Retries: unknown key"),
+    ] {
+        let said = format!("Defaults.{said}");
+        let found = only(bad);
+        assert!(found[0].starts_with(&said), "{found:?}, not {said}");
+    }
+}

@@ -3,7 +3,8 @@
 use prost::Message as _;
 
 use super::{
-    BackendTls, Ended, Era, Eras, InternalTls, Verify, settings::duration, validate::Invalid,
+    BackendTls, Ended, Era, Eras, InternalTls, Options, Verify, settings::duration,
+    validate::Invalid,
 };
 use crate::{
     model::{Hostname, LoadBalancing},
@@ -25,15 +26,17 @@ pub(super) fn destination_rule(
     service: &str,
     pool: &Pool<'_>,
     part: &Part<'_>,
-    backend: Option<&BackendTls>,
+    options: &Options,
     ended: &Ended,
 ) -> Eras<Option<DestinationRule>> {
-    let choice = pool.load_balancing();
-    let tls = backend.filter(|_| part.is_tls);
+    let (choice, defaults) = (pool.load_balancing(), &options.defaults);
+    let tls = options.backend_tls.as_ref().filter(|_| part.is_tls);
     let tls = tls.map(|tls| to_instances(service, pool, part, tls, ended));
     let rule = |era| {
         let policy = TrafficPolicy {
             load_balancer: choice.map(|(_, choice)| load_balancer(choice, era)),
+            connection_pool: defaults.connection_pool(),
+            outlier_detection: defaults.outlier_detection().filter(|_| era == Era::Xds),
             tls: tls.clone(),
         };
         (policy != TrafficPolicy::default()).then(|| DestinationRule {
@@ -42,7 +45,7 @@ pub(super) fn destination_rule(
             subsets: Vec::new(),
         })
     };
-    if choice.is_some() {
+    if choice.is_some() || defaults.ejection.is_some() {
         Eras::new(rule(Era::Classic), rule(Era::Xds))
     } else {
         Eras::Same(rule(Era::Classic))

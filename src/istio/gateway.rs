@@ -1,11 +1,12 @@
 //! The ingress gateway.
 
 use super::{
-    CREATED_AT, Era, GATEWAY,
+    CREATED_AT, Era, GATEWAY, HttpsRedirect, PLAIN_GATEWAYS,
     certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, places},
     validate::{Invalid, Validate as _},
 };
 use crate::{
+    model::Hostname,
     proto::istio::networking::v1alpha3::{
         Gateway, Port, Server, ServerTlsSettings, server_tls_settings::TlSmode,
     },
@@ -15,16 +16,17 @@ use crate::{
 /// Every hostname.
 const ALL: &str = "*";
 
-/// The gateway, and the names of certificates that it does not serve, each with the reason.
+/// The gateways, and the names of certificates that they do not serve, each with the reason.
 #[derive(Debug)]
 pub struct Served {
-    /// The resource.
-    pub gateway: Encoded,
+    /// The resources, by their names.
+    pub gateways: Vec<(&'static str, Encoded)>,
     /// The rest of the certificates' names.
     pub left_out: Vec<(String, Invalid)>,
 }
 
-/// The gateway: plain HTTP for every hostname, and HTTPS by the certificates, which are below `root`.
+/// The gateway: plain HTTP for every hostname, and HTTPS by the certificates, which are below `root`. Where some hostnames
+/// are spared from a redirect, the gateways.
 ///
 /// One name that Istio or Envoy refuses would take the whole gateway with it, so such names are left out. Two
 /// certificates for one name are among them: Envoy refuses a listener that cannot tell which to present.
@@ -36,17 +38,14 @@ pub struct Served {
 pub fn gateway(
     root: &CertificateRoot,
     certificates: &[FrontendCertificate],
+    redirect: Option<&HttpsRedirect>,
 ) -> Result<Served, Invalid> {
     let mut left_out = Vec::new();
-    let mut servers = vec![Server {
-        port: Some(Port {
-            number: 80,
-            protocol: "http".to_owned(),
-            name: "http".to_owned(),
-        }),
-        hosts: vec![ALL.to_owned()],
-        tls: None,
-    }];
+    let is_divided = redirect.is_some_and(|redirect| !redirect.except.is_empty());
+    let mut servers = Vec::new();
+    if !is_divided {
+        servers.push(http(redirect.is_some()));
+    }
     for (index, place) in places(certificates).into_iter().enumerate() {
         left_out.extend(place.left_out);
         let Some(folder) = place.folder else { continue };
@@ -61,15 +60,49 @@ pub fn gateway(
             servers.push(https(&name, place.hosts, tls));
         }
     }
+    let mut gateways = vec![encoded(GATEWAY, servers)?];
+    if is_divided {
+        let [plain, redirecting] = PLAIN_GATEWAYS;
+        gateways.push(encoded(plain, vec![http(false)])?);
+        gateways.push(encoded(redirecting, vec![http(true)])?);
+    }
+    Ok(Served { gateways, left_out })
+}
+
+fn encoded(name: &'static str, servers: Vec<Server>) -> Result<(&'static str, Encoded), Invalid> {
     let gateway = Gateway {
         servers,
         ..Gateway::default()
     };
     gateway.validate(Era::Classic)?;
-    Ok(Served {
-        gateway: Encoded::new(GATEWAY, CREATED_AT, &gateway),
-        left_out,
-    })
+    Ok((name, Encoded::new(name, CREATED_AT, &gateway)))
+}
+
+/// The gateways of a hostname.
+pub(super) fn gateways(host: &Hostname, redirect: Option<&HttpsRedirect>) -> Vec<String> {
+    let [plain, redirecting] = PLAIN_GATEWAYS;
+    let of_port_80 = match redirect {
+        Some(redirect) if redirect.spares(host) => Some(plain),
+        Some(redirect) if !redirect.except.is_empty() => Some(redirecting),
+        _ => None,
+    };
+    let names = std::iter::once(GATEWAY).chain(of_port_80);
+    names.map(str::to_owned).collect()
+}
+
+fn http(is_redirect: bool) -> Server {
+    Server {
+        port: Some(Port {
+            number: 80,
+            protocol: "http".to_owned(),
+            name: "http".to_owned(),
+        }),
+        hosts: vec![ALL.to_owned()],
+        tls: is_redirect.then(|| ServerTlsSettings {
+            https_redirect: true,
+            ..ServerTlsSettings::default()
+        }),
+    }
 }
 
 fn https(name: &str, hosts: Vec<String>, tls: ServerTlsSettings) -> Server {
@@ -115,6 +148,7 @@ mod tests {
                 certificate(&["example.org"]),
                 certificate(&["example.org", "example.net"]),
             ],
+            None,
         )
         .unwrap();
         let left_out: Vec<_> = served

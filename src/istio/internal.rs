@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub(super) use self::subsets::{APP, web_name};
 use self::{ports::Ports, subsets::Subsets};
 use super::{
-    Era, Eras, InternalTls, MAX_NAMED,
+    Era, Eras, InternalTls, MAX_NAMED, Requests,
     destination_rule::{load_balancer, to_apps},
     matches::{has_case, matches},
     refused,
@@ -40,8 +40,12 @@ fn destinations(host: HostView<'_>) -> impl Iterator<Item = &Destination> {
 }
 
 /// Where the requests go, if that is not to all endpoints alike, and what their owner asks for beside that.
-pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>> {
-    let is_said = host.is_divided() || host.pools().any(|pool| pool.settings().is_some());
+pub(super) fn virtual_service(
+    host: HostView<'_>,
+    defaults: &Requests,
+) -> Eras<Option<VirtualService>> {
+    let is_asked = || host.pools().any(|pool| pool.settings().is_some());
+    let is_said = !defaults.is_empty() || host.is_divided() || is_asked();
     if !is_said || destinations(host).next().is_none() {
         return Eras::Same(None);
     }
@@ -49,7 +53,7 @@ pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>
     let of = |era| {
         let http = host
             .pools()
-            .flat_map(|pool| http_routes(&pool, &ports, &subsets, era));
+            .flat_map(|pool| http_routes(&pool, &ports, &subsets, era, defaults));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
             // Without a gateway, it is for the sidecars of the mesh.
@@ -65,7 +69,13 @@ pub(super) fn virtual_service(host: HostView<'_>) -> Eras<Option<VirtualService>
 }
 
 /// Those of a path; none where it leads nowhere.
-fn http_routes(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>, era: Era) -> Vec<HttpRoute> {
+fn http_routes(
+    pool: &Pool<'_>,
+    ports: &Ports,
+    subsets: &Subsets<'_>,
+    era: Era,
+    defaults: &Requests,
+) -> Vec<HttpRoute> {
     let matches = matches(&pool.key(), era);
     if let Some(refusal) = pool.refused() {
         return vec![refused::answer(matches, refusal.status())];
@@ -83,7 +93,7 @@ fn http_routes(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>, era: Era) 
         route,
         ..HttpRoute::default()
     };
-    settings::asked_for(route, pool, era)
+    settings::asked_for(route, pool, era, defaults)
 }
 
 fn divided(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>) -> Vec<HttpRouteDestination> {
@@ -133,6 +143,7 @@ pub(super) fn destination_rule(
         let policy = TrafficPolicy {
             load_balancer: choice.map(|(_, choice)| load_balancer(choice, era)),
             tls: tls.clone().or_else(|| (era == Era::Xds).then(disable)),
+            ..TrafficPolicy::default()
         };
         let policy = Some(policy).filter(|policy| *policy != TrafficPolicy::default());
         (policy.is_some() || !subsets.is_empty()).then(|| DestinationRule {

@@ -1,7 +1,7 @@
 //! What the VirtualService of a wildcard says of the hostnames below it that cannot have one of their own.
 
 use super::{
-    Era, Held, MAX_NAMED,
+    Era, Held, MAX_NAMED, Requests,
     matches::{authority, for_host, for_nameless, has_case},
     refused,
     validate::Invalid,
@@ -76,9 +76,9 @@ impl<'a> Nameless<'a> {
     }
 
     /// What comes before the wildcard's own routes. Where there are too many, no such hostname is for the wildcard.
-    pub(super) fn http_routes(&self, era: Era, held: &Held) -> Vec<HttpRoute> {
+    pub(super) fn http_routes(&self, era: Era, held: &Held, defaults: &Requests) -> Vec<HttpRoute> {
         let routes = self.served.iter().flat_map(|(host, pool)| {
-            let routes = http_routes(pool, era, held).into_iter();
+            let routes = http_routes(pool, era, held, defaults).into_iter();
             routes.map(move |route| HttpRoute {
                 r#match: for_host(host, route.r#match),
                 ..route

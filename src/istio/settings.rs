@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Era, MAX_NAMED, matches::has_case, validate::Invalid};
+use super::{Era, MAX_NAMED, Requests, matches::has_case, validate::Invalid};
 use crate::{
     model::{HeaderChanges, HeaderName, Retries, RouteSettings},
     proto::istio::networking::v1alpha3::{
@@ -12,19 +12,25 @@ use crate::{
     table::{HostView, Pool},
 };
 
-/// The requests for a pool as its owner wants them. They are two routes where the path itself and what is below it are
+/// The requests for a pool as its owner wants them, and as all are where that says nothing. They are two routes where the path itself and what is below it are
 /// replaced by different texts.
-pub(super) fn asked_for(route: HttpRoute, pool: &Pool<'_>, era: Era) -> Vec<HttpRoute> {
-    let Some((_, settings)) = pool.settings() else {
-        return vec![route];
-    };
+pub(super) fn asked_for(
+    route: HttpRoute,
+    pool: &Pool<'_>,
+    era: Era,
+    defaults: &Requests,
+) -> Vec<HttpRoute> {
+    let asked = pool.settings();
+    let asked = asked.as_ref().map(|(_, settings)| &**settings);
+    let timeout = asked.and_then(|asked| asked.timeout);
+    let tried = asked.and_then(|asked| asked.retries.as_ref());
     let route = HttpRoute {
-        timeout: settings.timeout.map(duration),
-        retries: settings.retries.as_ref().map(retries),
-        headers: headers(&settings),
+        timeout: timeout.or(defaults.timeout).map(duration),
+        retries: defaults.retries(tried, era),
+        headers: asked.and_then(headers),
         ..route
     };
-    match settings.rewrite.as_deref() {
+    match asked.and_then(|asked| asked.rewrite.as_deref()) {
         Some(path) if can_rewrite(&pool.key(), era) => rewritten(&route, path),
         _ => vec![route],
     }
@@ -64,7 +70,7 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
-fn retries(retries: &Retries) -> HttpRetry {
+pub(super) fn retries(retries: &Retries) -> HttpRetry {
     let conditions: Vec<_> = retries.conditions.iter().copied().collect();
     HttpRetry {
         attempts: retries.attempts.into(),

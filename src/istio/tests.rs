@@ -1,5 +1,6 @@
 //! The rules by example: a few routes and instances, and what is made of them.
 
+mod defaults;
 mod eras;
 mod internal;
 mod lookup;
@@ -165,7 +166,7 @@ fn make_from(options: &Options, routes: &[Route], table: &RouteTable) -> Made {
         made.take(internal_service(first, options));
         return made;
     }
-    made.take(virtual_service(first, &Held::new()));
+    made.take(virtual_service(first, &Held::new(), &options.defaults));
     let hosts: std::collections::BTreeSet<_> = routes.iter().map(|route| &route.host).collect();
     for pool in hosts
         .into_iter()

@@ -17,7 +17,7 @@ use crate::{
     model::hostname::domain_name,
     proto::istio::networking::v1alpha3::{
         Gateway, HttpFaultInjection, HttpMatchRequest, HttpRoute, HttpRouteDestination, Server,
-        ServiceEntry, ServicePort, VirtualService, WorkloadEntry,
+        ServerTlsSettings, ServiceEntry, ServicePort, VirtualService, WorkloadEntry,
         http_fault_injection::abort::ErrorType, server_tls_settings::TlSmode,
         string_match::MatchType,
     },
@@ -278,7 +278,11 @@ impl Validate for Gateway {
             "port",
             "ports named",
         )?;
-        let https = self.servers.iter().filter(|server| server.tls.is_some());
+        let is_https = |server: &&Server| {
+            let tls = server.tls.as_ref();
+            tls.is_some_and(|tls| !tls.https_redirect)
+        };
+        let https = self.servers.iter().filter(is_https);
         unique(
             https.flat_map(|server| &server.hosts),
             "host",
@@ -312,11 +316,18 @@ fn server(server: &Server) -> Result<(), Invalid> {
     })?;
     let named = server.hosts.iter().filter(|host| *host != "*");
     named.into_iter().try_for_each(|host| full_name(host))?;
-    require(
-        server.tls.is_some() == (port.protocol == "https"),
-        "tls",
-        || "HTTPS needs TLS settings, HTTP has none".to_owned(),
-    )?;
+    let redirect = ServerTlsSettings {
+        https_redirect: true,
+        ..ServerTlsSettings::default()
+    };
+    let is_redirect = server.tls.as_ref() == Some(&redirect);
+    let is_fit = match port.protocol.as_str() {
+        "https" => server.tls.is_some() && !is_redirect,
+        _ => server.tls.is_none() || is_redirect,
+    };
+    require(is_fit, "tls", || {
+        "HTTPS needs TLS settings, HTTP has none but a redirect".to_owned()
+    })?;
     server.tls.as_ref().map_or(Ok(()), |tls| {
         let files = !tls.server_certificate.is_empty() && !tls.private_key.is_empty();
         require(tls.mode() != TlSmode::Simple || files, "tls", || {

@@ -1,8 +1,9 @@
 //! VirtualServices of external hostnames.
 
 use super::{
-    Era, Eras, GATEWAY, Held, MAX_NAMED, PORT,
+    Defaults, Era, Eras, Held, MAX_NAMED, PORT, Requests,
     division::division,
+    gateway::gateways,
     matches::{has_case, matches},
     nameless::Nameless,
     refused,
@@ -24,21 +25,25 @@ pub(super) fn virtual_service(
     host: HostView<'_>,
     nameless: &Nameless<'_>,
     held: &Held,
+    defaults: &Defaults,
 ) -> Eras<Option<VirtualService>> {
     let pools = host.lookup();
     let of = |era| {
-        let own = pools.iter().flat_map(|pool| http_routes(pool, era, held));
+        let own = pools
+            .iter()
+            .flat_map(|pool| http_routes(pool, era, held, &defaults.external));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
-            gateways: vec![GATEWAY.to_owned()],
+            gateways: gateways(host.name, defaults.https_redirect.as_ref()),
             http: nameless
-                .http_routes(era, held)
+                .http_routes(era, held, &defaults.external)
                 .into_iter()
                 .chain(own)
                 .collect(),
         })
     };
-    if nameless.has_case() || pools.iter().any(|pool| has_case(&pool.key())) {
+    let is_told_apart = defaults.external.retry_resets;
+    if is_told_apart || nameless.has_case() || pools.iter().any(|pool| has_case(&pool.key())) {
         Eras::new(of(Era::Classic), of(Era::Xds))
     } else {
         Eras::Same(of(Era::Classic))
@@ -46,7 +51,12 @@ pub(super) fn virtual_service(
 }
 
 /// The requests for a pool's path, whatever their hostname, and where they go.
-pub(super) fn http_routes(pool: &Pool<'_>, era: Era, held: &Held) -> Vec<HttpRoute> {
+pub(super) fn http_routes(
+    pool: &Pool<'_>,
+    era: Era,
+    held: &Held,
+    defaults: &Requests,
+) -> Vec<HttpRoute> {
     let matches = matches(&pool.key(), era);
     if let Some(refusal) = pool.refused() {
         return vec![refused::answer(matches, refusal.status())];
@@ -56,7 +66,7 @@ pub(super) fn http_routes(pool: &Pool<'_>, era: Era, held: &Held) -> Vec<HttpRou
         route: destinations(pool, held),
         ..HttpRoute::default()
     };
-    settings::asked_for(route, pool, era)
+    settings::asked_for(route, pool, era, defaults)
 }
 
 fn destinations(pool: &Pool<'_>, held: &Held) -> Vec<HttpRouteDestination> {

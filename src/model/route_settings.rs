@@ -39,6 +39,32 @@ pub struct Retries {
     pub conditions: BTreeSet<&'static str>,
 }
 
+impl Retries {
+    /// As the gorouter: what was not sent is tried again, what an app has answered is not.
+    pub fn of_unsent(attempts: u8) -> Self {
+        Self::of(attempts, UNSENT)
+    }
+
+    /// Whether what was not sent is tried again, and nothing else.
+    pub fn is_of_unsent(&self) -> bool {
+        self.conditions == UNSENT.into()
+    }
+
+    /// As the original of internal routes: what an app answers with 5xx is tried again, too.
+    pub fn of_server_errors(attempts: u8) -> Self {
+        Self::of(attempts, ["5xx"])
+    }
+
+    /// Conditions of what is never tried again are refused by Istio.
+    fn of<const N: usize>(attempts: u8, conditions: [&'static str; N]) -> Self {
+        Self {
+            attempts,
+            per_try: None,
+            conditions: conditions.into_iter().filter(|_| attempts > 0).collect(),
+        }
+    }
+}
+
 /// What a route's annotations ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {

@@ -28,7 +28,7 @@ use crate::{
     explain::{Cause, Journal},
     guard::Guard,
     istio::{
-        self, DEFAULT_SIDECAR, Era, Eras, GATEWAY, Kind, Made, OF_HOSTS, Served,
+        self, DEFAULT_SIDECAR, Era, Eras, Kind, Made, OF_HOSTS, Served,
         validate::{Invalid, Rejected},
     },
     model::{
@@ -121,8 +121,11 @@ impl State {
     /// # Errors
     /// Istio would discard the gateway.
     pub fn new(settings: &Settings, metrics: Metrics) -> Result<Self, Invalid> {
-        let Served { gateway, left_out } =
-            istio::gateway(&settings.certificate_root, &settings.certificates)?;
+        let Served { gateways, left_out } = istio::gateway(
+            &settings.certificate_root,
+            &settings.certificates,
+            settings.defaults.https_redirect.as_ref(),
+        )?;
         let (told, mut rejected) = (Told::default(), Arc::default());
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
             told.reject(
@@ -133,7 +136,9 @@ impl State {
             );
         }
         let mut edits = AllEdits::default();
-        edits[Kind::Gateway].set(GATEWAY, Eras::Same(Some(gateway)));
+        for (name, gateway) in gateways {
+            edits[Kind::Gateway].set(name, Eras::Same(Some(gateway)));
+        }
         let sidecar = Eras::Same(Some(istio::default_sidecar()));
         edits[Kind::Sidecar].set(DEFAULT_SIDECAR, sidecar);
         let collections: Collections = edits.map(|edits| edits.apply(&Eras::default()));
@@ -144,6 +149,7 @@ impl State {
             keep_empty: settings.keep_empty_service_entries,
             backend_tls: settings.backend_tls.clone(),
             internal_tls: settings.internal_tls.clone(),
+            defaults: settings.defaults.clone(),
         };
         let table = RouteTable::new(settings.join, settings.vip_range);
         let table = table.with_tls(options.tls()).with_limits(settings.limits);

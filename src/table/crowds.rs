@@ -49,13 +49,19 @@ const DESTINATION_BYTES: usize = 200;
 const MAX_DESTINATIONS: usize = 100;
 /// What is around the path and the destinations.
 const ROUTE_BYTES: usize = 32;
+/// A timeout and retries, as the operator has them for all routes that lead anywhere.
+const DEFAULTS_BYTES: usize = 48;
 
 /// A pool without weights has so many parts at the most: by protocol, and each of those by door.
 const UNWEIGHTED_PARTS: usize = 4;
 
 /// The most that a route takes: twice, where another path stands in the place of its own.
-const MAX_ROUTE_BYTES: usize =
-    2 * (ROUTE_BYTES + 4 * MAX_PATH + DESTINATION_BYTES * MAX_DESTINATIONS + MAX_SETTINGS_BYTES);
+const MAX_ROUTE_BYTES: usize = 2
+    * (ROUTE_BYTES
+        + DEFAULTS_BYTES
+        + 4 * MAX_PATH
+        + DESTINATION_BYTES * MAX_DESTINATIONS
+        + MAX_SETTINGS_BYTES);
 
 /// The oldest comes first.
 type Rank = (i64, RouteGuid);
@@ -67,11 +73,10 @@ fn rank(route: &Route) -> Rank {
 /// At most what a route takes in a VirtualService, beside what its owner asks for. One that is refused leads nowhere but to
 /// an answer.
 fn bytes(route: &Route) -> usize {
-    let destinations = match route.refused {
-        Some(_) => 1,
-        None => route.destinations.len(),
-    };
-    size(route.path.len(), destinations)
+    match route.refused {
+        Some(_) => size(route.path.len(), 1),
+        None => DEFAULTS_BYTES + size(route.path.len(), route.destinations.len()),
+    }
 }
 
 /// At most what its owner asks for takes there.
@@ -105,7 +110,7 @@ impl Pool<'_> {
         };
         // Each by door. Whether the only one has a weight is not seen.
         let parts = UNWEIGHTED_PARTS.max(2 * targets.len());
-        added(&settings, size(self.key().len(), parts))
+        added(&settings, DEFAULTS_BYTES + size(self.key().len(), parts))
     }
 }
 

@@ -529,14 +529,14 @@ fn first_of_each_host(routes: &[Route], limits: Limits) -> BTreeSet<String> {
         } else {
             limits.host_bytes - *taken
         };
-        let destinations = if is_refused {
-            1
+        let (destinations, defaults) = if is_refused {
+            (1, 0)
         } else {
-            route.destinations.len().max(1)
+            (route.destinations.len().max(1), 48)
         };
         let (count, bytes, is_full) = sums.entry((&route.host, is_refused)).or_default();
         *count += 1;
-        *bytes += 32 + 4 * route.path.len() + 200 * destinations;
+        *bytes += 32 + defaults + 4 * route.path.len() + 200 * destinations;
         *is_full |= *count > limits.host_routes || *bytes > most;
         if !*is_full {
             first.insert(route.guid.to_string());

@@ -234,6 +234,8 @@ fn config(stage: &Stage, frontend: &Frontend, change: fn(&mut Value)) -> Value {
     config["CAPI"]["TailInterval"] = json!("100ms");
     config["IstioCertRootPath"] = json!(frontend.root());
     config["TLSPems"] = frontend.pems();
+    // As deploy/istio/mesh.yml has it for hostnames of which nothing is said.
+    config["Defaults"] = json!({ "RetryResets": true });
     change(&mut config);
     config
 }

@@ -1,6 +1,7 @@
 //! All scenarios, in the order in which they are run.
 
 mod afterwards;
+mod defaults;
 mod deployment;
 mod sidecars;
 mod times;
@@ -14,6 +15,7 @@ pub fn all() -> Vec<Scenario> {
     let groups = [
         where_it_goes::SCENARIOS,
         deployment::SCENARIOS,
+        defaults::SCENARIOS,
         sidecars::SCENARIOS,
         under_load::SCENARIOS,
         times::SCENARIOS,

@@ -206,8 +206,10 @@ fn gateway(
     root: &CertificateRoot,
     certificates: &[FrontendCertificate],
 ) -> (Envoy, BTreeSet<String>) {
-    let served = istio::gateway(root, certificates).unwrap();
-    let edits = [(GATEWAY.into(), Some(served.gateway))].into();
+    let served = istio::gateway(root, certificates, None).unwrap();
+    let gateways = served.gateways.into_iter();
+    let edits = gateways.map(|(name, gateway)| (name.into(), Some(gateway)));
+    let edits = edits.collect();
     let collection = Collection::default().edited(edits);
     let message = collection.iter().next().unwrap().decode();
     let gateway = Gateway::decode(message.body.unwrap().value.as_slice()).unwrap();

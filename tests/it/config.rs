@@ -8,10 +8,12 @@ use copilot::{
     grpc::{self, Security},
     guard,
     istio::{
-        BackendTls, CertificateRoot, FrontendCertificate, GATEWAY, InternalTls, Kind,
-        ProxyIdentity, Verify,
+        BackendTls, CertificateRoot, Defaults, Ejection, FrontendCertificate, GATEWAY,
+        HttpsRedirect, InternalTls, Kind, ProxyIdentity, Requests, Verify,
     },
-    mcp, policy,
+    mcp,
+    model::{Hostname, Retries},
+    policy,
     publisher::{self, Input},
     sim::pki::Pki,
     store,
@@ -159,6 +161,20 @@ impl Files {
                 ("/BackendTLS", self.backend_tls()),
                 ("/InternalTLS", json!({ "CACertPath": "/apps/ca.crt" })),
                 (
+                    "/Defaults",
+                    json!({
+                        "Timeout": "15m",
+                        "RetryAttempts": 1,
+                        "RetryResets": true,
+                        "InternalTimeout": "15s",
+                        "InternalRetryAttempts": 3,
+                        "ConnectTimeout": "6s",
+                        "OutlierDetection": { "ConnectionFailures": 4, "EjectionTime": "33s" },
+                        "HTTPSRedirect": true,
+                        "HTTPSRedirectExcept": ["plain.example.com", "*.old.example.com"],
+                    }),
+                ),
+                (
                     "/MeshDomains",
                     json!(["apps.example.com", "*.apps.internal"]),
                 ),
@@ -256,6 +272,15 @@ impl Files {
                 keep_empty_service_entries: true,
                 backend_tls: None,
                 internal_tls: None,
+                // As the gorouter.
+                defaults: Defaults {
+                    external: Requests {
+                        timeout: None,
+                        retries: Some(Retries::of_unsent(2)),
+                        retry_resets: false,
+                    },
+                    ..Defaults::default()
+                },
                 vip_range: None,
                 join: Join::Described,
                 policies: None,
@@ -337,6 +362,15 @@ impl Files {
         }
     }
 
+    fn store(&self) -> store::Settings {
+        store::Settings {
+            path: self.state_file(),
+            foundation: "https://cc.example.com:9024/ *.apps.internal apps.example.com".to_owned(),
+            max_age: Duration::from_hours(30),
+            after: 31 * SECOND,
+        }
+    }
+
     /// What the full file becomes.
     fn all_set(&self) -> Config {
         let defaults = self.defaults();
@@ -411,13 +445,7 @@ impl Files {
                 linger: 16 * SECOND,
                 guard: GUARD,
                 limits: LIMITS,
-                store: Some(store::Settings {
-                    path: self.state_file(),
-                    foundation: "https://cc.example.com:9024/ *.apps.internal apps.example.com"
-                        .to_owned(),
-                    max_age: Duration::from_hours(30),
-                    after: 31 * SECOND,
-                }),
+                store: Some(self.store()),
                 certificate_root: "/var/istio".parse().unwrap(),
                 certificates: vec![FrontendCertificate {
                     names: vec!["*.apps.example.com".to_owned(), "example.com".to_owned()],
@@ -436,10 +464,37 @@ impl Files {
                 vip_range: Some("127.129.0.0/16".parse().unwrap()),
                 policies: Some(27 * SECOND),
                 keep_empty_service_entries: false,
+                defaults: all_defaults(),
                 ..defaults.publisher
             },
             ..defaults
         }
+    }
+}
+
+/// All that an operator can have for all routes.
+fn all_defaults() -> Defaults {
+    let except =
+        ["plain.example.com", "*.old.example.com"].map(|name| Hostname::parse(name).unwrap());
+    Defaults {
+        external: Requests {
+            timeout: Some(900 * SECOND),
+            retries: Some(Retries::of_unsent(1)),
+            retry_resets: true,
+        },
+        internal: Requests {
+            timeout: Some(15 * SECOND),
+            retries: Some(Retries::of_server_errors(3)),
+            retry_resets: false,
+        },
+        connect_timeout: Some(6 * SECOND),
+        ejection: Some(Ejection {
+            failures: 4,
+            duration: 33 * SECOND,
+        }),
+        https_redirect: Some(HttpsRedirect {
+            except: except.into(),
+        }),
     }
 }
 
@@ -672,12 +727,22 @@ fn the_documents_show_what_is_required_and_the_default_of_everything_else() {
         .filter(|(_, default)| !default.is_empty())
         .map(|(pointer, default)| (pointer.as_str(), serde_json::from_str(default).unwrap()))
         .collect();
-    let config = with(files.minimal(), &defaults);
+    let mut minimal = files.minimal();
+    minimal["Defaults"] = json!({});
+    let config = with(minimal, &defaults);
     assert_same(&files.load(&config), &files.defaults());
 }
 
 #[test]
 fn every_key_is_listed_for_those_who_write_files() {
+    const SECTIONS: [&str; 6] = [
+        "/BBS",
+        "/CAPI",
+        "/BackendTLS",
+        "/InternalTLS",
+        "/Defaults",
+        "/Defaults/OutlierDetection",
+    ];
     let pushed = ["/MaxBulkSyncBytes", "/MaxEmptiedRoutes"].map(str::to_owned);
     let pairs = ["/TLSPems[]/CertChain", "/TLSPems[]/PrivateKey"].map(str::to_owned);
     let unused = [
@@ -694,7 +759,7 @@ fn every_key_is_listed_for_those_who_write_files() {
         .chain(pushed)
         .chain(pairs)
         .chain(others)
-        .chain(["/BBS", "/CAPI", "/BackendTLS", "/InternalTLS"].map(str::to_owned))
+        .chain(SECTIONS.map(str::to_owned))
         .collect();
     let pointer = |key: String| format!("/{}", key.replace('.', "/"));
     let listed: BTreeSet<_> = Config::keys().into_iter().map(pointer).collect();
@@ -707,7 +772,8 @@ fn keys(config: &Value) -> BTreeSet<String> {
     for (key, value) in config.as_object().unwrap() {
         match value {
             Value::Object(section) => {
-                keys.extend(section.keys().map(|inner| format!("/{key}/{inner}")));
+                let inner = self::keys(&Value::Object(section.clone())).into_iter();
+                keys.extend(inner.map(|inner| format!("/{key}{inner}")));
             }
             _ => {
                 keys.insert(format!("/{key}"));

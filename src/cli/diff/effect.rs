@@ -15,8 +15,8 @@ use crate::{
     istio::{Era, Kind, validate::Validate},
     proto::istio::networking::v1alpha3::{
         ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRetry, HttpRoute,
-        LoadBalancerSettings, Server, ServiceEntry, Sidecar, TrafficPolicy, VirtualService,
-        WorkloadEntry,
+        LoadBalancerSettings, OutlierDetection, Server, ServiceEntry, Sidecar, TrafficPolicy,
+        VirtualService, WorkloadEntry,
         client_tls_settings::TlSmode,
         headers::HeaderOperations,
         http_fault_injection::abort::ErrorType,
@@ -318,20 +318,46 @@ impl Routes {
 
 fn doors(server: &Server) -> Vec<String> {
     let port = server.port.clone().unwrap_or_default();
-    let certificate = server.tls.as_ref().map(|tls| &tls.server_certificate);
-    let certificate = certificate.map_or_else(String::new, |path| format!(", certificate {path}"));
+    let tls = server.tls.as_ref();
+    let said = tls.map_or_else(String::new, |tls| {
+        if tls.https_redirect {
+            ", to HTTPS".to_owned()
+        } else {
+            format!(", certificate {}", tls.server_certificate)
+        }
+    });
     let hosts = server.hosts.iter();
     hosts
-        .map(|host| format!("{} {} {host}{certificate}", port.number, port.protocol))
+        .map(|host| format!("{} {} {host}{said}", port.number, port.protocol))
         .collect()
 }
 
 /// A policy in words, without what changes with each instance.
 fn words(policy: &TrafficPolicy) -> Vec<String> {
-    let TrafficPolicy { load_balancer, tls } = policy;
+    let TrafficPolicy {
+        load_balancer,
+        connection_pool,
+        outlier_detection,
+        tls,
+    } = policy;
     let choice = load_balancer.as_ref().and_then(choice);
     let tls = tls.as_ref().filter(|tls| tls.mode() != TlSmode::Disable);
-    choice.into_iter().chain(tls.map(verified)).collect()
+    let tcp = connection_pool.as_ref().and_then(|pool| pool.tcp.as_ref());
+    let connect = tcp.and_then(|tcp| tcp.connect_timeout.as_ref());
+    let connect = connect.map(|time| format!("{time} for a connection"));
+    let ejection = outlier_detection.as_ref().map(ejected);
+    [choice, connect, ejection, tls.map(verified)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn ejected(detection: &OutlierDetection) -> String {
+    let time = detection.base_ejection_time.unwrap_or_default();
+    let failures = detection
+        .consecutive_local_origin_failures
+        .unwrap_or_default();
+    format!("no requests for {time} after {failures} connections that failed")
 }
 
 /// What becomes of a route's requests beside where they go.
@@ -350,7 +376,11 @@ fn asked_for(route: &HttpRoute) -> Vec<String> {
         timeout
             .as_ref()
             .map(|timeout| format!("a timeout of {timeout}")),
-        retries.as_ref().map(tried_again),
+        // What was not sent is tried again here by default, and everywhere.
+        retries
+            .as_ref()
+            .filter(|retries| !retries.retry_on.starts_with(UNSENT))
+            .map(tried_again),
     ];
     let said = said.into_iter().flatten();
     let sides = headers.iter().flat_map(|headers| {
@@ -362,6 +392,9 @@ fn asked_for(route: &HttpRoute) -> Vec<String> {
     });
     said.chain(sides.flatten()).collect()
 }
+
+/// As the gorouter tries again.
+const UNSENT: &str = "connect-failure,refused-stream";
 
 fn tried_again(retries: &HttpRetry) -> String {
     let each = retries.per_try_timeout.as_ref();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{certificates, instance_tls, routes::Routes, vip_range::VipRange};
+use super::{certificates, defaults, instance_tls, routes::Routes, vip_range::VipRange};
 use crate::{
     config::reader::{Longest, Section},
     guard, istio,
@@ -43,7 +43,9 @@ pub(crate) fn read(
     let internal_tls = instance_tls::internal(root);
     let (keypairs, left_out) = certificates::keypairs(root);
     let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();
-    if let Err(error) = istio::gateway(&certificate_root, &certificates) {
+    let defaults = defaults::read(root, !certificates.is_empty());
+    let redirect = defaults.https_redirect.as_ref();
+    if let Err(error) = istio::gateway(&certificate_root, &certificates, redirect) {
         root.problem("TLSPems", error);
         return None;
     }
@@ -76,6 +78,7 @@ pub(crate) fn read(
         left_out,
         backend_tls,
         internal_tls,
+        defaults,
         vip_range,
     })
 }

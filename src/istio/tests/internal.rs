@@ -69,7 +69,7 @@ fn istiods_are_told_that_nothing_is_encrypted_and_pilots_nothing() {
     assert_eq!(policy.load_balancer, None);
     let encoded = TrafficPolicy {
         tls: policy.tls,
-        load_balancer: None,
+        ..TrafficPolicy::default()
     };
     assert_eq!(
         encoded.encode_to_vec(),

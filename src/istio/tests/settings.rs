@@ -157,7 +157,11 @@ fn a_route_that_is_held_is_divided_as_it_was_whatever_its_owner_asks_for() {
     )]
     .into();
     let mut made = Made::default();
-    made.take(virtual_service(table.host(&host).unwrap(), &held));
+    made.take(virtual_service(
+        table.host(&host).unwrap(),
+        &held,
+        &Defaults::default(),
+    ));
     assert_eq!(
         made.split(0),
         [("shop.example.com", 30), ("cf--h2.shop.example.com", 70)]

@@ -1,10 +1,12 @@
 //! Istio's rules for DestinationRules.
 
-use super::{Era, Invalid, Validate, domain, is_dns_label, labels, require, unique};
+use super::{
+    Era, Invalid, Validate, domain, is_dns_label, labels, require, settings::duration, unique,
+};
 use crate::{
     model::{CookieName, HeaderName},
     proto::istio::networking::v1alpha3::{
-        ClientTlsSettings, DestinationRule, LoadBalancerSettings, TrafficPolicy,
+        ClientTlsSettings, DestinationRule, LoadBalancerSettings, OutlierDetection, TrafficPolicy,
         client_tls_settings::TlSmode,
         load_balancer_settings::{
             ConsistentHashLb, LbPolicy, SimpleLb, consistent_hash_lb::HashKey,
@@ -34,13 +36,34 @@ impl Validate for DestinationRule {
 
 fn traffic_policy(policy: &TrafficPolicy, era: Era) -> Result<(), Invalid> {
     require(
-        policy.load_balancer.is_some() || policy.tls.is_some(),
+        *policy != TrafficPolicy::default(),
         "traffic_policy",
         || "an empty traffic policy".to_owned(),
     )?;
     let settings = policy.load_balancer.as_ref();
     settings.map_or(Ok(()), |settings| load_balancer(settings, era))?;
+    let tcp = policy
+        .connection_pool
+        .as_ref()
+        .and_then(|pool| pool.tcp.as_ref());
+    tcp.map_or(Ok(()), |tcp| duration(tcp.connect_timeout.as_ref()))?;
+    policy
+        .outlier_detection
+        .as_ref()
+        .map_or(Ok(()), |detection| outlier_detection(detection, era))?;
     policy.tls.as_ref().map_or(Ok(()), tls)
+}
+
+/// Istio's rules, and ours: what most Pilots do not know makes of it the detection that they have by default, which counts
+/// what apps answer.
+fn outlier_detection(detection: &OutlierDetection, era: Era) -> Result<(), Invalid> {
+    duration(detection.interval.as_ref())?;
+    duration(detection.base_ejection_time.as_ref())?;
+    let percents = [detection.max_ejection_percent, detection.min_health_percent];
+    let is_good = percents.iter().all(|percent| (0..=100).contains(percent));
+    require(is_good && era == Era::Xds, "traffic_policy", || {
+        format!("outlier detection by {percents:?} percent")
+    })
 }
 
 /// The rules of all eras, and ours: what would verify nothing, or what nobody has, is not told to proxies.
@@ -121,7 +144,7 @@ mod tests {
         validate(
             TrafficPolicy {
                 load_balancer: Some(LoadBalancerSettings { lb_policy }),
-                tls: None,
+                ..TrafficPolicy::default()
             },
             era,
         )
@@ -148,8 +171,8 @@ mod tests {
         change(&mut tls);
         let both = [Era::Classic, Era::Xds].map(|era| {
             let policy = TrafficPolicy {
-                load_balancer: None,
                 tls: Some(tls.clone()),
+                ..TrafficPolicy::default()
             };
             validate(policy, era)
         });

@@ -42,7 +42,7 @@ fn retries(retries: &HttpRetry) -> Result<(), Invalid> {
 }
 
 /// In whole milliseconds, and one at least.
-fn duration(duration: Option<&prost_types::Duration>) -> Result<(), Invalid> {
+pub(super) fn duration(duration: Option<&prost_types::Duration>) -> Result<(), Invalid> {
     let Some(duration) = duration else {
         return Ok(());
     };

@@ -98,6 +98,7 @@ async fn a_bulk_sync_reaches_the_pilot_as_it_should() {
         })
         .await;
 
+    let retries = json!({ "attempts": 2, "retryOn": "connect-failure,refused-stream" });
     let service_of_path = "admin.cf--path.shop.apps.example.com.routes.cloudfoundry";
     assert_eq!(
         virtual_service(&state, "copilot-service-for-shop.apps.example.com"),
@@ -108,8 +109,9 @@ async fn a_bulk_sync_reaches_the_pilot_as_it_should() {
                 {
                     "match": [{ "uri": { "regex": "/[aA][dD][mM][iI][nN](/.*)?" } }],
                     "route": to(service_of_path),
+                    "retries": retries,
                 },
-                { "route": to(&service(name)) },
+                { "route": to(&service(name)), "retries": retries },
             ],
         })
     );

@@ -66,6 +66,7 @@ async fn the_originals_file_becomes_one_that_starts_without_a_key_that_has_no_ef
         "CAPI",
         "BackendTLS",
         "StateFile",
+        "Defaults",
         "AdminListenAddress",
         "AllowedSinkNames",
         "AllowedCloudControllerNames",

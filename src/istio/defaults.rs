@@ -1,0 +1,116 @@
+//! What the operator has for all routes whose owners ask for nothing else.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    Era,
+    settings::{duration, retries},
+};
+use crate::{
+    model::{Hostname, Retries},
+    proto::istio::networking::v1alpha3::{
+        ConnectionPoolSettings, HttpRetry, OutlierDetection, connection_pool_settings::TcpSettings,
+    },
+};
+
+/// What is the same for all routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// What requests for external routes get.
+    pub external: Requests,
+    /// What those for internal ones get. Where that is anything, each internal hostname has a VirtualService.
+    pub internal: Requests,
+    /// How long a connection to an instance of an external route may take to be there.
+    pub connect_timeout: Option<Duration>,
+    /// When an instance of an external route gets no requests for a while.
+    pub ejection: Option<Ejection>,
+    /// Whether what comes without TLS is sent to HTTPS.
+    pub https_redirect: Option<HttpsRedirect>,
+}
+
+/// What requests get that their owners do not decide.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// How long one may take with all its attempts.
+    pub timeout: Option<Duration>,
+    /// What is tried again. Where nothing is said, Istio tries twice more, also what an app answered with 503.
+    pub retries: Option<Retries>,
+    /// Whether istiods are told to try again, too, what an instance closed a kept connection on: those since 1.24. Older ones,
+    /// and Pilots, discard what says so.
+    pub retry_resets: bool,
+}
+
+/// Envoy's word for that.
+const RESETS: &str = ",reset-before-request";
+
+impl Requests {
+    /// Whether nothing is said of them.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is tried again of a route whose owner asked for that, or for nothing.
+    pub(super) fn retries(&self, asked: Option<&Retries>, era: Era) -> Option<HttpRetry> {
+        let of_route = asked.or(self.retries.as_ref())?;
+        let mut retries = retries(of_route);
+        if self.retry_resets && era == Era::Xds && of_route.is_of_unsent() {
+            retries.retry_on.push_str(RESETS);
+        }
+        Some(retries)
+    }
+}
+
+/// When an instance gets no requests for a while, as the gorouter does it: connections to it fail. What it answers does not
+/// count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ejection {
+    /// After how many that failed one after the other.
+    pub failures: u32,
+    /// For how long the first time; each time after it, longer by as much, up to five minutes (Envoy's own bound).
+    pub duration: Duration,
+}
+
+/// How often Envoy looks whether an instance may come back.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+impl Defaults {
+    pub(super) fn connection_pool(&self) -> Option<ConnectionPoolSettings> {
+        let connect_timeout = self.connect_timeout.map(duration);
+        connect_timeout.map(|connect_timeout| ConnectionPoolSettings {
+            tcp: Some(TcpSettings {
+                connect_timeout: Some(connect_timeout),
+            }),
+        })
+    }
+
+    /// For istiods: Pilots up to 1.8 cannot tell connections that fail from what an app answers.
+    pub(super) fn outlier_detection(&self) -> Option<OutlierDetection> {
+        self.ejection.map(|ejection| OutlierDetection {
+            interval: Some(duration(INTERVAL)),
+            base_ejection_time: Some(duration(ejection.duration)),
+            max_ejection_percent: 100,
+            // Where all are out, all are tried.
+            min_health_percent: 1,
+            // 0 is none, not a default.
+            consecutive_gateway_errors: Some(0),
+            consecutive_5xx_errors: Some(0),
+            split_external_local_origin_errors: true,
+            consecutive_local_origin_failures: Some(ejection.failures),
+        })
+    }
+}
+
+/// What comes without TLS is sent to HTTPS, but for some hostnames.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpsRedirect {
+    /// Which, and those below wildcards among them.
+    pub except: BTreeSet<Hostname>,
+}
+
+impl HttpsRedirect {
+    /// Whether a hostname is served without TLS, too.
+    pub(super) fn spares(&self, host: &Hostname) -> bool {
+        let mut wider = host.wider();
+        self.except.contains(host) || wider.any(|wildcard| self.except.contains(&*wildcard))
+    }
+}

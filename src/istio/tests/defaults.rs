@@ -1,0 +1,283 @@
+//! What the operator has for all routes.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    model::{Asked, Hostname, Retries},
+    proto::istio::networking::v1alpha3::{Gateway, HttpRetry, TrafficPolicy},
+};
+
+fn with(defaults: Defaults) -> Options {
+    Options {
+        defaults,
+        ..keep_empty()
+    }
+}
+
+fn requests(timeout: u64, retries: Retries) -> Requests {
+    Requests {
+        timeout: Some(Duration::from_secs(timeout)),
+        retries: Some(retries),
+        retry_resets: false,
+    }
+}
+
+fn external() -> Options {
+    with(Defaults {
+        external: requests(900, Retries::of_unsent(2)),
+        ..Defaults::default()
+    })
+}
+
+/// The timeouts, in seconds, and the retries of an hostname's requests, one after the other.
+fn said(made: &Made) -> Vec<(Option<i64>, Option<HttpRetry>)> {
+    let said = made.http().iter().map(|route| {
+        let timeout = route.timeout.map(|timeout| timeout.seconds);
+        (timeout, route.retries.clone())
+    });
+    said.collect()
+}
+
+fn retries(attempts: i32, retry_on: &str) -> HttpRetry {
+    HttpRetry {
+        attempts,
+        per_try_timeout: None,
+        retry_on: retry_on.to_owned(),
+    }
+}
+
+#[test]
+fn what_was_not_sent_is_tried_again_and_what_an_app_has_answered_is_not() {
+    let routes = [
+        route("shop.example.com/1", [to("app", 8080)]),
+        route("shop.example.com", [weighted("app", 1), weighted("new", 3)]),
+    ];
+    let instances = [(1, "app"), (2, "new")].map(|(n, app)| instance(n, app, &[(8080, 61_001)]));
+    let made = make_with(&external(), routes, instances);
+    let all = (
+        Some(900),
+        Some(retries(2, "connect-failure,refused-stream")),
+    );
+    assert_eq!(said(&made), [all.clone(), all]);
+    assert_eq!(made.services[0], made.services[1]);
+}
+
+#[test]
+fn what_an_owner_asks_for_is_in_the_place_of_that_alone() {
+    let mut route = route("shop.example.com", [to("app", 8080)]);
+    route.ask(Asked::parse([("timeout", "7s")]));
+    let made = make_with(&external(), [route.clone()], []);
+    let unsent = Some(retries(2, "connect-failure,refused-stream"));
+    assert_eq!(said(&made), [(Some(7), unsent)]);
+    route.ask(Asked::parse([("retry-attempts", "0")]));
+    let made = make_with(&external(), [route], []);
+    assert_eq!(said(&made), [(Some(900), Some(retries(0, "")))]);
+}
+
+#[test]
+fn no_attempts_take_away_those_that_istio_makes() {
+    let none = with(Defaults {
+        external: Requests {
+            retries: Some(Retries::of_unsent(0)),
+            ..Requests::default()
+        },
+        ..Defaults::default()
+    });
+    let made = make_with(&none, [route("shop.example.com", [to("app", 8080)])], []);
+    assert_eq!(said(&made), [(None, Some(retries(0, "")))]);
+}
+
+#[test]
+fn connections_that_were_closed_are_for_istiods_of_today_alone() {
+    let resets = with(Defaults {
+        external: Requests {
+            retry_resets: true,
+            ..requests(900, Retries::of_unsent(2))
+        },
+        ..Defaults::default()
+    });
+    let retries = |asked: &[(&str, &str)]| {
+        let mut route = route("shop.example.com", [to("app", 8080)]);
+        route.ask(Asked::parse(asked.iter().copied()));
+        let made = make_with(&resets, [route], []);
+        let services = made.services.map(Option::unwrap);
+        services.map(|service| service.http[0].retries.clone().unwrap().retry_on)
+    };
+    let unsent = "connect-failure,refused-stream";
+    let with_resets = "connect-failure,refused-stream,reset-before-request";
+    assert_eq!(retries(&[]), [unsent, with_resets]);
+    assert_eq!(retries(&[("retry-attempts", "5")]), [unsent, with_resets]);
+    let all = [("retry-attempts", "5"), ("retry-on", "5xx")];
+    assert_eq!(retries(&all), ["5xx"; 2]);
+    assert_eq!(retries(&[("retry-attempts", "0")]), [""; 2]);
+}
+
+#[test]
+fn a_refused_route_is_answered_at_once() {
+    let mut refused = route("shop.example.com", [to("app", 8080)]);
+    refused.refused = Some(crate::model::Refusal::RoutePolicies);
+    let made = make_with(&external(), [refused], []);
+    assert_eq!(said(&made), [(None, None)]);
+}
+
+#[test]
+fn internal_hostnames_have_a_virtual_service_as_soon_as_anything_is_said_of_them() {
+    let internal = || [route("shop.apps.internal", [to("app", 8080)])];
+    let instances = || [instance(1, "app", &[(8080, 61_001)])];
+    assert_eq!(
+        make_with(&external(), internal(), instances()).services,
+        [None, None]
+    );
+    let figures = with(Defaults {
+        internal: requests(15, Retries::of_server_errors(3)),
+        ..Defaults::default()
+    });
+    let made = make_with(&figures, internal(), instances());
+    assert_eq!(said(&made), [(Some(15), Some(retries(3, "5xx")))]);
+    let service = made.services[0].clone().unwrap();
+    assert_eq!(
+        (service.gateways.len(), service.hosts),
+        (0, vec!["shop.apps.internal".to_owned()])
+    );
+    let [destination] = &service.http[0].route[..] else {
+        panic!("{:?}", service.http);
+    };
+    let destination = destination.destination.as_ref().unwrap();
+    assert_eq!(
+        (&*destination.host, &*destination.subset),
+        ("shop.apps.internal", "")
+    );
+}
+
+#[test]
+fn every_external_service_has_its_way_of_being_connected_to() {
+    let defaults = Defaults {
+        connect_timeout: Some(Duration::from_secs(5)),
+        ejection: Some(Ejection {
+            failures: 1,
+            duration: Duration::from_mins(2),
+        }),
+        ..Defaults::default()
+    };
+    let routes = [
+        route("shop.example.com", [to("app", 8080)]),
+        route("shop.example.com/b", [to("b", 8080), http2("b", 8080)]),
+    ];
+    let made = make_with(
+        &with(defaults),
+        routes,
+        [instance(1, "b", &[(8080, 61_001)])],
+    );
+    assert_eq!(made.rules[0].len(), made.entries[1].len());
+    let policies = |era: usize| {
+        let policy = |rule: &DestinationRule| rule.traffic_policy.clone().unwrap();
+        made.rules[era].values().map(policy).collect::<Vec<_>>()
+    };
+    for policy in policies(0) {
+        let connect = |policy: &TrafficPolicy| policy.connection_pool?.tcp?.connect_timeout;
+        assert_eq!(connect(&policy).unwrap().seconds, 5);
+        assert_eq!(
+            policy.outlier_detection, None,
+            "Pilots count what apps answer"
+        );
+    }
+    for policy in policies(1) {
+        let ejection = policy.outlier_detection.unwrap();
+        assert!(ejection.split_external_local_origin_errors);
+        assert_eq!(ejection.consecutive_local_origin_failures, Some(1));
+        assert_eq!(
+            ejection.consecutive_5xx_errors,
+            Some(0),
+            "an answer is no failure"
+        );
+        assert_eq!(ejection.consecutive_gateway_errors, Some(0));
+        assert_eq!(ejection.base_ejection_time.unwrap().seconds, 120);
+    }
+}
+
+fn redirecting(except: &[&str]) -> HttpsRedirect {
+    HttpsRedirect {
+        except: except
+            .iter()
+            .map(|name| Hostname::parse(name).unwrap())
+            .collect(),
+    }
+}
+
+/// The servers' ports, and whether each sends on to HTTPS, by the gateways' names.
+fn gateways(redirect: Option<&HttpsRedirect>) -> Vec<(&'static str, Vec<(u32, bool)>)> {
+    let certificate = FrontendCertificate {
+        names: vec!["*.example.com".to_owned()],
+    };
+    let served = gateway(&CertificateRoot::default(), &[certificate], redirect).unwrap();
+    let gateways = served.gateways.into_iter().map(|(name, encoded)| {
+        let gateway: Gateway = decode(&encoded);
+        let servers = gateway.servers.iter().map(|server| {
+            let is_redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+            (server.port.as_ref().unwrap().number, is_redirect)
+        });
+        (name, servers.collect())
+    });
+    gateways.collect()
+}
+
+#[test]
+fn what_comes_without_tls_is_sent_on_but_for_the_hostnames_that_are_spared() {
+    assert_eq!(gateways(None), [(GATEWAY, vec![(80, false), (443, false)])]);
+    let all = redirecting(&[]);
+    assert_eq!(
+        gateways(Some(&all)),
+        [(GATEWAY, vec![(80, true), (443, false)])]
+    );
+    let some = redirecting(&["plain.example.com", "*.old.example.com"]);
+    let [plain, redirect] = PLAIN_GATEWAYS;
+    assert_eq!(
+        gateways(Some(&some)),
+        [
+            (GATEWAY, vec![(443, false)]),
+            (plain, vec![(80, false)]),
+            (redirect, vec![(80, true)])
+        ]
+    );
+    let of = |host: &str, redirect: &HttpsRedirect| {
+        let options = with(Defaults {
+            https_redirect: Some(redirect.clone()),
+            ..Defaults::default()
+        });
+        let made = make_with(&options, [route(host, [to("app", 8080)])], []);
+        made.services[0].clone().unwrap().gateways
+    };
+    assert_eq!(of("shop.example.com", &all), [GATEWAY]);
+    assert_eq!(of("shop.example.com", &some), [GATEWAY, redirect]);
+    for host in [
+        "plain.example.com",
+        "a.old.example.com",
+        "*.old.example.com",
+    ] {
+        assert_eq!(of(host, &some), [GATEWAY, plain], "{host}");
+    }
+}
+
+#[test]
+fn retries_are_thirty_six_bytes_of_a_route_and_nothing_else_changes() {
+    let routes = || [route("shop.example.com", [to("app", 8080)])];
+    let size = |made: &Made| {
+        let service = made.services[0].as_ref().unwrap();
+        prost::Message::encoded_len(service)
+    };
+    let unsent = with(Defaults {
+        external: Requests {
+            retries: Some(Retries::of_unsent(2)),
+            ..Requests::default()
+        },
+        ..Defaults::default()
+    });
+    let before = make(routes(), []);
+    let after = make_with(&unsent, routes(), []);
+    // Its own bytes, and where the length of the route takes one more.
+    let added = size(&after) - size(&before);
+    assert!((36..=38).contains(&added), "{added}");
+    assert_eq!(before.entries, after.entries);
+    assert_eq!(before.rules, after.rules);
+}
