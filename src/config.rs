@@ -120,7 +120,7 @@ impl Config {
             "TLSPems": [{}],
             "BackendTLS": { "ClientCert": "-" },
             "InternalTLS": {},
-            "Defaults": { "OutlierDetection": {} },
+            "Defaults": { "OutlierDetection": {}, "SessionAffinity": {} },
         });
         let pushed = json!({
             "ListenAddressForCloudController": "127.0.0.1:0",

@@ -168,7 +168,7 @@ pub fn services(pool: &Pool<'_>, options: &Options, rules: bool, ended: &Ended) 
     }
     let mut entries = Made::new(Kind::ServiceEntry);
     for (name, part) in named_parts(pool, &mut entries) {
-        let entry = service_entry::service_entry(&name, pool, &part, options.keep_empty);
+        let entry = service_entry::service_entry(&name, pool, &part, options);
         entries.add(&name, pool.created_at(), entry);
     }
     entries.remark(service_entry::unreachable([*pool]));
@@ -246,7 +246,7 @@ pub fn reduced(
 pub fn internal_service(host: HostView<'_>, options: &Options) -> Made {
     let mut made = Made::new(Kind::ServiceEntry);
     let name = made.kind.name(host.name, true);
-    let body = internal::service_entry(host, options.keep_empty);
+    let body = internal::service_entry(host, options);
     made.add(&name, host.created_at(), body);
     made.remark(internal::remarks(host));
     made

@@ -32,8 +32,8 @@ pub use self::{
     policy::{Policy, PortRange, Transport},
     report::{Basis, Confirmations, Reading, Report, Source},
     route_settings::{
-        Asked, HeaderChanges, MAX_BYTES as MAX_SETTINGS_BYTES, Retries, RouteSettings, Wrong,
-        whole_millis,
+        AFFINITY, AFFINITY_TTL, Asked, HeaderChanges, MAX_BYTES as MAX_SETTINGS_BYTES, Retries,
+        RouteSettings, Wrong, whole_millis,
     },
     served::Served,
 };
@@ -274,6 +274,15 @@ impl PortMapping {
     }
 }
 
+/// Whether that can be a region or a zone: Istio writes one behind the other, with slashes.
+pub fn is_place(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=MAX_PLACE).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// No zone of a BOSH deployment has a longer name.
+const MAX_PLACE: usize = 64;
+
 /// A running instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -293,6 +302,8 @@ pub struct Instance {
     pub container_address: Option<IpAddr>,
     /// Whether the cell wants everyone to use the container's address.
     pub prefers_container: bool,
+    /// The availability zone that it runs in, where the BBS says so.
+    pub zone: Option<Box<str>>,
     /// One for each container port, in the order of the container ports.
     pub ports: SmallVec<[PortMapping; 2]>,
 }

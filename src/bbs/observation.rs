@@ -24,6 +24,7 @@ pub(super) struct Endpoint {
     pub(super) host_address: IpAddr,
     pub(super) container_address: Option<IpAddr>,
     pub(super) prefers_container: bool,
+    pub(super) zone: Option<Box<str>>,
     pub(super) ports: Ports,
 }
 

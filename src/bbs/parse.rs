@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     feed::{Dropped, Drops},
-    model::{AppGuid, ProcessType, Workload},
+    model::{AppGuid, ProcessType, Workload, is_place},
     proto::bbs::{
         ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpNetInfo, DesiredLrp,
         DesiredLrpSchedulingInfo, ModificationTag, Presence, actual_lrp_net_info::PreferredAddress,
@@ -162,13 +162,15 @@ pub(super) fn actual_lrp(
     // A BBS older than the field does not send `routable`; it routes to all that runs.
     let routable = running && lrp.routable != Some(false);
     let endpoint = running.then(|| {
-        endpoint(&lrp.actual_lrp_net_info.unwrap_or_default(), |at, why| {
+        let net = lrp.actual_lrp_net_info.unwrap_or_default();
+        let leave_out = |at, why| {
             let row = invalid(why);
             parts.push(Dropped {
                 name: format!("{} mapping {at}", row.name),
                 ..row
             });
-        })
+        };
+        endpoint(&net, &lrp.availability_zone, leave_out)
     });
     let endpoint = match endpoint {
         Some(Err(why)) if routable => return Err(invalid(why)),
@@ -189,6 +191,7 @@ pub(super) fn actual_lrp(
 
 fn endpoint(
     net: &ActualLrpNetInfo,
+    zone: &str,
     leave_out: impl FnMut(usize, Unusable),
 ) -> Result<Endpoint, Unusable> {
     let address = |text: &str| {
@@ -207,6 +210,8 @@ fn endpoint(
         host_address: address(&net.address)?,
         container_address,
         prefers_container: net.preferred_address() == PreferredAddress::Instance,
+        // One that cannot be told is as good as none: the instance is reached all the same.
+        zone: is_place(zone).then(|| zone.into()),
         ports,
     })
 }
@@ -362,6 +367,20 @@ mod tests {
         assert!(with(|_| {}));
         assert!(!with(|lrp| lrp.state = "CRASHED".to_owned()));
         assert!(!with(|lrp| lrp.actual_lrp_net_info = None));
+    }
+
+    #[test]
+    fn a_zone_that_cannot_be_told_keeps_no_instance_from_being_reached() {
+        let long = "z".repeat(65);
+        let with = |zone: &str| {
+            let mut lrp = row();
+            zone.clone_into(&mut lrp.availability_zone);
+            observed(lrp).endpoint.unwrap().zone
+        };
+        assert_eq!(with("z1").as_deref(), Some("z1"));
+        for bad in ["", "z/1", "z 1", &*long] {
+            assert_eq!(with(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -342,6 +342,8 @@ fn defaults_of_routes_are_told_what_is_wrong_in_one_line_each() {
             "InternalRetryAttempts": 3,
             "ConnectTimeout": "5s",
             "OutlierDetection": { "ConnectionFailures": 3, "EjectionTime": "30s" },
+            "SessionAffinity": { "Cookie": "MESH_ROUTE" },
+            "Region": "eu-west",
         })),
         [""; 0]
     );
@@ -369,6 +371,22 @@ fn defaults_of_routes_are_told_what_is_wrong_in_one_line_each() {
         (
             json!({ "HTTPSRedirectExcept": ["a.example.com"] }),
             "HTTPSRedirectExcept: is for HTTPSRedirect, which is off",
+        ),
+        (
+            json!({ "SessionAffinity": { "TTL": "90s" } }),
+            "SessionAffinity.Cookie: is required",
+        ),
+        (
+            json!({ "SessionAffinity": { "Cookie": "JSESSIONID" } }),
+            "SessionAffinity.Cookie: \"JSESSIONID\" is a cookie that apps set themselves",
+        ),
+        (
+            json!({ "SessionAffinity": { "Cookie": "MESH_ROUTE", "TTL": "1500ms" } }),
+            "SessionAffinity.TTL: \"1500ms\" is no whole number of seconds",
+        ),
+        (
+            json!({ "Region": "eu/west" }),
+            "Region: \"eu/west\": expected letters",
         ),
         (json!({ "Retries": 2 }), "Retries: unknown key"),
     ] {

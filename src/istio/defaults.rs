@@ -1,13 +1,13 @@
 //! What the operator has for all routes whose owners ask for nothing else.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     Era,
     settings::{duration, retries},
 };
 use crate::{
-    model::{Hostname, Retries},
+    model::{Hostname, Instance, LoadBalancing, Retries},
     proto::istio::networking::v1alpha3::{
         ConnectionPoolSettings, HttpRetry, OutlierDetection, connection_pool_settings::TcpSettings,
     },
@@ -24,6 +24,10 @@ pub struct Defaults {
     pub connect_timeout: Option<Duration>,
     /// When an instance of an external route gets no requests for a while.
     pub ejection: Option<Ejection>,
+    /// How an instance of an external route is picked.
+    pub load_balancing: Option<LoadBalancing>,
+    /// The region that the zones of instances are in. Where it is known, their endpoints have both.
+    pub region: Option<Arc<str>>,
     /// Whether what comes without TLS is sent to HTTPS.
     pub https_redirect: Option<HttpsRedirect>,
 }
@@ -74,6 +78,12 @@ pub struct Ejection {
 const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Defaults {
+    /// Where an instance runs, as Istio writes it: REGION/ZONE. Empty where that is not known.
+    pub(super) fn locality(&self, instance: &Instance) -> String {
+        let place = self.region.as_ref().zip(instance.zone.as_ref());
+        place.map_or_else(String::new, |(region, zone)| format!("{region}/{zone}"))
+    }
+
     pub(super) fn connection_pool(&self) -> Option<ConnectionPoolSettings> {
         let connect_timeout = self.connect_timeout.map(duration);
         connect_timeout.map(|connect_timeout| ConnectionPoolSettings {

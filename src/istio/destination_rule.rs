@@ -29,12 +29,14 @@ pub(super) fn destination_rule(
     options: &Options,
     ended: &Ended,
 ) -> Eras<Option<DestinationRule>> {
-    let (choice, defaults) = (pool.load_balancing(), &options.defaults);
+    let defaults = &options.defaults;
+    let choice = pool.load_balancing().map(|(_, choice)| choice);
+    let choice = choice.or(defaults.load_balancing.as_ref());
     let tls = options.backend_tls.as_ref().filter(|_| part.is_tls);
     let tls = tls.map(|tls| to_instances(service, pool, part, tls, ended));
     let rule = |era| {
         let policy = TrafficPolicy {
-            load_balancer: choice.map(|(_, choice)| load_balancer(choice, era)),
+            load_balancer: choice.map(|choice| load_balancer(choice, era)),
             connection_pool: defaults.connection_pool(),
             outlier_detection: defaults.outlier_detection().filter(|_| era == Era::Xds),
             tls: tls.clone(),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub(super) use self::subsets::{APP, web_name};
 use self::{ports::Ports, subsets::Subsets};
 use super::{
-    Era, Eras, InternalTls, MAX_NAMED, Requests,
+    Era, Eras, InternalTls, MAX_NAMED, Options, Requests,
     destination_rule::{load_balancer, to_apps},
     matches::{has_case, matches},
     refused,
@@ -207,7 +207,7 @@ fn disable() -> ClientTlsSettings {
 }
 
 /// The virtual address, the ports and the endpoints. `None` where nobody can be reached, but for `keep_empty`.
-pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option<ServiceEntry>> {
+pub(super) fn service_entry(host: HostView<'_>, options: &Options) -> Eras<Option<ServiceEntry>> {
     let (ports, subsets) = (Ports::of(host), Subsets::of(host));
     if ports.is_empty() {
         return Eras::Same(None);
@@ -223,7 +223,11 @@ pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option
         let instances = host.instances(workload);
         instances.filter_map(move |instance| {
             let reach = |port| host.reach_inside(instance, port, is_tls).ok();
-            endpoint(used, ports, subsets, workload, reach)
+            let endpoint = endpoint(used, ports, subsets, workload, reach)?;
+            Some(WorkloadEntry {
+                locality: options.defaults.locality(instance),
+                ..endpoint
+            })
         })
     });
     let mut endpoints: Vec<_> = endpoints.collect();
@@ -240,7 +244,7 @@ pub(super) fn service_entry(host: HostView<'_>, keep_empty: bool) -> Eras<Option
         resolution: Resolution::Static.into(),
         endpoints,
     };
-    for_eras(entry, keep_empty)
+    for_eras(entry, options.keep_empty)
 }
 
 /// Pilot knows a proxy by the labels of the endpoint that has its address, so they are there without subsets too.
@@ -265,6 +269,7 @@ fn endpoint(
         address: address?,
         labels: subsets.labels(workload, reached),
         ports: serving,
+        locality: String::new(),
     })
 }
 

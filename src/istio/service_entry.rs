@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Eras, PORT, validate::Invalid};
+use super::{Eras, Options, PORT, validate::Invalid};
 use crate::{
     model::Protocol,
     proto::istio::networking::v1alpha3::{
@@ -29,12 +29,14 @@ pub(super) fn service_entry(
     service: &str,
     pool: &Pool<'_>,
     part: &Part<'_>,
-    keep_empty: bool,
+    options: &Options,
 ) -> Eras<Option<ServiceEntry>> {
-    let endpoints = pool.endpoints(part).into_keys().map(|at| WorkloadEntry {
+    let endpoints = pool.endpoints(part).into_iter();
+    let endpoints = endpoints.map(|(at, instance)| WorkloadEntry {
         address: at.ip().to_string(),
         ports: BTreeMap::from([(PORT_NAME.to_owned(), at.port().into())]),
         labels: BTreeMap::new(),
+        locality: options.defaults.locality(instance),
     });
     let entry = ServiceEntry {
         hosts: vec![service.to_owned()],
@@ -48,7 +50,7 @@ pub(super) fn service_entry(
         resolution: Resolution::Static.into(),
         endpoints: endpoints.collect(),
     };
-    for_eras(entry, keep_empty)
+    for_eras(entry, options.keep_empty)
 }
 
 /// The endpoints of a ServiceEntry as it is served.

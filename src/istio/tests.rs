@@ -82,6 +82,7 @@ fn instance(n: u8, app: &str, ports: &[(u16, u16)]) -> Instance {
         routable: true,
         since: 0,
         prefers_container: false,
+        zone: None,
         host_address: IpAddr::from([10, 0, 0, n]),
         container_address: Some(IpAddr::from([10, 255, 0, n])),
         ports: ports

@@ -101,8 +101,10 @@ const ATTEMPTS: &str = "retry-attempts";
 const PER_TRY: &str = "retry-per-try-timeout";
 const CONDITIONS: &str = "retry-on";
 const REWRITE: &str = "path-rewrite";
-const AFFINITY: &str = "session-affinity";
-const AFFINITY_TTL: &str = "session-affinity-ttl";
+/// The annotation with the name of a cookie.
+pub const AFFINITY: &str = "session-affinity";
+/// That with how long a client keeps it.
+pub const AFFINITY_TTL: &str = "session-affinity-ttl";
 const REQUEST: [&str; 2] = ["request-headers-set", "request-headers-remove"];
 const RESPONSE: [&str; 2] = ["response-headers-set", "response-headers-remove"];
 

@@ -69,6 +69,8 @@ pub struct InstanceSpec {
     pub doors: Doors,
     /// Whether the cell asks everyone to use the container's address.
     pub prefers_container: bool,
+    /// Its availability zone; none where the BBS is older than the field.
+    pub zone: &'static str,
 }
 
 impl InstanceSpec {
@@ -80,6 +82,7 @@ impl InstanceSpec {
             ports,
             doors: Doors::default(),
             prefers_container: false,
+            zone: "",
         }
     }
 }

@@ -86,6 +86,7 @@ pub fn instance(n: usize, index: usize, port: u16) -> Arc<Instance> {
         host_address: IpAddr::from((0x0a00_0001 + place).to_be_bytes()),
         container_address: Some(IpAddr::from((0x0a80_0001 + place).to_be_bytes())),
         prefers_container: false,
+        zone: None,
         ports: smallvec![PortMapping::plain(8080, port)],
     })
 }

@@ -64,6 +64,7 @@ fn instance(guid: &str, app: Option<&str>) -> Arc<Instance> {
         host_address: IpAddr::from([10, 0, a, b]),
         container_address: None,
         prefers_container: false,
+        zone: None,
         ports: smallvec![PortMapping::plain(8080, 61000)],
     })
 }

@@ -12,7 +12,7 @@ use copilot::{
         HttpsRedirect, InternalTls, Kind, ProxyIdentity, Requests, Verify,
     },
     mcp,
-    model::{Hostname, Retries},
+    model::{Cookie, CookieName, Hostname, LoadBalancing, Retries},
     policy,
     publisher::{self, Input},
     sim::pki::Pki,
@@ -170,6 +170,8 @@ impl Files {
                         "InternalRetryAttempts": 3,
                         "ConnectTimeout": "6s",
                         "OutlierDetection": { "ConnectionFailures": 4, "EjectionTime": "33s" },
+                        "SessionAffinity": { "Cookie": "MESH_ROUTE", "TTL": "90s" },
+                        "Region": "eu",
                         "HTTPSRedirect": true,
                         "HTTPSRedirectExcept": ["plain.example.com", "*.old.example.com"],
                     }),
@@ -492,6 +494,11 @@ fn all_defaults() -> Defaults {
             failures: 4,
             duration: 33 * SECOND,
         }),
+        load_balancing: Some(LoadBalancing::Cookie(Cookie {
+            name: CookieName::parse("MESH_ROUTE").unwrap(),
+            ttl: 90 * SECOND,
+        })),
+        region: Some("eu".into()),
         https_redirect: Some(HttpsRedirect {
             except: except.into(),
         }),
@@ -735,13 +742,14 @@ fn the_documents_show_what_is_required_and_the_default_of_everything_else() {
 
 #[test]
 fn every_key_is_listed_for_those_who_write_files() {
-    const SECTIONS: [&str; 6] = [
+    const SECTIONS: [&str; 7] = [
         "/BBS",
         "/CAPI",
         "/BackendTLS",
         "/InternalTLS",
         "/Defaults",
         "/Defaults/OutlierDetection",
+        "/Defaults/SessionAffinity",
     ];
     let pushed = ["/MaxBulkSyncBytes", "/MaxEmptiedRoutes"].map(str::to_owned);
     let pairs = ["/TLSPems[]/CertChain", "/TLSPems[]/PrivateKey"].map(str::to_owned);

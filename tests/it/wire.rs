@@ -85,6 +85,7 @@ fn instance(
         routable: true,
         since: 0,
         prefers_container: false,
+        zone: None,
         host_address: IpAddr::from([10, 0, 16, last]),
         container_address: Some(IpAddr::from([10, 255, 0, last])),
         ports: ports

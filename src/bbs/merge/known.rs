@@ -215,6 +215,7 @@ impl Seen {
                 host_address: endpoint.host_address,
                 container_address: endpoint.container_address,
                 prefers_container: endpoint.prefers_container,
+                zone: endpoint.zone,
                 ports: endpoint.ports,
             })),
             None => Self::Stopped(Box::new(Stopped {

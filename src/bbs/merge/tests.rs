@@ -25,6 +25,7 @@ fn endpoint(number: u8) -> Endpoint {
         host_address: Ipv4Addr::new(10, 0, 0, number).into(),
         container_address: None,
         prefers_container: false,
+        zone: None,
         ports: SmallVec::new(),
     }
 }

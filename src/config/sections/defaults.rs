@@ -1,11 +1,13 @@
 //! What routes get whose owners ask for nothing else.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc, time::Duration};
 
 use crate::{
     config::reader::{Longest, Section},
     istio::{Defaults, Ejection, HttpsRedirect, Requests},
-    model::{Hostname, Retries, whole_millis},
+    model::{
+        AFFINITY, AFFINITY_TTL, Asked, Hostname, LoadBalancing, Retries, is_place, whole_millis,
+    },
 };
 
 /// As for what owners ask for.
@@ -42,6 +44,8 @@ pub(crate) fn read(root: &mut Section<'_>, has_https: bool) -> Defaults {
     };
     let connect_timeout = time(&mut section, "ConnectTimeout", HOUR);
     let ejection = ejection(&mut section);
+    let load_balancing = affinity(&mut section);
+    let region = section.parsed("Region").map(|Region(region)| region);
     let https_redirect = https_redirect(&mut section, has_https);
     section.end();
     Defaults {
@@ -49,6 +53,8 @@ pub(crate) fn read(root: &mut Section<'_>, has_https: bool) -> Defaults {
         internal,
         connect_timeout,
         ejection,
+        load_balancing,
+        region,
         https_redirect,
     }
 }
@@ -77,6 +83,46 @@ fn ejection(section: &mut Section<'_>) -> Option<Ejection> {
         // The gorouter's.
         duration: duration.unwrap_or(Duration::from_mins(2)),
     })
+}
+
+/// The cookie by which a client is known again, by the rules of owners' annotations.
+fn affinity(section: &mut Section<'_>) -> Option<LoadBalancing> {
+    let object = section.object("SessionAffinity")?;
+    let mut section = section.section("SessionAffinity", object);
+    let name = section.required("Cookie", Section::string);
+    let ttl = section.string("TTL");
+    let ttl = ttl.as_deref().unwrap_or("0");
+    let asked = name.map(|name| Asked::parse([(AFFINITY, &*name), (AFFINITY_TTL, ttl)]));
+    let asked = asked.unwrap_or_default();
+    for wrong in asked.wrong {
+        let key = if wrong.name == AFFINITY {
+            "Cookie"
+        } else {
+            "TTL"
+        };
+        section.problem(key, wrong.why);
+    }
+    section.end();
+    asked.affinity.map(LoadBalancing::Cookie)
+}
+
+/// A region, as Istio has it in front of a zone.
+struct Region(Arc<str>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected letters, digits, dashes, dots and underscores")]
+struct NoRegion;
+
+impl FromStr for Region {
+    type Err = NoRegion;
+
+    fn from_str(text: &str) -> Result<Self, NoRegion> {
+        if is_place(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NoRegion)
+        }
+    }
 }
 
 fn https_redirect(section: &mut Section<'_>, has_https: bool) -> Option<HttpsRedirect> {

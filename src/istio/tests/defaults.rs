@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    model::{Asked, Hostname, Retries},
-    proto::istio::networking::v1alpha3::{Gateway, HttpRetry, TrafficPolicy},
+    model::{Asked, Cookie, CookieName, Hostname, LoadBalancing, Retries},
+    proto::istio::networking::v1alpha3::{
+        Gateway, HttpRetry, TrafficPolicy,
+        load_balancer_settings::{LbPolicy, consistent_hash_lb::HashKey},
+    },
 };
 
 fn with(defaults: Defaults) -> Options {
@@ -280,4 +283,62 @@ fn retries_are_thirty_six_bytes_of_a_route_and_nothing_else_changes() {
     assert!((36..=38).contains(&added), "{added}");
     assert_eq!(before.entries, after.entries);
     assert_eq!(before.rules, after.rules);
+}
+
+#[test]
+fn a_client_is_known_again_where_the_routes_owner_chose_nothing() {
+    let cookie = Cookie {
+        name: CookieName::parse("MESH_ROUTE").unwrap(),
+        ttl: Duration::from_secs(90),
+    };
+    let options = with(Defaults {
+        load_balancing: Some(LoadBalancing::Cookie(cookie)),
+        ..Defaults::default()
+    });
+    let chooses = Route {
+        load_balancing: Some(Box::new(LoadBalancing::LeastConnection)),
+        ..route("shop.example.com/1", [to("app", 8080)])
+    };
+    let routes = [route("shop.example.com", [to("app", 8080)]), chooses];
+    let made = make_with(&options, routes, []);
+    for rules in &made.rules {
+        let hashes = rules.values().map(|rule| {
+            let policy = rule.traffic_policy.as_ref().unwrap();
+            match policy.load_balancer.as_ref().unwrap().lb_policy.as_ref() {
+                Some(LbPolicy::ConsistentHash(hash)) => match hash.hash_key.as_ref() {
+                    Some(HashKey::HttpCookie(cookie)) => Some(cookie.name.clone()),
+                    _ => None,
+                },
+                _ => None,
+            }
+        });
+        let mut hashes: Vec<_> = hashes.collect();
+        hashes.sort();
+        assert_eq!(hashes, [None, Some("MESH_ROUTE".to_owned())]);
+    }
+}
+
+#[test]
+fn endpoints_have_the_zone_of_their_instance_where_its_region_is_known() {
+    let zoned = |n: u8, app: &str, zone: Option<&str>| Instance {
+        zone: zone.map(Into::into),
+        ..instance(n, app, &[(8080, 61_001)])
+    };
+    let localities = |region: Option<&str>, url: &str| {
+        let options = with(Defaults {
+            region: region.map(Into::into),
+            ..Defaults::default()
+        });
+        let instances = [zoned(1, "app", Some("z1")), zoned(2, "app", None)];
+        let made = make_with(&options, [route(url, [to("app", 8080)])], instances);
+        assert_eq!(made.entries[0], made.entries[1]);
+        let entries = made.entries[0].values();
+        let endpoints = entries.flat_map(|entry| entry.endpoints.iter());
+        let localities = endpoints.map(|endpoint| endpoint.locality.clone());
+        localities.collect::<Vec<_>>()
+    };
+    for url in ["shop.example.com", "shop.apps.internal"] {
+        assert_eq!(localities(Some("eu"), url), ["eu/z1", ""], "{url}");
+        assert_eq!(localities(None, url), ["", ""], "{url}");
+    }
 }

@@ -187,6 +187,7 @@ impl Foundation {
             "RUNNING".clone_into(&mut row.state);
             row.routable = Some(true);
             row.actual_lrp_net_info = Some(net_info(spec));
+            spec.zone.clone_into(&mut row.availability_zone);
         });
         let Some(row) = self.instances.get(guid) else {
             return;
@@ -296,6 +297,7 @@ impl Foundation {
             "RUNNING".clone_into(&mut row.state);
             row.routable = Some(true);
             row.actual_lrp_net_info = Some(net_info(spec));
+            spec.zone.clone_into(&mut row.availability_zone);
             row.metric_tags = self.metric_tags(&process);
             self.instances.insert(guid.clone(), row);
             guids.push(guid);

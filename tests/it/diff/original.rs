@@ -230,6 +230,7 @@ impl Original {
                     *endpoint.ports.values().next().unwrap(),
                 )]),
                 labels: labels(&backend.app.guid.to_string()),
+                ..WorkloadEntry::default()
             })
         });
         let entry = ServiceEntry {

@@ -143,6 +143,7 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
                     routable: true,
                     since: 0,
                     prefers_container,
+                    zone: None,
                     host_address: host,
                     container_address: container,
                     ports: ports.into(),
