@@ -11,6 +11,7 @@ use crate::{
     proto::istio::networking::v1alpha3::{
         ConnectionPoolSettings, HttpRetry, OutlierDetection, connection_pool_settings::TcpSettings,
     },
+    table::Pool,
 };
 
 /// What is the same for all routes.
@@ -53,19 +54,28 @@ impl Requests {
         *self == Self::default()
     }
 
-    /// What is tried again of a route whose owner asked for that, or for nothing.
-    pub(super) fn retries(&self, asked: Option<&Retries>, era: Era) -> Option<HttpRetry> {
+    /// What is tried again of a route whose owner asked for that, or for nothing. Where a client `is_kept` at one instance,
+    /// istiods have to be told that another is meant; old Pilots always mean that.
+    pub(super) fn retries(
+        &self,
+        asked: Option<&Retries>,
+        era: Era,
+        is_kept: bool,
+    ) -> Option<HttpRetry> {
         let of_route = asked.or(self.retries.as_ref())?;
         let mut retries = retries(of_route);
-        if self.retry_resets && era == Era::Xds && of_route.is_of_unsent() {
-            retries.retry_on.push_str(RESETS);
+        if era == Era::Xds && of_route.attempts > 0 {
+            if self.retry_resets && of_route.is_of_unsent() {
+                retries.retry_on.push_str(RESETS);
+            }
+            retries.retry_ignore_previous_hosts = is_kept.then_some(true);
         }
         Some(retries)
     }
 }
 
-/// When an instance gets no requests for a while, as the gorouter does it: connections to it fail. What it answers does not
-/// count.
+/// When an instance gets no requests for a while, as the gorouter does it: connections to it fail. To Envoy, a request without
+/// an answer in its time is one, too, and one that is reset; what an instance answers is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ejection {
     /// After how many that failed one after the other.
@@ -78,6 +88,18 @@ pub struct Ejection {
 const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Defaults {
+    /// Whether istiods are told otherwise than Pilots what is tried again of a pool's requests.
+    pub(super) fn tells_apart(&self, pool: &Pool<'_>) -> bool {
+        self.external.retry_resets || self.keeps(pool)
+    }
+
+    /// Whether a client's requests for an external pool all lead to one instance.
+    pub(super) fn keeps(&self, pool: &Pool<'_>) -> bool {
+        let own = pool.load_balancing().map(|(_, choice)| choice);
+        let choice = own.or(self.load_balancing.as_ref());
+        choice.is_some_and(LoadBalancing::keeps)
+    }
+
     /// Where an instance runs, as Istio writes it: REGION/ZONE. Empty where that is not known.
     pub(super) fn locality(&self, instance: &Instance) -> String {
         let place = self.region.as_ref().zip(instance.zone.as_ref());

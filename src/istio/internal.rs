@@ -93,7 +93,7 @@ fn http_routes(
         route,
         ..HttpRoute::default()
     };
-    settings::asked_for(route, pool, era, defaults)
+    settings::asked_for(route, pool, era, defaults, false)
 }
 
 fn divided(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>) -> Vec<HttpRouteDestination> {

@@ -1,8 +1,8 @@
 //! What the VirtualService of a wildcard says of the hostnames below it that cannot have one of their own.
 
 use super::{
-    Era, Held, MAX_NAMED, Requests,
-    matches::{authority, for_host, for_nameless, has_case},
+    Defaults, Era, Held, MAX_NAMED,
+    matches::{authority, for_host, for_nameless},
     refused,
     validate::Invalid,
     virtual_service::http_routes,
@@ -70,13 +70,13 @@ impl<'a> Nameless<'a> {
         Self { served, left_out }
     }
 
-    /// Whether it matters in which case a path is matched.
-    pub(super) fn has_case(&self) -> bool {
-        self.served.iter().any(|(_, pool)| has_case(&pool.key()))
+    /// Whether that is so of a pool.
+    pub(super) fn any(&self, is_so: impl Fn(&Pool<'_>) -> bool) -> bool {
+        self.served.iter().any(|(_, pool)| is_so(pool))
     }
 
     /// What comes before the wildcard's own routes. Where there are too many, no such hostname is for the wildcard.
-    pub(super) fn http_routes(&self, era: Era, held: &Held, defaults: &Requests) -> Vec<HttpRoute> {
+    pub(super) fn http_routes(&self, era: Era, held: &Held, defaults: &Defaults) -> Vec<HttpRoute> {
         let routes = self.served.iter().flat_map(|(host, pool)| {
             let routes = http_routes(pool, era, held, defaults).into_iter();
             routes.map(move |route| HttpRoute {

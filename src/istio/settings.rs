@@ -19,6 +19,7 @@ pub(super) fn asked_for(
     pool: &Pool<'_>,
     era: Era,
     defaults: &Requests,
+    is_kept: bool,
 ) -> Vec<HttpRoute> {
     let asked = pool.settings();
     let asked = asked.as_ref().map(|(_, settings)| &**settings);
@@ -26,7 +27,7 @@ pub(super) fn asked_for(
     let tried = asked.and_then(|asked| asked.retries.as_ref());
     let route = HttpRoute {
         timeout: timeout.or(defaults.timeout).map(duration),
-        retries: defaults.retries(tried, era),
+        retries: defaults.retries(tried, era, is_kept),
         headers: asked.and_then(headers),
         ..route
     };
@@ -73,6 +74,7 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
 pub(super) fn retries(retries: &Retries) -> HttpRetry {
     let conditions: Vec<_> = retries.conditions.iter().copied().collect();
     HttpRetry {
+        retry_ignore_previous_hosts: None,
         attempts: retries.attempts.into(),
         per_try_timeout: retries.per_try.map(duration),
         retry_on: conditions.join(","),

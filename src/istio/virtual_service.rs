@@ -1,7 +1,7 @@
 //! VirtualServices of external hostnames.
 
 use super::{
-    Defaults, Era, Eras, Held, MAX_NAMED, PORT, Requests,
+    Defaults, Era, Eras, Held, MAX_NAMED, PORT,
     division::division,
     gateway::gateways,
     matches::{has_case, matches},
@@ -31,19 +31,19 @@ pub(super) fn virtual_service(
     let of = |era| {
         let own = pools
             .iter()
-            .flat_map(|pool| http_routes(pool, era, held, &defaults.external));
+            .flat_map(|pool| http_routes(pool, era, held, defaults));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
             gateways: gateways(host.name, defaults.https_redirect.as_ref()),
             http: nameless
-                .http_routes(era, held, &defaults.external)
+                .http_routes(era, held, defaults)
                 .into_iter()
                 .chain(own)
                 .collect(),
         })
     };
-    let is_told_apart = defaults.external.retry_resets;
-    if is_told_apart || nameless.has_case() || pools.iter().any(|pool| has_case(&pool.key())) {
+    let is_told_apart = |pool: &Pool<'_>| has_case(&pool.key()) || defaults.tells_apart(pool);
+    if nameless.any(is_told_apart) || pools.iter().any(is_told_apart) {
         Eras::new(of(Era::Classic), of(Era::Xds))
     } else {
         Eras::Same(of(Era::Classic))
@@ -55,7 +55,7 @@ pub(super) fn http_routes(
     pool: &Pool<'_>,
     era: Era,
     held: &Held,
-    defaults: &Requests,
+    defaults: &Defaults,
 ) -> Vec<HttpRoute> {
     let matches = matches(&pool.key(), era);
     if let Some(refusal) = pool.refused() {
@@ -66,7 +66,7 @@ pub(super) fn http_routes(
         route: destinations(pool, held),
         ..HttpRoute::default()
     };
-    settings::asked_for(route, pool, era, defaults)
+    settings::asked_for(route, pool, era, &defaults.external, defaults.keeps(pool))
 }
 
 fn destinations(pool: &Pool<'_>, held: &Held) -> Vec<HttpRouteDestination> {

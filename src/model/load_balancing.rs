@@ -24,6 +24,13 @@ pub struct Cookie {
     pub ttl: Duration,
 }
 
+impl LoadBalancing {
+    /// Whether one client's requests all lead to one instance.
+    pub fn keeps(&self) -> bool {
+        matches!(self, Self::Hash(_) | Self::Cookie(_))
+    }
+}
+
 impl fmt::Display for LoadBalancing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -131,6 +131,9 @@ const KNOWN_CONDITIONS: [&str; 9] = [
     "unavailable",
 ];
 
+/// With which Envoy tries again what has taken too long.
+const TIMED: [&str; 2] = ["5xx", "gateway-error"];
+
 /// What failed before a request was sent: what the gorouter tries again.
 const UNSENT: [&str; 2] = ["connect-failure", "refused-stream"];
 
@@ -258,10 +261,18 @@ impl<'a> Reader<'a> {
                 conditions: BTreeSet::new(),
             });
         };
+        let conditions = conditions.unwrap_or_else(|| UNSENT.into());
+        let is_of_use = TIMED.iter().any(|timed| conditions.contains(timed));
+        if per_try.is_some() && !is_of_use {
+            let why = format!(
+                "an attempt that takes longer is tried again with {CONDITIONS} 5xx or gateway-error alone"
+            );
+            self.wrong(PER_TRY, why);
+        }
         Some(Retries {
             attempts,
-            per_try,
-            conditions: conditions.unwrap_or_else(|| UNSENT.into()),
+            per_try: per_try.filter(|_| is_of_use),
+            conditions,
         })
     }
 

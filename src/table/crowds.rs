@@ -50,7 +50,7 @@ const MAX_DESTINATIONS: usize = 100;
 /// What is around the path and the destinations.
 const ROUTE_BYTES: usize = 32;
 /// A timeout and retries, as the operator has them for all routes that lead anywhere.
-const DEFAULTS_BYTES: usize = 48;
+const DEFAULTS_BYTES: usize = 80;
 
 /// A pool without weights has so many parts at the most: by protocol, and each of those by door.
 const UNWEIGHTED_PARTS: usize = 4;

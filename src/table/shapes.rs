@@ -17,6 +17,8 @@ pub(super) struct Shape {
     is_unusual: bool,
     /// What its owner asks for.
     settings: Option<Arc<RouteSettings>>,
+    /// Whether a client is kept at one instance, which what is tried again has to know.
+    keeps: bool,
     /// With their endpoints and shares, if it is divided.
     parts: Vec<(Which, bool, u64)>,
 }
@@ -71,6 +73,10 @@ impl Shape {
             is_unusual,
             refused: pool.refused(),
             settings: pool.settings().map(|(_, settings)| settings),
+            keeps: !sort.is_internal()
+                && pool
+                    .load_balancing()
+                    .is_some_and(|(_, choice)| choice.keeps()),
             // An internal hostname has nothing to go on to.
             is_empty: !sort.is_internal() && pool.is_empty(),
             parts: parts
@@ -84,7 +90,7 @@ impl Shape {
 impl Shape {
     /// Whether they are the same, but perhaps for an instance.
     fn is_like(&self, other: &Self) -> bool {
-        let seen = |shape: &Self| (shape.refused, shape.is_unusual);
+        let seen = |shape: &Self| (shape.refused, shape.is_unusual, shape.keeps);
         seen(self) == seen(other) && self.settings == other.settings && self.parts == other.parts
     }
 }

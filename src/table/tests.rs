@@ -533,7 +533,7 @@ fn first_of_each_host(routes: &[Route], limits: Limits) -> BTreeSet<String> {
         let (destinations, defaults) = if is_refused {
             (1, 0)
         } else {
-            (route.destinations.len().max(1), 48)
+            (route.destinations.len().max(1), 80)
         };
         let (count, bytes, is_full) = sums.entry((&route.host, is_refused)).or_default();
         *count += 1;

@@ -75,7 +75,7 @@ fn time(section: &mut Section<'_>, key: &str, longest: Longest) -> Option<Durati
 fn ejection(section: &mut Section<'_>) -> Option<Ejection> {
     let object = section.object("OutlierDetection")?;
     let mut section = section.section("OutlierDetection", object);
-    let failures = section.count("ConnectionFailures", 1..=1_000, 1);
+    let failures = section.count("ConnectionFailures", 1..=1_000, 3);
     let duration = time(&mut section, "EjectionTime", FIVE_MINUTES);
     section.end();
     Some(Ejection {

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{certificates, defaults, instance_tls, routes::Routes, vip_range::VipRange};
 use crate::{
     config::reader::{Longest, Section},
-    guard, istio,
+    guard,
+    istio::{self, FrontendCertificate},
     publisher::{self, Input},
     store,
     table::{Join, Limits},
@@ -43,7 +44,7 @@ pub(crate) fn read(
     let internal_tls = instance_tls::internal(root);
     let (keypairs, left_out) = certificates::keypairs(root);
     let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();
-    let defaults = defaults::read(root, !certificates.is_empty());
+    let defaults = defaults::read(root, has_https(&certificates));
     let redirect = defaults.https_redirect.as_ref();
     if let Err(error) = istio::gateway(&certificate_root, &certificates, redirect) {
         root.problem("TLSPems", error);
@@ -81,6 +82,12 @@ pub(crate) fn read(
         defaults,
         vip_range,
     })
+}
+
+/// Whether a certificate is served at all.
+fn has_https(certificates: &[FrontendCertificate]) -> bool {
+    let places = istio::places(certificates);
+    places.iter().any(|place| place.folder.is_some())
 }
 
 /// How long changes are waited for: after the last, and after the first of them.

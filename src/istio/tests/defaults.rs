@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    model::{Asked, Cookie, CookieName, Hostname, LoadBalancing, Retries},
+    model::{Asked, Cookie, CookieName, HeaderName, Hostname, LoadBalancing, Retries},
     proto::istio::networking::v1alpha3::{
         Gateway, HttpRetry, TrafficPolicy,
         load_balancer_settings::{LbPolicy, consistent_hash_lb::HashKey},
@@ -46,6 +46,7 @@ fn retries(attempts: i32, retry_on: &str) -> HttpRetry {
     HttpRetry {
         attempts,
         per_try_timeout: None,
+        retry_ignore_previous_hosts: None,
         retry_on: retry_on.to_owned(),
     }
 }
@@ -341,4 +342,33 @@ fn endpoints_have_the_zone_of_their_instance_where_its_region_is_known() {
         assert_eq!(localities(Some("eu"), url), ["eu/z1", ""], "{url}");
         assert_eq!(localities(None, url), ["", ""], "{url}");
     }
+}
+
+#[test]
+fn what_is_tried_again_of_a_client_that_is_kept_goes_to_another_instance() {
+    let kept = |change: fn(&mut Route)| {
+        let mut route = route("shop.example.com", [to("app", 8080)]);
+        change(&mut route);
+        let made = make_with(&external(), [route], []);
+        let services = made.services.map(Option::unwrap);
+        services.map(|service| {
+            let retries = service.http[0].retries.as_ref();
+            retries.unwrap().retry_ignore_previous_hosts
+        })
+    };
+    assert_eq!(kept(|_| ()), [None; 2]);
+    let by_cookie = |route: &mut Route| route.ask(Asked::parse([("session-affinity", "SHOP")]));
+    assert_eq!(kept(by_cookie), [None, Some(true)]);
+    let by_header = |route: &mut Route| {
+        let header = HeaderName::parse("X-User").unwrap();
+        route.load_balancing = Some(Box::new(LoadBalancing::Hash(header)));
+    };
+    assert_eq!(kept(by_header), [None, Some(true)]);
+    let never = |route: &mut Route| {
+        route.ask(Asked::parse([
+            ("session-affinity", "SHOP"),
+            ("retry-attempts", "0"),
+        ]));
+    };
+    assert_eq!(kept(never), [None; 2]);
 }

@@ -40,6 +40,7 @@ fn timeout_retries_and_headers_are_the_same_for_both_eras() {
                 ("timeout", "1500ms"),
                 ("retry-attempts", "3"),
                 ("retry-per-try-timeout", "250ms"),
+                ("retry-on", "gateway-error"),
                 ("request-headers-set", "X-Tenant: 7"),
                 ("response-headers-remove", "Server"),
             ],
@@ -55,7 +56,7 @@ fn timeout_retries_and_headers_are_the_same_for_both_eras() {
     let retries = route.retries.as_ref().unwrap();
     assert_eq!(
         (retries.attempts, retries.retry_on.as_str()),
-        (3, "connect-failure,refused-stream")
+        (3, "gateway-error")
     );
     assert_eq!(retries.per_try_timeout, Some(time(0, 250_000_000)));
     let headers = route.headers.as_ref().unwrap();
@@ -452,13 +453,16 @@ proptest! {
         let own = route("a_b.example.com/7", [to("beside", 8080)]);
         let below = route("shop.example.com/7", [to("beside", 8080)]);
         let instances = || [instance(1, "app", &[(8080, 61_001)]), instance(2, "beside", &[(8080, 61_002)])];
-        for first in [&below, &own] {
-            let of = |wildcard: &Route| {
-                let mut routes = make([first.clone(), wildcard.clone()], instances()).services[0].clone().unwrap_or_default().http;
-                routes.retain(|route| format!("{:?}", route.r#match).contains("/7"));
-                routes
-            };
-            prop_assert_eq!(of(&asking), of(&plain));
+        // A hostname that is no domain name is in the wildcard's VirtualService.
+        let of = |wildcard: &Route, is_named: bool, era: usize| {
+            let routes = if is_named { [below.clone(), wildcard.clone()] } else { [wildcard.clone(), own.clone()] };
+            let mut routes = make(routes, instances()).services[era].clone().unwrap().http;
+            routes.retain(|route| format!("{:?}", route.r#match).contains("/7"));
+            routes
+        };
+        for (is_named, era) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
+            prop_assert_eq!(of(&plain, is_named, era).len(), 1);
+            prop_assert_eq!(of(&asking, is_named, era), of(&plain, is_named, era));
         }
     }
 }

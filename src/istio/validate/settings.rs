@@ -79,6 +79,7 @@ mod tests {
             Some(HttpRetry {
                 attempts,
                 per_try_timeout: None,
+                retry_ignore_previous_hosts: None,
                 retry_on: retry_on.to_owned(),
             })
         };

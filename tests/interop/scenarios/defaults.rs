@@ -29,6 +29,11 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario!(
         GROUP,
+        "a client that is kept at an instance goes to another one, too",
+        kept
+    ),
+    scenario!(
+        GROUP,
         "an instance that takes no connections is left out for a while",
         ejected
     ),
@@ -103,8 +108,25 @@ async fn unsent(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     without
 }
 
+/// Each of these has a session of its own, and about half of them at the instance that is gone.
+async fn kept(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    const NAME: &str = "kept";
+    let affinity = json!({ "Cookie": "MESH_ROUTE" });
+    let before = with(run, json!({ "SessionAffinity": affinity })).await?;
+    let lost = half_lost(run, tally, NAME).await?;
+    let client = run.mesh.ingress.client();
+    for n in 0..MANY {
+        let ask = get(NAME).header("Cookie", &format!("MESH_ROUTE={n}"));
+        drop(expect::ask(&client, tally, &ask, &NAME.into()).await);
+    }
+    with(run, before).await?;
+    run.mesh.stage.foundation.bbs.stop_instance(&lost);
+    Ok(())
+}
+
 async fn ejected(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    let ejection = json!({ "EjectionTime": format!("{}s", EJECTED.as_secs()) });
+    let ejection =
+        json!({ "ConnectionFailures": 1, "EjectionTime": format!("{}s", EJECTED.as_secs()) });
     let defaults = json!({ "RetryAttempts": 0, "OutlierDetection": ejection });
     let before = with(run, defaults).await?;
     let result = left_out(run, tally).await;
