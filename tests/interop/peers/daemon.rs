@@ -76,7 +76,8 @@ impl Daemon {
         Ok(replaced.unwrap_or_default())
     }
 
-    /// Ends it and starts another build of it at its place, which remembers what it served in a file or not.
+    /// Ends it and starts another build of it at its place, which remembers what it served in a file. Without one it is of a
+    /// time before there were state files, and defaults for all routes.
     ///
     /// # Errors
     /// That one does not start.
@@ -85,7 +86,10 @@ impl Daemon {
         let keys = config.as_object_mut().context("a config is an object")?;
         match state_file {
             Some(path) => keys.insert("StateFile".to_owned(), json!(path)),
-            None => keys.remove("StateFile"),
+            None => {
+                keys.remove("Defaults");
+                keys.remove("StateFile")
+            }
         };
         program.clone_into(&mut self.program);
         self.restart(&format!("{config:#}")).await
