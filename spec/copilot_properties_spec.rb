@@ -56,7 +56,7 @@ RSpec.describe 'properties of the job copilot' do
       bbs.client_session_cache_size bbs.max_idle_conns_per_host defaults.retry_attempts defaults.internal_retry_attempts
       defaults.outlier_detection.connection_failures
     ],
-    'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z|_age\z|\Adefaults\..*(time|timeout|ttl)\z/),
+    'duration' => names.grep(/interval\z|request_timeout\z|grace\z|\Astate_file\.(max_age|after)\z|_age\z|\Adefaults\..*(time|timeout)\z/),
     'flag' => %w[
       capi.tail_audit_events capi.tail_route_updates capi.serve_bound_routes bbs.disable policy_server.disable
       vip_resolver_tls state_file.enabled state_file.persistent xds.allow_plaintext xds.keep_empty_service_entries
@@ -85,6 +85,7 @@ RSpec.describe 'properties of the job copilot' do
     'backend_tls.verify' => ['none', '', 1],
     'post_start.wait_for' => ['healthy', '', 1],
     'defaults.session_affinity.cookie' => ['', 'a b', 'a/b', "a\n", 'a' * 65, 1],
+    'defaults.session_affinity.ttl' => ['', '90', '1m30s', '500ms', '-1s', "1s\n", 90],
     'defaults.region' => ['', 'a b', 'eu/west', "a\n", 'a' * 65, 1],
     'limits.memory' => ['2', '2X', 'lots', '', 2, '0G', '-1G'],
     'experimental_vip_cidr' => ['127.0.0.1', '::/8', 'fd00::1', '127.0.0.0/33', 'all', '', 9],

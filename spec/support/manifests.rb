@@ -75,7 +75,7 @@ module Manifests
       'experimental_vip_cidr' => '10.200.0.0/16', 'limits.memory' => '3G', 'istio_cert_root_path' => '/srv/certificates',
       'xds.listen_address' => '127.0.0.3', 'admin.listen_address' => '127.0.0.3',
       'backend_tls.mode' => 'simple', 'backend_tls.verify' => 'instance', 'capi.annotation_prefix' => 'other.example.com/',
-      'mcp.quiet_interval' => '30ms'
+      'mcp.quiet_interval' => '30ms', 'defaults.session_affinity.ttl' => '2m'
     }.freeze
 
     def other(name, value)

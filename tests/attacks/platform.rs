@@ -126,7 +126,6 @@ fn event() -> String {
     };
     let event = ActualLrpInstanceCreatedEvent {
         actual_lrp: Some(lrp),
-        ..ActualLrpInstanceCreatedEvent::default()
     };
     STANDARD.encode(event.encode_to_vec())
 }

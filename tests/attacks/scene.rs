@@ -44,7 +44,7 @@ const CHANGE_EVERY: Duration = Duration::from_millis(250);
 /// From one new sink to the next.
 const SINK_EVERY: Duration = Duration::from_secs(2);
 /// After this it is lost.
-const LOST: Duration = Duration::from_secs(60);
+const LOST: Duration = Duration::from_mins(1);
 
 /// What runs, but for the attackers.
 pub struct Scene {
@@ -186,7 +186,7 @@ impl Follower {
         let sink = LoadSink::open(channel, mode, &collections, counters, sender).await?;
         let mut totals = sink.totals();
         let holds = totals.wait_for(|totals| {
-            let held = totals.resources.get(Kind::ServiceEntry);
+            let held = totals.resources.get(Kind::ServiceEntry.collection());
             totals.ended.is_some() || held.is_some_and(|held| *held >= services)
         });
         timeout(LOST, holds).await.context("no first state")??;

@@ -58,7 +58,7 @@ pub async fn unfinished(xds: SocketAddr, tally: Tally) {
 async fn begin(mut channel: Channel, tally: &Tally) {
     let length = u32::try_from(PIECE * PIECES + 1).unwrap_or(u32::MAX);
     let prefix = Bytes::from([&[0], &length.to_be_bytes()[..]].concat());
-    let piece = Bytes::from_static(&[0; PIECE]);
+    let piece = Bytes::from(vec![0; PIECE]);
     let frames = std::iter::once(prefix).chain(std::iter::repeat_n(piece, PIECES));
     let frames = frames.map(|data| Ok::<_, Infallible>(Frame::data(data)));
     let body = StreamBody::new(stream::iter(frames).chain(stream::pending()));

@@ -84,13 +84,11 @@ impl Daemon {
     pub async fn replace(&mut self, program: &Path, state_file: Option<&Path>) -> Result<()> {
         let mut config: Value = serde_json::from_str(&fs::read_to_string(&self.config)?)?;
         let keys = config.as_object_mut().context("a config is an object")?;
-        match state_file {
-            Some(path) => keys.insert("StateFile".to_owned(), json!(path)),
-            None => {
-                keys.remove("Defaults");
-                keys.remove("StateFile")
-            }
-        };
+        if let Some(path) = state_file {
+            keys.insert("StateFile".to_owned(), json!(path));
+        } else {
+            keys.retain(|key, _| key != "StateFile" && key != "Defaults");
+        }
         program.clone_into(&mut self.program);
         self.restart(&format!("{config:#}")).await
     }

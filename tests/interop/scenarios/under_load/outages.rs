@@ -140,9 +140,10 @@ pub(super) async fn rolling_upgrade(run: &mut Run<'_>, tally: &mut Tally) -> Res
     let files = [0, 1].map(|n| run.mesh.folder().join(format!("state-{n}")));
     for is_upgrade in [true, false] {
         for (daemon, file) in daemons.iter_mut().zip(&files) {
-            let (program, file) = match is_upgrade {
-                true => (&run.programs.copilot, Some(file.as_path())),
-                false => (before, None),
+            let (program, file) = if is_upgrade {
+                (&run.programs.copilot, Some(file.as_path()))
+            } else {
+                (before, None)
             };
             daemon.replace(program, file).await?;
             still_works(&mut run.mesh.stage, &traffic, &mut app).await?;
