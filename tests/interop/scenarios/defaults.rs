@@ -48,6 +48,8 @@ pub const SCENARIOS: &[Scenario] = &[
 const MANY: usize = 20;
 /// For how long an instance is left out here.
 const EJECTED: Duration = Duration::from_secs(4);
+/// How many of those may fail where about half would.
+const FEW: usize = 4;
 const KEY: &str = "Defaults";
 const UNAVAILABLE: u16 = 503;
 
@@ -108,19 +110,26 @@ async fn unsent(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     without
 }
 
-/// Each of these has a session of its own, and about half of them at the instance that is gone.
+/// Each of these has a session of its own, and about half of them at the instance that is gone. Envoy draws another place of
+/// the ring five times at the most, which may all be of one of two instances: a few fail even so.
 async fn kept(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     const NAME: &str = "kept";
     let affinity = json!({ "Cookie": "MESH_ROUTE" });
     let before = with(run, json!({ "SessionAffinity": affinity })).await?;
     let lost = half_lost(run, tally, NAME).await?;
     let client = run.mesh.ingress.client();
+    let mut failed = 0;
     for n in 0..MANY {
         let ask = get(NAME).header("Cookie", &format!("MESH_ROUTE={n}"));
-        drop(expect::ask(&client, tally, &ask, &NAME.into()).await);
+        let begun = Instant::now();
+        let is_answered = Answerer::from(NAME).has_given(&client.ask(&ask).await);
+        failed += usize::from(!is_answered);
+        let word = if is_answered { NAME } else { "none" };
+        tally.answered(word, begun.elapsed());
     }
     with(run, before).await?;
     run.mesh.stage.foundation.bbs.stop_instance(&lost);
+    ensure!(failed <= FEW, "{failed} of {MANY} are not answered");
     Ok(())
 }
 
