@@ -17,8 +17,9 @@ pub(super) struct Shape {
     is_unusual: bool,
     /// What its owner asks for.
     settings: Option<Arc<RouteSettings>>,
-    /// Whether a client is kept at one instance, which what is tried again has to know.
-    keeps: bool,
+    /// Whether its owner's way of picking an instance keeps clients at one, which what is tried again has to know; where
+    /// there is none the operator's counts.
+    keeps: Option<bool>,
     /// With their endpoints and shares, if it is divided.
     parts: Vec<(Which, bool, u64)>,
 }
@@ -73,10 +74,10 @@ impl Shape {
             is_unusual,
             refused: pool.refused(),
             settings: pool.settings().map(|(_, settings)| settings),
-            keeps: !sort.is_internal()
-                && pool
-                    .load_balancing()
-                    .is_some_and(|(_, choice)| choice.keeps()),
+            keeps: pool
+                .load_balancing()
+                .filter(|_| !sort.is_internal())
+                .map(|(_, choice)| choice.keeps()),
             // An internal hostname has nothing to go on to.
             is_empty: !sort.is_internal() && pool.is_empty(),
             parts: parts

@@ -1,8 +1,9 @@
 //! What Pilots and istiods are served: one collection, unless a resource in it has to differ; and what that costs.
 
 use copilot::{
-    model::{Asked, HeaderName, LoadBalancing, Protocol},
-    proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry},
+    istio::{Defaults, Requests},
+    model::{Asked, Cookie, CookieName, HeaderName, LoadBalancing, Protocol, Retries},
+    proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, VirtualService},
     snapshot::Collection,
 };
 use prost::Message;
@@ -143,6 +144,42 @@ async fn a_choice_makes_one_destination_rule_differ_and_nothing_else() {
 
     let same = change(&mut running, vec![foundation::route(1)]).await;
     assert_eq!(differing(&same), [], "one and the same again");
+}
+
+/// With a cookie for all routes whose owners choose nothing, retries have to know of each that has chosen, and of each that has
+/// done so no more.
+#[tokio::test]
+async fn what_is_tried_again_follows_a_choice_that_comes_and_goes() {
+    let cookie = Cookie {
+        name: CookieName::parse("MESH_ROUTE").unwrap(),
+        ttl: Duration::ZERO,
+    };
+    let defaults = Defaults {
+        external: Requests {
+            retries: Some(Retries::of_unsent(2)),
+            ..Requests::default()
+        },
+        load_balancing: Some(LoadBalancing::Cookie(cookie)),
+        ..Defaults::default()
+    };
+    let settings = Settings {
+        defaults,
+        ..keeping()
+    };
+    let (mut running, snapshot) = published(settings, vec![foundation::route(0)]).await;
+    let elsewhere = |snapshot: &Snapshot| {
+        let services = both(snapshot, Kind::VirtualService).1;
+        let service: VirtualService = body(services, Kind::VirtualService, 0).unwrap();
+        let retries = service.http[0].retries.as_ref().unwrap();
+        retries.retry_ignore_previous_hosts
+    };
+    assert_eq!(elsewhere(&snapshot), Some(true));
+    for choice in [LoadBalancing::RoundRobin, LoadBalancing::LeastConnection] {
+        let chosen = change(&mut running, vec![choosing(0, choice)]).await;
+        assert_eq!(elsewhere(&chosen), None);
+        let no_more = change(&mut running, vec![foundation::route(0)]).await;
+        assert_eq!(elsewhere(&no_more), Some(true));
+    }
 }
 
 #[tokio::test]
