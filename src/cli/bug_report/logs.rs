@@ -65,3 +65,20 @@ fn end(path: &Path) -> io::Result<String> {
     let from = whole.map_or(0, |end| end.map_or(bytes.len(), |end| end + 1));
     Ok(String::from_utf8_lossy(&bytes[from..]).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_begins_with_a_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copilot.log");
+        let shown = "the last line\n";
+        let cut = "x".repeat(usize::try_from(MAX_LOG).unwrap() - shown.len() - "secret\n".len());
+        fs::write(&path, format!("a quiet secret\n{cut}\n{shown}")).unwrap();
+        assert_eq!(end(&path).unwrap(), format!("{cut}\n{shown}"));
+        fs::write(&path, shown).unwrap();
+        assert_eq!(end(&path).unwrap(), shown);
+    }
+}

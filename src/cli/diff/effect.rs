@@ -376,10 +376,9 @@ fn asked_for(route: &HttpRoute) -> Vec<String> {
         timeout
             .as_ref()
             .map(|timeout| format!("a timeout of {timeout}")),
-        // What was not sent is tried again here by default, and everywhere.
         retries
             .as_ref()
-            .filter(|retries| !retries.retry_on.starts_with(UNSENT))
+            .filter(|retries| !is_default(retries))
             .map(tried_again),
     ];
     let said = said.into_iter().flatten();
@@ -393,8 +392,16 @@ fn asked_for(route: &HttpRoute) -> Vec<String> {
     said.chain(sides.flatten()).collect()
 }
 
-/// As the gorouter tries again.
-const UNSENT: &str = "connect-failure,refused-stream";
+/// What this daemon says of every external route where nobody chose otherwise, and the Go Copilot of none.
+fn is_default(retries: &HttpRetry) -> bool {
+    let unsent = [
+        "connect-failure,refused-stream",
+        "connect-failure,refused-stream,reset-before-request",
+    ];
+    retries.attempts == 2
+        && retries.per_try_timeout.is_none()
+        && unsent.contains(&&*retries.retry_on)
+}
 
 fn tried_again(retries: &HttpRetry) -> String {
     let each = retries.per_try_timeout.as_ref();

@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use copilot::{
     istio::{
-        Era, InternalTls, Verify,
+        Defaults, Ejection, Era, FrontendCertificate, HttpsRedirect, InternalTls, Requests, Verify,
         validate::{Invalid, Validate},
     },
     model::{
-        AppPort, Asked, Destination, HeaderName, Instance, LoadBalancing, Policy, PortMapping,
-        PortRange, Protocol, Refusal, Transport, Weight, Workload,
+        AppPort, Asked, Cookie, CookieName, Destination, HeaderName, Hostname, Instance,
+        LoadBalancing, Policy, PortMapping, PortRange, Protocol, Refusal, Retries, Transport,
+        Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{DestinationRule, ServiceEntry, Sidecar, VirtualService},
     snapshot::Collection,
@@ -203,6 +204,44 @@ fn check_destinations(snapshot: &Snapshot) {
     }
 }
 
+/// Each part of what an operator can have for all routes, or not.
+fn any_defaults() -> impl Strategy<Value = Defaults> {
+    let retries = |kind: fn(u8) -> Retries| proptest::option::of((0u8..4).prop_map(kind));
+    let requests = (
+        retries(Retries::of_unsent),
+        retries(Retries::of_server_errors),
+        any::<bool>(),
+    );
+    (requests, any::<[bool; 4]>()).prop_map(
+        |((external, internal, retry_resets), [is_kept, connects, ejects, is_divided])| Defaults {
+            external: Requests {
+                retries: external,
+                retry_resets,
+                ..Requests::default()
+            },
+            internal: Requests {
+                retries: internal,
+                ..Requests::default()
+            },
+            connect_timeout: connects.then_some(Duration::from_secs(5)),
+            ejection: ejects.then_some(Ejection {
+                failures: 3,
+                duration: Duration::from_secs(30),
+            }),
+            load_balancing: is_kept.then(|| {
+                LoadBalancing::Cookie(Cookie {
+                    name: CookieName::parse("MESH_ROUTE").unwrap(),
+                    ttl: Duration::ZERO,
+                })
+            }),
+            region: Some("eu".into()),
+            https_redirect: is_divided.then(|| HttpsRedirect {
+                except: [Hostname::parse("a.example.com").unwrap()].into(),
+            }),
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -214,6 +253,7 @@ proptest! {
         keep_empty_service_entries: bool,
         verify in proptest::option::of(prop_oneof![Just(Verify::Instance), Just(Verify::Ca)]),
         internal_tls: bool,
+        defaults in any_defaults(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
@@ -221,6 +261,9 @@ proptest! {
                 keep_empty_service_entries,
                 backend_tls: verify.map(tls::backend),
                 internal_tls: internal_tls.then(|| InternalTls { ca: "/apps/ca.crt".parse().unwrap() }),
+                // Without one there is nothing to redirect to.
+                certificates: vec![FrontendCertificate { names: vec!["*.example.com".to_owned()] }],
+                defaults,
                 ..settings([Input::Routes, Input::Instances])
             });
             running.send(Update::AllInstances(instances)).await;
