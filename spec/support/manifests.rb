@@ -53,7 +53,9 @@ module Manifests
       return pushed ? everything : push if name == 'routes_source'
       return properties if name == 'mesh_domains' && pushed
 
-      with(properties, name, other(name, Nested.get(properties, name)))
+      changed = with(properties, name, other(name, Nested.get(properties, name)))
+      # Exceptions are for a redirect.
+      name == 'defaults.https_redirect' ? with(changed, 'defaults.https_redirect_except', []) : changed
     end
 
     def with(properties, name, value)
