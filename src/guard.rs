@@ -18,7 +18,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::model::{Basis, Confirmations, Reading, Served, Source};
 
-/// The time in which small losses add up.
+/// The time in which small losses add up, and in which a source is asked for everything again at once one time.
 const WINDOW: Duration = Duration::from_mins(1);
 /// Reads that have to agree with the one whose loss was held.
 const AGREEING: u32 = 2;
@@ -55,7 +55,7 @@ struct Held {
     last: Instant,
     /// How many have agreed.
     agreeing: u32,
-    /// Nothing of the source was held before, and no later read took away more.
+    /// Nothing of the source was held before, nor asked for again within a minute, and no later read took away more.
     is_first: bool,
     /// An operator believes it.
     is_accepted: bool,

@@ -27,13 +27,14 @@ pub use self::{
     hostname::{Hostname, InvalidHostname},
     load_balancing::{
         Cookie, CookieName, HeaderName, InvalidCookieName, InvalidHeaderName, LoadBalancing,
+        is_plain_name,
     },
     path::InvalidPath,
     policy::{Policy, PortRange, Transport},
     report::{Basis, Confirmations, Reading, Report, Source},
     route_settings::{
-        AFFINITY, AFFINITY_TTL, Asked, HeaderChanges, MAX_BYTES as MAX_SETTINGS_BYTES, Retries,
-        RouteSettings, Wrong, whole_millis,
+        Asked, HeaderChanges, MAX_BYTES as MAX_SETTINGS_BYTES, Retries, RouteSettings, Wrong,
+        whole_millis,
     },
     served::Served,
 };
@@ -273,15 +274,6 @@ impl PortMapping {
         }
     }
 }
-
-/// Whether that can be a region or a zone: Istio writes one behind the other, with slashes.
-pub fn is_place(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=MAX_PLACE).contains(&text.len()) && text.bytes().all(allowed)
-}
-
-/// No zone of a BOSH deployment has a longer name.
-const MAX_PLACE: usize = 64;
 
 /// A running instance.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     feed::{Dropped, Drops},
-    model::{AppGuid, ProcessType, Workload, is_place},
+    model::{AppGuid, ProcessType, Workload, is_plain_name},
     proto::bbs::{
         ActualLrp, ActualLrpInstanceChangedEvent, ActualLrpNetInfo, DesiredLrp,
         DesiredLrpSchedulingInfo, ModificationTag, Presence, actual_lrp_net_info::PreferredAddress,
@@ -211,7 +211,7 @@ fn endpoint(
         container_address,
         prefers_container: net.preferred_address() == PreferredAddress::Instance,
         // One that cannot be told is as good as none: the instance is reached all the same.
-        zone: is_place(zone).then(|| zone.into()),
+        zone: is_plain_name(zone).then(|| zone.into()),
         ports,
     })
 }

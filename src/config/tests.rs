@@ -386,7 +386,7 @@ fn defaults_of_routes_are_told_what_is_wrong_in_one_line_each() {
         ),
         (
             json!({ "Region": "eu/west" }),
-            "Region: \"eu/west\": expected letters",
+            "Region: \"eu/west\": expected 1 to 64 letters",
         ),
         (json!({ "Retries": 2 }), "Retries: unknown key"),
     ] {

@@ -47,6 +47,13 @@ impl fmt::Display for LoadBalancing {
     }
 }
 
+/// Whether a text is 1 to 64 letters, digits, dashes, dots and underscores: what every client, proxy and Istio reads alike, as
+/// the name of a cookie, a region or a zone.
+pub fn is_plain_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=MAX_COOKIE).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 /// The name of a cookie, which has a case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CookieName(Arc<str>);
@@ -65,8 +72,7 @@ impl CookieName {
     /// # Errors
     /// It is empty or long, or has other characters than every client and proxy reads alike.
     pub fn parse(name: &str) -> Result<Self, InvalidCookieName> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if (1..=MAX_COOKIE).contains(&name.len()) && name.bytes().all(allowed) {
+        if is_plain_name(name) {
             Ok(Self(name.into()))
         } else {
             Err(InvalidCookieName(name.chars().take(MAX_COOKIE).collect()))

@@ -101,10 +101,8 @@ const ATTEMPTS: &str = "retry-attempts";
 const PER_TRY: &str = "retry-per-try-timeout";
 const CONDITIONS: &str = "retry-on";
 const REWRITE: &str = "path-rewrite";
-/// The annotation with the name of a cookie.
-pub const AFFINITY: &str = "session-affinity";
-/// That with how long a client keeps it.
-pub const AFFINITY_TTL: &str = "session-affinity-ttl";
+const AFFINITY: &str = "session-affinity";
+const AFFINITY_TTL: &str = "session-affinity-ttl";
 const REQUEST: [&str; 2] = ["request-headers-set", "request-headers-remove"];
 const RESPONSE: [&str; 2] = ["response-headers-set", "response-headers-remove"];
 
@@ -277,8 +275,8 @@ impl<'a> Reader<'a> {
     }
 
     fn affinity(&mut self) -> Option<Cookie> {
-        let name = self.read(AFFINITY, cookie::name);
-        let ttl = self.read(AFFINITY_TTL, cookie::ttl);
+        let name = self.read(AFFINITY, Cookie::read_name);
+        let ttl = self.read(AFFINITY_TTL, Cookie::read_ttl);
         if name.is_none() && ttl.is_some() {
             self.wrong(AFFINITY_TTL, format!("of no cookie without {AFFINITY}"));
         }

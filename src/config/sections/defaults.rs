@@ -5,9 +5,7 @@ use std::{collections::BTreeSet, str::FromStr, sync::Arc, time::Duration};
 use crate::{
     config::reader::{Longest, Section},
     istio::{Defaults, Ejection, HttpsRedirect, Requests},
-    model::{
-        AFFINITY, AFFINITY_TTL, Asked, Hostname, LoadBalancing, Retries, is_place, whole_millis,
-    },
+    model::{Cookie, Hostname, LoadBalancing, Retries, is_plain_name, whole_millis},
 };
 
 /// As for what owners ask for.
@@ -89,35 +87,38 @@ fn ejection(section: &mut Section<'_>) -> Option<Ejection> {
 fn affinity(section: &mut Section<'_>) -> Option<LoadBalancing> {
     let object = section.object("SessionAffinity")?;
     let mut section = section.section("SessionAffinity", object);
-    let name = section.required("Cookie", Section::string);
-    let ttl = section.string("TTL");
-    let ttl = ttl.as_deref().unwrap_or("0");
-    let asked = name.map(|name| Asked::parse([(AFFINITY, &*name), (AFFINITY_TTL, ttl)]));
-    let asked = asked.unwrap_or_default();
-    for wrong in asked.wrong {
-        let key = if wrong.name == AFFINITY {
-            "Cookie"
-        } else {
-            "TTL"
-        };
-        section.problem(key, wrong.why);
-    }
+    let name = section.required("Cookie", |section, key| {
+        read_by(section, key, Cookie::read_name)
+    });
+    let ttl = read_by(&mut section, "TTL", Cookie::read_ttl);
     section.end();
-    asked.affinity.map(LoadBalancing::Cookie)
+    Some(LoadBalancing::Cookie(Cookie {
+        name: name?,
+        ttl: ttl.unwrap_or_default(),
+    }))
+}
+
+fn read_by<T>(
+    section: &mut Section<'_>,
+    key: &str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = section.string(key)?;
+    parse(&text).map_err(|why| section.problem(key, why)).ok()
 }
 
 /// A region, as Istio has it in front of a zone.
 struct Region(Arc<str>);
 
 #[derive(Debug, thiserror::Error)]
-#[error("expected letters, digits, dashes, dots and underscores")]
+#[error("expected 1 to 64 letters, digits, dashes, dots and underscores")]
 struct NoRegion;
 
 impl FromStr for Region {
     type Err = NoRegion;
 
     fn from_str(text: &str) -> Result<Self, NoRegion> {
-        if is_place(text) {
+        if is_plain_name(text) {
             Ok(Self(text.into()))
         } else {
             Err(NoRegion)

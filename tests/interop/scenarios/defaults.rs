@@ -113,11 +113,36 @@ async fn unsent(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
 /// Each of these has a session of its own, and about half of them at the instance that is gone. Envoy draws another place of
 /// the ring five times at the most, which may all be of one of two instances: a few fail even so.
 async fn kept(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
-    const NAME: &str = "kept";
     let affinity = json!({ "Cookie": "MESH_ROUTE" });
     let before = with(run, json!({ "SessionAffinity": affinity })).await?;
-    let lost = half_lost(run, tally, NAME).await?;
+    let result = kept_elsewhere(run, tally).await;
+    with(run, before).await?;
+    result
+}
+
+async fn kept_elsewhere(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
+    const NAME: &str = "kept";
+    let ports = [(8080, Protocol::Http1)];
+    let mut app = run.mesh.stage.push(NAME, 2, &ports).await?;
+    run.mesh
+        .stage
+        .route(NAME, "", [Destination::web(&app.guid)]);
     let client = run.mesh.ingress.client();
+    // By chance two instances answer one client alike once in a million.
+    let one = get(NAME).header("Cookie", "MESH_ROUTE=one");
+    let settled = [(one.clone(), Answerer::from(NAME))];
+    expect::expect(&client, tally, 1, &settled).await;
+    let counts = expect::spread(&client, tally, &one, (1, 20)).await;
+    ensure!(counts.len() == 1, "one client is at {counts:?}");
+    let reply = expect::ask(&client, tally, &get(NAME), &NAME.into()).await?;
+    let given = reply.headers.get("set-cookie");
+    let given = given.and_then(|cookie| cookie.to_str().ok()).unwrap_or("");
+    ensure!(
+        given.starts_with("MESH_ROUTE="),
+        "a client is given {given:?}"
+    );
+    let lost = run.mesh.stage.lose(&mut app).await?;
+    run.apps.push(app);
     let mut failed = 0;
     for n in 0..MANY {
         let ask = get(NAME).header("Cookie", &format!("MESH_ROUTE={n}"));
@@ -127,7 +152,6 @@ async fn kept(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
         let word = if is_answered { NAME } else { "none" };
         tally.answered(word, begun.elapsed());
     }
-    with(run, before).await?;
     run.mesh.stage.foundation.bbs.stop_instance(&lost);
     ensure!(failed <= FEW, "{failed} of {MANY} are not answered");
     Ok(())
