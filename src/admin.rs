@@ -62,6 +62,8 @@ pub struct Shown {
     pub certificates: Vec<tls::Certificates>,
     /// The domains of the mesh; `None` where routes are pushed.
     pub domains: Option<Vec<DomainPattern>>,
+    /// The TCP domains of the mesh, likewise.
+    pub tcp_domains: Vec<DomainPattern>,
 }
 
 /// What the surface shows.

@@ -96,21 +96,29 @@ pub async fn bind_over(
     let mut tasks = Tasks::default();
     let mut wiring = Wiring::new(transport, tasks.shutdown());
     let (updates, inbox) = mpsc::channel(UPDATES);
-    let (touched, touched_apps) = mpsc::channel(TOUCHED_APPS);
+    let mut touched = Vec::new();
+    let touched_apps = || {
+        let (sender, receiver) = mpsc::channel(TOUCHED_APPS);
+        touched.push(sender);
+        receiver
+    };
     let outputs = wiring.publisher(config.publisher, inbox)?;
     let confirmations = |source| outputs.confirmations[&source].clone();
     let mut shown = admin::Shown {
         certificates: config.certificates,
         domains: None,
+        tcp_domains: Vec::new(),
     };
     let pushes = match config.routes {
         Routes::Polled(settings) => {
             shown.domains = Some(settings.domains.clone());
+            let tcp = settings.tcp.iter().flat_map(|tcp| &tcp.domains);
+            shown.tcp_domains = tcp.cloned().collect();
             let undescribed = outputs.undescribed.clone();
             wiring.capi(
                 *settings,
                 updates.clone(),
-                confirmations(Source::Routes),
+                confirmations,
                 touched_apps,
                 undescribed,
             )?;

@@ -74,7 +74,7 @@ pub struct Outputs {
     pub confirmations: watch::Receiver<Confirmations>,
     /// The apps whose desired state changed. Cloud Controller writes it right after a route is mapped or unmapped,
     /// so it is worth reading their routes at once. Closed where routes are not read.
-    pub touched_apps: mpsc::Sender<AppGuid>,
+    pub touched_apps: Vec<mpsc::Sender<AppGuid>>,
     /// What people ask.
     pub questions: mpsc::Receiver<Question>,
     /// The state of the lists, and of what they and the events leave out.

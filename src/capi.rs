@@ -23,7 +23,7 @@ pub use self::{
     domain_pattern::{DomainPattern, InvalidDomainPattern},
     doubt::Doubt,
     error::Error,
-    poller::Poller,
-    settings::{Io, MAX_PAGE_SIZE, Settings},
+    poller::{Poller, TcpPoller},
+    settings::{Io, MAX_PAGE_SIZE, Settings, TcpIo, TcpSettings},
     wire::{AnnotationPrefix, NoPrefix},
 };

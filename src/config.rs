@@ -120,6 +120,7 @@ impl Config {
             "TLSPems": [{}],
             "BackendTLS": { "ClientCert": "-" },
             "InternalTLS": {},
+            "TCPRoutes": {},
             "Defaults": { "OutlierDetection": {}, "SessionAffinity": {} },
         });
         let pushed = json!({
@@ -146,12 +147,14 @@ impl Config {
             certificates,
             left_out,
             defaults,
+            tcp_ports,
             ..
         } = &self.publisher;
         let served = istio::gateway(
             certificate_root,
             certificates,
             defaults.https_redirect.as_ref(),
+            tcp_ports,
         );
         let names = served.map_or_else(|_| Vec::new(), |served| served.left_out);
         left_out.iter().cloned().chain(names).collect()
@@ -173,7 +176,7 @@ impl Config {
         let mcp = sections::mcp::read(root, &server, limits);
         let admin_address = root.address("AdminListenAddress");
         let admin_names = root.names("AdminHostNames").unwrap_or_default();
-        let routes = sections::routes::read(root);
+        let (routes, tcp) = sections::routes::read(root);
         let cloud_controller = sections::cloud_controller::listener(root, &server);
         let vip_resolver = sections::vip::listener(root, &server);
         let xds = sections::xds::read(root, &server, limits);
@@ -200,8 +203,8 @@ impl Config {
             ("ListenAddressForXDS", xds.as_ref().map(|xds| xds.address)),
         ];
         sections::grpc::apart(root, &listeners);
-        let publisher =
-            sections::publisher::read(root, routes.as_ref(), bbs.is_some(), policy.is_some());
+        let inputs = (bbs.is_some(), policy.is_some());
+        let publisher = sections::publisher::read(root, routes.as_ref(), tcp, inputs);
         Some(Self {
             log_level: log_level.unwrap_or_default(),
             log_timestamp: log_timestamp.unwrap_or_default(),

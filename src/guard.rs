@@ -260,6 +260,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
             routes: next(Source::Routes),
             instances: next(Source::Instances),
             policies: next(Source::Policies),
+            tcp_routes: next(Source::TcpRoutes),
         }
     }
 

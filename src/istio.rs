@@ -19,6 +19,7 @@ mod service_entry;
 mod settings;
 mod shares;
 mod sidecar;
+mod tcp;
 pub mod validate;
 mod virtual_service;
 
@@ -44,6 +45,7 @@ pub use self::{
     },
     service::{is_of, may_lead_to, service, undivided, whole},
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
+    tcp::TCP_GATEWAY,
 };
 use self::{
     nameless::Nameless,
@@ -84,6 +86,9 @@ impl Kind {
         let prefix = match self {
             Self::Gateway => return GATEWAY.to_owned(),
             Self::Sidecar => return DEFAULT_SIDECAR.to_owned(),
+            Self::VirtualService if !internal && let Some((domain, port)) = host.tcp() => {
+                return format!("copilot-tcp-service-for-{domain}-{port}");
+            }
             Self::VirtualService => "copilot-service-for",
             Self::DestinationRule | Self::ServiceEntry if !internal => return service(host, ""),
             Self::DestinationRule => "copilot-rule-for",
@@ -104,6 +109,8 @@ pub struct Options {
     pub internal_tls: Option<InternalTls>,
     /// What routes get whose owners ask for nothing else.
     pub defaults: Defaults,
+    /// The ports of the ingress for TCP routes.
+    pub tcp_ports: BTreeSet<u16>,
 }
 
 impl Options {
@@ -149,9 +156,17 @@ pub enum Services {
 
 /// Generates the VirtualService of an external hostname; none where a wildcard's speaks for it. Routes that are `held` are
 /// divided as they were.
-pub fn virtual_service(host: HostView<'_>, held: &Held, defaults: &Defaults) -> Made {
+pub fn virtual_service(host: HostView<'_>, held: &Held, options: &Options) -> Made {
+    let defaults = &options.defaults;
     let mut made = Made::new(Kind::VirtualService);
     let name = made.kind.name(host.name, false);
+    if host.is_tcp() {
+        let unserved = tcp::unserved(host, &options.tcp_ports);
+        let body = unserved.is_none().then(|| tcp::virtual_service(host, held));
+        made.add(&name, host.created_at(), Eras::Same(body.flatten()));
+        made.remark(unserved.into_iter().chain(virtual_service::remarks(host)));
+        return made;
+    }
     let nameless = Nameless::of(host);
     if host.front().is_none() {
         let body = virtual_service::virtual_service(host, &nameless, held, defaults);
@@ -167,7 +182,7 @@ pub fn services(pool: &Pool<'_>, options: &Options, rules: bool, ended: &Ended) 
         return Services::Refused;
     }
     let mut entries = Made::new(Kind::ServiceEntry);
-    for (name, part) in named_parts(pool, &mut entries) {
+    for (name, part) in served_parts(pool, options, &mut entries) {
         let entry = service_entry::service_entry(&name, pool, &part, options);
         entries.add(&name, pool.created_at(), entry);
     }
@@ -180,7 +195,7 @@ pub fn services(pool: &Pool<'_>, options: &Options, rules: bool, ended: &Ended) 
 /// `ended`, too.
 pub fn rules(pool: &Pool<'_>, options: &Options, ended: &Ended) -> Made {
     let mut rules = Made::new(Kind::DestinationRule);
-    for (name, part) in named_parts(pool, &mut rules) {
+    for (name, part) in served_parts(pool, options, &mut rules) {
         let rule = destination_rule::destination_rule(&name, pool, &part, options, ended);
         rules.add(&name, pool.created_at(), rule);
     }
@@ -188,11 +203,24 @@ pub fn rules(pool: &Pool<'_>, options: &Options, ended: &Ended) -> Made {
     rules
 }
 
+/// The parts of a pool by their services' names. None where its VirtualService says that a port is not served.
+fn served_parts<'a>(
+    pool: &Pool<'a>,
+    options: &Options,
+    made: &mut Made,
+) -> Vec<(String, Part<'a>)> {
+    match tcp::unserved(pool.host(), &options.tcp_ports) {
+        Some(_) => Vec::new(),
+        None => named_parts(pool, made),
+    }
+}
+
 /// The parts of a pool by their services' names. None where no VirtualService says anything of its hostname, so that nobody
 /// is sent there.
 fn named_parts<'a>(pool: &Pool<'a>, made: &mut Made) -> Vec<(String, Part<'a>)> {
     let host = pool.host();
-    if host.front().is_none()
+    if !host.is_tcp()
+        && host.front().is_none()
         && let Err(invalid) = validate::domain(host.name.as_str())
     {
         made.reasons.push(invalid);

@@ -107,6 +107,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+    /// Whatever it likes, over TCP: the protocol of TCP routes, and of no others.
+    Tcp,
 }
 
 /// The container port that a destination leads to.
@@ -182,7 +184,7 @@ impl Refusal {
 pub struct Route {
     /// The route's guid in Cloud Controller.
     pub guid: RouteGuid,
-    /// The full name: host and domain.
+    /// The full name: host and domain; of a TCP route, domain and port.
     pub host: Hostname,
     /// As its owner spelled it: empty, or begins with a slash. See [`Route::key`].
     pub path: Arc<str>,
@@ -203,6 +205,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether it has a port of a TCP domain, and no name of its own.
+    pub fn is_tcp(&self) -> bool {
+        self.host.port().is_some()
+    }
+
     /// Whether it sends requests where a destination, of this route or another, does.
     pub fn leads_to(&self, to: &Destination) -> bool {
         let mut destinations = self.destinations.iter();
@@ -332,8 +339,10 @@ impl Instance {
 /// What a feed tells the owner of the table. Complete reads replace, partial ones change.
 #[derive(Debug)]
 pub enum Update {
-    /// These are all the routes of the mesh's domains.
+    /// These are all the routes of the mesh's domains, but for TCP routes.
     AllRoutes(Vec<Route>),
+    /// These are all the TCP routes of the mesh's TCP domains.
+    AllTcpRoutes(Vec<Route>),
     /// These routes are as given now; others stay.
     Routes {
         /// New or changed, or the same as before.

@@ -52,6 +52,8 @@ use crate::{
 pub enum Input {
     /// The routes of the mesh's domains.
     Routes,
+    /// The TCP routes, for which the others wait for [`TCP_GRACE`] at the most.
+    TcpRoutes,
     /// The running instances.
     Instances,
     /// What the running instances are instances of.
@@ -60,6 +62,9 @@ pub enum Input {
 
 /// The gate of whoever tells the routes.
 pub const ROUTES_GATE: &str = "routes from Cloud Controller";
+
+/// How long everything else waits for the first TCP routes: their list fails where the Routing API does.
+const TCP_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a service lingers, if nothing else is set: Pilots and istiods push at most ten seconds after a change.
 pub const LINGER: Duration = Duration::from_secs(15);
@@ -92,6 +97,8 @@ pub struct Settings {
     pub internal_tls: Option<InternalTls>,
     /// What routes get whose owners ask for nothing else.
     pub defaults: Defaults,
+    /// The ports of the ingress for TCP routes.
+    pub tcp_ports: BTreeSet<u16>,
     /// Where internal hostnames get their virtual addresses from, if they come without.
     pub vip_range: Option<Ipv4Net>,
     /// Whether istiods are served the ServiceEntries of hostnames without endpoints, which Pilots discard.
@@ -159,6 +166,8 @@ pub struct Publisher {
     published: Option<Gate>,
     /// Since the first snapshot: until when policies may come.
     grace: Option<Instant>,
+    /// Since nothing else is waited for: until when TCP routes may come.
+    tcp_grace: Option<Instant>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     rejected: watch::Sender<Arc<Rejected>>,
     undescribed: watch::Sender<Arc<BTreeSet<CapiProcessGuid>>>,
@@ -217,6 +226,7 @@ impl Publisher {
             described: described.then(|| readiness.gate("processes from Cloud Controller")),
             published: Some(readiness.gate("first snapshot")),
             grace: None,
+            tcp_grace: None,
             snapshots: watch::Sender::new(None),
             rejected: watch::Sender::new(rejected),
             undescribed: watch::Sender::default(),
@@ -281,6 +291,7 @@ impl Publisher {
                 }
                 () = wait_until(self.damped.due(Instant::now())) => self.take_in_damped(&mut armed),
                 () = wait_until(self.grace) => self.end_grace(),
+                () = wait_until(self.tcp_grace) => self.end_tcp_grace(),
                 () = wait_until(self.stands_in) => self.stand_in(),
                 () = wait_until(self.unsaved) => self.save(),
                 () = wait_until(self.state.next_end().map(Instant::from_std)) => self.publish(),
@@ -387,6 +398,10 @@ impl Publisher {
         {
             gate.open();
         }
+        self.tcp_grace = self
+            .state
+            .awaits_tcp_routes()
+            .then(|| self.tcp_grace.unwrap_or(now + TCP_GRACE));
         if self.state.is_due() {
             let now = Instant::now();
             armed
@@ -442,6 +457,14 @@ impl Publisher {
             self.state.release_sidecars();
             self.publish();
         }
+    }
+
+    /// What the state file has of them is in the table.
+    fn end_tcp_grace(&mut self) {
+        self.tcp_grace = None;
+        warn!("no TCP routes so far: those of the state file are served, if there are any");
+        self.state.forgo_tcp_routes();
+        self.publish();
     }
 
     fn publish(&mut self) {

@@ -28,6 +28,7 @@ mod order;
 mod places;
 mod policies;
 mod pool;
+mod ports;
 mod reach;
 mod remembered;
 mod routes;
@@ -113,7 +114,8 @@ impl RouteTable {
     pub fn apply(&mut self, update: Update) -> Changes {
         let mut changes = Changes::default();
         match update {
-            Update::AllRoutes(routes) => self.facts.routes.replace(routes, &mut changes),
+            Update::AllRoutes(routes) => self.facts.routes.replace(false, routes, &mut changes),
+            Update::AllTcpRoutes(routes) => self.facts.routes.replace(true, routes, &mut changes),
             Update::Routes { current, gone } => {
                 for guid in gone {
                     self.facts.routes.remove(&guid, &mut changes);
@@ -137,7 +139,7 @@ impl RouteTable {
                 routes,
                 associations,
             } => {
-                self.facts.routes.replace(routes, &mut changes);
+                self.facts.routes.replace(false, routes, &mut changes);
                 let touched = self.facts.instances.associate_all(associations);
                 self.touch_endpoints(touched, &mut changes);
             }
@@ -168,6 +170,7 @@ impl RouteTable {
 
     /// What follows from what was touched.
     fn conclude(&mut self, changes: &mut Changes) {
+        self.facts.touch_rivals(changes);
         self.touch_lookups(changes);
         self.assign_vips(changes);
         self.sources.touch(&mut self.facts, changes);

@@ -30,7 +30,7 @@ use crate::{
     capi::DomainPattern,
     explain::{Change, Known, Lookup, Question},
     istio::{self, Kind, validate::Rejected},
-    model::{AppGuid, Hostname},
+    model::{AppGuid, Hostname, InvalidHostname},
     near::{distance, is_near},
     snapshot::Snapshot,
 };
@@ -112,10 +112,19 @@ impl Sources {
             .unwrap_or(url);
         let url = url.split(['?', '#']).next().unwrap_or(url);
         let (host, path) = url.find('/').map_or((url, ""), |at| url.split_at(at));
-        let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
-        let host = Hostname::parse(host);
+        let host = self.host_of(host);
         let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
         self.explanation(host, path.to_owned()).await
+    }
+
+    /// A hostname with or without a port, which is a part of it where it is of a TCP domain of the mesh.
+    fn host_of(&self, text: &str) -> Result<Hostname, InvalidHostname> {
+        let (name, port) = text.split_once(':').unwrap_or((text, ""));
+        let host = Hostname::parse(name.trim_end_matches('.'))?;
+        let mut tcp = self.shown.tcp_domains.iter();
+        let is_tcp = tcp.any(|pattern| *pattern.domain() == host);
+        let port = port.parse().ok().filter(|_| is_tcp);
+        Ok(port.map_or(host.clone(), |port| host.with_port(port)))
     }
 
     async fn explanation(&self, host: Hostname, path: String) -> Result<Explanation, Refusal> {
@@ -148,7 +157,14 @@ impl Sources {
     }
 
     fn domain_of(&self, host: &Hostname) -> Option<Domain> {
-        let patterns = self.shown.domains.as_ref()?;
+        let patterns = match host.port() {
+            Some(_) => &self.shown.tcp_domains,
+            None => self.shown.domains.as_ref()?,
+        };
+        let name = host
+            .tcp()
+            .and_then(|(domain, _)| Hostname::parse(domain).ok());
+        let host = name.as_ref().unwrap_or(host);
         let pattern = patterns.iter().find(|pattern| pattern.covers(host));
         let missing = pattern.is_some_and(|pattern| {
             let name = pattern.domain().to_string();
@@ -211,7 +227,7 @@ fn tails(name: &str) -> impl Iterator<Item = &str> {
 
 fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {
     let names = lookups.iter().flat_map(|lookup| {
-        let host = Hostname::parse(&lookup.host);
+        let host = Hostname::parse_any(&lookup.host);
         let speaker = host.map(|host| Kind::VirtualService.name(&host, lookup.internal));
         let services = lookup.services.iter().cloned();
         let services = services.map(|name| (Kind::ServiceEntry, name));

@@ -92,7 +92,7 @@ pub(super) async fn decide(
         );
     }
     let Some((is_believed, source)) = parse(&body) else {
-        let usage = "expected \"accept FEED\" or \"reject FEED\", of the feeds routes, instances and policies";
+        let usage = "expected \"accept FEED\" or \"reject FEED\", of the feeds routes, tcp_routes, instances and policies";
         return answer(StatusCode::BAD_REQUEST, usage);
     };
     let (reply, told) = oneshot::channel();

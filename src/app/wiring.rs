@@ -19,7 +19,7 @@ use crate::{
     grpc::{self, Reports, Security, Services},
     mcp::{self, Sinks},
     metrics,
-    model::{AppGuid, CapiProcessGuid, Confirmations, Report},
+    model::{AppGuid, CapiProcessGuid, Confirmations, Report, Source},
     outbound::Transport,
     policy,
     proto::DESCRIPTOR_SET,
@@ -111,7 +111,7 @@ impl Wiring {
         settings: bbs::Settings,
         updates: mpsc::Sender<Report>,
         confirmations: watch::Receiver<Confirmations>,
-        touched_apps: mpsc::Sender<AppGuid>,
+        touched_apps: Vec<mpsc::Sender<AppGuid>>,
     ) -> anyhow::Result<()> {
         let stalls_after = stalls_after(settings.request_timeout);
         let (ask, questions) = mpsc::channel(QUESTIONS);
@@ -135,8 +135,8 @@ impl Wiring {
         &mut self,
         settings: capi::Settings,
         updates: mpsc::Sender<Report>,
-        confirmations: watch::Receiver<Confirmations>,
-        touched_apps: mpsc::Receiver<AppGuid>,
+        confirmations: impl Fn(Source) -> watch::Receiver<Confirmations>,
+        mut touched_apps: impl FnMut() -> mpsc::Receiver<AppGuid>,
         undescribed: watch::Receiver<Arc<BTreeSet<CapiProcessGuid>>>,
     ) -> anyhow::Result<()> {
         if settings.serve_bound_routes {
@@ -146,9 +146,9 @@ impl Wiring {
         }
         let stalls_after = stalls_after(settings.request_timeout);
         let io = capi::Io {
-            updates,
-            confirmations,
-            touched_apps,
+            updates: updates.clone(),
+            confirmations: confirmations(Source::Routes),
+            touched_apps: touched_apps(),
             undescribed,
             routes: self.feeds.register("capi_routes", stalls_after),
             tail: self.feeds.register("capi_tail", stalls_after),
@@ -157,6 +157,18 @@ impl Wiring {
             token: self.feeds.register("capi_token", stalls_after),
             synced: Some(self.readiness.gate(publisher::ROUTES_GATE)),
         };
+        if let Some(tcp) = settings.tcp.clone() {
+            let io = capi::TcpIo {
+                updates,
+                confirmations: confirmations(Source::TcpRoutes),
+                touched_apps: touched_apps(),
+                routes: self.feeds.register("tcp_routes", stalls_after),
+                token: self.feeds.register("tcp_routes_token", stalls_after),
+            };
+            let transport = Arc::clone(&self.transport);
+            let poller = capi::TcpPoller::new(&settings, tcp, transport, io).context("CAPI")?;
+            self.start("tcp_routes", poller.run(self.shutdown.clone()));
+        }
         let poller =
             capi::Poller::new(settings, Arc::clone(&self.transport), io).context("CAPI")?;
         self.start("capi", poller.run(self.shutdown.clone()));

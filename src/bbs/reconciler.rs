@@ -123,7 +123,7 @@ struct Reconciler {
     subscription: Arc<Notify>,
     /// Changes that a list brought and no event announced so far.
     unannounced: Option<Unannounced>,
-    touched_apps: mpsc::Sender<AppGuid>,
+    touched_apps: Vec<mpsc::Sender<AppGuid>>,
     questions: mpsc::Receiver<Question>,
     feed: Feed,
     /// Opened by the first complete list.
@@ -239,10 +239,8 @@ impl Reconciler {
         };
         if let Event::Desired(desired) | Event::DesiredRemoved(desired) = &event
             && let Some(app) = &desired.app
-            // A full queue loses nothing for good: the routes' own feed finds the change a little later.
-            && let Err(TrySendError::Full(_)) = self.touched_apps.try_send(app.clone())
         {
-            debug!(%app, "not announced: too many touched apps");
+            self.announce(app);
         }
         // The publisher may hold what lists lack, and is told of its end all the same.
         let ended = self.merge.ended(&event);
@@ -253,6 +251,16 @@ impl Reconciler {
         }
         self.read_doubtful();
         self.publish(changes, Basis::Told).await
+    }
+
+    /// Tells whoever reads routes that those of an app may have changed.
+    fn announce(&self, app: &AppGuid) {
+        for touched in &self.touched_apps {
+            // A full queue loses nothing for good: the routes' own feed finds the change a little later.
+            if let Err(TrySendError::Full(_)) = touched.try_send(app.clone()) {
+                debug!(%app, "not announced: too many touched apps");
+            }
+        }
     }
 
     /// Reads one process after the other of which an instance may be gone, or all if there are many.

@@ -34,6 +34,15 @@ pub(super) const MISSING: &str = "missing_domain";
 /// Domains outside the mesh that are remembered as such; beyond, they are looked up again.
 const MAX_OUTSIDE: usize = 10_000;
 
+/// Of which routes the domains are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RouteKind {
+    /// Those that have names, internal ones too.
+    Http,
+    /// Those that have ports.
+    Tcp,
+}
+
 /// What reads of the domains changed for the routes that are known, by the names of the domains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct DomainChanges {
@@ -58,6 +67,7 @@ struct Enforced {
 #[derive(Debug)]
 pub(super) struct Domains {
     patterns: Vec<DomainPattern>,
+    kind: RouteKind,
     /// Which annotations of their routes are for the mesh.
     annotations: AnnotationPrefix,
     page_size: u32,
@@ -72,12 +82,14 @@ pub(super) struct Domains {
 impl Domains {
     pub(super) fn new(
         patterns: Vec<DomainPattern>,
+        kind: RouteKind,
         annotations: AnnotationPrefix,
         page_size: u32,
         confirm_after: Duration,
     ) -> Self {
         Self {
             patterns,
+            kind,
             annotations,
             page_size,
             confirm_after,
@@ -201,8 +213,7 @@ impl Domains {
         if is_new {
             self.changes.stale.insert(name.clone());
         }
-        let internal = kind == DomainKind::Internal;
-        self.mesh.insert(guid, MeshDomain { name, internal });
+        self.mesh.insert(guid, MeshDomain { name, kind });
     }
 
     /// What changed since the last call.
@@ -262,7 +273,7 @@ impl Domains {
         let keyset = Keyset::new("created_at", self.page_size, None);
         List::new(PATH, filter, keyset)
             .read(client, |raw| match wire::domain(raw) {
-                Ok(domain) => found.add(domain, &self.patterns),
+                Ok(domain) => found.add(domain, &self.patterns, self.kind),
                 Err(dropped) => {
                     found
                         .unreadable
@@ -301,15 +312,21 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, domain: wire::Domain, patterns: &[DomainPattern]) {
+    fn add(&mut self, domain: wire::Domain, patterns: &[DomainPattern], wanted: RouteKind) {
         let name = &domain.name;
         self.names.insert(name.clone());
-        if domain.kind == DomainKind::Tcp {
+        let is_tcp = domain.kind == DomainKind::Tcp;
+        if is_tcp != (wanted == RouteKind::Tcp) {
             if patterns.contains(&DomainPattern::Exact(name.clone())) {
+                let (reason, detail) = if is_tcp {
+                    ("tcp_domain", "a TCP domain: its place is TCPRoutes.Domains")
+                } else {
+                    ("http_domain", "no TCP domain: its place is MeshDomains")
+                };
                 self.dropped.push(Dropped {
                     name: name.to_string(),
-                    reason: "tcp_domain",
-                    detail: "the mesh serves http routes only".to_owned(),
+                    reason,
+                    detail: detail.to_owned(),
                 });
             }
             self.outside.insert(domain.guid);

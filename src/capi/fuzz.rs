@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::wire::{self, AnnotationPrefix, KnownDomain, MeshDomain};
+use super::wire::{self, AnnotationPrefix, DomainKind, KnownDomain, MeshDomain};
 use crate::model::Hostname;
 
 /// The rows of a list, of whatever kind.
@@ -10,17 +10,19 @@ pub(crate) fn rows(bytes: &[u8]) {
     let Ok(rows) = serde_json::from_slice::<Vec<&RawValue>>(bytes) else {
         return;
     };
-    let domain = MeshDomain {
+    let domain = |kind| MeshDomain {
         name: Hostname::parse("example.com").expect("a hostname"),
-        internal: false,
+        kind,
     };
+    let (http, tcp) = (domain(DomainKind::Http), domain(DomainKind::Tcp));
     for row in rows {
         wire::guid(row);
         wire::route(row, &AnnotationPrefix::default(), |guid| {
             match guid.to_string().as_str() {
                 "outside" => KnownDomain::Outside,
                 "unknown" => KnownDomain::Unknown,
-                _ => KnownDomain::Mesh(&domain),
+                "tcp" => KnownDomain::Mesh(&tcp),
+                _ => KnownDomain::Mesh(&http),
             }
         })
         .ok();

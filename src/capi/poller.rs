@@ -10,6 +10,7 @@ mod incremental;
 mod index;
 mod pending;
 mod schedule;
+mod tcp;
 mod told;
 
 use std::{sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::tcp::TcpPoller;
 use self::{
     access::Access,
     context::{Context, Flow, report},
@@ -79,7 +81,12 @@ impl Poller {
             processes: Processes::default(),
             asking: Schedule::new(backoff),
             context: Context {
-                client: Client::new(&settings, transport, &io)?,
+                client: Client::new(
+                    &settings,
+                    transport,
+                    &io.token,
+                    &[&io.routes, &io.tail, &io.processes, &io.access],
+                )?,
                 index: Index::default(),
                 pending: Pending::new(settings.gather, settings.recheck_after.clone()),
                 settings,

@@ -61,9 +61,37 @@ pub struct Settings {
     pub max_backoff: Duration,
     /// From one look at touched apps to the next: a first one is read at once, those that follow are gathered.
     pub gather: Duration,
+    /// The TCP routes of the mesh, if there are any.
+    pub tcp: Option<TcpSettings>,
     /// When touched apps and announced deletions are looked at again: a deletion is announced before it is
     /// committed, and the one of a large space takes a while.
     pub recheck_after: Vec<Duration>,
+}
+
+/// Which TCP routes are read, in a list of their own, and how often.
+#[derive(Debug, Clone)]
+pub struct TcpSettings {
+    /// The TCP domains of the mesh.
+    pub domains: Vec<DomainPattern>,
+    /// From the end of a read to the next.
+    pub interval: Duration,
+    /// The same at the least, where apps are touched.
+    pub gather: Duration,
+}
+
+/// What the poller of TCP routes reads from and writes to inside the process.
+#[derive(Debug)]
+pub struct TcpIo {
+    /// Where its updates go.
+    pub updates: mpsc::Sender<Report>,
+    /// When a complete read could confirm a loss that is held.
+    pub confirmations: watch::Receiver<Confirmations>,
+    /// Apps whose routes may have changed, as the BBS tells; closed where there is none.
+    pub touched_apps: mpsc::Receiver<AppGuid>,
+    /// How the reads fare.
+    pub routes: Feed,
+    /// How UAA's tokens are renewed.
+    pub token: Feed,
 }
 
 /// What the poller reads from and writes to inside the process.

@@ -16,8 +16,8 @@ use super::timestamp::Timestamp;
 use crate::{
     feed::{Dropped, INVALID_ANNOTATIONS},
     model::{
-        AppGuid, AppPort, CapiProcessGuid, Destination, DomainGuid, Hostname, Process, ProcessType,
-        Protocol, Route, RouteGuid, Weight, Workload,
+        AppGuid, AppPort, Asked, CapiProcessGuid, Destination, DomainGuid, Hostname, Process,
+        ProcessType, Protocol, Route, RouteGuid, Weight, Workload,
     },
     outbound::InvalidJson,
 };
@@ -178,7 +178,7 @@ struct WireRoute<'a> {
     host: Option<Cow<'a, str>>,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
-    port: Option<IgnoredAny>,
+    port: Option<u16>,
     #[serde(borrow)]
     destinations: AtMost<&'a RawValue, MAX_DESTINATIONS>,
     /// Since API 3.184.
@@ -225,7 +225,7 @@ struct DestinationProcess<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MeshDomain {
     pub(super) name: Hostname,
-    pub(super) internal: bool,
+    pub(super) kind: DomainKind,
 }
 
 /// What is known of the domain of a route.
@@ -251,7 +251,7 @@ pub(super) enum ParsedRoute {
     /// A route of the mesh; its invalid destinations, options and annotations are left out. Whether it is refused, it does
     /// not say itself.
     Mesh(Located, Option<Box<Dropped>>),
-    /// A TCP route, or one of another domain.
+    /// One of a domain outside the mesh, or a TCP route of one that is not known.
     Elsewhere,
     /// To be read again when its domain is known.
     UnknownDomain(DomainGuid),
@@ -261,6 +261,16 @@ pub(super) enum ParsedRoute {
 #[derive(Debug, thiserror::Error)]
 #[error("a TCP route of an HTTP domain")]
 struct TcpRoute;
+
+/// A route of a TCP domain has one.
+#[derive(Debug, thiserror::Error)]
+#[error("a route of a TCP domain without a port")]
+struct NoPort;
+
+/// A header of a request, which there is none of.
+#[derive(Debug, thiserror::Error)]
+#[error("a TCP route has no {0}: its bytes pass as they are")]
+struct NoRequests(&'static str);
 
 /// Instances speak one of two.
 #[derive(Debug, thiserror::Error)]
@@ -287,22 +297,28 @@ pub(super) fn route<'d>(
     let is_tcp = wire.port.is_some() || wire.protocol.as_deref() == Some("tcp");
     let domain_guid = DomainGuid::from(&*wire.relationships.domain.data.guid);
     let domain = match domains(&domain_guid) {
-        // Its domain is one for HTTP: this says nothing that we understand.
-        KnownDomain::Mesh(_) if is_tcp => return Err(dropped(raw, "tcp_route", &TcpRoute)),
         KnownDomain::Mesh(domain) => domain,
         KnownDomain::Unknown if is_tcp => return Ok(ParsedRoute::Elsewhere),
         KnownDomain::Outside => return Ok(ParsedRoute::Elsewhere),
         KnownDomain::Unknown => return Ok(ParsedRoute::UnknownDomain(domain_guid)),
     };
-    let host = match wire.host.as_deref() {
+    let is_of_tcp = domain.kind == DomainKind::Tcp;
+    let host = match (wire.host.as_deref(), wire.port) {
+        (_, Some(port)) if is_of_tcp && port != 0 => Ok(domain.name.with_port(port)),
+        _ if is_of_tcp => return Err(dropped(raw, "tcp_route", &NoPort)),
+        // Its domain is one for HTTP: this says nothing that we understand.
+        _ if is_tcp => return Err(dropped(raw, "tcp_route", &TcpRoute)),
         // A route on the bare domain.
-        None | Some("") => Ok(domain.name.clone()),
-        Some(host) => Hostname::parse(&format!("{host}.{}", domain.name)),
+        (None | Some(""), _) => Ok(domain.name.clone()),
+        (Some(host), _) => Hostname::parse(&format!("{host}.{}", domain.name)),
     }
     .map_err(|error| dropped(raw, "invalid_hostname", &error))?;
-    let path = Route::parse_path(wire.path.as_deref().unwrap_or_default())
-        .map_err(|error| dropped(raw, "invalid_path", &error))?;
-    let (destinations, mut invalid) = destinations(raw, &wire.destinations);
+    let path = match wire.path.as_deref() {
+        Some(path) if !is_of_tcp => Route::parse_path(path),
+        _ => Route::parse_path(""),
+    }
+    .map_err(|error| dropped(raw, "invalid_path", &error))?;
+    let (destinations, mut invalid) = destinations(raw, &wire.destinations, is_of_tcp);
     if destinations.is_empty()
         && let Some(invalid) = invalid.pop()
     {
@@ -317,11 +333,18 @@ pub(super) fn route<'d>(
             None
         }
     };
+    let load_balancing = load_balancing.filter(|choice| {
+        let is_fit = !is_of_tcp || !choice.keeps();
+        if !is_fit {
+            invalid.push(dropped(raw, INVALID_OPTIONS, &NoRequests("headers")));
+        }
+        is_fit
+    });
     let mut route = Route {
         guid: RouteGuid::from(&*wire.guid),
         host,
         path,
-        internal: domain.internal,
+        internal: domain.kind == DomainKind::Internal,
         vip: None,
         created_at: wire.created_at.unix_seconds(),
         load_balancing,
@@ -336,6 +359,11 @@ pub(super) fn route<'d>(
     match asked {
         Ok(asked) => {
             let mut asked = asked.unwrap_or_default();
+            if is_of_tcp && asked != Asked::default() {
+                let why = NoRequests("requests to say anything of");
+                invalid.push(dropped(raw, INVALID_ANNOTATIONS, &why));
+                asked = Asked::default();
+            }
             let wrong = std::mem::take(&mut asked.wrong);
             let wrong = annotations::LeftOut::of(wrong);
             invalid.extend(wrong.map(|error| dropped(raw, INVALID_ANNOTATIONS, &error)));
@@ -372,12 +400,13 @@ fn together(invalid: Vec<Dropped>) -> Option<Box<Dropped>> {
 fn destinations(
     route: &RawValue,
     wire: &AtMost<&RawValue, MAX_DESTINATIONS>,
+    are_of_tcp: bool,
 ) -> (SmallVec<[Destination; 1]>, Vec<Dropped>) {
     let mut destinations = SmallVec::new();
     // They have one name, that of the route: the last of them is the one that is told of.
     let mut wrong = None;
     for raw in &wire.first {
-        match destination(raw) {
+        match destination(raw, are_of_tcp) {
             Ok(destination) => destinations.push(destination),
             Err(error) => wrong = Some(error),
         }
@@ -391,7 +420,7 @@ fn destinations(
     (destinations, invalid.into_iter().collect())
 }
 
-fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>> {
+fn destination(raw: &RawValue, is_of_tcp: bool) -> Result<Destination, Box<dyn std::error::Error>> {
     let wire: WireDestination = serde_json::from_str(raw.get()).map_err(InvalidJson::from)?;
     let port = wire.port.unwrap_or(AppPort::DEFAULT);
     if port == 0 {
@@ -405,6 +434,7 @@ fn destination(raw: &RawValue) -> Result<Destination, Box<dyn std::error::Error>
         port: AppPort::Number(port),
         weight: wire.weight.map_or(Weight::Instances, Weight::Fixed),
         protocol: match wire.protocol.as_deref() {
+            _ if is_of_tcp => Protocol::Tcp,
             None | Some("http1") => Protocol::Http1,
             Some("http2") => Protocol::Http2,
             Some(other) => return Err(Box::new(UnknownProtocol(other.to_owned()))),

@@ -10,6 +10,8 @@ use super::{admin::Admin, say::say};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Feed {
     Routes,
+    #[value(name = "tcp_routes")]
+    TcpRoutes,
     Instances,
     Policies,
 }
@@ -35,6 +37,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let word = if reject { "reject" } else { "accept" };
     let feed = match feed {
         Feed::Routes => "routes",
+        Feed::TcpRoutes => "tcp_routes",
         Feed::Instances => "instances",
         Feed::Policies => "policies",
     };

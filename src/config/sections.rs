@@ -11,6 +11,7 @@ pub(super) mod mcp;
 pub(super) mod policy;
 pub(super) mod publisher;
 pub(super) mod routes;
+mod tcp_routes;
 mod tls;
 pub(super) mod vip;
 mod vip_range;

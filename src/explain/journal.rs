@@ -62,7 +62,7 @@ impl Cause {
     /// The cause that an update is.
     pub fn of(update: &Update, basis: Basis) -> Self {
         match update {
-            Update::AllRoutes(_) => Self::RoutesRead,
+            Update::AllRoutes(_) | Update::AllTcpRoutes(_) => Self::RoutesRead,
             Update::Routes { .. } => Self::RoutesNamed,
             Update::Refused(_) | Update::Enforced(_) => Self::RouteRestricted,
             Update::AllPushed { .. } | Update::Associations { .. } => Self::RoutesPushed,

@@ -32,6 +32,8 @@ pub(super) fn destination_rule(
     let defaults = &options.defaults;
     let choice = pool.load_balancing().map(|(_, choice)| choice);
     let choice = choice.or(defaults.load_balancing.as_ref());
+    // There is no header and no cookie in what goes over TCP.
+    let choice = choice.filter(|choice| !(pool.host().is_tcp() && choice.keeps()));
     let tls = options.backend_tls.as_ref().filter(|_| part.is_tls);
     let tls = tls.map(|tls| to_instances(service, pool, part, tls, ended));
     let rule = |era| {

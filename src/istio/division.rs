@@ -34,15 +34,22 @@ pub fn division(pool: &Pool<'_>) -> Division {
 /// The divisions of the routes that a published VirtualService sends somewhere, by the services that they have undivided.
 pub fn published_divisions(served: Resource<'_>) -> HashMap<String, Division> {
     let body = served.decode().body.unwrap_or_default();
+    let service = VirtualService::decode(&*body.value).unwrap_or_default();
+    let http = service.http.into_iter().map(|route| {
+        let route = route.route.into_iter();
+        route.map(|to| (to.destination, to.weight)).collect()
+    });
+    let tcp = service.tcp.into_iter().map(|route| {
+        let route = route.route.into_iter();
+        route.map(|to| (to.destination, to.weight)).collect()
+    });
     let mut divisions = HashMap::new();
-    for http in VirtualService::decode(&*body.value)
-        .unwrap_or_default()
-        .http
-    {
+    for route in http.chain(tcp) {
+        let route: Vec<_> = route;
         let mut own: HashMap<_, Division> = HashMap::new();
-        for to in http.route {
-            let host = to.destination.map(|to| to.host).unwrap_or_default();
-            if let Ok(percentage) = to.weight.try_into() {
+        for (to, weight) in route {
+            let host = to.map(|to| to.host).unwrap_or_default();
+            if let Ok(percentage) = weight.try_into() {
                 let division = own.entry(whole(&host).to_owned()).or_default();
                 division.push((host, percentage));
             }

@@ -1,8 +1,11 @@
 //! The ingress gateway.
 
+use std::collections::BTreeSet;
+
 use super::{
     CREATED_AT, Era, GATEWAY, HttpsRedirect, PLAIN_GATEWAYS,
     certificate::{CHAIN_FILE, CertificateRoot, FrontendCertificate, KEY_FILE, places},
+    tcp::{self, TCP_GATEWAY},
     validate::{Invalid, Validate as _},
 };
 use crate::{
@@ -26,7 +29,7 @@ pub struct Served {
 }
 
 /// The gateway: plain HTTP for every hostname, and HTTPS by the certificates, which are below `root`. Where some hostnames
-/// are spared from a redirect, the gateways.
+/// are spared from a redirect, the gateways. And one for TCP routes, if they have ports.
 ///
 /// One name that Istio or Envoy refuses would take the whole gateway with it, so such names are left out. Two
 /// certificates for one name are among them: Envoy refuses a listener that cannot tell which to present.
@@ -39,6 +42,7 @@ pub fn gateway(
     root: &CertificateRoot,
     certificates: &[FrontendCertificate],
     redirect: Option<&HttpsRedirect>,
+    tcp_ports: &BTreeSet<u16>,
 ) -> Result<Served, Invalid> {
     let mut left_out = Vec::new();
     let is_divided = redirect.is_some_and(|redirect| !redirect.except.is_empty());
@@ -65,6 +69,9 @@ pub fn gateway(
         let [plain, redirecting] = PLAIN_GATEWAYS;
         gateways.push(encoded(plain, vec![http(false)])?);
         gateways.push(encoded(redirecting, vec![http(true)])?);
+    }
+    if !tcp_ports.is_empty() {
+        gateways.push((TCP_GATEWAY, tcp::gateway(tcp_ports)?));
     }
     Ok(Served { gateways, left_out })
 }
@@ -149,6 +156,7 @@ mod tests {
                 certificate(&["example.org", "example.net"]),
             ],
             None,
+            &BTreeSet::new(),
         )
         .unwrap();
         let left_out: Vec<_> = served

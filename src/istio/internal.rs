@@ -55,6 +55,7 @@ pub(super) fn virtual_service(
             .pools()
             .flat_map(|pool| http_routes(&pool, &ports, &subsets, era, defaults));
         Some(VirtualService {
+            tcp: Vec::new(),
             hosts: vec![host.name.to_string()],
             // Without a gateway, it is for the sidecars of the mesh.
             gateways: Vec::new(),

@@ -4,6 +4,7 @@
 //! shop.example.com             shop.example.com.routes.cloudfoundry
 //! shop.example.com/cart/items  cart.items.cf--path.shop.example.com.routes.cloudfoundry
 //! *.example.com                cf--any.example.com.routes.cloudfoundry
+//! tcp.example.com:1024         1024.cf--tcp.tcp.example.com.routes.cloudfoundry
 //! ```
 //!
 //! A name follows from hostname and path alone, so a route that is deleted and made anew is the same service. What is no
@@ -64,7 +65,7 @@ pub fn may_lead_to(name: &str, service: &str, to: &Destination) -> bool {
     match to.protocol {
         _ if is_for(Which::Whole) => true,
         Protocol::Http2 if is_for(Which::Http2) => true,
-        Protocol::Http1 | Protocol::Http2 => is_for(Which::To(Target::of(to))),
+        Protocol::Http1 | Protocol::Http2 | Protocol::Tcp => is_for(Which::To(Target::of(to))),
     }
 }
 
@@ -89,12 +90,13 @@ pub fn undivided(host: &Hostname, key: &str) -> [String; 2] {
     [false, true].map(|is_tls| of_part(&service, &Which::Whole, is_tls))
 }
 
-/// The hostname, if that is a part of a domain name: of a wildcard, with our label for its star.
+/// The hostname, if that is a part of a domain name: of a wildcard, with our label for its star; of TCP routes, with the port
+/// in front and our label between.
 fn readable_host(host: &Hostname) -> Option<String> {
-    let host = host.as_str();
-    let (prefix, name) = match host.strip_prefix("*.") {
-        Some(domain) => ("cf--any.", domain),
-        None => ("", host),
+    let (prefix, name) = match (host.tcp(), host.as_str().strip_prefix("*.")) {
+        (Some((domain, port)), _) => (format!("{port}.cf--tcp."), domain),
+        (None, Some(domain)) => ("cf--any.".to_owned(), domain),
+        (None, None) => (String::new(), host.as_str()),
     };
     name.split('.')
         .all(is_free)
@@ -131,6 +133,7 @@ fn hash_target(target: &Target) -> String {
     let protocol = match target.protocol {
         Protocol::Http1 => "http1",
         Protocol::Http2 => "http2",
+        Protocol::Tcp => "tcp",
     };
     let app = target.workload.app.to_string();
     let process_type = target.workload.process_type.as_str();

@@ -19,9 +19,6 @@ use crate::{
     table::{Part, Pool, Unreachable},
 };
 
-/// The name of the one port of a service.
-const PORT_NAME: &str = "http";
-
 /// A service for a part of a route's requests, with all the instances that take them.
 ///
 /// It is outside of the mesh, so that no Istio puts a mutual TLS of its own on it.
@@ -31,10 +28,14 @@ pub(super) fn service_entry(
     part: &Part<'_>,
     options: &Options,
 ) -> Eras<Option<ServiceEntry>> {
+    let (number, name) = match pool.host().name.port() {
+        Some(number) => (number.into(), "tcp"),
+        None => (PORT, "http"),
+    };
     let endpoints = pool.endpoints(part).into_iter();
     let endpoints = endpoints.map(|(at, instance)| WorkloadEntry {
         address: at.ip().to_string(),
-        ports: BTreeMap::from([(PORT_NAME.to_owned(), at.port().into())]),
+        ports: BTreeMap::from([(name.to_owned(), at.port().into())]),
         labels: BTreeMap::new(),
         locality: options.defaults.locality(instance),
     });
@@ -42,9 +43,9 @@ pub(super) fn service_entry(
         hosts: vec![service.to_owned()],
         addresses: Vec::new(),
         ports: vec![ServicePort {
-            number: PORT,
+            number,
             protocol: protocol(part.protocol).to_owned(),
-            name: PORT_NAME.to_owned(),
+            name: name.to_owned(),
         }],
         location: Location::MeshExternal.into(),
         resolution: Resolution::Static.into(),
@@ -96,7 +97,7 @@ pub(super) fn reduced(
 
 fn place(endpoint: &WorkloadEntry) -> Option<SocketAddrV4> {
     let address: Ipv4Addr = endpoint.address.parse().ok()?;
-    let port = *endpoint.ports.get(PORT_NAME)?;
+    let port = *endpoint.ports.values().next()?;
     Some(SocketAddrV4::new(address, port.try_into().ok()?))
 }
 
@@ -120,6 +121,7 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http1 => "http",
         Protocol::Http2 => "http2",
+        Protocol::Tcp => "tcp",
     }
 }
 

@@ -8,6 +8,7 @@ mod nameless;
 mod pushed;
 mod refused;
 mod settings;
+mod tcp;
 mod tls;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -167,7 +168,7 @@ fn make_from(options: &Options, routes: &[Route], table: &RouteTable) -> Made {
         made.take(internal_service(first, options));
         return made;
     }
-    made.take(virtual_service(first, &Held::new(), &options.defaults));
+    made.take(virtual_service(first, &Held::new(), options));
     let hosts: std::collections::BTreeSet<_> = routes.iter().map(|route| &route.host).collect();
     for pool in hosts
         .into_iter()

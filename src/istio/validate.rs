@@ -16,8 +16,8 @@ use super::Era;
 use crate::{
     model::hostname::domain_name,
     proto::istio::networking::v1alpha3::{
-        Gateway, HttpFaultInjection, HttpMatchRequest, HttpRoute, HttpRouteDestination, Server,
-        ServerTlsSettings, ServiceEntry, ServicePort, VirtualService, WorkloadEntry,
+        Destination, Gateway, HttpFaultInjection, HttpMatchRequest, HttpRoute, Server,
+        ServerTlsSettings, ServiceEntry, ServicePort, TcpRoute, VirtualService, WorkloadEntry,
         http_fault_injection::abort::ErrorType, server_tls_settings::TlSmode,
         string_match::MatchType,
     },
@@ -109,17 +109,35 @@ impl Validate for VirtualService {
             "gateway",
             || format!("a gateway of {:?} is not a DNS label", self.gateways),
         )?;
-        require(!self.http.is_empty(), "routes", || "no routes".to_owned())?;
+        let is_empty = self.http.is_empty() && self.tcp.is_empty();
+        require(!is_empty, "routes", || "no routes".to_owned())?;
+        self.tcp.iter().try_for_each(tcp_route)?;
         self.http.iter().try_for_each(http_route)
     }
 }
 
+fn tcp_route(route: &TcpRoute) -> Result<(), Invalid> {
+    let ports = route.r#match.iter().map(|matched| matched.port);
+    ports.into_iter().try_for_each(port_number)?;
+    weights(route.route.iter().map(|to| to.weight))?;
+    let mut destinations = route.route.iter().map(|to| to.destination.as_ref());
+    destinations.try_for_each(destination)
+}
+
 fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
-    require(!route.route.is_empty(), "destination", || {
+    route.r#match.iter().try_for_each(match_request)?;
+    weights(route.route.iter().map(|to| to.weight))?;
+    route.fault.as_ref().map_or(Ok(()), fault)?;
+    settings::asked_for(route)?;
+    let mut destinations = route.route.iter().map(|to| to.destination.as_ref());
+    destinations.try_for_each(destination)
+}
+
+fn weights(weights: impl Iterator<Item = i32>) -> Result<(), Invalid> {
+    let weights: Vec<_> = weights.collect();
+    require(!weights.is_empty(), "destination", || {
         "a route without destinations".to_owned()
     })?;
-    route.r#match.iter().try_for_each(match_request)?;
-    let weights: Vec<_> = route.route.iter().map(|to| to.weight).collect();
     require(
         weights.iter().all(|weight| (0..=100).contains(weight)),
         "weights",
@@ -129,10 +147,7 @@ fn http_route(route: &HttpRoute) -> Result<(), Invalid> {
         weights.len() == 1 || weights.iter().sum::<i32>() == 100,
         "weights",
         || format!("weights {weights:?} do not sum to 100"),
-    )?;
-    route.fault.as_ref().map_or(Ok(()), fault)?;
-    settings::asked_for(route)?;
-    route.route.iter().try_for_each(route_destination)
+    )
 }
 
 fn match_request(request: &HttpMatchRequest) -> Result<(), Invalid> {
@@ -177,8 +192,8 @@ fn fault(fault: &HttpFaultInjection) -> Result<(), Invalid> {
     )
 }
 
-fn route_destination(to: &HttpRouteDestination) -> Result<(), Invalid> {
-    let Some(to) = &to.destination else {
+fn destination(to: Option<&Destination>) -> Result<(), Invalid> {
+    let Some(to) = to else {
         return Err(Invalid {
             rule: "destination",
             detail: "a route to no destination".to_owned(),
@@ -253,9 +268,14 @@ fn service_port(port: &ServicePort) -> Result<(), Invalid> {
         format!("port name {:?} is not a DNS label", port.name)
     })?;
     require(
-        matches!(port.protocol.as_str(), "http" | "http2"),
+        matches!(port.protocol.as_str(), "http" | "http2" | "tcp"),
         "port",
-        || format!("protocol {:?} is neither http nor http2", port.protocol),
+        || {
+            format!(
+                "protocol {:?} is none of http, http2 and tcp",
+                port.protocol
+            )
+        },
     )
 }
 
@@ -339,6 +359,7 @@ fn server(server: &Server) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::istio::networking::v1alpha3::HttpRouteDestination;
 
     #[test]
     fn hosts_that_cloud_foundry_allows_and_istio_refuses_are_named_with_the_reason() {
@@ -380,7 +401,7 @@ mod tests {
     #[test]
     fn weights_of_several_destinations_sum_to_one_hundred() {
         let to = |weight| HttpRouteDestination {
-            destination: Some(crate::proto::istio::networking::v1alpha3::Destination {
+            destination: Some(Destination {
                 host: "a.example.com".to_owned(),
                 ..Default::default()
             }),

@@ -1,7 +1,7 @@
 //! VirtualServices of external hostnames.
 
 use super::{
-    Defaults, Era, Eras, Held, MAX_NAMED, PORT,
+    Defaults, Division, Era, Eras, Held, MAX_NAMED, PORT,
     division::division,
     gateway::gateways,
     matches::{has_case, matches},
@@ -34,6 +34,7 @@ pub(super) fn virtual_service(
             .flat_map(|pool| http_routes(pool, era, held, defaults));
         Some(VirtualService {
             hosts: vec![host.name.to_string()],
+            tcp: Vec::new(),
             gateways: gateways(host.name, defaults.https_redirect.as_ref()),
             http: nameless
                 .http_routes(era, held, defaults)
@@ -70,12 +71,16 @@ pub(super) fn http_routes(
 }
 
 fn destinations(pool: &Pool<'_>, held: &Held) -> Vec<HttpRouteDestination> {
-    let held = (!held.is_empty()).then(|| held.get(&*service(pool.host().name, &pool.key())));
-    let division = held.flatten().map_or_else(|| division(pool), Clone::clone);
-    let division = division.into_iter();
+    let division = current_division(pool, held).into_iter();
     division
         .map(|(name, percentage)| to(name, String::new(), PORT, percentage))
         .collect()
+}
+
+/// How a pool is divided: if it is held, as it was.
+pub(super) fn current_division(pool: &Pool<'_>, held: &Held) -> Division {
+    let held = (!held.is_empty()).then(|| held.get(&*service(pool.host().name, &pool.key())));
+    held.flatten().map_or_else(|| division(pool), Clone::clone)
 }
 
 /// A part of the requests to a service.

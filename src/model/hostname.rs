@@ -6,6 +6,9 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 ///
 /// Holds whatever Cloud Controller allows, which is more than DNS does (`under_score`); whether Istio accepts it
 /// is for the validation to say. It never holds a character that would change the meaning of a resource name.
+///
+/// TCP routes have no name but their domain's, and are told apart by their ports. So the port is part of theirs, as in
+/// Cloud Controller's URLs: `tcp.example.com:1024`, which no other route can have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hostname(Arc<str>);
 
@@ -48,6 +51,36 @@ impl Hostname {
             });
         }
         Ok(Self(name.to_ascii_lowercase().into()))
+    }
+
+    /// That of the TCP routes at a port of this domain.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        Self(format!("{self}:{port}").into())
+    }
+
+    /// A name that one of these functions has made.
+    ///
+    /// # Errors
+    /// Nothing that it could be made of.
+    pub fn parse_any(name: &str) -> Result<Self, InvalidHostname> {
+        let tcp = name.rsplit_once(':');
+        let tcp = tcp.and_then(|(domain, port)| Some((domain, port.parse().ok()?)));
+        match tcp {
+            Some((domain, port)) => Ok(Self::parse(domain)?.with_port(port)),
+            None => Self::parse(name),
+        }
+    }
+
+    /// The domain and the port of TCP routes.
+    pub fn tcp(&self) -> Option<(&str, u16)> {
+        let (domain, port) = self.0.split_once(':')?;
+        Some((domain, port.parse().ok()?))
+    }
+
+    /// The port of TCP routes.
+    pub fn port(&self) -> Option<u16> {
+        self.tcp().map(|(_, port)| port)
     }
 
     /// The name.
@@ -147,6 +180,30 @@ mod tests {
         ] {
             assert_eq!(Hostname::parse(name).unwrap().as_str(), name);
         }
+    }
+
+    #[test]
+    fn of_tcp_routes_has_a_port_and_is_found_again() {
+        let host = Hostname::parse("TCP.example.com").unwrap().with_port(1024);
+        assert_eq!(host.as_str(), "tcp.example.com:1024");
+        assert_eq!(host.tcp(), Some(("tcp.example.com", 1024)));
+        assert_eq!(
+            Hostname::parse_any("tcp.example.com:1024"),
+            Ok(host.clone())
+        );
+        assert!(
+            Hostname::parse(host.as_str()).is_err(),
+            "no HTTP route has it"
+        );
+        for other in [
+            "a.example.com:",
+            "a.example.com:x",
+            "a:1:2",
+            "a.example.com:70000",
+        ] {
+            assert!(Hostname::parse_any(other).is_err(), "{other}");
+        }
+        assert_eq!(Hostname::parse("tcp.example.com").unwrap().tcp(), None);
     }
 
     #[test]

@@ -44,11 +44,18 @@ pub enum Source {
     Instances,
     /// Network policies.
     Policies,
+    /// TCP routes, which are a list of their own.
+    TcpRoutes,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Routes, Self::Instances, Self::Policies];
+    pub const ALL: [Self; 4] = [
+        Self::Routes,
+        Self::Instances,
+        Self::Policies,
+        Self::TcpRoutes,
+    ];
 
     /// Its name: a metric label.
     pub fn as_str(self) -> &'static str {
@@ -56,6 +63,7 @@ impl Source {
             Self::Routes => "routes",
             Self::Instances => "instances",
             Self::Policies => "policies",
+            Self::TcpRoutes => "tcp_routes",
         }
     }
 }
@@ -70,6 +78,8 @@ pub struct Confirmations {
     pub instances: Option<Instant>,
     /// Of all policies.
     pub policies: Option<Instant>,
+    /// Of all TCP routes.
+    pub tcp_routes: Option<Instant>,
 }
 
 impl Update {
@@ -95,6 +105,7 @@ impl Update {
                 Source::Instances
             }
             Self::AllPolicies(_) => Source::Policies,
+            Self::AllTcpRoutes(_) => Source::TcpRoutes,
         }
     }
 }

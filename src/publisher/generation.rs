@@ -105,7 +105,7 @@ fn external(host: HostView<'_>, touched: &Touched, by: By<'_>) -> Generated {
     Generated::External {
         virtual_service: touched
             .lookup()
-            .then(|| istio::virtual_service(host, by.held, &by.options.defaults)),
+            .then(|| istio::virtual_service(host, by.held, by.options)),
         routes: touched.services().map(services).collect(),
     }
 }

@@ -125,6 +125,7 @@ impl State {
             &settings.certificate_root,
             &settings.certificates,
             settings.defaults.https_redirect.as_ref(),
+            &settings.tcp_ports,
         )?;
         let (told, mut rejected) = (Told::default(), Arc::default());
         for (name, invalid) in left_out.into_iter().chain(settings.left_out.clone()) {
@@ -150,6 +151,7 @@ impl State {
             backend_tls: settings.backend_tls.clone(),
             internal_tls: settings.internal_tls.clone(),
             defaults: settings.defaults.clone(),
+            tcp_ports: settings.tcp_ports.clone(),
         };
         let table = RouteTable::new(settings.join, settings.vip_range);
         let table = table.with_tls(options.tls()).with_limits(settings.limits);
@@ -198,6 +200,7 @@ impl State {
         }
         let complete = match update {
             Update::AllRoutes(_) | Update::AllPushed { .. } => Some(Input::Routes),
+            Update::AllTcpRoutes(_) => Some(Input::TcpRoutes),
             Update::AllInstances(_) => Some(Input::Instances),
             Update::Routes { .. }
             | Update::Refused(_)
@@ -264,6 +267,16 @@ impl State {
     /// Whether this input is still to come.
     pub fn is_missing(&self, input: Input) -> bool {
         self.missing.contains(&input)
+    }
+
+    /// Whether nothing but the TCP routes is still to come.
+    pub fn awaits_tcp_routes(&self) -> bool {
+        self.missing.iter().eq([&Input::TcpRoutes])
+    }
+
+    /// Publishes from now on without TCP routes.
+    pub fn forgo_tcp_routes(&mut self) {
+        self.missing.remove(&Input::TcpRoutes);
     }
 
     /// Whether the Sidecars are kept back until policies are known.

@@ -89,10 +89,13 @@ fn route(sent: state::Route) -> Option<Route> {
         Some(sent) => Some(Box::new(load_balancing(sent)?)),
         None => None,
     };
-    let destinations: Option<_> = sent.destinations.iter().map(destination).collect();
+    let host = Hostname::parse_any(&sent.host).ok()?;
+    let is_tcp = host.port().is_some();
+    let destinations = sent.destinations.iter();
+    let destinations: Option<_> = destinations.map(|sent| destination(sent, is_tcp)).collect();
     let mut route = Route {
         guid: sent.guid.as_str().into(),
-        host: Hostname::parse(&sent.host).ok()?,
+        host,
         path: sent.path.into(),
         internal: sent.internal,
         vip: (sent.vip != 0).then(|| Ipv4Addr::from(sent.vip)),
@@ -147,7 +150,7 @@ fn destination_to_wire(destination: &Destination) -> state::Destination {
     }
 }
 
-fn destination(sent: &state::Destination) -> Option<Destination> {
+fn destination(sent: &state::Destination, is_tcp: bool) -> Option<Destination> {
     Some(Destination {
         workload: Workload {
             app: sent.app.as_str().into(),
@@ -162,10 +165,10 @@ fn destination(sent: &state::Destination) -> Option<Destination> {
             Some(destination::Weight::Fixed(weight)) => Weight::Fixed(weight),
             Some(destination::Weight::Running(weight)) => Weight::Running(weight),
         },
-        protocol: if sent.http2 {
-            Protocol::Http2
-        } else {
-            Protocol::Http1
+        protocol: match sent.http2 {
+            _ if is_tcp => Protocol::Tcp,
+            true => Protocol::Http2,
+            false => Protocol::Http1,
         },
     })
 }

@@ -34,7 +34,7 @@ impl Facts {
         }
     }
 
-    fn touch_whole(&self, name: &Hostname, changes: &mut Changes) {
+    pub(super) fn touch_whole(&self, name: &Hostname, changes: &mut Changes) {
         let touched = changes.of(name);
         (touched.routes, touched.lookup) = (true, true);
         for pool in self.host(name).iter().flat_map(|host| host.pools()) {

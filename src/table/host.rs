@@ -6,6 +6,7 @@ use super::{
     instances::Instances,
     nameless::Nameless,
     places::Standing,
+    ports::Ports,
     reach::{self, Endpoint, Tls, Unreachable},
     routes::Routes,
     vips::Vips,
@@ -19,6 +20,7 @@ pub(super) struct Facts {
     pub(super) instances: Instances,
     pub(super) vips: Vips,
     pub(super) nameless: Nameless,
+    pub(super) ports: Ports,
     pub(super) tls: Tls,
 }
 
@@ -54,6 +56,11 @@ impl<'a> HostView<'a> {
     /// Whether apps reach it by container address, and not through the router.
     pub fn is_internal(&self) -> bool {
         self.routes[0].internal
+    }
+
+    /// Whether it is a port of a TCP domain.
+    pub fn is_tcp(&self) -> bool {
+        self.name.port().is_some()
     }
 
     /// When the oldest of its routes was created, in seconds since the Unix epoch.

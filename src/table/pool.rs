@@ -231,7 +231,7 @@ impl<'a> Pool<'a> {
             self.by_target()
         } else {
             self.divided(|to| match to.protocol {
-                Protocol::Http1 => Which::Whole,
+                Protocol::Http1 | Protocol::Tcp => Which::Whole,
                 Protocol::Http2 => Which::Http2,
             })
         };
@@ -243,7 +243,11 @@ impl<'a> Pool<'a> {
         if parts.is_empty() {
             parts.push(Part {
                 which: Which::Whole,
-                protocol: Protocol::default(),
+                protocol: if self.host.is_tcp() {
+                    Protocol::Tcp
+                } else {
+                    Protocol::default()
+                },
                 is_tls: self.host.expects_tls(),
                 share: 1,
                 destinations: Vec::new(),

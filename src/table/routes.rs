@@ -114,11 +114,14 @@ impl Routes {
         routes.map(Arc::as_ref)
     }
 
-    /// These are all the routes.
-    pub(super) fn replace(&mut self, routes: Vec<Route>, changes: &mut Changes) {
+    /// These are all the routes of their kind: TCP routes, or all others.
+    pub(super) fn replace(&mut self, are_tcp: bool, routes: Vec<Route>, changes: &mut Changes) {
         let current: GuidSet<_> = routes.iter().map(|route| &route.guid).collect();
-        let gone = self.guids.keys().filter(|guid| !current.contains(guid));
-        for guid in gone.cloned().collect::<Vec<_>>() {
+        let known = self.guids.values();
+        let gone =
+            known.filter(|route| route.is_tcp() == are_tcp && !current.contains(&route.guid));
+        let gone: Vec<_> = gone.map(|route| route.guid.clone()).collect();
+        for guid in gone {
             self.remove(&guid, changes);
         }
         for route in routes {

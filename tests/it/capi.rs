@@ -10,6 +10,7 @@ mod faults;
 mod full_read;
 mod lies;
 mod processes;
+mod tcp;
 mod told;
 
 use std::{
@@ -112,6 +113,7 @@ impl Foundation {
             min_backoff: Duration::from_millis(10),
             max_backoff: Duration::from_millis(50),
             gather: Duration::from_millis(10),
+            tcp: None,
             recheck_after: Vec::new(),
         }
     }

@@ -206,7 +206,7 @@ fn gateway(
     root: &CertificateRoot,
     certificates: &[FrontendCertificate],
 ) -> (Envoy, BTreeSet<String>) {
-    let served = istio::gateway(root, certificates, None).unwrap();
+    let served = istio::gateway(root, certificates, None, &BTreeSet::new()).unwrap();
     let gateways = served.gateways.into_iter();
     let edits = gateways.map(|(name, gateway)| (name.into(), Some(gateway)));
     let edits = edits.collect();

@@ -261,6 +261,7 @@ impl Files {
             }),
             policy: None,
             publisher: publisher::Settings {
+                tcp_ports: BTreeSet::new(),
                 store: None,
                 guard: guard::Settings::default(),
                 limits: copilot::table::Limits::default(),
@@ -318,6 +319,7 @@ impl Files {
 
     fn capi_defaults(&self) -> capi::Settings {
         capi::Settings {
+            tcp: None,
             api: "https://cc.example.com:9024".parse().unwrap(),
             uaa: None,
             ca: self.capi_ca.clone(),

@@ -44,6 +44,7 @@ mod push;
 mod sidecars;
 mod sizes;
 mod store;
+mod tcp_routes;
 mod tls;
 mod vip;
 mod wire;

@@ -83,13 +83,24 @@ impl Explanation {
                 return Some(Verdict::new("domain_missing", what, remedy));
             }
         }
-        let (age, failing) = self.age_of(&["capi_routes", "cloud_controller"]);
+        let (age, failing) = self.age_of(self.routes_feeds());
         let what = format!("Cloud Controller has no route for {host} as of {age}{failing}");
-        let remedy = format!(
-            "create or map it; `cf curl '/v3/routes?hosts={}'` shows what there is",
-            first_label(host)
-        );
+        let filter = match host.split_once(':') {
+            Some((_, port)) => format!("ports={port}"),
+            None => format!("hosts={}", first_label(host)),
+        };
+        let remedy =
+            format!("create or map it; `cf curl '/v3/routes?{filter}'` shows what there is");
         Some(Verdict::new("no_route", what, remedy))
+    }
+
+    /// The feeds that say which routes there are.
+    fn routes_feeds(&self) -> &'static [&'static str] {
+        if self.host.contains(':') {
+            &["tcp_routes"]
+        } else {
+            &["capi_routes", "cloud_controller"]
+        }
     }
 
     /// When a feed last succeeded, and what is wrong with it.
@@ -141,7 +152,11 @@ impl Explanation {
             "{} is withheld by rule {}: {}; nothing is served instead",
             one.host, one.rule, one.detail
         );
-        let remedy = "give the app a route whose hostname Istio takes: letters, digits and hyphens between dots";
+        let remedy = if one.rule == "port" {
+            "give the app a TCP route at a free port of TCPRoutes.Ports (tcp_routes.ports), or delete the other"
+        } else {
+            "give the app a route whose hostname Istio takes: letters, digits and hyphens between dots"
+        };
         Some(Verdict::new("withheld", what, remedy))
     }
 
@@ -258,7 +273,7 @@ impl Explanation {
 
     /// It is served by what is known, and that is old.
     fn stale(&self) -> Option<Verdict> {
-        let feeds = ["capi_routes", "cloud_controller", "bbs_lists", "bbs_events"];
+        let feeds = [self.routes_feeds(), &["bbs_lists", "bbs_events"]].concat();
         let of_us = self.feeds.iter().filter(|feed| feeds.contains(&feed.name));
         let failing = of_us.filter(|feed| !feed.problem_words().0.is_empty());
         let feed = failing.max_by_key(|feed| feed.last_success_age_seconds)?;

@@ -141,7 +141,13 @@ impl Explanation {
     /// How old what is known is, and what has changed.
     fn known(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut columns = Columns::new(&["KNOWN BY", "AS OF", "PROBLEM"]);
-        let sources = ["capi_", "cloud_controller", "bbs_", "policies"];
+        let sources = [
+            "capi_",
+            "tcp_routes",
+            "cloud_controller",
+            "bbs_",
+            "policies",
+        ];
         let is_source = |name: &str| {
             let mut sources = sources.iter();
             sources.any(|source| name.starts_with(source)) && !name.ends_with("certificates")

@@ -22,7 +22,7 @@ fn found(domains: &[(&str, &str, bool)]) -> Found {
             kind: DomainKind::Http,
             enforced,
         };
-        found.add(domain, &["*.com".parse().unwrap()]);
+        found.add(domain, &["*.com".parse().unwrap()], RouteKind::Http);
     }
     found
 }
@@ -30,6 +30,7 @@ fn found(domains: &[(&str, &str, bool)]) -> Found {
 fn domains() -> Domains {
     Domains::new(
         vec!["*.com".parse().unwrap()],
+        RouteKind::Http,
         AnnotationPrefix::default(),
         100,
         CONFIRM_AFTER,

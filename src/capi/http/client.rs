@@ -18,11 +18,7 @@ use super::{
     token::{Token, TokenResponse},
 };
 use crate::{
-    capi::{
-        error::Error,
-        settings::{Io, Settings},
-        timestamp::Timestamp,
-    },
+    capi::{error::Error, settings::Settings, timestamp::Timestamp},
     feed::{Feed, cut},
     outbound::{self, Answer, Peer, Ping, Request, Transport, json},
     secret::Secret,
@@ -57,7 +53,7 @@ pub(crate) struct Client {
     renew_later: Duration,
     token_feed: Feed,
     /// Those whose loop makes the requests: as long as these end in time, it is not stuck.
-    feeds: [Feed; 5],
+    feeds: Vec<Feed>,
     rate_limited_until: Option<Instant>,
     rate_limit: Option<RateLimit>,
     clock: Option<Timestamp>,
@@ -68,7 +64,8 @@ impl Client {
     pub(crate) fn new(
         settings: &Settings,
         transport: Arc<dyn Transport>,
-        io: &Io,
+        token_feed: &Feed,
+        others: &[&Feed],
     ) -> Result<Self, tls::Error> {
         let api = Peer::new(
             outbound::Settings {
@@ -93,8 +90,12 @@ impl Client {
             secret: settings.client_secret.clone(),
             token: None,
             renew_later: RENEW_LATER.max(2 * settings.request_timeout),
-            token_feed: io.token.clone(),
-            feeds: [&io.routes, &io.tail, &io.processes, &io.access, &io.token].map(Feed::clone),
+            token_feed: token_feed.clone(),
+            feeds: others
+                .iter()
+                .chain(&[token_feed])
+                .map(|feed| Feed::clone(feed))
+                .collect(),
             rate_limited_until: None,
             rate_limit: None,
             clock: None,

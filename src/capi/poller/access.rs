@@ -12,7 +12,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     capi::{
-        domains::{DomainChanges, Domains, Unmatched},
+        domains::{DomainChanges, Domains, RouteKind, Unmatched},
         doubt::Doubt,
         http::MAX_GUIDS,
         reads::{
@@ -43,6 +43,7 @@ impl Access {
         Self {
             domains: Domains::new(
                 settings.domains.clone(),
+                RouteKind::Http,
                 settings.annotations.clone(),
                 page_size,
                 confirm_after,

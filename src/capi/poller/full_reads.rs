@@ -202,7 +202,7 @@ impl FullReads {
     }
 }
 
-fn found(read: &FullRead) -> Found {
+pub(super) fn found(read: &FullRead) -> Found {
     let dropped = read.dropped.named().values();
     let missing = dropped.filter(|dropped| dropped.reason == domains::MISSING);
     Found {
@@ -213,7 +213,7 @@ fn found(read: &FullRead) -> Found {
 }
 
 /// What says nothing that we understand is as it was. How many routes that is of.
-fn keep(read: &mut FullRead, index: &Index) -> usize {
+pub(super) fn keep(read: &mut FullRead, index: &Index) -> usize {
     let unclear = read.unclear.iter().filter_map(|guid| index.get(guid));
     let mut kept: Vec<_> = unclear.cloned().collect();
     // Any of those that are missing may be one of these; but no more of them than there are such rows.

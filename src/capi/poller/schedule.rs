@@ -46,6 +46,11 @@ impl Schedule {
         self.at = Instant::now() + self.backoff.delay().max(at_least);
     }
 
+    /// It is done at that time, if it was to be done later.
+    pub(super) fn bring_forward(&mut self, to: Instant) {
+        self.at = self.at.min(to);
+    }
+
     /// It cannot wait.
     pub(super) fn make_due(&mut self) {
         self.at = Instant::now();

@@ -39,7 +39,7 @@ fn wire_destination() -> Value {
 fn read(value: &Value) -> Result<ParsedRoute, Dropped> {
     let domain = MeshDomain {
         name: Hostname::parse("example.com").unwrap(),
-        internal: false,
+        kind: DomainKind::Http,
     };
     route(
         &raw(value),
@@ -327,7 +327,7 @@ fn a_prefix_of_annotations_is_a_domain_name_and_a_slash() {
     value["metadata"]["annotations"] = json!({"a.example.com/timeout": "5s"});
     let domain = MeshDomain {
         name: Hostname::parse("example.com").unwrap(),
-        internal: false,
+        kind: DomainKind::Http,
     };
     let prefix = "a.example.com/".parse().unwrap();
     let read = route(&raw(&value), &prefix, |_| KnownDomain::Mesh(&domain));

@@ -58,6 +58,7 @@ pub(crate) fn read(root: &mut Section<'_>, object: Map<String, Value>) -> Option
         min_backoff: SECOND / 2,
         max_backoff: 15 * SECOND,
         gather: SECOND / 20,
+        tcp: None,
         recheck_after: vec![SECOND / 5, 2 * SECOND, 10 * SECOND, 60 * SECOND],
     })
 }
@@ -67,10 +68,19 @@ fn mesh_domains(root: &mut Section<'_>, names: &[String]) -> Option<Vec<DomainPa
         root.problem("MeshDomains", "is empty: no route would be served");
         return None;
     }
+    patterns(root, "MeshDomains", names)
+}
+
+/// The patterns of a key's texts, if all of them are some.
+pub(super) fn patterns(
+    section: &mut Section<'_>,
+    key: &str,
+    names: &[String],
+) -> Option<Vec<DomainPattern>> {
     let parse = |(index, name): (usize, &String)| {
         let parsed = name.parse();
         parsed
-            .map_err(|error| root.problem(&format!("MeshDomains[{index}]"), error))
+            .map_err(|error| section.problem(&format!("{key}[{index}]"), error))
             .ok()
     };
     let domains: Vec<_> = names.iter().enumerate().filter_map(parse).collect();

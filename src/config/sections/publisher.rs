@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{certificates, defaults, instance_tls, routes::Routes, vip_range::VipRange};
+use super::{
+    certificates, defaults, instance_tls, routes::Routes, tcp_routes::TcpRoutes,
+    vip_range::VipRange,
+};
 use crate::{
     config::reader::{Longest, Section},
     guard,
@@ -21,8 +24,8 @@ const LONGEST_LINGER: Longest = Longest {
 pub(crate) fn read(
     root: &mut Section<'_>,
     routes: Option<&Routes>,
-    with_instances: bool,
-    with_policies: bool,
+    tcp: TcpRoutes,
+    (with_instances, with_policies): (bool, bool),
 ) -> Option<publisher::Settings> {
     let (debounce_after, debounce_max) = waits(root);
     let linger = root.duration_up_to("MCPLingerInterval", LONGEST_LINGER, publisher::LINGER);
@@ -42,17 +45,21 @@ pub(crate) fn read(
     root.string(certificates::GROUP);
     let backend_tls = instance_tls::backend(root).map(|(tls, _)| tls);
     let internal_tls = instance_tls::internal(root);
-    let (keypairs, left_out) = certificates::keypairs(root);
+    let (keypairs, mut left_out) = certificates::keypairs(root);
+    left_out.extend(tcp.left_out);
     let certificates: Vec<_> = keypairs.into_iter().map(|pair| pair.certificate).collect();
     let defaults = defaults::read(root, has_https(&certificates));
     let redirect = defaults.https_redirect.as_ref();
-    if let Err(error) = istio::gateway(&certificate_root, &certificates, redirect) {
+    if let Err(error) = istio::gateway(&certificate_root, &certificates, redirect, &tcp.ports) {
         root.problem("TLSPems", error);
         return None;
     }
     let mut required = BTreeSet::from([Input::Routes]);
     if with_instances {
         required.insert(Input::Instances);
+    }
+    if !tcp.ports.is_empty() {
+        required.insert(Input::TcpRoutes);
     }
     let join = match routes? {
         Routes::Polled(_) if with_instances => {
@@ -80,6 +87,7 @@ pub(crate) fn read(
         backend_tls,
         internal_tls,
         defaults,
+        tcp_ports: tcp.ports,
         vip_range,
     })
 }

@@ -1,7 +1,10 @@
 //! Where routes come from: read from Cloud Controller, or pushed by it.
 
-use super::{capi, cloud_controller};
-use crate::config::reader::Section;
+use super::{
+    capi, cloud_controller,
+    tcp_routes::{self, TcpRoutes},
+};
+use crate::{capi::TcpSettings, config::reader::Section};
 
 /// Where routes come from.
 #[derive(Debug)]
@@ -27,10 +30,18 @@ impl Routes {
     }
 }
 
-pub(crate) fn read(root: &mut Section<'_>) -> Option<Routes> {
+/// Where routes come from, and the TCP routes that are read beside them.
+pub(crate) fn read(root: &mut Section<'_>) -> (Option<Routes>, TcpRoutes) {
+    let tcp = tcp_routes::read(root);
+    (routes(root, tcp.polled.clone()), tcp)
+}
+
+fn routes(root: &mut Section<'_>, tcp: Option<TcpSettings>) -> Option<Routes> {
     if let Some(object) = root.object("CAPI") {
         cloud_controller::ignore(root);
-        return capi::read(root, object).map(|settings| Routes::Polled(Box::new(settings)));
+        let settings = capi::read(root, object)?;
+        let settings = crate::capi::Settings { tcp, ..settings };
+        return Some(Routes::Polled(Box::new(settings)));
     }
     if !cloud_controller::is_there(root) {
         root.problem(
@@ -41,6 +52,9 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<Routes> {
     }
     if root.has("MeshDomains") {
         root.problem("MeshDomains", "is for routes that are read: it needs CAPI");
+    }
+    if tcp.is_some() {
+        root.problem("TCPRoutes", "is for routes that are read: it needs CAPI");
     }
     Some(Routes::Pushed(cloud_controller::read(root)))
 }

@@ -214,7 +214,13 @@ fn gateways(redirect: Option<&HttpsRedirect>) -> Vec<(&'static str, Vec<(u32, bo
     let certificate = FrontendCertificate {
         names: vec!["*.example.com".to_owned()],
     };
-    let served = gateway(&CertificateRoot::default(), &[certificate], redirect).unwrap();
+    let served = gateway(
+        &CertificateRoot::default(),
+        &[certificate],
+        redirect,
+        &BTreeSet::new(),
+    )
+    .unwrap();
     let gateways = served.gateways.into_iter().map(|(name, encoded)| {
         let gateway: Gateway = decode(&encoded);
         let servers = gateway.servers.iter().map(|server| {

@@ -161,7 +161,7 @@ fn a_route_that_is_held_is_divided_as_it_was_whatever_its_owner_asks_for() {
     made.take(virtual_service(
         table.host(&host).unwrap(),
         &held,
-        &Defaults::default(),
+        &Options::default(),
     ));
     assert_eq!(
         made.split(0),

@@ -264,6 +264,7 @@ fn destinations(host: HostView<'_>, route: &Route) -> Vec<DestinationFacts> {
         protocol: match to.protocol {
             Protocol::Http1 => "http1",
             Protocol::Http2 => "http2",
+            Protocol::Tcp => "tcp",
         },
         instances: host
             .instances(&to.workload)

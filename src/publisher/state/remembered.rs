@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::State;
 use crate::{
-    model::{Basis, Process, Update},
+    model::{Basis, Process, Route, Update},
     publisher::Input,
     store::Saved,
     table::Join,
@@ -20,8 +20,10 @@ pub(super) struct Remembered {
 impl State {
     /// Takes in what was served before the start. Nothing of it is published yet.
     pub fn remember(&mut self, saved: Saved, join: Join) {
-        let routes = saved.routes.into_iter().map(Arc::unwrap_or_clone);
-        let routes = routes.collect();
+        // Nobody would ever replace TCP routes where none are wanted any more.
+        let is_wanted = |route: &Arc<Route>| !route.is_tcp() || !self.options.tcp_ports.is_empty();
+        let routes = saved.routes.into_iter().filter(is_wanted);
+        let routes = routes.map(Arc::unwrap_or_clone).collect();
         let update = match join {
             Join::Described => Update::AllRoutes(routes),
             Join::Associated => Update::AllPushed {
@@ -49,7 +51,7 @@ impl State {
         let Some(remembered) = self.remembered.take() else {
             return Vec::new();
         };
-        let silent = [Input::Routes, Input::Processes].into_iter();
+        let silent = [Input::Routes, Input::TcpRoutes, Input::Processes].into_iter();
         let silent: Vec<_> = silent.filter(|input| self.is_missing(*input)).collect();
         if !silent.is_empty() && !remembered.processes.is_empty() {
             self.apply(Update::Processes {

@@ -4,13 +4,26 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
     log::Endpoint,
-    objects::{EXTERNAL, Record, timestamp},
+    objects::{EXTERNAL, ROUTER_GROUP, Record, timestamp},
     state::State,
     table::Table,
 };
 
-/// Why a list is refused; the text goes into the answer.
+/// A query that is refused; the text goes into the answer.
 pub(super) struct BadQuery(pub(super) String);
+
+/// Why there is no list.
+pub(super) enum NoList {
+    BadQuery(String),
+    /// The Routing API does not answer.
+    NoRoutingApi,
+}
+
+impl From<BadQuery> for NoList {
+    fn from(BadQuery(detail): BadQuery) -> Self {
+        Self::BadQuery(detail)
+    }
+}
 
 struct Query<'a> {
     page: u64,
@@ -27,7 +40,7 @@ pub(super) fn list(
     state: &State,
     endpoint: Endpoint,
     parameters: &BTreeMap<String, String>,
-) -> Result<String, BadQuery> {
+) -> Result<String, NoList> {
     let (path, filters, table): (_, &[&str], &Table) = match endpoint {
         Endpoint::Domains => ("domains", &["guids", "names"], &state.domains),
         Endpoint::Processes => (
@@ -56,11 +69,15 @@ pub(super) fn list(
         && query.page * query.per_page > max
     {
         let detail = format!("Maximum result (page * per_page) must be less than {max}");
-        return Err(BadQuery(detail));
+        return Err(NoList::BadQuery(detail));
     }
     let mut rows = query.candidates(table);
     rows.retain(|row| query.matches(row));
     query.sort(&mut rows);
+    let (tag, group) = ROUTER_GROUP;
+    if !state.has_routing_api && rows.iter().any(|row| row.has_tag(tag, &[group])) {
+        return Err(NoList::NoRoutingApi);
+    }
     Ok(render(path, &query, &rows))
 }
 

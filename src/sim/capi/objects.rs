@@ -9,6 +9,9 @@ use crate::model::{AppGuid, DomainGuid, Protocol, RouteGuid};
 /// Links name the address by which the world knows the API, whatever address was asked.
 pub(super) const EXTERNAL: &str = "https://api.example.org";
 
+/// How a row is marked that has to do with a router group.
+pub(super) const ROUTER_GROUP: (&str, &str) = ("router_group", "default-tcp");
+
 /// The one route service.
 pub(super) const SERVICE_INSTANCE: &str = "a5e7c2f0-5c4b-4d0e-8f55-0f1f6a3c9d21";
 
@@ -105,6 +108,13 @@ impl RouteSpec {
         self
     }
 
+    /// At a port, of a TCP domain.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     /// With one more destination.
     #[must_use]
     pub fn to(mut self, destination: Destination) -> Self {
@@ -168,9 +178,17 @@ pub(super) fn domain(guid: &str, spec: &DomainSpec, now: u64) -> Record {
         guid: guid.to_owned(),
         created_at: now,
         updated_at: now,
-        tags: vec![("guids", guid.to_owned()), ("names", spec.name.clone())],
+        tags: [("guids", guid.to_owned()), ("names", spec.name.clone())]
+            .into_iter()
+            .chain(router_group(is_tcp))
+            .collect(),
         json: body.to_string(),
     }
+}
+
+/// What of a TCP domain and its routes Cloud Controller asks the Routing API about.
+fn router_group(is_tcp: bool) -> Option<(&'static str, String)> {
+    is_tcp.then(|| (ROUTER_GROUP.0, ROUTER_GROUP.1.to_owned()))
 }
 
 pub(super) fn route(
@@ -186,6 +204,7 @@ pub(super) fn route(
         ("hosts", spec.host.clone()),
     ];
     let apps = spec.destinations.iter();
+    tags.extend(router_group(spec.port.is_some()));
     tags.extend(apps.map(|destination| ("app_guids", destination.app.to_string())));
     let dot = if spec.host.is_empty() { "" } else { "." };
     let url = match spec.port {
@@ -196,7 +215,14 @@ pub(super) fn route(
         .destinations
         .iter()
         .enumerate()
-        .map(|(at, spec)| destination(&format!("{guid}-{at}"), spec, created_at))
+        .map(|(at, to)| {
+            let protocol = spec.port.map_or(to.protocol, |_| Protocol::Tcp);
+            let to = Destination {
+                protocol,
+                ..to.clone()
+            };
+            destination(&format!("{guid}-{at}"), &to, created_at)
+        })
         .collect();
     let mut body = json!({
         "guid": guid, "created_at": timestamp(created_at), "updated_at": timestamp(updated_at),
@@ -240,6 +266,7 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http1 => "http1",
         Protocol::Http2 => "http2",
+        Protocol::Tcp => "tcp",
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     CLIENT_ID, CLIENT_SECRET, Capi,
     faults::Fault,
     lies,
-    list::{self, BadQuery},
+    list::{self, NoList},
     log::{Endpoint, Request},
     objects::{EXTERNAL, timestamp},
     state::State,
@@ -122,7 +122,8 @@ impl Server {
             _ => {
                 let mut response = match list::list(state, endpoint, query) {
                     Ok(body) => with_type("application/json; charset=utf-8", body),
-                    Err(BadQuery(detail)) => refusal(
+                    Err(NoList::NoRoutingApi) => answer(Fault::UnknownError),
+                    Err(NoList::BadQuery(detail)) => refusal(
                         StatusCode::BAD_REQUEST,
                         (10005, "CF-BadQueryParameter", &detail),
                     ),

@@ -32,6 +32,8 @@ pub struct State {
     pub token_lifetime: u64,
     /// Whether it lists route service bindings, which it does since August 2020.
     pub has_bindings: bool,
+    /// Whether the Routing API answers, which is asked about each TCP domain of a page.
+    pub has_routing_api: bool,
     /// By how many seconds the clock of the servers is ahead of the database's.
     pub clock_ahead: u64,
     /// `X-RateLimit-Limit` and `X-RateLimit-Remaining`, where the limiter is on.
@@ -57,6 +59,7 @@ impl Default for State {
             max_total_results: None,
             token_lifetime: 43_199,
             has_bindings: true,
+            has_routing_api: true,
             clock_ahead: 0,
             rate_limit: None,
             now: EPOCH,

@@ -104,7 +104,7 @@ impl Peers {
         let outputs = Outputs {
             updates: updates_in,
             confirmations: confirmations.subscribe(),
-            touched_apps: touched_in,
+            touched_apps: vec![touched_in],
             questions: mpsc::channel(1).1,
             lists,
             events,

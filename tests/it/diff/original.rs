@@ -199,6 +199,7 @@ impl Original {
             Vec::new()
         };
         let service = VirtualService {
+            tcp: Vec::new(),
             hosts: vec![host.to_owned()],
             gateways,
             http: paths

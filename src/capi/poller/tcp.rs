@@ -1,0 +1,195 @@
+//! TCP routes: a list of their own, read whole each time. There are as many as the ingress has ports at the most.
+//!
+//! Cloud Controller asks the Routing API about each TCP domain, once for each page, and answers 500 where that fails. So this
+//! list has its own client, and what becomes of it is nothing to the other routes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    select,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{
+    IDLE, TOUCHED,
+    context::{Flow, report},
+    first::FirstRead,
+    full_reads::{found, keep},
+    index::Index,
+    schedule::Schedule,
+};
+use crate::{
+    backoff::Backoff,
+    capi::{
+        domains::{Domains, RouteKind},
+        error::Error,
+        http::Client,
+        reads::full::FullRead,
+        settings::{Settings, TcpIo, TcpSettings},
+        wire::Located,
+    },
+    model::{Basis, Update},
+    outbound::Transport,
+    tls,
+};
+
+/// Reads the TCP routes again and again, and soon after an app is touched.
+pub struct TcpPoller {
+    settings: TcpSettings,
+    page_size: u32,
+    confirm_after: Duration,
+    io: TcpIo,
+    client: Client,
+    domains: Domains,
+    index: Index,
+    first: FirstRead,
+    /// When the last read began that was believed, and when the last of all did.
+    began: Option<Instant>,
+    last: Option<Instant>,
+    schedule: Schedule,
+}
+
+impl TcpPoller {
+    /// Prepares everything; the first request is made by [`TcpPoller::run`].
+    ///
+    /// # Errors
+    /// The CAs of Cloud Controller cannot be used.
+    pub fn new(
+        settings: &Settings,
+        tcp: TcpSettings,
+        transport: Arc<dyn Transport>,
+        io: TcpIo,
+    ) -> Result<Self, tls::Error> {
+        let (page_size, confirm_after) = (settings.page_size, settings.confirm_after);
+        let domains = Domains::new(
+            tcp.domains.clone(),
+            RouteKind::Tcp,
+            settings.annotations.clone(),
+            page_size,
+            confirm_after,
+        );
+        Ok(Self {
+            client: Client::new(settings, transport, &io.token, &[&io.routes])?,
+            domains,
+            page_size,
+            confirm_after,
+            index: Index::default(),
+            first: FirstRead::default(),
+            began: None,
+            last: None,
+            schedule: Schedule::new(Backoff::new(settings.min_backoff, settings.max_backoff)),
+            settings: tcp,
+            io,
+        })
+    }
+
+    /// Polls until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        // Large, since it awaits reads.
+        shutdown.run_until_cancelled(Box::pin(self.follow())).await;
+    }
+
+    /// Ends only when a peer inside the process is gone.
+    async fn follow(&mut self) -> Flow {
+        loop {
+            self.client.turned();
+            if self.next() <= Instant::now() {
+                self.read().await?;
+            }
+            self.wait().await;
+        }
+    }
+
+    fn confirms(&self) -> Option<Instant> {
+        self.io.confirmations.borrow().tcp_routes
+    }
+
+    fn next(&self) -> Instant {
+        let mut next = self.schedule.at();
+        if let (Some(confirms), Some(began)) = (self.confirms(), self.began)
+            && began < confirms
+            && !self.schedule.fails()
+        {
+            next = next.min(confirms);
+        }
+        let limit = self.client.rate_limited_until();
+        limit.map_or(next, |until| next.max(until))
+    }
+
+    async fn wait(&mut self) {
+        let wake = self.next().min(Instant::now() + IDLE);
+        let mut touched = Vec::new();
+        select! {
+            biased;
+            1.. = self.io.touched_apps.recv_many(&mut touched, TOUCHED) => {
+                let earliest = self.last.map_or_else(Instant::now, |last| last + self.settings.gather);
+                if !self.schedule.fails() {
+                    self.schedule.bring_forward(earliest);
+                }
+            }
+            // What a read could confirm, and when, has changed.
+            Ok(()) = self.io.confirmations.changed() => {}
+            () = sleep_until(wake) => {}
+        }
+    }
+
+    async fn read(&mut self) -> Flow {
+        let started = Instant::now();
+        self.last = Some(started);
+        let may_hold = self.confirms().is_some();
+        if self.first.is_doubted() || may_hold {
+            self.client.renew();
+        }
+        let mut read = FullRead::new(self.page_size, self.client.budget());
+        if let Err(error) = self.read_pages(&mut read).await {
+            report(&self.io.routes, &error);
+            self.schedule.failed(Duration::ZERO);
+            return Flow::Continue(());
+        }
+        let verdict = match self.began {
+            Some(_) => Ok(()),
+            None => self.first.judge(found(&read)),
+        };
+        let kept = keep(&mut read, &self.index);
+        read.dropped
+            .annotate(|dropped| self.index.say_what_stays(dropped));
+        self.io.routes.dropped_in_read(read.dropped);
+        self.io.routes.holds("kept_routes", kept);
+        if let Err(doubt) = verdict {
+            report(&self.io.routes, &doubt.into());
+            self.schedule.succeeded(self.confirm_after);
+            return Flow::Continue(());
+        }
+        let routes: Vec<_> = read.routes.into_values().collect();
+        self.commit(routes, started, may_hold).await
+    }
+
+    async fn read_pages(&mut self, read: &mut FullRead) -> Result<(), Error> {
+        while !read.step(&mut self.client, &mut self.domains).await? {
+            self.client.turned();
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, routes: Vec<Located>, started: Instant, may_hold: bool) -> Flow {
+        let took = started.elapsed();
+        self.index.rebuild(&routes, may_hold);
+        let feed = &self.io.routes;
+        feed.holds("routes", routes.len());
+        feed.holds("domains", self.domains.guids().count());
+        if self.began.is_none() {
+            info!(routes = routes.len(), "first read of TCP routes");
+        }
+        let routes = routes.into_iter().map(|located| located.route).collect();
+        let report = Update::AllTcpRoutes(routes).on(Basis::read_since(started));
+        if self.io.updates.send(report).await.is_err() {
+            return Flow::Break(());
+        }
+        self.io.routes.succeeded(took);
+        self.began = Some(started);
+        self.schedule.succeeded(self.settings.interval);
+        Flow::Continue(())
+    }
+}

@@ -1,0 +1,133 @@
+//! TCP routes: a list of their own.
+
+use copilot::capi::{TcpIo, TcpPoller, TcpSettings};
+
+use super::*;
+
+/// A running poller of TCP routes.
+struct TcpPolling {
+    reports: mpsc::Receiver<Report>,
+    touched: mpsc::Sender<AppGuid>,
+    feed: Feed,
+    _confirmations: watch::Sender<Confirmations>,
+    _task: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+impl TcpPolling {
+    fn start(settings: &Settings, interval: Duration) -> Self {
+        let mut feeds = Feeds::new(&mut Registry::default());
+        let (updates, reports) = mpsc::channel(16);
+        let (touched, touched_apps) = mpsc::channel(16);
+        let (confirm, confirmations) = watch::channel(Confirmations::default());
+        let feed = feeds.register("tcp_routes", SOON);
+        let io = TcpIo {
+            updates,
+            confirmations,
+            touched_apps,
+            routes: feed.clone(),
+            token: feeds.register("tcp_routes_token", SOON),
+        };
+        let tcp = TcpSettings {
+            domains: vec!["tcp.example.com".parse().unwrap()],
+            interval,
+            gather: Duration::from_millis(10),
+        };
+        let poller = TcpPoller::new(settings, tcp, Arc::new(Sockets), io).unwrap();
+        Self {
+            reports,
+            touched,
+            feed,
+            _confirmations: confirm,
+            _task: tokio_util::task::AbortOnDropHandle::new(tokio::spawn(
+                poller.run(CancellationToken::new()),
+            )),
+        }
+    }
+
+    /// The hostnames of the next read, with where they lead.
+    async fn next(&mut self) -> BTreeMap<String, Vec<String>> {
+        let report = soon(self.reports.recv()).await.unwrap();
+        let Update::AllTcpRoutes(routes) = report.update else {
+            panic!("{report:?}");
+        };
+        let apps = |route: &Route| {
+            let to = route.destinations.iter();
+            to.map(|to| to.workload.app.to_string()).collect()
+        };
+        let routes = routes.iter();
+        routes
+            .map(|route| (route.host.to_string(), apps(route)))
+            .collect()
+    }
+
+    /// Waits until the feed has a problem, or none.
+    async fn fails(&self, expected: bool) {
+        let mut status = self.feed.status();
+        let seen = status.wait_for(|status| status.problem.is_some() == expected);
+        soon(seen).await.unwrap();
+    }
+}
+
+/// The guid of the TCP domain, and of a route at a port of it.
+fn add_route(foundation: &Foundation, port: u16, apps: &[&str]) -> (DomainGuid, RouteGuid) {
+    let mut state = foundation.capi.state();
+    let domain = state.add_domain("tcp.example.com", DomainKind::Tcp);
+    let to = apps.iter().map(|name| web(name));
+    let spec = to.fold(RouteSpec::new(&domain, "").port(port), RouteSpec::to);
+    let route = state.create_route(spec);
+    (domain, route)
+}
+
+#[tokio::test]
+async fn routes_of_tcp_domains_have_their_ports_for_names_and_no_others_are_read() {
+    let foundation = Foundation::new().await;
+    add_route(&foundation, 1024, &["echo"]);
+    foundation.load(3);
+    let mut polling = TcpPolling::start(&foundation.settings(), NEVER);
+    let echo = ("tcp.example.com:1024".to_owned(), vec!["echo".to_owned()]);
+    assert_eq!(polling.next().await, [echo].into());
+}
+
+#[tokio::test]
+async fn a_touched_app_has_them_read_long_before_their_time() {
+    let foundation = Foundation::new().await;
+    let (_, route) = add_route(&foundation, 1024, &[]);
+    let mut polling = TcpPolling::start(&foundation.settings(), NEVER);
+    polling.next().await;
+    foundation.capi.state().map(&route, web("echo"));
+    polling.touched.send(app("echo")).await.unwrap();
+    assert_eq!(polling.next().await["tcp.example.com:1024"], ["echo"]);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_stays_as_it_was_and_a_first_read_of_nothing_is_asked_twice() {
+    let foundation = Foundation::new().await;
+    let (domain, first) = add_route(&foundation, 1024, &["echo"]);
+    let second = RouteSpec::new(&domain, "").port(1025).to(web("other"));
+    foundation.capi.state().create_route(second);
+    foundation.capi.inject(Endpoint::Routes, 0, 1, Fault::Empty);
+    let mut polling = TcpPolling::start(&foundation.settings(), Duration::from_millis(20));
+    assert_eq!(polling.next().await.len(), 2);
+    assert!(foundation.capi.count(Endpoint::Routes) >= 2);
+    foundation.capi.state().spoil(&first);
+    let spoilt = foundation.capi.count(Endpoint::Routes) + 2;
+    foundation.capi.requested(Endpoint::Routes, spoilt).await;
+    for _ in 0..3 {
+        assert_eq!(polling.next().await["tcp.example.com:1024"], ["echo"]);
+    }
+}
+
+#[tokio::test]
+async fn without_the_routing_api_nothing_is_read_and_the_list_of_http_routes_is_whole() {
+    let foundation = Foundation::new().await;
+    add_route(&foundation, 1024, &["echo"]);
+    foundation.load(3);
+    foundation.capi.state().has_routing_api = false;
+    let mut polling = TcpPolling::start(&foundation.settings(), NEVER);
+    polling.fails(true).await;
+    let mut http = foundation.poll();
+    assert_eq!(http.all_routes().await.len(), 3);
+    foundation.capi.state().has_routing_api = true;
+    assert_eq!(polling.next().await.len(), 1);
+    polling.fails(false).await;
+}
