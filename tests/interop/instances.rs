@@ -26,6 +26,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
 use tokio::{
+    io::AsyncWriteExt as _,
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
@@ -57,6 +58,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, without a negotiation, and gRPC.
     Http2,
+    /// A line with its app and its guid, and then what it is sent.
+    Tcp,
 }
 
 /// Who an instance is.
@@ -318,6 +321,19 @@ async fn converse(socket: Socket, behind: Behind, shared: Arc<Shared>) {
                 .serve(connection, http2::Connection::graceful_shutdown)
                 .await;
         }
+        Protocol::Tcp => echo(io.into_inner(), &shared).await,
+    }
+}
+
+/// Says who it is before it is told anything, as a database does, and then what it hears.
+async fn echo(mut socket: Socket, shared: &Shared) {
+    let Spec { app, guid } = &shared.spec;
+    let greeting = format!("{app} {guid}\n");
+    if socket.write_all(greeting.as_bytes()).await.is_ok() {
+        let (mut from, mut to) = tokio::io::split(socket);
+        shared
+            .serve(tokio::io::copy(&mut from, &mut to), |_| {})
+            .await;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         kubernetes::Kubernetes,
         proxy::{Identity, Proxy},
     },
-    stage::{DOMAIN, Stage},
+    stage::{DOMAIN, Stage, TCP_DOMAIN, TCP_PORTS},
 };
 
 /// The ingress that all scenarios share; the next ones are on the addresses after it.
@@ -41,6 +41,11 @@ pub struct Ingress {
 }
 
 impl Ingress {
+    /// Where its Envoy listens.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
     /// A client of port 80.
     pub fn client(&self) -> Client {
         Client::new(SocketAddr::from((self.address, HTTP)))
@@ -215,11 +220,12 @@ fn listens_on(address: Ipv4Addr) -> Value {
             },
         })
     };
+    let ports = [HTTP, HTTPS].into_iter().chain(TCP_PORTS);
     json!({
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
         "metadata": { "name": "listens-on", "namespace": "istio-system" },
-        "spec": { "configPatches": [patch(HTTP), patch(HTTPS)] },
+        "spec": { "configPatches": ports.map(patch).collect::<Vec<_>>() },
     })
 }
 
@@ -232,6 +238,11 @@ fn config(stage: &Stage, frontend: &Frontend, change: fn(&mut Value)) -> Value {
     config["XDSServerCertPath"] = file("copilot.crt");
     config["XDSServerKeyPath"] = file("copilot.key");
     config["CAPI"]["TailInterval"] = json!("100ms");
+    config["TCPRoutes"] = json!({
+        "Domains": [TCP_DOMAIN],
+        "Ports": [format!("{}-{}", TCP_PORTS.start(), TCP_PORTS.end())],
+        "PollInterval": "500ms",
+    });
     config["IstioCertRootPath"] = json!(frontend.root());
     config["TLSPems"] = frontend.pems();
     // As deploy/istio/mesh.yml has it for hostnames of which nothing is said.

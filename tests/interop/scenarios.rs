@@ -4,6 +4,7 @@ mod afterwards;
 mod defaults;
 mod deployment;
 mod sidecars;
+mod tcp;
 mod times;
 mod under_load;
 mod where_it_goes;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Scenario> {
         where_it_goes::SCENARIOS,
         deployment::SCENARIOS,
         defaults::SCENARIOS,
+        tcp::SCENARIOS,
         sidecars::SCENARIOS,
         under_load::SCENARIOS,
         times::SCENARIOS,

@@ -5,6 +5,7 @@ mod truth;
 
 use std::{
     collections::BTreeSet,
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,6 +33,11 @@ use crate::{
 
 /// The domain of the scenarios' routes.
 pub const DOMAIN: &str = "interop.example.com";
+
+/// The domain of their TCP routes.
+pub const TCP_DOMAIN: &str = "tcp.interop.example.net";
+/// The ports of the ingress for these.
+pub const TCP_PORTS: RangeInclusive<u16> = 1024..=1047;
 
 /// How long after a change an ingress may still do what was right before: with the daemon, istiod and Envoy in between.
 pub const GRACE: Duration = Duration::from_secs(3);
@@ -77,6 +83,7 @@ pub struct Stage {
     /// nothing from other apps.
     pub for_apps: Vec<String>,
     domain: DomainGuid,
+    tcp_domain: DomainGuid,
     truth: Truth,
     places: Places,
     records: Vec<Arc<Record>>,
@@ -87,8 +94,13 @@ impl Stage {
     /// An empty one.
     pub async fn start() -> Result<Self> {
         let foundation = CloudFoundry::start().await?;
-        let domain = foundation.capi.state().add_domain(DOMAIN, DomainKind::Http);
+        let (domain, tcp_domain) = {
+            let mut state = foundation.capi.state();
+            let http = state.add_domain(DOMAIN, DomainKind::Http);
+            (http, state.add_domain(TCP_DOMAIN, DomainKind::Tcp))
+        };
         Ok(Self {
+            tcp_domain,
             foundation,
             oracle: Arc::new(Oracle::new(GRACE)),
             plain_cells: false,
@@ -396,6 +408,17 @@ impl Stage {
         self.truth.create(&route, host.clone(), apps);
         self.truth.tell(&host, &self.oracle);
         route
+    }
+
+    /// Creates a TCP route: of who may answer there, the oracle is told nothing.
+    pub fn tcp_route(
+        &mut self,
+        port: u16,
+        destinations: impl IntoIterator<Item = Destination>,
+    ) -> RouteGuid {
+        let mut spec = RouteSpec::new(&self.tcp_domain, "").port(port);
+        spec.destinations.extend(destinations);
+        self.foundation.capi.state().create_route(spec)
     }
 
     /// Deletes a route.

@@ -148,6 +148,7 @@ impl TcpPoller {
             self.schedule.failed(Duration::ZERO);
             return Flow::Continue(());
         }
+        let is_first_doubt = !self.first.is_doubted();
         let verdict = match self.began {
             Some(_) => Ok(()),
             None => self.first.judge(found(&read)),
@@ -158,8 +159,15 @@ impl TcpPoller {
         self.io.routes.dropped_in_read(read.dropped);
         self.io.routes.holds("kept_routes", kept);
         if let Err(doubt) = verdict {
+            // Nobody is served before it is settled.
+            let at_once = is_first_doubt && self.first.is_doubted();
             report(&self.io.routes, &doubt.into());
-            self.schedule.succeeded(self.confirm_after);
+            let next = if at_once {
+                Duration::ZERO
+            } else {
+                self.confirm_after
+            };
+            self.schedule.succeeded(next);
             return Flow::Continue(());
         }
         let routes: Vec<_> = read.routes.into_values().collect();

@@ -55,6 +55,7 @@ async fn push(run: &mut Run<'_>, name: &str, protocol: Protocol) -> Result<()> {
         protocol: match protocol {
             Protocol::Http1 => Spoken::Http1,
             Protocol::Http2 => Spoken::Http2,
+            Protocol::Tcp => Spoken::Tcp,
         },
         ..Destination::web(&app.guid)
     };
