@@ -66,7 +66,7 @@ RSpec.describe 'properties of the job copilot' do
     'key' => names.grep(/_key\z/),
     'https' => names.grep(/\A(capi|uaa|bbs|policy_server)\.address\z/),
     'address' => %w[admin.listen_address xds.listen_address],
-    'texts' => %w[allowed_pilot_names allowed_cloud_controller_names admin.host_names defaults.https_redirect_except],
+    'texts' => %w[allowed_pilot_names allowed_cloud_controller_names admin.host_names defaults.https_redirect_except tcp_routes.domains],
     'proxy path' => names.grep(/_tls\..*_path\z/),
     'text' => %w[uaa.client_name uaa.client_secret dns_address_for_mcp],
   }.freeze
@@ -87,6 +87,7 @@ RSpec.describe 'properties of the job copilot' do
     'defaults.session_affinity.cookie' => ['', 'a b', 'a/b', "a\n", 'a' * 65, 1],
     'defaults.session_affinity.ttl' => ['', '90', '1m30s', '500ms', '-1s', "1s\n", 90],
     'defaults.region' => ['', 'a b', 'eu/west', "a\n", 'a' * 65, 1],
+    'tcp_routes.ports' => ['1024', [''], ['a'], ['80'], ['1024-'], ['1024-1123-'], ["1024\n"], [1.5], [[1024]]],
     'limits.memory' => ['2', '2X', 'lots', '', 2, '0G', '-1G'],
     'experimental_vip_cidr' => ['127.0.0.1', '::/8', 'fd00::1', '127.0.0.0/33', 'all', '', 9],
     'istio_cert_root_path' => ['etc/istio', '', 1],

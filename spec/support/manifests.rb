@@ -31,7 +31,7 @@ module Manifests
     end
 
     # The same, with a Cloud Controller that pushes.
-    def push = merge(everything, { 'routes_source' => 'push', 'mesh_domains' => [] })
+    def push = merge(everything, { 'routes_source' => 'push', 'mesh_domains' => [], 'tcp_routes' => { 'domains' => [], 'ports' => [] } })
 
     # Every property of the job librarian.
     def librarian
@@ -51,7 +51,7 @@ module Manifests
     def changed(properties, name)
       pushed = properties['routes_source'] == 'push'
       return pushed ? everything : push if name == 'routes_source'
-      return properties if name == 'mesh_domains' && pushed
+      return properties if pushed && %w[mesh_domains tcp_routes.domains tcp_routes.ports tcp_routes.poll_interval].include?(name)
 
       changed = with(properties, name, other(name, Nested.get(properties, name)))
       # Exceptions are for a redirect.
@@ -86,7 +86,8 @@ module Manifests
       case value
       when true, false then !value
       when Integer then value + 1
-      when Array then name == 'frontend_tls_keypairs' ? [keypair('three.example.com')] : ['other.example.com']
+      when Array
+        { 'frontend_tls_keypairs' => [keypair('three.example.com')], 'tcp_routes.ports' => ['3000-3001'] }.fetch(name, ['other.example.com'])
       when /BEGIN CERTIFICATE/ then Pki.certificate('other.example.com')
       when /PRIVATE KEY/ then Pki.key('other.example.com')
       when /\A[0-9.]+(ms|s|m|h)\z/ then '1s1ms'

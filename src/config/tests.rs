@@ -395,3 +395,51 @@ fn defaults_of_routes_are_told_what_is_wrong_in_one_line_each() {
         assert!(found[0].starts_with(&said), "{found:?}, not {said}");
     }
 }
+
+#[test]
+fn tcp_routes_are_told_what_is_wrong_in_one_line_each() {
+    let only = |config: serde_json::Value| problems_of("TCPRoutes", &config);
+    let with = |key: &str, value: serde_json::Value| {
+        let mut good = json!({ "Domains": ["tcp.example.com"], "Ports": ["1024-1123", "2000"] });
+        good[key] = value;
+        only(good)
+    };
+    // It needs what it does not have here, and no more.
+    let nothing: [&str; 0] = [];
+    assert_eq!(with("PollInterval", json!("5s")), nothing);
+    for (key, bad, said) in [
+        ("Domains", json!([]), "Domains: is empty"),
+        (
+            "Domains",
+            json!(["*.example.com"]),
+            "Domains: *.example.com: TCP domains are named one by one",
+        ),
+        ("Domains", json!(["a b"]), "Domains[0]: "),
+        ("Domains", serde_json::Value::Null, "Domains: is required"),
+        ("Ports", json!([]), "Ports: is empty"),
+        ("Ports", json!(["80"]), "Ports[0]: expected a port"),
+        (
+            "Ports",
+            json!(["1024", "3000-2000"]),
+            "Ports[1]: expected a port",
+        ),
+        ("Ports", json!(["1024-2024"]), "Ports: 1001 ports"),
+        ("Port", json!("1024"), "Port: unknown key"),
+    ] {
+        let found = with(key, bad);
+        assert!(
+            found.len() == 1 && found[0].starts_with(&format!("TCPRoutes.{said}")),
+            "{found:?}, not {said}"
+        );
+    }
+    let pushed = problems(json!({
+        "ListenAddressForCloudController": "127.0.0.1:9001",
+        "TCPRoutes": { "Domains": ["tcp.example.com"], "Ports": ["1024"] },
+    }));
+    assert!(
+        pushed
+            .iter()
+            .any(|said| said.starts_with("TCPRoutes: is for routes that are read")),
+        "{pushed:?}"
+    );
+}

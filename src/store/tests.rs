@@ -72,7 +72,10 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
     let destinations = vec(any_destination(), 0..4);
     (
         "[a-z0-9-]{0,9}",
-        "(\\*\\.)?[a-z]{1,9}\\.example\\.com",
+        (
+            "(\\*\\.)?[a-z]{1,9}\\.example\\.com",
+            proptest::option::of(1u16..),
+        ),
         "(/[a-zA-Z]{1,5})?",
         (any::<bool>(), vip, any::<i64>()),
         (load_balancing, settings),
@@ -80,10 +83,29 @@ fn any_route() -> impl Strategy<Value = Arc<Route>> {
         destinations,
     )
         .prop_map(
-            |(guid, host, path, (internal, vip, created_at), (lb, settings), refused, to)| {
+            |(
+                guid,
+                (host, port),
+                path,
+                (internal, vip, created_at),
+                (lb, settings),
+                refused,
+                to,
+            )| {
+                let host = Hostname::parse(&host).unwrap();
+                let protocol = |mut to: Destination| {
+                    if port.is_some() {
+                        to.protocol = Protocol::Tcp;
+                    }
+                    to
+                };
+                let to: Vec<_> = to.into_iter().map(protocol).collect();
                 Arc::new(Route {
                     guid: guid.as_str().into(),
-                    host: Hostname::parse(&host).unwrap(),
+                    host: match port {
+                        Some(port) => host.with_port(port),
+                        None => host,
+                    },
                     path: path.into(),
                     internal,
                     vip,

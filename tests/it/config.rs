@@ -177,6 +177,14 @@ impl Files {
                     }),
                 ),
                 (
+                    "/TCPRoutes",
+                    json!({
+                        "Domains": ["tcp.example.com"],
+                        "Ports": ["15000-15001", "2000"],
+                        "PollInterval": "5s",
+                    }),
+                ),
+                (
                     "/MeshDomains",
                     json!(["apps.example.com", "*.apps.internal"]),
                 ),
@@ -420,6 +428,11 @@ impl Files {
                 page_size: 17,
                 serve_bound_routes: true,
                 request_timeout: 19 * SECOND,
+                tcp: Some(capi::TcpSettings {
+                    domains: vec!["tcp.example.com".parse().unwrap()],
+                    interval: 5 * SECOND,
+                    gather: 2 * SECOND,
+                }),
                 ..self.capi_defaults()
             })),
             cloud_controller: Some(self.pushes(None)),
@@ -443,6 +456,9 @@ impl Files {
                 ..defaults.bbs.unwrap()
             }),
             publisher: publisher::Settings {
+                tcp_ports: [2000].into(),
+                left_out: [15000, 15001].map(of_proxies).into(),
+                required: &defaults.publisher.required | &[Input::TcpRoutes].into(),
                 log_changes: true,
                 debounce_after: Duration::from_millis(11),
                 debounce_max: Duration::from_millis(101),
@@ -474,6 +490,15 @@ impl Files {
             ..defaults
         }
     }
+}
+
+/// A port at which no TCP route is served.
+fn of_proxies(port: u16) -> (String, Invalid) {
+    let invalid = Invalid {
+        rule: "port",
+        detail: format!("proxies listen at {port} themselves: no TCP route there is served"),
+    };
+    (format!("TCPRoutes.Ports {port}"), invalid)
 }
 
 /// All that an operator can have for all routes.
@@ -744,7 +769,8 @@ fn the_documents_show_what_is_required_and_the_default_of_everything_else() {
 
 #[test]
 fn every_key_is_listed_for_those_who_write_files() {
-    const SECTIONS: [&str; 7] = [
+    const SECTIONS: [&str; 8] = [
+        "/TCPRoutes",
         "/BBS",
         "/CAPI",
         "/BackendTLS",

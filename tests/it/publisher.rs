@@ -12,6 +12,7 @@ mod pushed;
 mod refused;
 mod remembered;
 mod sidecars;
+mod tcp;
 pub mod tls;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

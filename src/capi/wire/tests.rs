@@ -37,9 +37,13 @@ fn wire_destination() -> Value {
 }
 
 fn read(value: &Value) -> Result<ParsedRoute, Dropped> {
+    read_of(DomainKind::Http, value)
+}
+
+fn read_of(kind: DomainKind, value: &Value) -> Result<ParsedRoute, Dropped> {
     let domain = MeshDomain {
         name: Hostname::parse("example.com").unwrap(),
-        kind: DomainKind::Http,
+        kind,
     };
     route(
         &raw(value),
@@ -416,6 +420,48 @@ fn routes_of_other_domains_are_elsewhere() {
     let mut unknown = wire_route();
     unknown["relationships"]["domain"]["data"]["guid"] = "new".into();
     assert_eq!(read(&unknown), Ok(ParsedRoute::UnknownDomain("new".into())));
+}
+
+#[test]
+fn a_route_of_a_tcp_domain_is_its_port_and_has_no_requests_to_say_anything_of() {
+    let mut value = wire_route();
+    value["port"] = 1024.into();
+    value["protocol"] = "tcp".into();
+    value["host"] = "".into();
+    let read = |value: &Value| match read_of(DomainKind::Tcp, value) {
+        Ok(ParsedRoute::Mesh(located, dropped)) => (located.route, dropped),
+        other => panic!("{other:?}"),
+    };
+    let (route, dropped) = read(&value);
+    assert_eq!(route.host.as_str(), "example.com:1024");
+    assert_eq!(route.destinations[0].protocol, Protocol::Tcp);
+    assert_eq!((dropped, route.internal), (None, false));
+
+    value["options"] = json!({ "loadbalancing": "least-connection" });
+    let (route, dropped) = read(&value);
+    assert_eq!(
+        route.load_balancing.as_deref(),
+        Some(&LoadBalancing::LeastConnection)
+    );
+    assert_eq!(dropped, None);
+    value["options"] = json!({ "loadbalancing": "hash", "hash_header": "X-User" });
+    value["metadata"]["annotations"] = json!({ "mesh.cloudfoundry.org/timeout": "5s" });
+    let (route, dropped) = read(&value);
+    assert_eq!((route.load_balancing, route.settings), (None, None));
+    let said = dropped.unwrap().detail;
+    assert!(
+        said.contains("headers") && said.contains("requests"),
+        "{said}"
+    );
+
+    for port in [Value::Null, 0.into()] {
+        value["port"] = port;
+        let dropped = read_of(DomainKind::Tcp, &value).unwrap_err();
+        assert_eq!(
+            (dropped.name.as_str(), dropped.reason),
+            (ROUTE, "tcp_route")
+        );
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(crate) fn read(root: &mut Section<'_>) -> TcpRoutes {
     let ranges = section.required(PORTS, Section::strings);
     let interval = section.duration("PollInterval", 10 * SECOND);
     let mut ports = BTreeSet::new();
-    for (index, text) in ranges.unwrap_or_default().iter().enumerate() {
+    for (index, text) in ranges.iter().flatten().enumerate() {
         match text.parse() {
             Ok(Ports(range)) => ports.extend(range),
             Err(error) => section.problem(&format!("{PORTS}[{index}]"), error),
@@ -56,7 +56,7 @@ pub(crate) fn read(root: &mut Section<'_>) -> TcpRoutes {
         let what =
             format!("{count} ports, and each is a listener of every ingress: at most {MAX_PORTS}");
         section.problem(PORTS, what);
-    } else if ports.is_empty() && section.is_good() {
+    } else if ranges.is_some_and(|ranges| ranges.is_empty()) {
         section.problem(PORTS, "is empty: no TCP route would be served");
     }
     section.end();

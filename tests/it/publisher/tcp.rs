@@ -1,0 +1,100 @@
+//! TCP routes: for how long all others wait for them, and what they cost.
+
+use std::time::Duration;
+
+use copilot::{
+    istio::{Kind, OF_HOSTS},
+    model::{Hostname, Protocol, Route, Update},
+    sim::foundation,
+};
+use tokio::time::Instant;
+
+use super::{Input, Running, Settings, changed_collections, settings, start};
+
+fn running() -> Running {
+    start(Settings {
+        tcp_ports: (1024..=1033).collect(),
+        ..settings([Input::Routes, Input::TcpRoutes, Input::Instances])
+    })
+}
+
+/// A route at a port to the app of the `n`th one.
+fn tcp(n: usize, port: u16) -> Route {
+    let mut route = foundation::route(n);
+    route.guid = format!("tcp-{port}").as_str().into();
+    route.host = Hostname::parse("tcp.example.com").unwrap().with_port(port);
+    for to in &mut route.destinations {
+        to.protocol = Protocol::Tcp;
+    }
+    route
+}
+
+async fn tell_others(running: &Running, count: usize) {
+    let routes = (0..count).map(foundation::route).collect();
+    running.send(Update::AllRoutes(routes)).await;
+    let instances = (0..count).map(|n| foundation::instance(n, 0, 61_000));
+    running
+        .send(Update::AllInstances(instances.collect()))
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_others_are_published_without_them_after_ten_seconds_and_with_them_where_they_come() {
+    let mut late = running();
+    let begun = Instant::now();
+    tell_others(&late, 3).await;
+    let first = late.next().await;
+    let waited = begun.elapsed();
+    assert!(
+        (10..11).contains(&waited.as_secs()),
+        "the grace is ten seconds, and not {waited:?}"
+    );
+    assert_eq!(first.get(Kind::VirtualService).unwrap().len(), 3);
+    late.send(Update::AllTcpRoutes(vec![tcp(0, 1024)])).await;
+    let second = late.next().await;
+    assert_eq!(second.get(Kind::VirtualService).unwrap().len(), 4);
+
+    let mut early = running();
+    let begun = Instant::now();
+    tell_others(&early, 3).await;
+    early.send(Update::AllTcpRoutes(vec![tcp(0, 1024)])).await;
+    let first = early.next().await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(first.get(Kind::VirtualService).unwrap().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_one_encodes_what_it_concerns_and_no_gateway() {
+    let mut running = running();
+    tell_others(&running, 20).await;
+    let all = |routes: &[Route]| Update::AllTcpRoutes(routes.to_vec());
+    let mut routes: Vec<_> = (0..8u16).map(|n| tcp(n.into(), 1024 + n)).collect();
+    running.send(all(&routes)).await;
+    let mut before = running.next().await;
+
+    // Another app, another instance: its service. A new route: its service, and the port.
+    let [services, _, entries] = OF_HOSTS.map(Kind::collection);
+    routes[3].destinations = tcp(9, 1027).destinations;
+    let mapped = all(&routes);
+    let moved = Update::Instances {
+        current: vec![foundation::instance(12, 0, 61_999)],
+        gone: vec![],
+    };
+    routes.push(tcp(10, 1032));
+    let created = all(&routes);
+    // The app has an HTTP route, too.
+    for (update, count, collections) in [
+        (mapped, 1, vec![entries]),
+        (moved, 1, vec![entries]),
+        (created, 2, vec![entries, services]),
+    ] {
+        let encoded = running.encoded();
+        running.send(update).await;
+        let after = running.next().await;
+        assert_eq!(running.encoded(), encoded + count);
+        let mut changed = changed_collections(&before, &after);
+        changed.sort_unstable();
+        assert_eq!(changed, collections);
+        before = after;
+    }
+}
