@@ -9,7 +9,7 @@ use copilot::{
     guard,
     istio::{
         BackendTls, CertificateRoot, Defaults, Ejection, FrontendCertificate, GATEWAY,
-        HttpsRedirect, InternalTls, Kind, ProxyIdentity, Requests, Verify,
+        HttpsRedirect, InternalTls, Kind, ProxyIdentity, Requests, Verify, validate::Invalid,
     },
     mcp,
     model::{Cookie, CookieName, Hostname, LoadBalancing, Retries},
