@@ -61,13 +61,13 @@ pub(super) fn unserved(host: HostView<'_>, ports: &BTreeSet<u16>) -> Option<Inva
     Some(Invalid { rule, detail })
 }
 
-/// Where the connections to a port go.
+/// Where the connections to a port go; nowhere where its route is refused: there is no request that could be answered.
 ///
 /// Its host is the name of the service: Istio wants one that is a domain name, and looks at it no further where there is
 /// no TLS that names another.
 pub(super) fn virtual_service(host: HostView<'_>, held: &Held) -> Option<VirtualService> {
     let port = host.name.port()?;
-    let pool = host.pool("")?;
+    let pool = host.pool("").filter(|pool| pool.refused().is_none())?;
     let division = current_division(&pool, held).into_iter();
     let route = division.map(|(host, percentage)| RouteDestination {
         destination: Some(Destination {

@@ -149,7 +149,10 @@ impl Routes {
     }
 
     pub(super) fn refuse(&mut self, guid: &RouteGuid, why: Refusal, changes: &mut Changes) {
-        if let Some(route) = self.guids.get(guid) {
+        // A route service is for requests, and the TCP router passes it by, too.
+        let is_passed_by = |route: &Route| route.is_tcp() && why == Refusal::RouteService;
+        let route = self.guids.get(guid);
+        if let Some(route) = route.filter(|route| !is_passed_by(route)) {
             let mut route = Route::clone(route);
             route.refused = Some(why);
             self.upsert(route, changes);

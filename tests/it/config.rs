@@ -383,6 +383,29 @@ impl Files {
         }
     }
 
+    fn capi_all_set(&self) -> capi::Settings {
+        capi::Settings {
+            uaa: Some("https://uaa.example.com:8443".parse().unwrap()),
+            domains: ["apps.example.com", "*.apps.internal"]
+                .map(|domain| domain.parse().unwrap())
+                .into(),
+            annotations: "mesh.example.com/".parse().unwrap(),
+            full_read_interval: Duration::from_mins(15),
+            tail_interval: 16 * SECOND,
+            tail_audit_events: false,
+            tail_updated_at: false,
+            page_size: 17,
+            serve_bound_routes: true,
+            request_timeout: 19 * SECOND,
+            tcp: Some(capi::TcpSettings {
+                domains: vec!["tcp.example.com".parse().unwrap()],
+                interval: 5 * SECOND,
+                gather: 2 * SECOND,
+            }),
+            ..self.capi_defaults()
+        }
+    }
+
     /// What the full file becomes.
     fn all_set(&self) -> Config {
         let defaults = self.defaults();
@@ -415,26 +438,7 @@ impl Files {
                 },
                 ..defaults.mcp
             },
-            routes: Routes::Polled(Box::new(capi::Settings {
-                uaa: Some("https://uaa.example.com:8443".parse().unwrap()),
-                domains: ["apps.example.com", "*.apps.internal"]
-                    .map(|domain| domain.parse().unwrap())
-                    .into(),
-                annotations: "mesh.example.com/".parse().unwrap(),
-                full_read_interval: Duration::from_mins(15),
-                tail_interval: 16 * SECOND,
-                tail_audit_events: false,
-                tail_updated_at: false,
-                page_size: 17,
-                serve_bound_routes: true,
-                request_timeout: 19 * SECOND,
-                tcp: Some(capi::TcpSettings {
-                    domains: vec!["tcp.example.com".parse().unwrap()],
-                    interval: 5 * SECOND,
-                    gather: 2 * SECOND,
-                }),
-                ..self.capi_defaults()
-            })),
+            routes: Routes::Polled(Box::new(self.capi_all_set())),
             cloud_controller: Some(self.pushes(None)),
             vip_resolver: Some(self.listener("0.0.0.0:9002", None)),
             xds: Some(Xds {
@@ -578,6 +582,7 @@ fn without_capi_routes_are_pushed() {
     let config = config.as_object_mut().unwrap();
     config.remove("CAPI");
     config.remove("MeshDomains");
+    config.remove("TCPRoutes");
     let mut expected = files.all_set();
     expected.ignored.clear();
     expected.cloud_controller = Some(files.pushes(Some("cc")));
@@ -585,6 +590,8 @@ fn without_capi_routes_are_pushed() {
         max_bulk_sync_bytes: 128 << 20,
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
+    expected.publisher.tcp_ports.clear();
+    expected.publisher.left_out.clear();
     expected.publisher.join = Join::Associated;
     expected.publisher.store.as_mut().unwrap().foundation = "pushed".to_owned();
     assert_same(&files.load(&json!(config)), &expected);

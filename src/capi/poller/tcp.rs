@@ -30,7 +30,7 @@ use crate::{
         settings::{Settings, TcpIo, TcpSettings},
         wire::Located,
     },
-    model::{Basis, Update},
+    model::{Basis, Refusal, Update},
     outbound::Transport,
     tls,
 };
@@ -181,8 +181,12 @@ impl TcpPoller {
         Ok(())
     }
 
-    async fn commit(&mut self, routes: Vec<Located>, started: Instant, may_hold: bool) -> Flow {
+    async fn commit(&mut self, mut routes: Vec<Located>, started: Instant, may_hold: bool) -> Flow {
         let took = started.elapsed();
+        for located in &mut routes {
+            let is_enforced = self.domains.is_enforced(&located.domain);
+            located.route.refused = is_enforced.then_some(Refusal::RoutePolicies);
+        }
         self.index.rebuild(&routes, may_hold);
         let feed = &self.io.routes;
         feed.holds("routes", routes.len());

@@ -240,6 +240,28 @@ fn the_gateway_has_each_port_and_is_another_than_that_of_http() {
 }
 
 #[test]
+fn a_refused_one_has_no_port_and_a_route_service_is_none_for_it() {
+    let echo = || tcp("tcp.example.com", 1024, [to("echo", 7000)]);
+    let refused = Route {
+        refused: Some(crate::model::Refusal::RoutePolicies),
+        ..echo()
+    };
+    let made = made(
+        &options(),
+        &[refused],
+        [instance(1, "echo", &[(7000, 61001)])],
+    );
+    assert_eq!(made.services, [None, None]);
+    assert!(made.entries.iter().all(BTreeMap::is_empty));
+    assert_eq!(made.remarks[0].rule, "route-policies");
+
+    let mut table = RouteTable::new(Join::Described, None);
+    table.apply(Update::AllTcpRoutes(vec![echo()]));
+    let bound = (echo().guid, crate::model::Refusal::RouteService);
+    assert!(table.apply(Update::Refused(vec![bound])).is_empty());
+}
+
+#[test]
 fn complete_reads_of_either_kind_take_nothing_of_the_other() {
     let mut table = table([route("shop.example.com", [to("app", 8080)])], []);
     let echo = tcp("tcp.example.com", 1024, [to("echo", 7000)]);

@@ -197,11 +197,39 @@ fn check_destinations(snapshot: &Snapshot) {
         let body = resource.decode().body.unwrap();
         let service = VirtualService::decode(body.value.as_slice()).unwrap();
         let open = service.http.iter().filter(|route| route.fault.is_none());
-        for to in open.flat_map(|route| &route.route) {
-            let host = &to.destination.as_ref().unwrap().host;
+        let http = open
+            .flat_map(|route| &route.route)
+            .map(|to| &to.destination);
+        let tcp = service
+            .tcp
+            .iter()
+            .flat_map(|route| &route.route)
+            .map(|to| &to.destination);
+        for to in http.chain(tcp) {
+            let host = &to.as_ref().unwrap().host;
             assert!(there.contains(host), "{} names {host}", resource.name);
         }
     }
+}
+
+/// Routes at few ports of few domains, so that some have one; some at ports that the ingress does not have.
+fn any_tcp_routes() -> impl Strategy<Value = Vec<Route>> {
+    let host = ("[ab_]\\.example\\.com", 1023u16..1028);
+    let route = (any_route(), host, 0i64..3).prop_map(|(route, (domain, port), created_at)| {
+        let mut route = Route {
+            host: Hostname::parse(&domain).unwrap().with_port(port),
+            path: "".into(),
+            internal: false,
+            settings: None,
+            created_at,
+            ..route
+        };
+        for to in &mut route.destinations {
+            to.protocol = Protocol::Tcp;
+        }
+        route
+    });
+    vec(route, 0..6)
 }
 
 /// Each part of what an operator can have for all routes, or not.
@@ -254,6 +282,7 @@ proptest! {
         verify in proptest::option::of(prop_oneof![Just(Verify::Instance), Just(Verify::Ca)]),
         internal_tls: bool,
         defaults in any_defaults(),
+        tcp in any_tcp_routes(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
@@ -264,9 +293,11 @@ proptest! {
                 // Without one there is nothing to redirect to.
                 certificates: vec![FrontendCertificate { names: vec!["*.example.com".to_owned()] }],
                 defaults,
-                ..settings([Input::Routes, Input::Instances])
+                tcp_ports: (1024..=1026).collect(),
+                ..settings([Input::Routes, Input::TcpRoutes, Input::Instances])
             });
             running.send(Update::AllInstances(instances)).await;
+            running.send(Update::AllTcpRoutes(tcp.clone())).await;
             running.send(Update::AllPolicies(policies)).await;
             running.send(Update::AllRoutes(routes.clone())).await;
             let snapshot = running.next().await;
@@ -282,6 +313,14 @@ proptest! {
             // Of two routes with one guid, the later counts.
             let last = |route: &Route| routes.iter().rfind(|other| other.guid == route.guid) == Some(route);
             let placed = |route: &&Route| route.refused.is_some() || !route.destinations.is_empty();
+            for route in tcp.iter().filter(|route| tcp.iter().rfind(|other| other.guid == route.guid) == Some(route)) {
+                let name = Kind::VirtualService.name(&route.host, false);
+                let published = snapshot.xds(Kind::VirtualService).unwrap().get(&name).is_some();
+                let reasons = rejected.get(&(Kind::VirtualService.collection(), route.host.to_string()));
+                let withholds = |reason: &Invalid| ["port", "route-policies", "route-service"].contains(&reason.rule);
+                let withheld = reasons.is_some_and(|reasons| reasons.iter().any(withholds));
+                assert!(published != withheld, "{}: published {published}, {reasons:?}", route.host);
+            }
             for route in routes.iter().filter(|route| last(route) && placed(route)) {
                 // Most internal hostnames need no VirtualService, and one without instances only istiods hear of.
                 let kind = if route.internal { Kind::ServiceEntry } else { Kind::VirtualService };
