@@ -64,7 +64,7 @@ pub enum Input {
 pub const ROUTES_GATE: &str = "routes from Cloud Controller";
 
 /// How long everything else waits for the first TCP routes: their list fails where the Routing API does.
-const TCP_GRACE: Duration = Duration::from_secs(10);
+const TCP_GRACE: Duration = Duration::from_secs(30);
 
 /// How long a service lingers, if nothing else is set: Pilots and istiods push at most ten seconds after a change.
 pub const LINGER: Duration = Duration::from_secs(15);

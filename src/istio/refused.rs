@@ -40,13 +40,13 @@ pub(super) fn answer(matches: Vec<HttpMatchRequest>, status: u16) -> HttpRoute {
 
 /// Why each of the hostname's refused routes is not served, and what an operator can do.
 pub(super) fn reasons(host: HostView<'_>) -> impl Iterator<Item = Invalid> {
-    let internal = host.is_internal();
+    let is_unanswered = host.is_internal() || host.is_tcp();
     host.routes
         .iter()
-        .filter_map(move |route| Some(reason(route, route.refused?, internal)))
+        .filter_map(move |route| Some(reason(route, route.refused?, is_unanswered)))
 }
 
-fn reason(route: &Route, refusal: Refusal, internal: bool) -> Invalid {
+fn reason(route: &Route, refusal: Refusal, is_unanswered: bool) -> Invalid {
     let (rule, why, remedy) = match refusal {
         Refusal::RoutePolicies => (
             "route-policies",
@@ -59,7 +59,7 @@ fn reason(route: &Route, refusal: Refusal, internal: bool) -> Invalid {
             "reach it through the gorouter, unbind it, or set CAPI.ServeBoundRoutes if nothing is lost past the service",
         ),
     };
-    let instead = if internal {
+    let instead = if is_unanswered {
         "it is not served".to_owned()
     } else {
         format!("requests get {}", refusal.status())

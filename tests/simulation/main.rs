@@ -54,7 +54,7 @@ use self::{
     peers::{BBS, CAPI, Network, POLICIES, Weather},
     sinks::{Doors, Pilot, Protocol},
     trace::{Line, Trace},
-    world::World,
+    world::{TCP_DOMAIN, TCP_PORTS, World},
 };
 
 /// Seeds in an ordinary run.
@@ -92,6 +92,10 @@ fn config(lies: bool, file: &Path) -> Value {
         "MaxLossPercent": 0,
         "MeshDomains": [DOMAIN, INTERNAL_DOMAIN],
         "VIPCIDR": "127.128.0.0/9",
+        "TCPRoutes": {
+            "Domains": [TCP_DOMAIN],
+            "Ports": [format!("{}-{}", TCP_PORTS.start(), TCP_PORTS.end())],
+        },
         "CAPI": {
             "Address": address(CAPI),
             "CACertPath": ca,
@@ -271,11 +275,17 @@ impl Run {
                 daemon.network.set(peer, Weather::Fine);
             }
         }
-        self.oracle.world(|world| world.note("calm"));
+        self.oracle.world(|world| {
+            world.set_routing_api(true);
+            world.note("calm");
+        });
         Ok(())
     }
 
     fn weather(&mut self, is_lying: bool) {
+        let has_routing_api = self.rng.u32(0..4) > 0;
+        self.oracle
+            .world(|world| world.set_routing_api(has_routing_api));
         let mut weathers = vec![
             Weather::Fine,
             Weather::Flaky,
@@ -317,9 +327,7 @@ impl Run {
             self.rng.choice(Finds::ALL).unwrap()
         };
         finds.leave(&ended.file);
-        if !matches!(finds, Finds::Whole) {
-            self.oracle.forgets_policies(number);
-        }
+        self.oracle.begins(number, matches!(finds, Finds::Whole));
         let (daemon, entrances) = Daemon::start(ended.network, ended.file, self.lies).await;
         self.daemons.insert(number, daemon);
         self.doors.lock().unwrap()[number] = entrances;

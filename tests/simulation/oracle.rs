@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     sinks::Protocol,
-    world::{Pair, Reach, World},
+    world::{Pair, Reach, TCP_DOMAIN, World},
 };
 
 /// For how long something has to be true before it may not be lost: a peer that lags, or a slow answer, is of before.
@@ -38,6 +38,9 @@ pub(super) fn soon(lies: bool) -> Duration {
 
 /// How long a daemon that never knew the policies waits for them before it serves the default Sidecar.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// For how long such a daemon may lack TCP routes.
+const LACKS_TCP: Duration = Duration::from_mins(5);
 
 /// How long the guid of an app is, which its name begins with.
 const GUID: usize = 36;
@@ -61,6 +64,8 @@ struct Inner {
     homes: BTreeMap<usize, Home>,
     /// The daemons that began without a state file and were told no policies yet, and since when.
     without_policies: BTreeMap<usize, Instant>,
+    /// The daemons that began without one, and when.
+    without_file: BTreeMap<usize, Instant>,
 }
 
 /// The daemon that a sink reads from.
@@ -99,6 +104,7 @@ impl Oracle {
             views: BTreeMap::new(),
             homes: BTreeMap::new(),
             without_policies: BTreeMap::new(),
+            without_file: BTreeMap::new(),
         })))
     }
 
@@ -137,10 +143,15 @@ impl Oracle {
         inner.homes.insert(sink, Home { daemon, answered });
     }
 
-    /// A daemon begins and finds no state file.
-    pub(super) fn forgets_policies(&self, daemon: usize) {
+    /// A daemon begins, and finds no state file or a whole one.
+    pub(super) fn begins(&self, daemon: usize, has_file: bool) {
         let mut inner = self.inner();
-        inner.without_policies.insert(daemon, Instant::now());
+        if has_file {
+            inner.without_file.remove(&daemon);
+        } else {
+            inner.without_policies.insert(daemon, Instant::now());
+            inner.without_file.insert(daemon, Instant::now());
+        }
     }
 
     /// What a daemon was told of the policies last, it was told then.
@@ -177,6 +188,7 @@ impl Oracle {
         let is_at_home =
             home.is_some_and(|home| home.answered.get_or_insert(now).elapsed() > SETTLED);
         let is_past_grace = inner.is_past_grace(sink);
+        let may_lack_tcp = inner.may_lack_tcp(sink);
         let truth = &inner.world.truth;
         // Endpoints are counted: a lie that hides one of a hostname's and has a new one takes nothing away by that.
         let is_exchanged = |host: &String| {
@@ -185,7 +197,8 @@ impl Oracle {
         };
         for lost in before.pairs.difference(&view.pairs) {
             let since = truth.since.get(lost).filter(|_| !is_exchanged(&lost.0));
-            if is_at_home && since.is_some_and(|since| *since + YOUNG <= now) {
+            let is_lacking = may_lack_tcp && lost.0.starts_with(TCP_DOMAIN);
+            if is_at_home && !is_lacking && since.is_some_and(|since| *since + YOUNG <= now) {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
         }
@@ -285,6 +298,14 @@ impl Inner {
         since.is_some_and(|since| since.elapsed() >= GRACE)
     }
 
+    /// Whether the daemon of a sink began a while ago without a state file: then nobody else waits for TCP routes, which
+    /// the Routing API may keep from it.
+    fn may_lack_tcp(&self, sink: usize) -> bool {
+        let home = self.homes.get(&sink);
+        let since = home.and_then(|home| self.without_file.get(&home.daemon));
+        since.is_some_and(|since| since.elapsed() >= GRACE && since.elapsed() < LACKS_TCP)
+    }
+
     /// That a version stands for one content, and a content for one version.
     fn compare(&mut self, scope: &Scope, replica: &Replica) -> Option<String> {
         let content = hash(replica);
@@ -304,6 +325,10 @@ fn hash(replica: &Replica) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (name, resource) in &replica.resources {
         name.hash(&mut hasher);
+        // Of a port that is another route's now, nothing else may be different.
+        let created = resource.metadata.as_ref();
+        let created = created.and_then(|metadata| metadata.create_time.as_ref());
+        created.map(|time| time.seconds).hash(&mut hasher);
         resource
             .body
             .as_ref()
@@ -365,16 +390,29 @@ impl View {
         }
         let mut view = Self::default();
         for service in decoded::<VirtualService>(state, Kind::VirtualService.collection()) {
-            let ways = service.http.iter().flat_map(|http| &http.route);
-            for to in ways.filter_map(|way| way.destination.as_ref()) {
-                for host in &service.hosts {
+            let http = service.http.iter().flat_map(|http| &http.route);
+            let http = http.map(|way| &way.destination);
+            let tcp = service.tcp.iter().flat_map(|tcp| &tcp.route);
+            let tcp = tcp.map(|way| &way.destination);
+            let ports = service.tcp.iter().flat_map(|tcp| &tcp.r#match);
+            let ports: Vec<_> = ports
+                .map(|matched| format!("{TCP_DOMAIN}:{}", matched.port))
+                .collect();
+            // The host of TCP routes is nobody's name.
+            let hosts = if ports.is_empty() {
+                &service.hosts
+            } else {
+                &ports
+            };
+            for to in http.chain(tcp).filter_map(Option::as_ref) {
+                for host in hosts {
                     view.named.insert(to.host.clone(), host.clone());
                 }
                 let Some(addresses) = services.get(&to.host) else {
                     view.absent.insert(to.host.clone());
                     continue;
                 };
-                for host in &service.hosts {
+                for host in hosts {
                     let pairs = addresses.iter().map(|address| (host.clone(), *address));
                     view.pairs.extend(pairs);
                 }

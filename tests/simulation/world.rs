@@ -19,6 +19,11 @@ use tokio::time::Instant;
 
 use super::peers::CAPI;
 
+/// The domain of TCP routes.
+pub(super) const TCP_DOMAIN: &str = "tcp.example.com";
+/// Their ports: so few that one which is free is soon another route's.
+pub(super) const TCP_PORTS: std::ops::RangeInclusive<u16> = 1024..=1035;
+
 /// As many routes and apps stay: what is nearly everything is held for long, however it goes.
 const LEAST: usize = 8;
 
@@ -81,7 +86,7 @@ pub(super) struct World {
     pub(super) policies: PolicyServer,
     pub(super) truth: Truth,
     rng: Rng,
-    domains: [copilot::model::DomainGuid; 2],
+    domains: [copilot::model::DomainGuid; 3],
     apps: BTreeMap<AppGuid, App>,
     routes: BTreeMap<RouteGuid, Route>,
     /// Who may connect to whom.
@@ -103,6 +108,7 @@ impl World {
             [
                 state.add_domain(DOMAIN, DomainKind::Http),
                 state.add_domain(INTERNAL_DOMAIN, DomainKind::Internal),
+                state.add_domain(TCP_DOMAIN, DomainKind::Tcp),
             ]
         };
         let routes = rng.u32(12..=30);
@@ -157,6 +163,16 @@ impl World {
         self.stopping.is_empty()
     }
 
+    /// Without it Cloud Controller fails lists with TCP domains and routes.
+    pub(super) fn set_routing_api(&mut self, is_there: bool) {
+        self.capi.state().has_routing_api = is_there;
+        self.note(if is_there {
+            "the Routing API answers"
+        } else {
+            "no Routing API"
+        });
+    }
+
     pub(super) fn note(&mut self, what: &str) {
         let at = self.began.elapsed().as_secs();
         self.history.push(format!("{at} s: {what}"));
@@ -208,23 +224,30 @@ impl World {
 
     fn create_route(&mut self, app: &AppGuid) {
         self.hosts += 1;
-        let is_internal = self.rng.u32(0..3) == 0;
-        let host = format!("app-{}", self.hosts);
-        let (domain, name) = if is_internal {
-            (&self.domains[1], INTERNAL_DOMAIN)
-        } else {
-            (&self.domains[0], DOMAIN)
+        let label = format!("app-{}", self.hosts);
+        let [http, internal, tcp] = &self.domains;
+        let sort = self.rng.u32(0..6);
+        let port = self.rng.u16(TCP_PORTS);
+        let tcp_host = format!("{TCP_DOMAIN}:{port}");
+        let is_taken = self.routes.values().any(|route| route.host == tcp_host);
+        let (spec, host) = match sort {
+            0 | 1 => (
+                RouteSpec::new(internal, &label),
+                format!("{label}.{INTERNAL_DOMAIN}"),
+            ),
+            2 if !is_taken => (RouteSpec::new(tcp, "").port(port), tcp_host),
+            _ => (RouteSpec::new(http, &label), format!("{label}.{DOMAIN}")),
         };
         let route = {
             let mut state = self.capi.state();
-            let route = state.create_route(RouteSpec::new(domain, &host));
+            let route = state.create_route(spec);
             state.map(&route, Destination::web(app));
             route
         };
         self.touch(app);
         let route_of = Route {
-            host: format!("{host}.{name}"),
-            is_internal,
+            is_internal: host.ends_with(INTERNAL_DOMAIN),
+            host,
             apps: BTreeSet::from([app.clone()]),
         };
         self.routes.insert(route, route_of);

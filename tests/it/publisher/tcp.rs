@@ -39,15 +39,15 @@ async fn tell_others(running: &Running, count: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_others_are_published_without_them_after_ten_seconds_and_with_them_where_they_come() {
+async fn all_others_are_published_without_them_after_half_a_minute_and_with_them_where_they_come() {
     let mut late = running();
     let begun = Instant::now();
     tell_others(&late, 3).await;
     let first = late.next().await;
     let waited = begun.elapsed();
     assert!(
-        (10..11).contains(&waited.as_secs()),
-        "the grace is ten seconds, and not {waited:?}"
+        (30..31).contains(&waited.as_secs()),
+        "the grace is half a minute, and not {waited:?}"
     );
     assert_eq!(first.get(Kind::VirtualService).unwrap().len(), 3);
     late.send(Update::AllTcpRoutes(vec![tcp(0, 1024)])).await;
