@@ -31,7 +31,7 @@ use crate::{
     explain::{Change, Known, Lookup, Question},
     istio::{self, Kind, validate::Rejected},
     model::{AppGuid, Hostname},
-    near::{distance, is_near},
+    near::{distance, is_near, tails},
     snapshot::Snapshot,
 };
 
@@ -68,8 +68,8 @@ struct Domain {
     patterns: Vec<String>,
     /// A pattern that nearly does.
     nearest: Option<String>,
-    /// That the domain is not in Cloud Controller.
-    missing: bool,
+    /// Why none of its routes is served, such as that Cloud Controller does not have it.
+    left_out: Option<String>,
 }
 
 /// A resource that is served.
@@ -150,19 +150,17 @@ impl Sources {
     fn domain_of(&self, host: &Hostname) -> Option<Domain> {
         let patterns = self.shown.domains.as_ref()?;
         let pattern = patterns.iter().find(|pattern| pattern.covers(host));
-        let missing = pattern.is_some_and(|pattern| {
-            let name = pattern.domain().to_string();
+        let left_out = pattern.and_then(|pattern| {
             let statuses = self.feeds.statuses();
-            statuses.iter().any(|feed| {
-                let dropped = feed.dropped.named().get(&name);
-                dropped.is_some_and(|dropped| dropped.reason == "missing_domain")
-            })
+            let mut named = statuses.iter().map(|feed| feed.dropped.named());
+            let dropped = named.find_map(|named| named.get(&pattern.to_string()))?;
+            Some(dropped.detail.clone())
         });
         Some(Domain {
             pattern: pattern.map(ToString::to_string),
             patterns: patterns.iter().map(ToString::to_string).collect(),
             nearest: nearest(host, patterns).map(ToString::to_string),
-            missing,
+            left_out,
         })
     }
 
@@ -201,12 +199,6 @@ fn nearest<'a>(host: &Hostname, patterns: &'a [DomainPattern]) -> Option<&'a Dom
     });
     near.min_by_key(|(distance, _)| *distance)
         .map(|(_, pattern)| pattern)
-}
-
-/// A name and all domains above it.
-fn tails(name: &str) -> impl Iterator<Item = &str> {
-    let dots = name.match_indices('.');
-    std::iter::once(name).chain(dots.map(|(at, _)| &name[at + 1..]))
 }
 
 fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {

@@ -9,7 +9,7 @@ use copilot::{
     istio::Kind,
     sim::{
         bbs::Doors,
-        capi::{Destination, Endpoint, Fault},
+        capi::{Destination, DomainKind, Endpoint, Fault},
         cloud_foundry::{App, DOMAIN},
         pki::Pki,
         sink::{self, Answer, Options, Sink},
@@ -521,6 +521,35 @@ async fn routes_instances_and_resources_are_listed_in_columns_and_by_what_is_ask
     let (said, code) = run(&mesh.daemon, &["resources", "no/such"]).await;
     assert!(said.contains("no collection or resource"), "{said}");
     assert_eq!(code, Some(1));
+}
+
+/// What is missing at Cloud Controller is what a slip in the config is found by.
+#[tokio::test]
+async fn a_mistyped_domain_of_the_mesh_is_rejected_with_the_one_that_there_is() {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    let other = "blue.example.org";
+    foundation.capi.state().add_domain(other, DomainKind::Http);
+    foundation
+        .capi
+        .state()
+        .add_domain("tcp.example.org", DomainKind::Tcp);
+    let domains = json!(["apps.example.com", "bleu.example.org", "tcp.example.org"]);
+    let config = with(eager(foundation.config()), &[("/MeshDomains", domains)]);
+    let daemon = Daemon::start(config).await;
+    let rejected = [
+        "bleu.example.org",
+        "missing_domain",
+        "it has blue.example.org, which is nearly it",
+    ];
+    says(&daemon, &["rejected"], &rejected).await;
+    let expected = [
+        "shop.bleu.example.org is of bleu.example.org",
+        "it has blue.example.org",
+        "correct MeshDomains",
+    ];
+    concludes(&daemon, "shop.bleu.example.org", &expected).await;
+    let tcp = ["is of tcp.example.org, and the mesh serves http routes only"];
+    concludes(&daemon, "shop.tcp.example.org", &tcp).await;
 }
 
 #[tokio::test]
