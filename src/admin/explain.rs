@@ -28,7 +28,7 @@ use super::{
 use crate::{
     bbs::{self, ProcessStatus},
     capi::DomainPattern,
-    explain::{Change, Known, Lookup, Question},
+    explain::{Asked, Change, Known, Lookup, Question},
     istio::{self, Kind, validate::Rejected},
     model::{AppGuid, Hostname},
     near::{distance, is_near, tails},
@@ -106,16 +106,10 @@ impl Explanation {
 impl Sources {
     /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
     pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
-        let mut schemes = ["https://", "http://"].into_iter();
-        let url = schemes
-            .find_map(|scheme| url.strip_prefix(scheme))
-            .unwrap_or(url);
-        let url = url.split(['?', '#']).next().unwrap_or(url);
-        let (host, path) = url.find('/').map_or((url, ""), |at| url.split_at(at));
-        let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
-        let host = Hostname::parse(host);
-        let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
-        self.explanation(host, path.to_owned()).await
+        let asked: Result<Asked, _> = url.parse();
+        let Asked { host, path } =
+            asked.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+        self.explanation(host, path).await
     }
 
     async fn explanation(&self, host: Hostname, path: String) -> Result<Explanation, Refusal> {

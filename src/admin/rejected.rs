@@ -18,7 +18,7 @@ use super::{
     page::{Columns, Refusal, Wants},
 };
 use crate::{
-    explain::Everything,
+    explain::{Everything, Part},
     istio::{self, Kind, validate::Invalid},
     model::Route,
     snapshot::Snapshot,
@@ -106,13 +106,13 @@ impl fmt::Display for NotServed {
 #[derive(Debug, Deserialize)]
 pub(super) struct Filter {
     /// A part of the hostname, or of what else is left out.
-    host: Option<String>,
+    host: Option<Part>,
 }
 
 impl Filter {
     fn takes(&self, name: &str) -> bool {
         let wanted = self.host.as_ref();
-        wanted.is_none_or(|wanted| name.contains(wanted.as_str()))
+        wanted.is_none_or(|wanted| wanted.is_in(name))
     }
 }
 

@@ -523,6 +523,37 @@ async fn routes_instances_and_resources_are_listed_in_columns_and_by_what_is_ask
     assert_eq!(code, Some(1));
 }
 
+#[tokio::test]
+async fn what_an_operator_pastes_is_asked_about_whatever_stands_around_the_hostname() {
+    let mut mesh = Mesh::start().await;
+    mesh.foundation.scale(&mut mesh.app, 3);
+    let good = ["GOOD: it is served with 3 endpoints"];
+    says(&mesh.daemon, &["explain", &host("shop")], &good).await;
+    for pasted in [
+        "https://shop.apps.example.com/",
+        "HTTPS://Shop.Apps.Example.com:443/Cart?x=http://a/#b",
+        "http://me:secret@shop.apps.example.com./a%20b/../c",
+        " SHOP.apps.example.com. ",
+    ] {
+        let (said, code) = run(&mesh.daemon, &["explain", pasted]).await;
+        assert!(
+            said.contains(good[0]) && code == Some(0),
+            "{pasted}: {said}"
+        );
+        for (command, expected) in [
+            ("routes", "shop.apps.example.com"),
+            ("changes", "shop.apps.example.com"),
+        ] {
+            let (said, _) = run(&mesh.daemon, &[command, "--host", pasted]).await;
+            assert!(said.contains(expected), "{command} {pasted}: {said}");
+        }
+    }
+    map_to(&mesh, "under_score", Destination::web(&mesh.app.guid));
+    let pasted = "https://Under_Score.apps.example.com/";
+    let rejected = ["under_score.apps.example.com", "host"];
+    says(&mesh.daemon, &["rejected", "--host", pasted], &rejected).await;
+}
+
 /// What is missing at Cloud Controller is what a slip in the config is found by.
 #[tokio::test]
 async fn a_mistyped_domain_of_the_mesh_is_rejected_with_the_one_that_there_is() {
