@@ -5,7 +5,7 @@ mod verdict;
 mod words;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -225,11 +225,15 @@ fn withheld(rejected: &Rejected, host: &Hostname, lookups: &[Lookup]) -> Vec<Wit
     });
     let urls: BTreeSet<_> = urls.chain([host.to_string()]).collect();
     let of_url = rejected.iter().filter(|((_, of), _)| urls.contains(of));
-    let withheld = of_url.flat_map(|((collection, host), reasons)| {
+    let each = of_url.flat_map(|((collection, host), reasons)| {
         let reasons = reasons.iter();
-        reasons.map(|invalid| Withheld::new(collection, host, invalid))
+        reasons.map(move |invalid| (collection, host, invalid))
     });
-    withheld.collect()
+    let mut seen = HashSet::new();
+    // A hostname that none of its resources can have is one fault.
+    let new = each.filter(|(_, host, invalid)| seen.insert((*host, *invalid)));
+    new.map(|(collection, host, invalid)| Withheld::new(collection, host, invalid))
+        .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,12 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
-use super::{Sources, held::Held, page::Columns, status::Status};
+use super::{
+    Sources,
+    held::Held,
+    page::{Columns, short},
+    status::Status,
+};
 use crate::telemetry::LevelHandle;
 
 /// Seconds after which a browser reads the page anew.
@@ -139,7 +144,8 @@ pub(super) async fn home(
     section(&mut page, "Not served as it is", &rejected(&sources));
     section(&mut page, "Log level", &log_level(&sources));
     section(&mut page, "Everything else", &pages());
-    page += &format!("<script>{SCRIPT}</script></body></html>\n");
+    let end = format!("<script>{SCRIPT}</script></body></html>\n");
+    page += &end;
     let mut response = Html(page).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
@@ -208,8 +214,7 @@ fn rejected(sources: &Sources) -> String {
     // A hostname that none of its resources can have is one fault.
     let new = each.filter(|(_, host, invalid)| seen.insert((*host, *invalid)));
     for (collection, host, invalid) in new.take(LINES) {
-        let collection = collection.rsplit('/').next().unwrap_or_default();
-        columns.row([&collection, host, &invalid.rule, &invalid.detail]);
+        columns.row([&short(collection), host, &invalid.rule, &invalid.detail]);
     }
     if columns.rows.is_empty() {
         WHOLE.to_owned()

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Sources,
     listing::list,
-    page::{Columns, Refusal, Wants},
+    page::{Columns, Refusal, Wants, short},
 };
 use crate::{
     explain::{Everything, Part},
@@ -81,8 +81,7 @@ impl fmt::Display for NotServed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut columns = Columns::new(&["OF", "WHAT", "RULE", "DETAIL"]);
         for one in &self.resources {
-            let collection = one.collection.rsplit('/').next().unwrap_or_default();
-            columns.row([&collection, &one.host, &one.rule, &one.detail]);
+            columns.row([&short(one.collection), &one.host, &one.rule, &one.detail]);
         }
         for one in &self.items {
             columns.row([&one.feed, &one.item, &one.reason, &one.detail]);

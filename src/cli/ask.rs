@@ -164,7 +164,11 @@ impl Page {
         let worries = answer.headers().get(WORRIES);
         let is_well = worries.is_none_or(|worries| worries == "0");
         let text = answer.text().await?;
-        say!("{}\n", text.trim_end());
+        if text.is_empty() {
+            say!("{status}\n");
+        } else {
+            say!("{}\n", text.trim_end());
+        }
         Ok(match status {
             StatusCode::OK if is_well => ExitCode::SUCCESS,
             StatusCode::SERVICE_UNAVAILABLE => ExitCode::from(NOT_READY),

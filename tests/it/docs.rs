@@ -123,7 +123,7 @@ fn every_command_of_the_program_is_in_the_table_of_the_runbook() {
     // Who starts these is BOSH, or nobody at night.
     let others = ["serve", "migrate", "keys", "librarian", "demo", "bench"];
     let commands = Cli::command();
-    let names = commands.get_subcommands().map(|command| command.get_name());
+    let names = commands.get_subcommands().map(clap::Command::get_name);
     let missing: Vec<_> = names
         .filter(|name| !known.contains(*name) && !others.contains(name))
         .collect();

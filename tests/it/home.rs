@@ -166,7 +166,7 @@ async fn a_browser_reads_the_page_anew_but_not_while_somebody_types() {
     let Some(browser) = browser() else { return };
     let mesh = Mesh::start().await;
     let mut tab = Tab::open(browser, &format!("http://{}/", mesh.daemon.admin)).await;
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     tab.evaluate("window.old = true; window.box = document.querySelector('input'); box.focus()")
         .await;
     tab.let_pass(minute).await;

@@ -212,6 +212,10 @@ async fn a_hostname_that_istio_refuses_is_told_with_the_rule_and_the_value() {
     .await;
     let rejected = ["RULE", "under_score.apps.example.com", "host"];
     says(&mesh.daemon, &["rejected", "--host", "under"], &rejected).await;
+    let once = ["1 are not served as they are"];
+    says(&mesh.daemon, &["status"], &once).await;
+    let (said, _) = run(&mesh.daemon, &["explain", &host("under_score")]).await;
+    assert_eq!(said.matches("not as it is: ").count(), 1, "{said}");
 }
 
 /// N7.
@@ -597,12 +601,45 @@ async fn a_mesh_in_which_all_is_well_is_nothing_to_look_at() {
     assert_eq!((&page["worries"], code), (&json!([]), Some(0)), "{page:#}");
 }
 
+/// What one command prints is what the next one is asked with.
+#[tokio::test]
+async fn a_resource_is_found_by_the_name_that_explain_has_for_it() {
+    let mut mesh = Mesh::start().await;
+    let mut app = mesh.foundation.push(1);
+    let route = mesh.foundation.create_route("shop", "/cart");
+    mesh.foundation.map(&route, &app, None);
+    // Of both lookups only the first one's are where the requests go.
+    let good = ["GOOD: it is served with 1 endpoints"];
+    let url = format!("{}/cart/x", host("shop"));
+    says(&mesh.daemon, &["explain", &url], &good).await;
+    mesh.foundation.stop(&mut app);
+    let said = says(&mesh.daemon, &["explain", &url], &["is stopped"]).await;
+    let (_, served) = said.split_once("\nSERVED").unwrap();
+    let (served, _) = served.split_once("\n\n").unwrap();
+    let names = served
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next());
+    let names: Vec<_> = names.collect();
+    // That of the stopped app has no endpoint, and is for istiods alone.
+    assert_eq!(names.len(), 3, "{said}");
+    for name in names
+        .into_iter()
+        .chain(["virtualservices", "istio/networking/v1alpha3/gateways/"])
+    {
+        let (said, code) = run(&mesh.daemon, &["resources", name]).await;
+        assert_eq!(code, Some(0), "{name}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_hostname_is_an_error_and_no_answer() {
     let mesh = Mesh::start().await;
     let (said, code) = run(&mesh.daemon, &["explain", "no host.example.com"]).await;
     assert!(said.contains("has the character ' '"), "{said}");
     assert_eq!(code, Some(1));
+    let (said, code) = run(&mesh.daemon, &["explain", ""]).await;
+    assert_eq!((said.as_str(), code), ("404 Not Found\n", Some(1)));
 }
 
 #[tokio::test]
@@ -611,6 +648,9 @@ async fn a_daemon_that_does_not_answer_is_named_by_its_address() {
     let daemon = Daemon::start(eager(foundation.config())).await;
     let pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
     holds(&pilot.unwrap(), |state| !state.collections.is_empty()).await;
+    let named = format!("http://localhost:{}/", daemon.admin.port());
+    let (said, code) = run(&daemon, &["resources", "--admin", &named]).await;
+    assert_eq!(code, Some(0), "{said}");
     let nobody = ["status", "--admin", "127.0.0.1:1"];
     let (said, code) = run(&daemon, &nobody).await;
     assert!(said.contains("asking the daemon at 127.0.0.1:1"), "{said}");

@@ -314,7 +314,12 @@ impl Explanation {
     }
 
     fn good(&self) -> Verdict {
-        let endpoints: usize = self.served.iter().filter_map(|one| one.endpoints).sum();
+        let services = self.taking().map_or(&[][..], |taking| &taking.services);
+        let of_it = self
+            .served
+            .iter()
+            .filter(|one| services.contains(&one.name));
+        let endpoints: usize = of_it.filter_map(|one| one.endpoints).sum();
         let what = format!("it is served with {endpoints} endpoints, and every sink has it");
         Verdict::new(
             "good",

@@ -91,9 +91,9 @@ impl Found {
             (true, false) => return self.add(&host.to_string(), "only in B".to_owned()),
             (false, true) => return self.add(&host.to_string(), "only in A".to_owned()),
         }
-        for key in keys(&a.routes, &b.routes) {
+        for key in keys(&a.reached, &b.reached) {
             let place = place(host, key);
-            match (a.routes.get(key), b.routes.get(key)) {
+            match (a.reached.get(key), b.reached.get(key)) {
                 (Some(own), Some(its)) if own.somebody().is_some() && its.somebody().is_some() => {
                     self.matched(&place, own, its);
                     self.answers(&place, &own.answer, &its.answer);
@@ -118,7 +118,7 @@ impl Found {
     /// may answer them alike. Whether there is no route or nobody behind it, nobody answers.
     fn one_sided(&mut self, place: &str, key: &Key, route: &Route, sides: [&Routes; 2]) {
         let answers = sides.map(|side| side.answer(key, &route.matched));
-        let has = sides.map(|side| side.routes.get(key).and_then(Route::somebody).is_some());
+        let has = sides.map(|side| side.reached.get(key).and_then(Route::somebody).is_some());
         let what = match (answers, has) {
             ([None, None], _) => return,
             ([Some(own), Some(its)], _) if is_same(own, its) => return,
@@ -135,8 +135,8 @@ impl Found {
 
     /// Which comes first matters of matches that cross each other, and lead elsewhere.
     fn order(&mut self, host: &Host, a: &Routes, b: &Routes) {
-        let both = a.routes.iter().filter_map(|(key, route)| {
-            let at = b.routes.get(key)?.at;
+        let both = a.reached.iter().filter_map(|(key, route)| {
+            let at = b.reached.get(key)?.at;
             Some((key, route, at))
         });
         let mut both: Vec<_> = both.collect();

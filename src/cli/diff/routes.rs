@@ -18,7 +18,7 @@ pub(super) struct Routes {
     /// Where the ingress takes its requests.
     pub(super) doors: BTreeSet<Door>,
     /// Each that some request gets to: behind a wider match nothing is reached.
-    pub(super) routes: BTreeMap<Key, Route>,
+    pub(super) reached: BTreeMap<Key, Route>,
     /// Those that are behind one.
     pub(super) hidden: BTreeSet<Key>,
 }
@@ -73,7 +73,7 @@ impl Routes {
         for next in matches {
             let (authority, path) = next.key();
             let is_alike = |(of, other, _): &&Key| (of, other) == (&authority, &path);
-            let nth = self.routes.keys().filter(is_alike).count();
+            let nth = self.reached.keys().filter(is_alike).count();
             let key = (authority, path, nth);
             if self.taking(next).is_some() {
                 self.hidden.insert(key);
@@ -82,27 +82,27 @@ impl Routes {
             let route = Route {
                 matched: next.clone(),
                 answer: answer.clone(),
-                at: self.routes.len(),
+                at: self.reached.len(),
             };
-            self.routes.insert(key, route);
+            self.reached.insert(key, route);
         }
     }
 
     /// Whether nobody is behind any of them.
     pub(super) fn is_empty(&self) -> bool {
-        self.routes.values().all(|route| route.answer.is_nobody())
+        self.reached.values().all(|route| route.answer.is_nobody())
     }
 
     /// The first that takes all the requests of a match.
     fn taking(&self, matched: &Match) -> Option<&Route> {
-        let routes = self.routes.values();
+        let routes = self.reached.values();
         let taking = routes.filter(|route| route.matched.covers(matched));
         taking.min_by_key(|route| route.at)
     }
 
     /// Who answers the requests of a match, if it is somebody.
     pub(super) fn answer(&self, key: &Key, matched: &Match) -> Option<&Answer> {
-        let route = self.routes.get(key).or_else(|| self.taking(matched));
+        let route = self.reached.get(key).or_else(|| self.taking(matched));
         route.and_then(Route::somebody)
     }
 }

@@ -103,20 +103,20 @@ fn listener(
     }
 }
 
-fn tls(mode: TlSmode) -> Option<ServerTlsSettings> {
-    Some(ServerTlsSettings {
+fn tls(mode: TlSmode) -> ServerTlsSettings {
+    ServerTlsSettings {
         mode: mode.into(),
         server_certificate: "/certs/tls.crt".to_owned(),
         private_key: "/certs/tls.key".to_owned(),
         ..ServerTlsSettings::default()
-    })
+    }
 }
 
-fn redirect() -> Option<ServerTlsSettings> {
-    Some(ServerTlsSettings {
+fn redirect() -> ServerTlsSettings {
+    ServerTlsSettings {
         https_redirect: true,
         ..ServerTlsSettings::default()
-    })
+    }
 }
 
 fn to(uri: Option<MatchType>, ignore_uri_case: bool, name: &str) -> HttpRoute {
@@ -172,7 +172,7 @@ fn said_of_paths(a: &[HttpRoute], b: &[HttpRoute]) -> Vec<String> {
 #[test]
 fn gateways_are_what_they_listen_to_whatever_they_are_called() {
     let http = || listener(80, "http", "*", None);
-    let https = |mode| listener(443, "https", "*.example.com", tls(mode));
+    let https = |mode| listener(443, "https", "*.example.com", Some(tls(mode)));
     let a = Served::new().gateway("ingress", vec![http(), https(TlSmode::Simple)]);
     let b = Served::new()
         .gateway("plain", vec![listener(80, "HTTP", "*", None)])
@@ -182,7 +182,7 @@ fn gateways_are_what_they_listen_to_whatever_they_are_called() {
     let c = Served::new().gateway(
         "ingress",
         vec![
-            listener(80, "http", "*", redirect()),
+            listener(80, "http", "*", Some(redirect())),
             https(TlSmode::Mutual),
         ],
     );
@@ -202,10 +202,13 @@ fn where_a_hostname_comes_in_is_told_of_each_where_ports_are_alike_and_once_wher
     let doors = || {
         Served::new()
             .gateway("plain", vec![listener(80, "http", "*", None)])
-            .gateway("redirecting", vec![listener(80, "http", "*", redirect())])
+            .gateway(
+                "redirecting",
+                vec![listener(80, "http", "*", Some(redirect()))],
+            )
             .gateway(
                 "secure",
-                vec![listener(443, "https", "*", tls(TlSmode::Simple))],
+                vec![listener(443, "https", "*", Some(tls(TlSmode::Simple)))],
             )
     };
     let http = || vec![prefix("/", "one")];
@@ -250,7 +253,10 @@ fn the_order_of_matches_that_do_not_meet_or_lead_to_the_same_is_no_difference() 
     let (cart, all) = (prefix("/cart/", "three"), &all);
     let said_before = [cart.clone(), all.clone()];
     assert_eq!(said_of_paths(&said_before, &[all.clone(), cart]), [""; 0]);
-    assert_eq!(said_of_paths(&said_before, &[all.clone()]), [""; 0]);
+    assert_eq!(
+        said_of_paths(&said_before, std::slice::from_ref(all)),
+        [""; 0]
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A tab of a browser, by the Chrome DevTools protocol: what is typed there, and when it has passed so much time.
+//! A tab of a browser, by the protocol of its developer tools: what is typed there, and when it has passed so much time.
 
 use std::{
     io::{BufRead as _, BufReader},
