@@ -2,6 +2,7 @@
 //!
 //! A question about a hostname costs its owner microseconds, whatever the size of the foundation.
 
+mod asked;
 mod journal;
 
 use std::{
@@ -13,7 +14,10 @@ use std::{
 use serde::{Serialize, Serializer};
 use tokio::sync::oneshot;
 
-pub(crate) use self::journal::{Cause, Change, Journal};
+pub(crate) use self::{
+    asked::{Asked, Part},
+    journal::{Cause, Change, Journal},
+};
 use crate::model::{Hostname, Instance, Route};
 
 /// What is asked.

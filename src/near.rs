@@ -20,6 +20,11 @@ pub(crate) fn is_near(distance: usize, name: &str) -> bool {
     distance * 3 <= name.len()
 }
 
+/// A domain name and all above it.
+pub(crate) fn tails(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| Some(name.split_once('.')?.1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

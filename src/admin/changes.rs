@@ -1,6 +1,6 @@
 //! What has changed of late in what is served.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr as _, sync::Arc};
 
 use axum::{
     extract::{Query, State},
@@ -14,10 +14,7 @@ use super::{
     Sources,
     page::{Refusal, Wants},
 };
-use crate::{
-    explain::{Change, Question},
-    model::Hostname,
-};
+use crate::explain::{Asked, Change, Question};
 
 /// Of which hostname.
 #[derive(Debug, Deserialize)]
@@ -43,8 +40,9 @@ pub(super) async fn changes(
     Query(filter): Query<Filter>,
     wants: Wants,
 ) -> Result<Response, Refusal> {
-    let host = filter.host.as_deref().map(Hostname::parse).transpose();
-    let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+    let asked = filter.host.as_deref().map(Asked::from_str).transpose();
+    let asked = asked.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+    let host = asked.map(|asked| sources.host_of(&asked));
     let (reply, told) = oneshot::channel();
     let changes = sources.ask(Question::Changes { host, reply }, told).await?;
     Ok(wants.page(&Changes(changes)))

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Sources,
-    page::{Columns, Refusal, Wants},
+    page::{Columns, Refusal, Wants, short},
 };
 use crate::{
     delivery::{SinkStatus, Sinks},
@@ -80,22 +80,39 @@ pub(super) async fn resources(
     wants: Wants,
 ) -> Result<Response, Refusal> {
     let snapshot = published(&sources)?;
-    if let Some(collection) = Kind::from_collection(&path).and_then(|kind| snapshot.get(kind)) {
+    let missing = || not_found(format!("no collection or resource {path:?}\n"));
+    let (kind, name) = named(&path).ok_or_else(missing)?;
+    let collection = snapshot.get(kind).ok_or_else(missing)?;
+    if name.is_empty() {
         let versions = collection.iter();
         let versions =
             versions.map(|resource| (resource.name.to_owned(), resource.version.to_string()));
         return Ok(wants.page(&Versions(versions.collect())));
     }
-    // Both collections and resources have slashes in their names.
-    let resource = snapshot.iter().find_map(|(kind, resources)| {
-        resources.get(path.strip_prefix(kind.collection())?.strip_prefix('/')?)
-    });
-    let message = resource
-        .ok_or_else(|| not_found(format!("no collection or resource {path:?}\n")))?
-        .decode();
+    // Some are for istiods alone.
+    let resource = collection
+        .get(name)
+        .or_else(|| snapshot.xds(kind)?.get(name));
+    let message = resource.ok_or_else(missing)?.decode();
     resource_json(message)
         .map(|whole| wants.page(&Whole(whole)))
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))
+}
+
+/// A collection and a resource of it, of which both have slashes in their names. The collection's may be short, as tables
+/// have it.
+fn named(path: &str) -> Option<(Kind, &str)> {
+    let path = path.trim_end_matches('/');
+    Kind::ALL.into_iter().find_map(|kind| {
+        let whole = kind.collection();
+        let rest = path
+            .strip_prefix(whole)
+            .or_else(|| path.strip_prefix(short(whole)))?;
+        let name = rest
+            .strip_prefix('/')
+            .or(Some("").filter(|_| rest.is_empty()))?;
+        Some((kind, name))
+    })
 }
 
 /// The resources of a collection with their versions.

@@ -5,7 +5,7 @@ mod verdict;
 mod words;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -28,10 +28,10 @@ use super::{
 use crate::{
     bbs::{self, ProcessStatus},
     capi::DomainPattern,
-    explain::{Change, Known, Lookup, Question},
+    explain::{Asked, Change, Known, Lookup, Question},
     istio::{self, Kind, validate::Rejected},
-    model::{AppGuid, Hostname, InvalidHostname},
-    near::{distance, is_near},
+    model::{AppGuid, Hostname},
+    near::{distance, is_near, tails},
     snapshot::Snapshot,
 };
 
@@ -68,8 +68,8 @@ struct Domain {
     patterns: Vec<String>,
     /// A pattern that nearly does.
     nearest: Option<String>,
-    /// That the domain is not in Cloud Controller.
-    missing: bool,
+    /// Why none of its routes is served, such as that Cloud Controller does not have it.
+    left_out: Option<String>,
 }
 
 /// A resource that is served.
@@ -106,25 +106,26 @@ impl Explanation {
 impl Sources {
     /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
     pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
-        let mut schemes = ["https://", "http://"].into_iter();
-        let url = schemes
-            .find_map(|scheme| url.strip_prefix(scheme))
-            .unwrap_or(url);
-        let url = url.split(['?', '#']).next().unwrap_or(url);
-        let (host, path) = url.find('/').map_or((url, ""), |at| url.split_at(at));
-        let host = self.host_of(host);
-        let host = host.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
-        self.explanation(host, path.to_owned()).await
+        let asked: Result<Asked, _> = url.parse();
+        let asked = asked.map_err(|error| {
+            (
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "{error}
+"
+                ),
+            )
+        })?;
+        let host = self.host_of(&asked);
+        self.explanation(host, asked.path).await
     }
 
-    /// A hostname with or without a port, which is a part of it where it is of a TCP domain of the mesh.
-    fn host_of(&self, text: &str) -> Result<Hostname, InvalidHostname> {
-        let (name, port) = text.split_once(':').unwrap_or((text, ""));
-        let host = Hostname::parse(name.trim_end_matches('.'))?;
+    /// The hostname that is asked about. A port is a part of it where it is of a TCP domain of the mesh.
+    pub(super) fn host_of(&self, asked: &Asked) -> Hostname {
         let mut tcp = self.shown.tcp_domains.iter();
-        let is_tcp = tcp.any(|pattern| *pattern.domain() == host);
-        let port = port.parse().ok().filter(|_| is_tcp);
-        Ok(port.map_or(host.clone(), |port| host.with_port(port)))
+        let is_tcp = tcp.any(|pattern| *pattern.domain() == asked.host);
+        let port = asked.port.filter(|_| is_tcp);
+        port.map_or_else(|| asked.host.clone(), |port| asked.host.with_port(port))
     }
 
     async fn explanation(&self, host: Hostname, path: String) -> Result<Explanation, Refusal> {
@@ -166,19 +167,17 @@ impl Sources {
             .and_then(|(domain, _)| Hostname::parse(domain).ok());
         let host = name.as_ref().unwrap_or(host);
         let pattern = patterns.iter().find(|pattern| pattern.covers(host));
-        let missing = pattern.is_some_and(|pattern| {
-            let name = pattern.domain().to_string();
+        let left_out = pattern.and_then(|pattern| {
             let statuses = self.feeds.statuses();
-            statuses.iter().any(|feed| {
-                let dropped = feed.dropped.named().get(&name);
-                dropped.is_some_and(|dropped| dropped.reason == "missing_domain")
-            })
+            let mut named = statuses.iter().map(|feed| feed.dropped.named());
+            let dropped = named.find_map(|named| named.get(&pattern.to_string()))?;
+            Some(dropped.detail.clone())
         });
         Some(Domain {
             pattern: pattern.map(ToString::to_string),
             patterns: patterns.iter().map(ToString::to_string).collect(),
             nearest: nearest(host, patterns).map(ToString::to_string),
-            missing,
+            left_out,
         })
     }
 
@@ -219,12 +218,6 @@ fn nearest<'a>(host: &Hostname, patterns: &'a [DomainPattern]) -> Option<&'a Dom
         .map(|(_, pattern)| pattern)
 }
 
-/// A name and all domains above it.
-fn tails(name: &str) -> impl Iterator<Item = &str> {
-    let dots = name.match_indices('.');
-    std::iter::once(name).chain(dots.map(|(at, _)| &name[at + 1..]))
-}
-
 fn served(snapshot: &Snapshot, lookups: &[Lookup]) -> Vec<ServedResource> {
     let names = lookups.iter().flat_map(|lookup| {
         let host = Hostname::parse_any(&lookup.host);
@@ -255,11 +248,15 @@ fn withheld(rejected: &Rejected, host: &Hostname, lookups: &[Lookup]) -> Vec<Wit
     });
     let urls: BTreeSet<_> = urls.chain([host.to_string()]).collect();
     let of_url = rejected.iter().filter(|((_, of), _)| urls.contains(of));
-    let withheld = of_url.flat_map(|((collection, host), reasons)| {
+    let each = of_url.flat_map(|((collection, host), reasons)| {
         let reasons = reasons.iter();
-        reasons.map(|invalid| Withheld::new(collection, host, invalid))
+        reasons.map(move |invalid| (collection, host, invalid))
     });
-    withheld.collect()
+    let mut seen = HashSet::new();
+    // A hostname that none of its resources can have is one fault.
+    let new = each.filter(|(_, host, invalid)| seen.insert((*host, *invalid)));
+    new.map(|(collection, host, invalid)| Withheld::new(collection, host, invalid))
+        .collect()
 }
 
 #[cfg(test)]

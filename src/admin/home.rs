@@ -1,18 +1,28 @@
 //! A page for a person: whether all is well, and where everything else is.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     extract::{Query, State},
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
-use super::{Sources, held::Held, page::Columns, status::Status};
+use super::{
+    Sources,
+    held::Held,
+    page::{Columns, short},
+    status::Status,
+};
 use crate::telemetry::LevelHandle;
 
-/// A browser reads the page anew as often.
+/// Seconds after which a browser reads the page anew.
 const REFRESH: u32 = 10;
 /// Lines of a table; the rest is where the table is whole.
 const LINES: usize = 50;
@@ -89,9 +99,22 @@ th,td{text-align:left;vertical-align:top;padding:.25rem .8rem .25rem 0;border-bo
 th{font-weight:600;color:var(--dim);white-space:nowrap}td{overflow-wrap:anywhere;min-width:4.5rem}td:first-child{white-space:nowrap}\
 ul{padding-left:1.2rem;margin:.4rem 0}li{overflow-wrap:anywhere}";
 
-/// Nothing on it runs, and nothing comes from elsewhere, whatever a peer has written into a name.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Reads the page anew, but not from under the hands of whoever types or takes a copy.
+const SCRIPT: &str = "\
+const box=document.querySelector('input');\
+setInterval(()=>{\
+if(document.activeElement!==box&&box.value===box.defaultValue&&!String(getSelection()))location.reload()\
+},document.body.dataset.refresh*1000)";
+
+/// Nothing else runs on it, and nothing comes from elsewhere, whatever a peer has written into a name.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let script = BASE64_STANDARD.encode(digest(&SHA256, SCRIPT.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{script}'; style-src 'unsafe-inline'; img-src data:; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    policy.try_into().expect("it has no control characters")
+});
 
 /// What somebody asks in the box.
 #[derive(Debug, Deserialize)]
@@ -121,13 +144,11 @@ pub(super) async fn home(
     section(&mut page, "Not served as it is", &rejected(&sources));
     section(&mut page, "Log level", &log_level(&sources));
     section(&mut page, "Everything else", &pages());
-    page += "</body></html>\n";
+    let end = format!("<script>{SCRIPT}</script></body></html>\n");
+    page += &end;
     let mut response = Html(page).into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(POLICY),
-    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -142,9 +163,9 @@ fn head(page: &mut String, status: &Status, host: &str) {
     let head = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\
+         <noscript><meta http-equiv=\"refresh\" content=\"{REFRESH}\"></noscript>\
          <link rel=\"icon\" href=\"data:,\"><title>copilot: {word}</title>\
-         <style>{STYLE}</style></head><body>\n\
+         <style>{STYLE}</style></head><body data-refresh=\"{REFRESH}\">\n\
          <h1>copilot <span class=\"{class}\">{word}</span></h1>\n\
          <form action=\"/\"><input name=\"host\" value=\"{}\" placeholder=\"shop.example.com/cart\" \
          aria-label=\"Hostname, with a path if that matters\"><button>Explain</button></form>\n",
@@ -193,8 +214,7 @@ fn rejected(sources: &Sources) -> String {
     // A hostname that none of its resources can have is one fault.
     let new = each.filter(|(_, host, invalid)| seen.insert((*host, *invalid)));
     for (collection, host, invalid) in new.take(LINES) {
-        let collection = collection.rsplit('/').next().unwrap_or_default();
-        columns.row([&collection, host, &invalid.rule, &invalid.detail]);
+        columns.row([&short(collection), host, &invalid.rule, &invalid.detail]);
     }
     if columns.rows.is_empty() {
         WHOLE.to_owned()

@@ -18,7 +18,7 @@ use super::{
     page::{Columns, Refusal, Wants, ago, timestamp},
 };
 use crate::{
-    explain::{Everything, Question, from_nanos},
+    explain::{Everything, Part, Question, from_nanos},
     model::{Instance, Route, Workload},
 };
 
@@ -34,7 +34,7 @@ static AT_ONCE: Semaphore = Semaphore::const_new(2);
 #[derive(Debug, Deserialize)]
 pub(super) struct Filter {
     /// A part of the hostname.
-    host: Option<String>,
+    host: Option<Part>,
     /// The beginning of the app's guid.
     app: Option<String>,
     /// The cell's address.
@@ -76,8 +76,9 @@ struct InstanceLine {
 }
 
 impl Filter {
-    fn has(wanted: Option<&String>, text: &str) -> bool {
-        wanted.is_none_or(|wanted| text.contains(wanted.as_str()))
+    fn takes_host(&self, host: &str) -> bool {
+        let wanted = self.host.as_ref();
+        wanted.is_none_or(|wanted| wanted.is_in(host))
     }
 
     fn takes_app(&self, app: &str) -> bool {
@@ -152,8 +153,7 @@ pub(super) async fn routes(
         let is_wanted = |route: &&Arc<Route>| {
             let mut apps = route.destinations.iter();
             let has_app = apps.any(|to| filter.takes_app(&to.workload.app.to_string()));
-            Filter::has(filter.host.as_ref(), route.host.as_str())
-                && (has_app || filter.app.is_none())
+            filter.takes_host(route.host.as_str()) && (has_app || filter.app.is_none())
         };
         let mut wanted: Vec<_> = routes.iter().filter(is_wanted).collect();
         wanted.sort_unstable_by_key(|route| (&route.host, &route.path));

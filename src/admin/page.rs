@@ -86,6 +86,11 @@ impl Display for Columns {
     }
 }
 
+/// The name of a collection, without what all begin with.
+pub(super) fn short(collection: &str) -> &str {
+    collection.rsplit('/').next().unwrap_or(collection)
+}
+
 /// A text of a peer's, which may have anything in it, as a part of one line.
 pub(super) fn one_line(text: &str) -> String {
     let escaped = text.chars().map(|c| {

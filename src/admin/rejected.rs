@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Sources,
     listing::list,
-    page::{Columns, Refusal, Wants},
+    page::{Columns, Refusal, Wants, short},
 };
 use crate::{
-    explain::Everything,
+    explain::{Everything, Part},
     istio::{self, Kind, validate::Invalid},
     model::Route,
     snapshot::Snapshot,
@@ -81,8 +81,7 @@ impl fmt::Display for NotServed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut columns = Columns::new(&["OF", "WHAT", "RULE", "DETAIL"]);
         for one in &self.resources {
-            let collection = one.collection.rsplit('/').next().unwrap_or_default();
-            columns.row([&collection, &one.host, &one.rule, &one.detail]);
+            columns.row([&short(one.collection), &one.host, &one.rule, &one.detail]);
         }
         for one in &self.items {
             columns.row([&one.feed, &one.item, &one.reason, &one.detail]);
@@ -106,13 +105,13 @@ impl fmt::Display for NotServed {
 #[derive(Debug, Deserialize)]
 pub(super) struct Filter {
     /// A part of the hostname, or of what else is left out.
-    host: Option<String>,
+    host: Option<Part>,
 }
 
 impl Filter {
     fn takes(&self, name: &str) -> bool {
         let wanted = self.host.as_ref();
-        wanted.is_none_or(|wanted| name.contains(wanted.as_str()))
+        wanted.is_none_or(|wanted| wanted.is_in(name))
     }
 }
 

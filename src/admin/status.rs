@@ -1,6 +1,7 @@
 //! Whether all is well, on one page.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -58,6 +59,9 @@ impl Status {
     pub(super) async fn of(sources: &Sources) -> Self {
         let snapshot = sources.snapshots.borrow().clone();
         let collections = snapshot.iter().flat_map(|snapshot| snapshot.iter());
+        let rejected = sources.rejected.borrow().clone();
+        // Each once, however many of its resources are not served.
+        let hosts: HashSet<_> = rejected.keys().map(|(_, host)| host).collect();
         let mut status = Self {
             worries: Vec::new(),
             readiness: sources.readiness(),
@@ -66,7 +70,7 @@ impl Status {
                 .collect(),
             peers: sources.peers(),
             certificates: sources.certificates().await,
-            rejected: sources.rejected.borrow().len(),
+            rejected: hosts.len(),
         };
         status.worries = status.worries();
         status

@@ -1,5 +1,6 @@
 //! The domains of the mesh: their guids, kinds and restrictions, as Cloud Controller has them.
 
+mod missing;
 #[cfg(test)]
 mod tests;
 mod unmatched;
@@ -11,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-pub(super) use self::unmatched::Unmatched;
+pub(super) use self::{missing::MISSING, unmatched::Unmatched};
 use super::{
     domain_pattern::DomainPattern,
     doubt::Doubt,
@@ -29,8 +30,6 @@ const PATH: &str = "/v3/domains";
 const MAX_NAMES: usize = 25;
 /// With more domains than this a filter would leave little room for other guids in the URL.
 const MAX_FILTERED: usize = 60;
-/// Why a configured domain is left out that Cloud Controller does not have.
-pub(super) const MISSING: &str = "missing_domain";
 /// Domains outside the mesh that are remembered as such; beyond, they are looked up again.
 const MAX_OUTSIDE: usize = 10_000;
 
@@ -114,6 +113,8 @@ impl Domains {
         }
         if self.has_suffixes() {
             self.read(client, Vec::new(), &mut found).await?;
+        } else if self.kind == RouteKind::Http && self.lacks_any(&found) {
+            self.look_around(client, &mut found).await;
         }
         Ok(self.replace(found, Instant::now()))
     }
@@ -138,16 +139,8 @@ impl Domains {
             }
         }
         self.outside.clear();
-        let exact = self.exact_names().into_iter();
-        let missing = exact.filter(|name| !found.names.contains(*name));
         // The first, so that they are named however much else is left out.
-        let mut dropped: Drops = missing
-            .map(|name| Dropped {
-                name: name.to_string(),
-                reason: MISSING,
-                detail: "cloud controller has no such domain".to_owned(),
-            })
-            .collect();
+        let mut dropped: Drops = self.missing(&found).collect();
         dropped.append(found.dropped);
         dropped
     }
@@ -308,6 +301,8 @@ struct Found {
     outside: HashSet<DomainGuid>,
     unreadable: BTreeSet<DomainGuid>,
     names: BTreeSet<Hostname>,
+    /// Of domains outside that could be of the mesh.
+    beside: Vec<Hostname>,
     dropped: Drops,
 }
 
@@ -319,9 +314,15 @@ impl Found {
         if is_tcp != (wanted == RouteKind::Tcp) {
             if patterns.contains(&DomainPattern::Exact(name.clone())) {
                 let (reason, detail) = if is_tcp {
-                    ("tcp_domain", "a TCP domain: its place is TCPRoutes.Domains")
+                    (
+                        "tcp_domain",
+                        "it is for TCP routes: its place is TCPRoutes.Domains",
+                    )
                 } else {
-                    ("http_domain", "no TCP domain: its place is MeshDomains")
+                    (
+                        "http_domain",
+                        "it is not for TCP routes: its place is MeshDomains",
+                    )
                 };
                 self.dropped.push(Dropped {
                     name: name.to_string(),
@@ -333,6 +334,7 @@ impl Found {
         } else if patterns.iter().any(|pattern| pattern.matches(name)) {
             self.mesh.push(domain);
         } else {
+            self.beside.push(domain.name);
             self.outside.insert(domain.guid);
         }
     }

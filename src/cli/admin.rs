@@ -1,20 +1,24 @@
 //! The daemon's admin address, as commands ask it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use reqwest::{Client, RequestBuilder, Response};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use url::Url;
 
 /// The daemon is on this machine, and answers at once.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the surface is, if nobody says otherwise.
+const PORT: u16 = 9003;
 
 /// Where the daemon is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Admin {
     /// The daemon's admin address.
-    #[arg(long, env = "COPILOT_ADMIN", default_value = "127.0.0.1:9003")]
-    admin: SocketAddr,
+    #[arg(long, env = "COPILOT_ADMIN", default_value = "127.0.0.1:9003", value_parser = authority)]
+    admin: String,
 }
 
 impl Admin {
@@ -42,5 +46,45 @@ impl Admin {
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let answer = request.send().await;
         answer.with_context(|| format!("asking the daemon at {}", self.admin))
+    }
+}
+
+/// An address or a name, with a port if it is not the usual one, or a URL of the surface, as a browser has it.
+fn authority(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let url = Url::parse(&format!("http://{}/", bare.trim_end_matches('/')));
+    let url = url.map_err(|error| error.to_string())?;
+    let host = url.host_str().unwrap_or_default();
+    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
+        return Err("expected ADDRESS:PORT".to_owned());
+    }
+    Ok(format!("{host}:{}", url.port().unwrap_or(PORT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_is_where_an_address_a_name_or_a_url_says() {
+        for (text, expected) in [
+            ("127.0.0.1:9003", "127.0.0.1:9003"),
+            ("[::1]:9003", "[::1]:9003"),
+            ("localhost:4444", "localhost:4444"),
+            ("localhost", "localhost:9003"),
+            ("http://127.0.0.1:4444/", "127.0.0.1:4444"),
+        ] {
+            assert_eq!(authority(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "https://127.0.0.1",
+            "127.0.0.1:9003/debug",
+            "a b",
+            ":9003",
+            "x:y",
+        ] {
+            assert!(authority(text).is_err(), "{text:?}");
+        }
     }
 }

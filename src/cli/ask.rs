@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use reqwest::{Client, StatusCode, header};
+use url::Url;
 
 use super::{admin::Admin, say::say};
 
@@ -28,7 +29,7 @@ pub(super) struct Options {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
-    /// The hostname, and the path if that matters: `shop.example.com/cart`.
+    /// The hostname, and the path if that matters: `shop.example.com/cart`, or a whole URL.
     url: String,
     #[command(flatten)]
     options: Options,
@@ -148,7 +149,7 @@ impl Page {
             query,
             options,
         } = self;
-        let mut url = url::Url::parse(&options.admin.url(path))?;
+        let mut url = Url::parse(&options.admin.url(path))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -163,7 +164,11 @@ impl Page {
         let worries = answer.headers().get(WORRIES);
         let is_well = worries.is_none_or(|worries| worries == "0");
         let text = answer.text().await?;
-        say!("{}\n", text.trim_end());
+        if text.is_empty() {
+            say!("{status}\n");
+        } else {
+            say!("{}\n", text.trim_end());
+        }
         Ok(match status {
             StatusCode::OK if is_well => ExitCode::SUCCESS,
             StatusCode::SERVICE_UNAVAILABLE => ExitCode::from(NOT_READY),
@@ -174,14 +179,17 @@ impl Page {
 
 impl From<Explain> for Page {
     fn from(Explain { url, options }: Explain) -> Self {
-        // As people have it at hand.
-        let mut schemes = ["https://", "http://"].into_iter();
-        let url = schemes
-            .find_map(|scheme| url.strip_prefix(scheme))
-            .unwrap_or(&url);
-        let url = url.split(['?', '#']).next().unwrap_or(url);
-        Self::new(format!("/debug/explain/{url}"), options)
+        Self::new(explain(&url), options)
     }
+}
+
+/// The page that explains what somebody has pasted, which the daemon takes apart: it is one segment, whatever is in it.
+pub(super) fn explain(asked: &impl ToString) -> String {
+    let mut url = Url::parse("http://daemon/debug/explain").expect("it is a URL");
+    let mut segments = url.path_segments_mut().expect("it has a path");
+    segments.push(&asked.to_string());
+    drop(segments);
+    url.path().to_owned()
 }
 
 impl From<Routes> for Page {

@@ -18,8 +18,8 @@ use reqwest::{Client, header};
 use serde_json::Value;
 
 use self::redacted::Redacted;
-use super::{VERSION, admin::Admin, say::say};
-use crate::admin::PAGES;
+use super::{VERSION, admin::Admin, ask::explain, say::say};
+use crate::{admin::PAGES, explain::Asked};
 
 /// Most bytes of one page, and of all together: what goes on is cut, and says so.
 const MAX_ENTRY: usize = 16 << 20;
@@ -42,9 +42,9 @@ pub(super) struct Options {
     /// The folder of the logs, of which the ends are there.
     #[arg(long, env = "COPILOT_LOGS")]
     logs: Option<PathBuf>,
-    /// A hostname that it is about: what explains it, and its resources whole.
+    /// A hostname that it is about, with the path if that matters: what explains it, and its resources whole.
     #[arg(long)]
-    host: Option<String>,
+    host: Option<Asked>,
     /// The archive; in the present folder, with the time in its name, if nothing is said.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -163,10 +163,8 @@ impl Options {
             let text = self.page(&client, path, "text/plain").await;
             archive.add(&format!("pages{path}.txt"), &text)?;
         }
-        if let Some(host) = &self.host {
-            let text = self
-                .page(&client, &format!("/debug/explain/{host}"), "text/plain")
-                .await;
+        if let Some(asked) = &self.host {
+            let text = self.page(&client, &explain(asked), "text/plain").await;
             archive.add("explain.txt", &text)?;
         }
         let snapshot = self
@@ -190,10 +188,7 @@ impl Options {
         let listed = self.page(client, &path, "application/json").await;
         archive.add(&format!("resources/{collection}.json"), &listed)?;
         let listed: Value = serde_json::from_str(&listed).unwrap_or_default();
-        let host = self
-            .host
-            .as_deref()
-            .map(|url| url.split('/').next().unwrap_or(url));
+        let host = self.host.as_ref().map(|asked| asked.host.as_str());
         let is_of_host = |name: &&String| host.is_some_and(|host| name.contains(host));
         let names = || {
             listed

@@ -1,9 +1,14 @@
 //! `copilot diff`: what two servers say differently in effect.
 
 mod difference;
+mod doors;
 mod effect;
 mod matches;
+mod routes;
 mod server;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duration};
 

@@ -165,6 +165,40 @@ async fn a_route_that_only_one_of_them_has_is_named_with_the_side_that_has_it() 
 }
 
 #[tokio::test]
+async fn which_hostnames_are_spared_from_a_redirect_is_told_where_both_redirect() {
+    let shop = shop().await;
+    let router = shop
+        .foundation
+        .pki
+        .issue("router", &["*.apps.example.com"])
+        .unwrap();
+    let text = |path| std::fs::read_to_string(path).unwrap();
+    let pair = json!({ "CertChain": text(&router.cert), "PrivateKey": text(&router.key) });
+    let pems = ("/TLSPems", json!([pair]));
+    let spared = |hosts: &[&str]| {
+        (
+            "/Defaults",
+            json!({ "HTTPSRedirect": true, "HTTPSRedirectExcept": hosts }),
+        )
+    };
+    let (one, _) = shop
+        .served(&[pems.clone(), spared(&["shop.apps.example.com"])])
+        .await;
+    let (other, _) = shop
+        .served(&[pems, spared(&["pair.apps.example.com"])])
+        .await;
+    let (said, code) = diff(&shop.foundation, &mcp(&one), &mcp(&other), &[]).await;
+    let expected = [
+        "pair.apps.example.com: only in A: port 80 HTTP, redirected to HTTPS",
+        "pair.apps.example.com: only in B: port 80 HTTP",
+        "shop.apps.example.com: only in A: port 80 HTTP",
+        "shop.apps.example.com: only in B: port 80 HTTP, redirected to HTTPS",
+        "4 differences\n",
+    ];
+    assert_eq!((said, code), (expected.join("\n"), 1));
+}
+
+#[tokio::test]
 async fn from_the_original_only_its_known_faults_differ() {
     let shop = shop().await;
     let (daemon, state) = shop.served(&[]).await;

@@ -19,6 +19,7 @@ mod config;
 mod daemon;
 mod demo;
 mod diff;
+mod docs;
 mod faults;
 mod grpc;
 mod home;

@@ -9,7 +9,7 @@ use copilot::{
     istio::Kind,
     sim::{
         bbs::Doors,
-        capi::{Destination, Endpoint, Fault},
+        capi::{Destination, DomainKind, Endpoint, Fault},
         cloud_foundry::{App, DOMAIN},
         pki::Pki,
         sink::{self, Answer, Options, Sink},
@@ -212,6 +212,10 @@ async fn a_hostname_that_istio_refuses_is_told_with_the_rule_and_the_value() {
     .await;
     let rejected = ["RULE", "under_score.apps.example.com", "host"];
     says(&mesh.daemon, &["rejected", "--host", "under"], &rejected).await;
+    let once = ["1 are not served as they are"];
+    says(&mesh.daemon, &["status"], &once).await;
+    let (said, _) = run(&mesh.daemon, &["explain", &host("under_score")]).await;
+    assert_eq!(said.matches("not as it is: ").count(), 1, "{said}");
 }
 
 /// N7.
@@ -524,6 +528,66 @@ async fn routes_instances_and_resources_are_listed_in_columns_and_by_what_is_ask
 }
 
 #[tokio::test]
+async fn what_an_operator_pastes_is_asked_about_whatever_stands_around_the_hostname() {
+    let mut mesh = Mesh::start().await;
+    mesh.foundation.scale(&mut mesh.app, 3);
+    let good = ["GOOD: it is served with 3 endpoints"];
+    says(&mesh.daemon, &["explain", &host("shop")], &good).await;
+    for pasted in [
+        "https://shop.apps.example.com/",
+        "HTTPS://Shop.Apps.Example.com:443/Cart?x=http://a/#b",
+        "http://me:secret@shop.apps.example.com./a%20b/../c",
+        " SHOP.apps.example.com. ",
+    ] {
+        let (said, code) = run(&mesh.daemon, &["explain", pasted]).await;
+        assert!(
+            said.contains(good[0]) && code == Some(0),
+            "{pasted}: {said}"
+        );
+        for (command, expected) in [
+            ("routes", "shop.apps.example.com"),
+            ("changes", "shop.apps.example.com"),
+        ] {
+            let (said, _) = run(&mesh.daemon, &[command, "--host", pasted]).await;
+            assert!(said.contains(expected), "{command} {pasted}: {said}");
+        }
+    }
+    map_to(&mesh, "under_score", Destination::web(&mesh.app.guid));
+    let pasted = "https://Under_Score.apps.example.com/";
+    let rejected = ["under_score.apps.example.com", "host"];
+    says(&mesh.daemon, &["rejected", "--host", pasted], &rejected).await;
+}
+
+/// What is missing at Cloud Controller is what a slip in the config is found by.
+#[tokio::test]
+async fn a_mistyped_domain_of_the_mesh_is_rejected_with_the_one_that_there_is() {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    let other = "blue.example.org";
+    foundation.capi.state().add_domain(other, DomainKind::Http);
+    foundation
+        .capi
+        .state()
+        .add_domain("tcp.example.org", DomainKind::Tcp);
+    let domains = json!(["apps.example.com", "bleu.example.org", "tcp.example.org"]);
+    let config = with(eager(foundation.config()), &[("/MeshDomains", domains)]);
+    let daemon = Daemon::start(config).await;
+    let rejected = [
+        "bleu.example.org",
+        "missing_domain",
+        "it has blue.example.org, which is nearly it",
+    ];
+    says(&daemon, &["rejected"], &rejected).await;
+    let expected = [
+        "shop.bleu.example.org is of bleu.example.org",
+        "it has blue.example.org",
+        "correct MeshDomains",
+    ];
+    concludes(&daemon, "shop.bleu.example.org", &expected).await;
+    let tcp = ["is of tcp.example.org, and it is for TCP routes"];
+    concludes(&daemon, "shop.tcp.example.org", &tcp).await;
+}
+
+#[tokio::test]
 async fn a_mesh_in_which_all_is_well_is_nothing_to_look_at() {
     let mesh = Mesh::start().await;
     says(
@@ -537,12 +601,45 @@ async fn a_mesh_in_which_all_is_well_is_nothing_to_look_at() {
     assert_eq!((&page["worries"], code), (&json!([]), Some(0)), "{page:#}");
 }
 
+/// What one command prints is what the next one is asked with.
+#[tokio::test]
+async fn a_resource_is_found_by_the_name_that_explain_has_for_it() {
+    let mut mesh = Mesh::start().await;
+    let mut app = mesh.foundation.push(1);
+    let route = mesh.foundation.create_route("shop", "/cart");
+    mesh.foundation.map(&route, &app, None);
+    // Of both lookups only the first one's are where the requests go.
+    let good = ["GOOD: it is served with 1 endpoints"];
+    let url = format!("{}/cart/x", host("shop"));
+    says(&mesh.daemon, &["explain", &url], &good).await;
+    mesh.foundation.stop(&mut app);
+    let said = says(&mesh.daemon, &["explain", &url], &["is stopped"]).await;
+    let (_, served) = said.split_once("\nSERVED").unwrap();
+    let (served, _) = served.split_once("\n\n").unwrap();
+    let names = served
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next());
+    let names: Vec<_> = names.collect();
+    // That of the stopped app has no endpoint, and is for istiods alone.
+    assert_eq!(names.len(), 3, "{said}");
+    for name in names
+        .into_iter()
+        .chain(["virtualservices", "istio/networking/v1alpha3/gateways/"])
+    {
+        let (said, code) = run(&mesh.daemon, &["resources", name]).await;
+        assert_eq!(code, Some(0), "{name}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_hostname_is_an_error_and_no_answer() {
     let mesh = Mesh::start().await;
     let (said, code) = run(&mesh.daemon, &["explain", "no host.example.com"]).await;
     assert!(said.contains("has the character ' '"), "{said}");
     assert_eq!(code, Some(1));
+    let (said, code) = run(&mesh.daemon, &["explain", ""]).await;
+    assert_eq!((said.as_str(), code), ("404 Not Found\n", Some(1)));
 }
 
 #[tokio::test]
@@ -551,6 +648,9 @@ async fn a_daemon_that_does_not_answer_is_named_by_its_address() {
     let daemon = Daemon::start(eager(foundation.config())).await;
     let pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
     holds(&pilot.unwrap(), |state| !state.collections.is_empty()).await;
+    let named = format!("http://localhost:{}/", daemon.admin.port());
+    let (said, code) = run(&daemon, &["resources", "--admin", &named]).await;
+    assert_eq!(code, Some(0), "{said}");
     let nobody = ["status", "--admin", "127.0.0.1:1"];
     let (said, code) = run(&daemon, &nobody).await;
     assert!(said.contains("asking the daemon at 127.0.0.1:1"), "{said}");

@@ -76,11 +76,11 @@ impl Explanation {
                     "ask for another hostname, or add its domain to MeshDomains (mesh_domains)";
                 return Some(Verdict::new("outside", what, remedy));
             }
-            if domain.missing {
+            if let Some(why) = &domain.left_out {
                 let pattern = domain.pattern.as_deref().unwrap_or_default();
-                let what = format!("Cloud Controller has no domain {pattern}");
+                let what = format!("{host} is of {pattern}, and {why}");
                 let remedy = "correct MeshDomains (mesh_domains), or create the domain";
-                return Some(Verdict::new("domain_missing", what, remedy));
+                return Some(Verdict::new("domain", what, remedy));
             }
         }
         let (age, failing) = self.age_of(self.routes_feeds());
@@ -329,7 +329,12 @@ impl Explanation {
     }
 
     fn good(&self) -> Verdict {
-        let endpoints: usize = self.served.iter().filter_map(|one| one.endpoints).sum();
+        let services = self.taking().map_or(&[][..], |taking| &taking.services);
+        let of_it = self
+            .served
+            .iter()
+            .filter(|one| services.contains(&one.name));
+        let endpoints: usize = of_it.filter_map(|one| one.endpoints).sum();
         let what = format!("it is served with {endpoints} endpoints, and every sink has it");
         Verdict::new(
             "good",

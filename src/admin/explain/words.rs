@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{Explanation, instances::words_of};
 use crate::{
-    admin::page::{Columns, ago},
+    admin::page::{Columns, ago, short},
     bbs::InstanceStatus,
     explain::{DestinationFacts, InstanceFacts, Lookup, Unreached},
 };
@@ -119,8 +119,7 @@ impl Explanation {
         }
         let mut columns = Columns::new(&["SERVED", "ENDPOINTS", "VERSION"]);
         for one in &self.served {
-            let collection = one.collection.rsplit('/').next().unwrap_or_default();
-            let name = format!("{collection}/{}", one.name);
+            let name = format!("{}/{}", short(one.collection), one.name);
             let endpoints = one.endpoints.map_or_else(String::new, |n| n.to_string());
             columns.row([&name, &endpoints, &one.version]);
         }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
-    effect::{Answer, Effect, Endpoint, Host, Routes},
-    matches::Match,
+    doors::Door,
+    effect::{Effect, Host},
+    routes::{Answer, Endpoint, Key, Route, Routes},
 };
 
 /// Endpoints that are named of a route; more are counted.
@@ -27,7 +28,10 @@ pub(super) struct Difference {
 /// Everything in which they differ, in order.
 pub(super) fn differences(a: &Effect, b: &Effect) -> BTreeSet<Difference> {
     let mut found = Found::default();
-    found.sets("gateway", &a.servers, &b.servers);
+    found.sets("gateway", &a.doors.all(), &b.doors.all());
+    // Of a port at which all is otherwise that is said once.
+    let ports = [a, b].map(|side| side.doors.ports());
+    let is_alike = |(port, _): &&Door| ports[0].get(port) == ports[1].get(port);
     let none = BTreeSet::new();
     for labels in keys(&a.reach, &b.reach) {
         let [own, its] = [a, b].map(|side| side.reach.get(labels).unwrap_or(&none));
@@ -42,6 +46,13 @@ pub(super) fn differences(a: &Effect, b: &Effect) -> BTreeSet<Difference> {
     for host in keys(&a.hosts, &b.hosts) {
         let [own, its] = [a, b].map(|side| side.hosts.get(host).unwrap_or(&none));
         found.routes(host, own, its);
+        if !own.is_empty() && !its.is_empty() {
+            let [own, its] = [own, its].map(|side| {
+                let doors = side.doors.iter().filter(is_alike);
+                doors.map(|(_, door)| door.clone()).collect()
+            });
+            found.sets(&host.to_string(), &own, &its);
+        }
     }
     for (side, own, other) in [("A", a, b), ("B", b, a)] {
         let discarded = own.discarded.iter();
@@ -74,41 +85,81 @@ impl Found {
     }
 
     fn routes(&mut self, host: &Host, a: &Routes, b: &Routes) {
-        let is_empty =
-            |routes: &Routes| routes.routes.values().all(|(_, answer)| answer.is_nobody());
-        match (is_empty(a), is_empty(b)) {
+        match (a.is_empty(), b.is_empty()) {
             (true, true) => return,
             (false, false) => self.sets(&host.to_string(), &a.addresses, &b.addresses),
             (true, false) => return self.add(&host.to_string(), "only in B".to_owned()),
             (false, true) => return self.add(&host.to_string(), "only in A".to_owned()),
         }
-        for key in keys(&a.routes, &b.routes) {
-            let (authority, path) = key;
-            let of = authority
-                .as_ref()
-                .map(|pattern| format!(" (Host {pattern})"));
-            let place = format!("{host}{path}{}", of.unwrap_or_default());
-            // Whether there is no route or nobody behind it, nobody answers.
-            let [own, its] = [a, b].map(|side| {
-                side.routes
-                    .get(key)
-                    .filter(|(_, answer)| !answer.is_nobody())
-            });
-            match (own, its) {
-                (Some(own), Some(its)) => self.answers(&place, own, its),
-                (Some(_), None) => self.add(&place, "only in A".to_owned()),
-                (None, Some(_)) => self.add(&place, "only in B".to_owned()),
+        for key in keys(&a.reached, &b.reached) {
+            let place = place(host, key);
+            match (a.reached.get(key), b.reached.get(key)) {
+                (Some(own), Some(its)) if own.somebody().is_some() && its.somebody().is_some() => {
+                    self.matched(&place, own, its);
+                    self.answers(&place, &own.answer, &its.answer);
+                }
+                (Some(route), _) | (None, Some(route)) => {
+                    self.one_sided(&place, key, route, [a, b]);
+                }
                 (None, None) => {}
+            }
+        }
+        self.order(host, a, b);
+    }
+
+    fn matched(&mut self, place: &str, a: &Route, b: &Route) {
+        let (own, its) = (&a.matched, &b.matched);
+        if (own.how, own.any_case) != (its.how, its.any_case) {
+            self.add(place, format!("matches {own} in A; {its} in B"));
+        }
+    }
+
+    /// A match that only one of them has, or behind which only one has somebody: what takes its requests in the other
+    /// may answer them alike. Whether there is no route or nobody behind it, nobody answers.
+    fn one_sided(&mut self, place: &str, key: &Key, route: &Route, sides: [&Routes; 2]) {
+        let answers = sides.map(|side| side.answer(key, &route.matched));
+        let has = sides.map(|side| side.reached.get(key).and_then(Route::somebody).is_some());
+        let what = match (answers, has) {
+            ([None, None], _) => return,
+            ([Some(own), Some(its)], _) if is_same(own, its) => return,
+            (_, [true, _]) => format!("only in A{}", behind(sides[1], key, "B")),
+            (_, [_, true]) => format!("only in B{}", behind(sides[0], key, "A")),
+            ([own, its], _) => {
+                let words =
+                    |answer: Option<_>| answer.map_or("answered by nobody".to_owned(), words);
+                format!("{} in A; {} in B", words(own), words(its))
+            }
+        };
+        self.add(place, what);
+    }
+
+    /// Which comes first matters of matches that cross each other, and lead elsewhere.
+    fn order(&mut self, host: &Host, a: &Routes, b: &Routes) {
+        let both = a.reached.iter().filter_map(|(key, route)| {
+            let at = b.reached.get(key)?.at;
+            Some((key, route, at))
+        });
+        let mut both: Vec<_> = both.collect();
+        both.sort_unstable_by_key(|(_, route, _)| route.at);
+        if both.is_sorted_by_key(|(_, _, at)| *at) {
+            return;
+        }
+        for (n, (key, route, at)) in both.iter().enumerate() {
+            let is_otherwise = |(_, later, before): &&(&Key, &Route, usize)| {
+                before < at
+                    && route.matched.crosses(&later.matched)
+                    && !is_same(&route.answer, &later.answer)
+            };
+            if let Some((other, ..)) = both[n..].iter().find(is_otherwise) {
+                let other = place(host, other);
+                let what = format!("is tried before {other} in A, and after it in B");
+                self.add(&place(host, key), what);
             }
         }
     }
 
-    fn answers(&mut self, place: &str, a: &(Match, Answer), b: &(Match, Answer)) {
-        let (own, its) = (&a.0, &b.0);
-        if (own.how, own.any_case) != (its.how, its.any_case) {
-            self.add(place, format!("matches {own} in A; {its} in B"));
-        }
-        match (&a.1, &b.1) {
+    fn answers(&mut self, place: &str, a: &Answer, b: &Answer) {
+        match (a, b) {
             (Answer::Status(own), Answer::Status(its)) if own == its => {}
             (
                 Answer::Shared { shares, policies },
@@ -152,6 +203,27 @@ impl Found {
             // Of very many endpoints none gets much more than another.
             self.add(place, format!("{moved:.0} % of the requests go to others"));
         }
+    }
+}
+
+fn place(host: &Host, (authority, path, _): &Key) -> String {
+    let of = authority.as_ref();
+    let of = of.map(|pattern| format!(" (Host {pattern})"));
+    format!("{host}{path}{}", of.unwrap_or_default())
+}
+
+fn is_same(a: &Answer, b: &Answer) -> bool {
+    let mut found = Found::default();
+    found.answers("", a, b);
+    found.0.is_empty()
+}
+
+/// Why nothing is reached by a match that is there.
+fn behind(side: &Routes, key: &Key, name: &str) -> String {
+    if side.hidden.contains(key) {
+        format!(": in {name} what comes before it takes its requests")
+    } else {
+        String::new()
     }
 }
 

@@ -8,22 +8,18 @@ use std::{
 use prost::Message;
 
 use super::{
-    matches::{Match, matches},
+    doors::Doors,
+    matches::matches,
+    routes::{Answer, Endpoint, Routes},
     server::{Protocol, Served},
+    words::{asked_for, words},
 };
 use crate::{
     istio::{Era, Kind, validate::Validate},
     proto::istio::networking::v1alpha3::{
-        ClientTlsSettings, Destination, DestinationRule, Gateway, HttpRetry, HttpRoute,
-        LoadBalancerSettings, OutlierDetection, Server, ServiceEntry, Sidecar, TrafficPolicy,
-        VirtualService, WorkloadEntry,
-        client_tls_settings::TlSmode,
-        headers::HeaderOperations,
+        Destination, DestinationRule, Gateway, HttpRoute, PortSelector, ServiceEntry, Sidecar,
+        TcpRoute, VirtualService, WorkloadEntry, client_tls_settings::TlSmode,
         http_fault_injection::abort::ErrorType,
-        load_balancer_settings::{
-            ConsistentHashLb, LbPolicy,
-            consistent_hash_lb::{HashKey, HttpCookie},
-        },
     },
 };
 
@@ -31,7 +27,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Effect {
     /// What the ingress listens to.
-    pub(super) servers: BTreeSet<String>,
+    pub(super) doors: Doors,
     pub(super) hosts: BTreeMap<Host, Routes>,
     /// By the labels of their proxies, whom apps may call.
     pub(super) reach: BTreeMap<String, BTreeSet<String>>,
@@ -47,54 +43,10 @@ pub(super) struct Host {
     pub(super) internal: bool,
 }
 
-/// How requests for a hostname are answered.
-#[derive(Debug, Default)]
-pub(super) struct Routes {
-    /// The virtual addresses that it resolves to.
-    pub(super) addresses: BTreeSet<String>,
-    /// Each that some request gets to: behind a wider match nothing is reached.
-    pub(super) routes: BTreeMap<(Option<String>, String), (Match, Answer)>,
-}
-
-/// How a request is answered.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Answer {
-    /// By the proxy.
-    Status(i32),
-    /// By instances: each gets so many of a hundred requests. Without any, the proxy says that there is none.
-    Shared {
-        shares: BTreeMap<Endpoint, f64>,
-        policies: BTreeSet<String>,
-    },
-}
-
-/// An instance, as it is reached.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Endpoint {
-    address: String,
-    port: u32,
-    protocol: String,
-    tls: bool,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{} ({}", self.address, self.port, self.protocol)?;
-        f.write_str(if self.tls { ", TLS)" } else { ")" })
-    }
-}
-
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         f.write_str(if self.internal { " (internal)" } else { "" })
-    }
-}
-
-impl Answer {
-    /// Whether nobody is there to answer.
-    pub(super) fn is_nobody(&self) -> bool {
-        matches!(self, Self::Shared { shares, .. } if shares.is_empty())
     }
 }
 
@@ -107,10 +59,8 @@ impl Effect {
         };
         let mut effect = Self::default();
         let services = effect.services(served, era);
-        for (_, gateway) in effect.valid::<Gateway>(served, Kind::Gateway, era) {
-            effect
-                .servers
-                .extend(gateway.servers.iter().flat_map(doors));
+        for (name, gateway) in effect.valid::<Gateway>(served, Kind::Gateway, era) {
+            effect.doors.add(&name, &gateway);
         }
         for (_, sidecar) in effect.valid::<Sidecar>(served, Kind::Sidecar, era) {
             let labels = sidecar.workload_selector.unwrap_or_default().labels;
@@ -122,21 +72,39 @@ impl Effect {
             effect.reach.insert(labels.join(","), hosts.collect());
         }
         for (_, service) in effect.valid::<VirtualService>(served, Kind::VirtualService, era) {
-            for name in &service.hosts {
+            for route in &service.tcp {
+                effect.add_ports(route, &services);
+            }
+            let hosts = service.hosts.iter();
+            for name in hosts.filter(|_| !service.http.is_empty()) {
                 let internal = service.gateways.is_empty();
                 let host = Host {
                     name: name.clone(),
                     internal,
                 };
-                effect
-                    .hosts
-                    .entry(host)
-                    .or_default()
-                    .add(&service.http, &services);
+                let doors = effect.doors.of(&service.gateways, name);
+                let routes = effect.hosts.entry(host).or_default();
+                routes.doors.extend(doors);
+                for route in &service.http {
+                    routes.insert(&matches(&route.r#match), &services.answer(route));
+                }
             }
         }
         effect.add_services(&services);
         effect
+    }
+
+    /// A port stands where a hostname does for requests: the host of TCP routes is looked at by nobody.
+    fn add_ports(&mut self, route: &TcpRoute, services: &Services) {
+        let answer = services.divided(route.route.iter().map(|to| (&to.destination, to.weight)));
+        for matched in &route.r#match {
+            let host = Host {
+                name: format!("TCP port {}", matched.port),
+                internal: false,
+            };
+            let routes = self.hosts.entry(host).or_default();
+            routes.insert(&matches(&[]), &answer);
+        }
     }
 
     /// The resources of a kind that readers take in. The others are noted.
@@ -199,9 +167,7 @@ impl Effect {
             let answer = services.shared(destinations.iter().map(|(port, share)| {
                 let to = Destination {
                     host: name.clone(),
-                    port: Some(crate::proto::istio::networking::v1alpha3::PortSelector {
-                        number: *port,
-                    }),
+                    port: Some(PortSelector { number: *port }),
                     ..Destination::default()
                 };
                 (to, *share)
@@ -225,21 +191,23 @@ impl Services {
         if let Some(ErrorType::HttpStatus(status)) = abort.and_then(|abort| abort.error_type) {
             return Answer::Status(status);
         }
-        // A single destination has all, whatever its weight.
-        let is_single = route.route.len() == 1;
-        let weighted = route.route.iter().filter_map(|to| {
-            let share = if is_single {
-                100.0
-            } else {
-                f64::from(to.weight)
-            };
-            Some((to.destination.clone()?, share))
-        });
-        let mut answer = self.shared(weighted);
+        let mut answer = self.divided(route.route.iter().map(|to| (&to.destination, to.weight)));
         if let Answer::Shared { policies, .. } = &mut answer {
             policies.extend(asked_for(route));
         }
         answer
+    }
+
+    /// A single destination has all, whatever its weight.
+    fn divided<'a>(
+        &self,
+        to: impl ExactSizeIterator<Item = (&'a Option<Destination>, i32)>,
+    ) -> Answer {
+        let is_single = to.len() == 1;
+        self.shared(to.filter_map(|(to, weight)| {
+            let share = if is_single { 100.0 } else { f64::from(weight) };
+            Some((to.clone()?, share))
+        }))
     }
 
     fn shared(&self, destinations: impl Iterator<Item = (Destination, f64)>) -> Answer {
@@ -296,156 +264,4 @@ impl Services {
             });
         endpoints.collect()
     }
-}
-
-impl Routes {
-    fn add(&mut self, routes: &[HttpRoute], services: &Services) {
-        for route in routes {
-            self.insert(&matches(&route.r#match), &services.answer(route));
-        }
-    }
-
-    fn insert(&mut self, matches: &[Match], answer: &Answer) {
-        for next in matches {
-            let is_covered = self.routes.values().any(|(before, _)| before.covers(next));
-            if !is_covered {
-                let answer = (next.clone(), answer.clone());
-                self.routes.entry(next.key()).or_insert(answer);
-            }
-        }
-    }
-}
-
-fn doors(server: &Server) -> Vec<String> {
-    let port = server.port.clone().unwrap_or_default();
-    let tls = server.tls.as_ref();
-    let said = tls.map_or_else(String::new, |tls| {
-        if tls.https_redirect {
-            ", to HTTPS".to_owned()
-        } else {
-            format!(", certificate {}", tls.server_certificate)
-        }
-    });
-    let hosts = server.hosts.iter();
-    hosts
-        .map(|host| format!("{} {} {host}{said}", port.number, port.protocol))
-        .collect()
-}
-
-/// A policy in words, without what changes with each instance.
-fn words(policy: &TrafficPolicy) -> Vec<String> {
-    let TrafficPolicy {
-        load_balancer,
-        connection_pool,
-        outlier_detection,
-        tls,
-    } = policy;
-    let choice = load_balancer.as_ref().and_then(choice);
-    let tls = tls.as_ref().filter(|tls| tls.mode() != TlSmode::Disable);
-    let tcp = connection_pool.as_ref().and_then(|pool| pool.tcp.as_ref());
-    let connect = tcp.and_then(|tcp| tcp.connect_timeout.as_ref());
-    let connect = connect.map(|time| format!("{time} for a connection"));
-    let ejection = outlier_detection.as_ref().map(ejected);
-    [choice, connect, ejection, tls.map(verified)]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-fn ejected(detection: &OutlierDetection) -> String {
-    let time = detection.base_ejection_time.unwrap_or_default();
-    let failures = detection
-        .consecutive_local_origin_failures
-        .unwrap_or_default();
-    format!("no requests for {time} after {failures} connections that failed")
-}
-
-/// What becomes of a route's requests beside where they go.
-fn asked_for(route: &HttpRoute) -> Vec<String> {
-    let HttpRoute {
-        rewrite,
-        timeout,
-        retries,
-        headers,
-        ..
-    } = route;
-    let said = [
-        rewrite
-            .as_ref()
-            .map(|rewrite| format!("the path replaced by {}", rewrite.uri)),
-        timeout
-            .as_ref()
-            .map(|timeout| format!("a timeout of {timeout}")),
-        retries
-            .as_ref()
-            .filter(|retries| !is_default(retries))
-            .map(tried_again),
-    ];
-    let said = said.into_iter().flatten();
-    let sides = headers.iter().flat_map(|headers| {
-        let sides = [
-            ("request", &headers.request),
-            ("response", &headers.response),
-        ];
-        sides.map(|(side, changes)| Some(changed_headers(side, changes.as_ref()?)))
-    });
-    said.chain(sides.flatten()).collect()
-}
-
-/// What this daemon says of every external route where nobody chose otherwise, and the Go Copilot of none.
-fn is_default(retries: &HttpRetry) -> bool {
-    let unsent = [
-        "connect-failure,refused-stream",
-        "connect-failure,refused-stream,reset-before-request",
-    ];
-    retries.attempts == 2
-        && retries.per_try_timeout.is_none()
-        && unsent.contains(&&*retries.retry_on)
-}
-
-fn tried_again(retries: &HttpRetry) -> String {
-    let each = retries.per_try_timeout.as_ref();
-    let each = each.map_or_else(String::new, |time| format!(", for {time} each"));
-    format!("{} retries of {}{each}", retries.attempts, retries.retry_on)
-}
-
-fn changed_headers(side: &str, changes: &HeaderOperations) -> String {
-    let set = changes.set.iter();
-    let set = set.map(|(name, value)| format!("{name}: {value}"));
-    let removed = changes.remove.iter().map(|name| format!("no {name}"));
-    let all: Vec<_> = set.chain(removed).collect();
-    format!("{side} headers {}", all.join(", "))
-}
-
-fn choice(settings: &LoadBalancerSettings) -> Option<String> {
-    Some(match settings.lb_policy.as_ref()? {
-        // One number each in old and new Istios.
-        LbPolicy::Simple(0 | 4) => "picked in turn".to_owned(),
-        LbPolicy::Simple(1 | 5) => "picked by fewest requests".to_owned(),
-        LbPolicy::Simple(other) => format!("picked by {other}"),
-        LbPolicy::ConsistentHash(ConsistentHashLb { hash_key }) => match hash_key.as_ref()? {
-            HashKey::HttpHeaderName(header) => format!("picked by the header {header}"),
-            HashKey::HttpCookie(HttpCookie { name, path, ttl }) => {
-                let ttl = ttl
-                    .as_ref()
-                    .map_or_else(String::new, |ttl| format!(", kept for {ttl}"));
-                format!("picked by the cookie {name} of {path}{ttl}")
-            }
-        },
-    })
-}
-
-fn verified(tls: &ClientTlsSettings) -> String {
-    let ClientTlsSettings {
-        client_certificate,
-        ca_certificates,
-        subject_alt_names,
-        ..
-    } = tls;
-    let names = if subject_alt_names.is_empty() {
-        "any name"
-    } else {
-        "their names"
-    };
-    format!("verified by {ca_certificates} and {names}, client certificate {client_certificate:?}")
 }

@@ -72,6 +72,35 @@ impl Match {
         }
     }
 
+    /// Whether some request is for both, and neither is for all of the other's: it matters which comes first.
+    pub(super) fn crosses(&self, other: &Self) -> bool {
+        self.meets(other) && !self.covers(other) && !other.covers(self)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let names = [self, other].map(|side| side.authority.as_deref().and_then(name_in_any_case));
+        if let [Some(own), Some(its)] = names
+            && own != its
+        {
+            return false;
+        }
+        let any_case = self.any_case || other.any_case;
+        self.has(other, any_case) || other.has(self, any_case)
+    }
+
+    /// Whether the path of `other` is one for this. Of a pattern nobody knows.
+    fn has(&self, other: &Self, any_case: bool) -> bool {
+        let [own, its] = [self, other].map(|side| side.key_path(any_case));
+        let rest = its.strip_prefix(&*own);
+        self.path.is_empty()
+            || match self.how {
+                How::Prefix => rest.is_some(),
+                How::Below => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+                How::Exact => rest.is_some_and(str::is_empty),
+                How::Pattern => true,
+            }
+    }
+
     fn key_path(&self, any_case: bool) -> String {
         if any_case {
             self.path.to_ascii_lowercase()
@@ -121,10 +150,13 @@ fn one(request: &HttpMatchRequest) -> Match {
         // Of paths, which begin with it.
         Some(MatchType::Prefix(path)) if path == "/" => (String::new(), How::Prefix, false),
         Some(MatchType::Prefix(path)) => (path, How::Prefix, any_case),
-        Some(MatchType::Regex(pattern)) => match in_any_case(&pattern) {
-            Some(path) => (path, How::Below, true),
-            None => (pattern, How::Pattern, false),
-        },
+        // A path in any case, and what is below it.
+        Some(MatchType::Regex(pattern)) => {
+            match pattern.strip_suffix("(/.*)?").and_then(in_any_case) {
+                Some(path) => (path, How::Below, true),
+                None => (pattern, How::Pattern, false),
+            }
+        }
     };
     let any_case = any_case || !path.bytes().any(|byte| byte.is_ascii_alphabetic());
     Match {
@@ -135,9 +167,14 @@ fn one(request: &HttpMatchRequest) -> Match {
     }
 }
 
-/// The path of a pattern that says nothing but a path in any case, and what is below it.
+/// The hostname of a pattern that says nothing but a hostname in any case, and any port.
+fn name_in_any_case(pattern: &str) -> Option<String> {
+    in_any_case(pattern.strip_suffix("(:.*)?")?)
+}
+
+/// The text of a pattern that says nothing but a text in any case.
 fn in_any_case(pattern: &str) -> Option<String> {
-    let mut rest = pattern.strip_suffix("(/.*)?")?.chars();
+    let mut rest = pattern.chars();
     let mut path = String::new();
     while let Some(next) = rest.next() {
         match next {
@@ -199,5 +236,32 @@ mod tests {
         assert!(!covers(&below("/a", false), &below("/a/b", true)));
         assert!(!covers(&below("/a", true), &prefix("/a")));
         assert!(!covers(&below("/a/b", true), &all));
+    }
+
+    #[test]
+    fn what_is_for_some_requests_of_each_other_crosses() {
+        let prefix = |path: &str| matches(&[request(MatchType::Prefix(path.to_owned()), false)]);
+        let of_host = |name: &str, mut of: Match| {
+            of.authority = Some(format!("{name}(:.*)?"));
+            vec![of]
+        };
+        let pattern = matches(&[request(MatchType::Regex("/[0-9]+".to_owned()), false)]);
+        let all = matches(&[])[0].clone();
+        let crosses = |a: &[Match], b: &[Match]| a[0].crosses(&b[0]) && b[0].crosses(&a[0]);
+        assert!(crosses(&below("/a", false), &below("/A/b", true)));
+        assert!(crosses(&pattern, &below("/1", true)));
+        let of_one = of_host("[oO]ne", all);
+        assert!(crosses(&of_one, &below("/a", true)));
+        assert!(!crosses(
+            &of_one,
+            &of_host("[tT]wo", below("/a", true)[0].clone())
+        ));
+        assert!(!crosses(&below("/a", true), &below("/b", true)));
+        assert!(!crosses(&below("/a", true), &below("/about", true)));
+        assert!(
+            !crosses(&below("/a", true), &below("/a/b", true)),
+            "it is within"
+        );
+        assert!(!crosses(&prefix("/ab"), &below("/a", false)));
     }
 }

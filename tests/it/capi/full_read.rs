@@ -291,6 +291,83 @@ async fn a_domain_that_does_not_exist_is_named_and_the_others_are_served() {
     assert_eq!(dropped["gone.example.com"].reason, "missing_domain");
 }
 
+/// What is said of what is configured and not there.
+async fn said_of_missing(foundation: &Foundation, domains: &[&str]) -> BTreeMap<String, String> {
+    let domains = domains.iter().map(|domain| domain.parse().unwrap());
+    let settings = Settings {
+        domains: domains.collect(),
+        ..foundation.settings()
+    };
+    let mut polling = Polling::start(settings);
+    polling.all_routes().await;
+    let dropped = polling.routes.borrow().dropped.named().clone();
+    let said = dropped.into_values();
+    said.map(|dropped| (dropped.name, dropped.detail)).collect()
+}
+
+#[tokio::test]
+async fn a_domain_that_is_mistyped_is_named_with_the_one_that_there_is() {
+    let foundation = Foundation::new().await;
+    foundation.load(1);
+    let said = said_of_missing(
+        &foundation,
+        &["mesh.example.com", "ohter.example.com", "sys.example.com"],
+    );
+    let expected = [
+        (
+            "ohter.example.com",
+            "cloud controller has no such domain; it has other.example.com, which is nearly it",
+        ),
+        ("sys.example.com", "cloud controller has no such domain"),
+    ];
+    let expected = expected.map(|(name, detail)| (name.to_owned(), detail.to_owned()));
+    assert_eq!(said.await, BTreeMap::from(expected));
+}
+
+#[tokio::test]
+async fn a_suffix_that_is_mistyped_or_one_label_too_long_is_named_with_the_domain_that_there_is() {
+    let foundation = Foundation::new().await;
+    foundation.load(1);
+    let team = "blue.teams.example.org";
+    foundation.capi.state().add_domain(team, DomainKind::Http);
+    let patterns = [
+        "mesh.example.com",
+        "*.temas.example.org",
+        "*.other.example.com",
+        "*.elsewhere.net",
+    ];
+    let said = said_of_missing(&foundation, &patterns).await;
+    let beside = |of: &str| said[of].split_once("it has ").unwrap().1.to_owned();
+    assert_eq!(
+        beside("*.temas.example.org"),
+        format!("{team}, which is nearly it")
+    );
+    assert!(beside("*.other.example.com").starts_with("other.example.com"));
+    assert_eq!(said.len(), 2, "{said:?}");
+}
+
+#[tokio::test]
+async fn what_else_there_is_is_asked_for_once_and_only_where_a_domain_is_missing() {
+    let foundation = Foundation::new().await;
+    foundation.load(1);
+    let mut polling = foundation.poll();
+    polling.all_routes().await;
+    assert_eq!(foundation.capi.requests(Endpoint::Domains).len(), 1);
+
+    // It is a help, and no part of the read: there are two, which have to agree.
+    let foundation = Foundation::new().await;
+    foundation.load(1);
+    for after in [1, 3] {
+        let capi = &foundation.capi;
+        capi.inject(Endpoint::Domains, after, 1, Fault::Forbidden);
+    }
+    let said = said_of_missing(&foundation, &["mesh.example.com", "ohter.example.com"]).await;
+    assert_eq!(
+        said["ohter.example.com"],
+        "cloud controller has no such domain"
+    );
+}
+
 #[tokio::test]
 async fn a_suffix_pattern_finds_its_domains_page_by_page() {
     let foundation = Foundation::new().await;
