@@ -77,7 +77,7 @@ impl Daemon {
     }
 
     /// Ends it and starts another build of it at its place, which remembers what it served in a file. Without one it is of a
-    /// time before there were state files, and defaults for all routes.
+    /// time before there were state files, defaults for all routes, and TCP routes.
     ///
     /// # Errors
     /// That one does not start.
@@ -87,7 +87,7 @@ impl Daemon {
         if let Some(path) = state_file {
             keys.insert("StateFile".to_owned(), json!(path));
         } else {
-            keys.retain(|key, _| key != "StateFile" && key != "Defaults");
+            keys.retain(|key, _| !["StateFile", "Defaults", "TCPRoutes"].contains(&key.as_str()));
         }
         program.clone_into(&mut self.program);
         self.restart(&format!("{config:#}")).await
