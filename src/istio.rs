@@ -46,6 +46,7 @@ pub use self::{
     sidecar::{DEFAULT_SIDECAR, default_sidecar, sidecar},
 };
 use self::{
+    defaults::Elsewhere,
     nameless::Nameless,
     validate::{Invalid, Validate},
 };

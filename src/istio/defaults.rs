@@ -27,7 +27,8 @@ pub struct Defaults {
     pub ejection: Option<Ejection>,
     /// How an instance of an external route is picked.
     pub load_balancing: Option<LoadBalancing>,
-    /// The region that the zones of instances are in. Where it is known, their endpoints have both.
+    /// The region that the zones of instances are in. Where it is known, their endpoints have both, and with [`Defaults::ejection`]
+    /// an istiod's proxies ask those of their own zone first.
     pub region: Option<Arc<str>>,
     /// Whether what comes without TLS is sent to HTTPS.
     pub https_redirect: Option<HttpsRedirect>,
@@ -45,6 +46,16 @@ pub struct Requests {
     pub retry_resets: bool,
 }
 
+/// What istiods have to be told so that what is tried again goes somewhere else. Old Pilots mean that by themselves, or cannot
+/// be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    /// Another instance is meant, although a client is kept at one.
+    is_another_instance: bool,
+    /// Instances of other zones are meant, too.
+    is_any_zone: bool,
+}
+
 /// Envoy's word for that.
 const RESETS: &str = ",reset-before-request";
 
@@ -54,13 +65,12 @@ impl Requests {
         *self == Self::default()
     }
 
-    /// What is tried again of a route whose owner asked for that, or for nothing. Where a client `is_kept` at one instance,
-    /// istiods have to be told that another is meant; old Pilots always mean that.
+    /// What is tried again of a route whose owner asked for that, or for nothing.
     pub(super) fn retries(
         &self,
         asked: Option<&Retries>,
         era: Era,
-        is_kept: bool,
+        elsewhere: Elsewhere,
     ) -> Option<HttpRetry> {
         let of_route = asked.or(self.retries.as_ref())?;
         let mut retries = retries(of_route);
@@ -68,7 +78,10 @@ impl Requests {
             if self.retry_resets && of_route.is_of_unsent() {
                 retries.retry_on.push_str(RESETS);
             }
-            retries.retry_ignore_previous_hosts = is_kept.then_some(true);
+            retries.retry_ignore_previous_hosts = elsewhere.is_another_instance.then_some(true);
+            // The second attempt stays in the zone.
+            let is_any_zone = elsewhere.is_any_zone && of_route.attempts > 1;
+            retries.retry_remote_localities = is_any_zone.then_some(true);
         }
         Some(retries)
     }
@@ -90,14 +103,22 @@ const INTERVAL: Duration = Duration::from_secs(1);
 impl Defaults {
     /// Whether istiods are told otherwise than Pilots what is tried again of a pool's requests.
     pub(super) fn tells_apart(&self, pool: &Pool<'_>) -> bool {
-        self.external.retry_resets || self.keeps(pool)
+        self.external.retry_resets || self.elsewhere(pool) != Elsewhere::default()
     }
 
-    /// Whether a client's requests for an external pool all lead to one instance.
-    pub(super) fn keeps(&self, pool: &Pool<'_>) -> bool {
+    /// What is to be said of where a pool's requests are tried again.
+    pub(super) fn elsewhere(&self, pool: &Pool<'_>) -> Elsewhere {
         let own = pool.load_balancing().map(|(_, choice)| choice);
         let choice = own.or(self.load_balancing.as_ref());
-        choice.is_some_and(LoadBalancing::keeps)
+        Elsewhere {
+            is_another_instance: choice.is_some_and(LoadBalancing::keeps),
+            is_any_zone: self.prefers_zones(),
+        }
+    }
+
+    /// Whether an istiod has proxies prefer the instances of their own zone: only where those that fail are left out.
+    fn prefers_zones(&self) -> bool {
+        self.region.is_some() && self.ejection.is_some()
     }
 
     /// Where an instance runs, as Istio writes it: REGION/ZONE. Empty where that is not known.

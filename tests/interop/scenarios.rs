@@ -7,6 +7,7 @@ mod sidecars;
 mod times;
 mod under_load;
 mod where_it_goes;
+mod zones;
 
 use crate::scenario::Scenario;
 
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Scenario> {
         where_it_goes::SCENARIOS,
         deployment::SCENARIOS,
         defaults::SCENARIOS,
+        zones::SCENARIOS,
         sidecars::SCENARIOS,
         under_load::SCENARIOS,
         times::SCENARIOS,

@@ -46,6 +46,7 @@ fn retries(attempts: i32, retry_on: &str) -> HttpRetry {
     HttpRetry {
         attempts,
         per_try_timeout: None,
+        retry_remote_localities: None,
         retry_ignore_previous_hosts: None,
         retry_on: retry_on.to_owned(),
     }
@@ -371,4 +372,42 @@ fn what_is_tried_again_of_a_client_that_is_kept_goes_to_another_instance() {
         ]));
     };
     assert_eq!(kept(never), [None; 2]);
+}
+
+#[test]
+fn what_is_tried_again_leaves_the_zone_where_zones_come_first() {
+    let other_zones = |change: fn(&mut Defaults), asked: &[(&str, &str)]| {
+        let mut defaults = Defaults {
+            region: Some("eu".into()),
+            ejection: Some(Ejection {
+                failures: 3,
+                duration: Duration::from_mins(2),
+            }),
+            ..external().defaults
+        };
+        change(&mut defaults);
+        let mut route = route("shop.example.com", [to("app", 8080)]);
+        route.ask(Asked::parse(asked.iter().copied()));
+        let made = make_with(&with(defaults), [route], []);
+        let services = made.services.map(Option::unwrap);
+        services.map(|service| {
+            let retries = service.http[0].retries.as_ref();
+            retries.unwrap().retry_remote_localities
+        })
+    };
+    assert_eq!(other_zones(|_| (), &[]), [None, Some(true)]);
+    for attempts in ["0", "1"] {
+        // None of these is a third.
+        let asked = [("retry-attempts", attempts)];
+        assert_eq!(other_zones(|_| (), &asked), [None; 2], "{attempts}");
+    }
+    assert_eq!(
+        other_zones(|defaults| defaults.region = None, &[]),
+        [None; 2]
+    );
+    // Nothing is preferred then.
+    assert_eq!(
+        other_zones(|defaults| defaults.ejection = None, &[]),
+        [None; 2]
+    );
 }

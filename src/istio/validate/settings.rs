@@ -33,7 +33,9 @@ pub(super) fn asked_for(route: &HttpRoute) -> Result<(), Invalid> {
 
 fn retries(retries: &HttpRetry) -> Result<(), Invalid> {
     duration(retries.per_try_timeout.as_ref())?;
-    let is_said = retries.per_try_timeout.is_some() || !retries.retry_on.is_empty();
+    let is_said = retries.per_try_timeout.is_some()
+        || !retries.retry_on.is_empty()
+        || retries.retry_remote_localities.is_some();
     require(
         retries.attempts > 0 || (retries.attempts == 0 && !is_said),
         "asked",
@@ -79,6 +81,7 @@ mod tests {
             Some(HttpRetry {
                 attempts,
                 per_try_timeout: None,
+                retry_remote_localities: None,
                 retry_ignore_previous_hosts: None,
                 retry_on: retry_on.to_owned(),
             })
@@ -145,6 +148,13 @@ mod tests {
             },
             HttpRoute {
                 retries: retries(0, "5xx"),
+                ..route()
+            },
+            HttpRoute {
+                retries: retries(0, "").map(|retries| HttpRetry {
+                    retry_remote_localities: Some(true),
+                    ..retries
+                }),
                 ..route()
             },
             HttpRoute {

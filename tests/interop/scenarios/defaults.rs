@@ -71,7 +71,7 @@ async fn half_lost(run: &mut Run<'_>, tally: &mut Tally, name: &str) -> Result<I
         .route(name, "", [Destination::web(&app.guid)]);
     let client = run.mesh.ingress.client();
     expect::spread(&client, tally, &get(name), (2, 1)).await;
-    let lost = run.mesh.stage.lose(&mut app).await?;
+    let lost = run.mesh.stage.lose(&mut app).await?.guid;
     run.apps.push(app);
     Ok(lost)
 }
@@ -141,7 +141,7 @@ async fn kept_elsewhere(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
         given.starts_with("MESH_ROUTE="),
         "a client is given {given:?}"
     );
-    let lost = run.mesh.stage.lose(&mut app).await?;
+    let lost = run.mesh.stage.lose(&mut app).await?.guid;
     run.apps.push(app);
     let mut failed = 0;
     for n in 0..MANY {
