@@ -9,7 +9,8 @@ use super::{
 use crate::{
     model::{Hostname, Instance, LoadBalancing, Retries},
     proto::istio::networking::v1alpha3::{
-        ConnectionPoolSettings, HttpRetry, OutlierDetection, connection_pool_settings::TcpSettings,
+        ConnectionPoolSettings, HttpRetry, LocalityLoadBalancerSetting, OutlierDetection,
+        connection_pool_settings::TcpSettings,
     },
     table::Pool,
 };
@@ -46,14 +47,16 @@ pub struct Requests {
     pub retry_resets: bool,
 }
 
-/// What istiods have to be told so that what is tried again goes somewhere else. Old Pilots mean that by themselves, or cannot
-/// be told.
+/// What istiods have to be told so that what is tried again goes somewhere else: Pilots mean that by themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Elsewhere {
-    /// Another instance is meant, although a client is kept at one.
-    is_another_instance: bool,
-    /// Instances of other zones are meant, too.
-    is_any_zone: bool,
+pub(super) enum Elsewhere {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// Another instance is meant, although the client is kept at one.
+    OtherInstance,
+    /// Other zones are meant, too, although that of the proxy comes first.
+    OtherZone,
 }
 
 /// Envoy's word for that.
@@ -78,10 +81,14 @@ impl Requests {
             if self.retry_resets && of_route.is_of_unsent() {
                 retries.retry_on.push_str(RESETS);
             }
-            retries.retry_ignore_previous_hosts = elsewhere.is_another_instance.then_some(true);
-            // The second attempt stays in the zone.
-            let is_any_zone = elsewhere.is_any_zone && of_route.attempts > 1;
-            retries.retry_remote_localities = is_any_zone.then_some(true);
+            match elsewhere {
+                Elsewhere::Unsaid => {}
+                Elsewhere::OtherInstance => retries.retry_ignore_previous_hosts = Some(true),
+                // The third attempt is the first to leave the zone.
+                Elsewhere::OtherZone => {
+                    retries.retry_remote_localities = (of_route.attempts > 1).then_some(true);
+                }
+            }
         }
         Some(retries)
     }
@@ -108,12 +115,31 @@ impl Defaults {
 
     /// What is to be said of where a pool's requests are tried again.
     pub(super) fn elsewhere(&self, pool: &Pool<'_>) -> Elsewhere {
-        let own = pool.load_balancing().map(|(_, choice)| choice);
-        let choice = own.or(self.load_balancing.as_ref());
-        Elsewhere {
-            is_another_instance: choice.is_some_and(LoadBalancing::keeps),
-            is_any_zone: self.prefers_zones(),
+        if self.choice(pool).is_some_and(LoadBalancing::keeps) {
+            Elsewhere::OtherInstance
+        } else if self.prefers_zones() {
+            Elsewhere::OtherZone
+        } else {
+            Elsewhere::Unsaid
         }
+    }
+
+    /// How an instance of a pool is picked, where anybody says so.
+    pub(super) fn choice<'c>(&'c self, pool: &'c Pool<'_>) -> Option<&'c LoadBalancing> {
+        let own = pool.load_balancing().map(|(_, choice)| choice);
+        own.or(self.load_balancing.as_ref())
+    }
+
+    /// What is said of zones where an instance is picked like that. A client that is kept at one is kept there by the proxies of
+    /// all zones: to each of them it may come.
+    pub(super) fn zones(
+        &self,
+        choice: &LoadBalancing,
+        era: Era,
+    ) -> Option<LocalityLoadBalancerSetting> {
+        let is_none = era == Era::Xds && self.prefers_zones() && choice.keeps();
+        let enabled = Some(false);
+        is_none.then_some(LocalityLoadBalancerSetting { enabled })
     }
 
     /// Whether an istiod has proxies prefer the instances of their own zone: only where those that fail are left out.

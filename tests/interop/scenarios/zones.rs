@@ -7,18 +7,19 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use copilot::sim::capi::Destination;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
     client::{Ask, Client},
     deployment::Deployment,
-    expect::{self, SOON},
+    expect::{self, Answerer, SOON},
     instances::Protocol,
     mesh::Ingress,
     peers::process::POLL,
     scenario::{Run, Scenario, Tally, scenario},
-    stage::{App, DOMAIN, HERE, REGION, THERE},
+    stage::{App, DOMAIN, HERE, Lost, REGION, THERE},
 };
 
 const GROUP: &str = "Zones";
@@ -39,7 +40,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(GROUP, "weights hold, whichever zones apps are in", weighted),
     scenario!(
         GROUP,
-        "a client is kept in the zone of the ingress that it asks",
+        "a client that is kept is so by the ingresses of all zones",
         kept
     ),
 ];
@@ -52,6 +53,8 @@ const MANY: usize = 20;
 const THEN: u32 = 100;
 /// How many instances an app has in each zone.
 const EACH: u32 = 2;
+/// How many clients ask at once when a zone is lost.
+const AT_ONCE: usize = 50;
 /// For how long an instance answers on that was told to stop.
 const DRAIN: Duration = Duration::from_secs(2);
 const WEB: &[(u16, Protocol)] = &[(8080, Protocol::Http1)];
@@ -112,6 +115,15 @@ fn of_zone(app: &App, zone: &str) -> BTreeSet<String> {
     let instances = app.instances.iter();
     let instances = instances.filter(|running| running.zone == zone);
     instances.map(|running| running.guid.to_string()).collect()
+}
+
+/// The instances that are here are gone, and nobody is told of it.
+async fn lose_here(run: &mut Run<'_>, app: &mut App) -> Result<Vec<Lost>> {
+    let mut lost = Vec::new();
+    for _ in of_zone(app, HERE) {
+        lost.push(run.mesh.stage.lose(app).await?);
+    }
+    Ok(lost)
 }
 
 /// Waits until the app answers at all.
@@ -175,17 +187,20 @@ async fn stopped(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     .await
 }
 
-/// Nobody tells the ingress, which finds out by its connections. No request is lost for that, since the third attempt is in
-/// another zone.
+/// Nobody tells the ingress, which finds out by its connections. No request fails for that, since the third attempt is in another
+/// zone.
 async fn lost(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     zoned(run, tally, json!({}), async |run, tally| {
         let mut app = in_both(run, "zone-lost").await?;
         let client = run.mesh.ingress.client();
         answers(&client, tally, &app).await;
         comes_to(&client, tally, &app, HERE).await?;
-        let mut lost = Vec::new();
-        for _ in 0..EACH {
-            lost.push(run.mesh.stage.lose(&mut app).await?);
+        let lost = lose_here(run, &mut app).await?;
+        let (begun, ask) = (Instant::now(), get(&app.name));
+        for result in join_all((0..AT_ONCE).map(|_| client.ask(&ask))).await {
+            let is_answered = Answerer::from(&*app.name).has_given(&result);
+            ensure!(is_answered, "of {AT_ONCE} at once one got {result:?}");
+            tally.answered(&app.name, begun.elapsed());
         }
         comes_to(&client, tally, &app, THERE).await?;
         for lost in lost {
@@ -224,21 +239,32 @@ async fn weighted(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     .await
 }
 
+/// By whichever ingress a client comes, it is at the same instance, which is of any zone.
 async fn kept(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     let affinity = json!({ "SessionAffinity": { "Cookie": "MESH_ROUTE" } });
     zoned(run, tally, affinity, async |run, tally| {
         let app = in_both(run, "zone-kept").await?;
         let there = ingress_there(run).await?;
-        for (client, zone) in [(run.mesh.ingress.client(), HERE), (there.client(), THERE)] {
-            answers(&client, tally, &app).await;
-            comes_to(&client, tally, &app, zone).await?;
-            for n in 0..MANY {
-                let ask = get(&app.name).header("Cookie", &format!("MESH_ROUTE={n}"));
-                let counts = expect::spread(&client, tally, &ask, (0, 5)).await;
-                let asked: BTreeSet<_> = counts.into_keys().map(|(_, instance)| instance).collect();
-                let is_kept = asked.len() == 1 && asked.is_subset(&of_zone(&app, zone));
-                ensure!(is_kept, "one client of zone {zone} is at {asked:?}");
+        let clients = [run.mesh.ingress.client(), there.client()];
+        // Both have all instances once each of them has answered.
+        for client in &clients {
+            let asked = app.instances.len();
+            expect::spread(client, tally, &get(&app.name), (asked, 1)).await;
+        }
+        let mut all = BTreeSet::new();
+        for n in 0..MANY {
+            let ask = get(&app.name).header("Cookie", &format!("MESH_ROUTE={n}"));
+            let mut asked = BTreeSet::new();
+            for client in &clients {
+                let counts = expect::spread(client, tally, &ask, (0, 5)).await;
+                asked.extend(counts.into_keys().map(|(_, instance)| instance));
             }
+            ensure!(asked.len() == 1, "one client is at {asked:?}");
+            all.extend(asked);
+        }
+        for zone in [HERE, THERE] {
+            let is_asked = !all.is_disjoint(&of_zone(&app, zone));
+            ensure!(is_asked, "of zone {zone} none is asked");
         }
         run.apps.push(app);
         Ok(())
