@@ -75,6 +75,22 @@ mod tests {
     };
 
     #[test]
+    fn where_nothing_is_tried_again_no_zone_is_said() {
+        let route = |attempts| HttpRoute {
+            retries: Some(HttpRetry {
+                attempts,
+                per_try_timeout: None,
+                retry_remote_localities: Some(true),
+                retry_ignore_previous_hosts: None,
+                retry_on: String::new(),
+            }),
+            ..HttpRoute::default()
+        };
+        asked_for(&route(2)).unwrap();
+        assert_eq!(asked_for(&route(0)).unwrap_err().rule, "asked");
+    }
+
+    #[test]
     fn what_istio_would_discard_and_what_envoy_would_misread_is_refused() {
         let time = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
         let retries = |attempts, retry_on: &str| {
@@ -148,13 +164,6 @@ mod tests {
             },
             HttpRoute {
                 retries: retries(0, "5xx"),
-                ..route()
-            },
-            HttpRoute {
-                retries: retries(0, "").map(|retries| HttpRetry {
-                    retry_remote_localities: Some(true),
-                    ..retries
-                }),
                 ..route()
             },
             HttpRoute {
