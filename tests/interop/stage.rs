@@ -1,5 +1,6 @@
 //! The simulated foundation with instances that answer, changed as Cloud Controller and Diego change a real one.
 
+mod lost;
 mod places;
 mod truth;
 
@@ -20,7 +21,7 @@ use copilot::{
 };
 use tokio::task::JoinSet;
 
-pub use self::places::Place;
+pub use self::{lost::Lost, places::Place};
 use self::{
     places::{FromOutside, Places},
     truth::Truth,
@@ -70,15 +71,6 @@ pub struct Running {
     pub zone: &'static str,
     /// What answers there.
     pub server: Instance,
-}
-
-/// An instance that is gone, which its foundation does not know.
-pub struct Lost {
-    /// Its guid.
-    pub guid: InstanceGuid,
-    index: u32,
-    place: Place,
-    zone: &'static str,
 }
 
 /// A foundation.
@@ -289,41 +281,6 @@ impl Stage {
         crashed.server.crash().await;
         self.foundation.bbs.crash(&crashed.guid);
         self.places.give_back(crashed.place);
-        Ok(())
-    }
-
-    /// The last of an app's instances is gone and its cell out of touch: its row stays, though its place may be another's
-    /// soon.
-    ///
-    /// # Errors
-    /// None runs.
-    pub async fn lose(&mut self, app: &mut App) -> Result<Lost> {
-        let lost = app.instances.pop().context("nothing runs")?;
-        self.end(app, &lost.server);
-        lost.server.crash().await;
-        self.places.give_back(lost.place);
-        Ok(Lost {
-            guid: lost.guid,
-            index: lost.index,
-            place: lost.place,
-            zone: lost.zone,
-        })
-    }
-
-    /// A cell is in touch again: what was lost there answers as before. Its place must not have become another's.
-    ///
-    /// # Errors
-    /// It has.
-    pub async fn find(&mut self, app: &mut App, lost: Lost) -> Result<()> {
-        let server = self.listen(app, &lost.guid, &lost.place).await?;
-        self.begin(app);
-        app.instances.push(Running {
-            guid: lost.guid,
-            index: lost.index,
-            place: lost.place,
-            zone: lost.zone,
-            server,
-        });
         Ok(())
     }
 
