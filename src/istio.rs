@@ -48,6 +48,7 @@ pub use self::{
     tcp::TCP_GATEWAY,
 };
 use self::{
+    defaults::Elsewhere,
     nameless::Nameless,
     validate::{Invalid, Validate},
 };

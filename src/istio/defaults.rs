@@ -9,7 +9,8 @@ use super::{
 use crate::{
     model::{Hostname, Instance, LoadBalancing, Retries},
     proto::istio::networking::v1alpha3::{
-        ConnectionPoolSettings, HttpRetry, OutlierDetection, connection_pool_settings::TcpSettings,
+        ConnectionPoolSettings, HttpRetry, LocalityLoadBalancerSetting, OutlierDetection,
+        connection_pool_settings::TcpSettings,
     },
     table::Pool,
 };
@@ -27,7 +28,8 @@ pub struct Defaults {
     pub ejection: Option<Ejection>,
     /// How an instance of an external route is picked.
     pub load_balancing: Option<LoadBalancing>,
-    /// The region that the zones of instances are in. Where it is known, their endpoints have both.
+    /// The region that the zones of instances are in. Where it is known, their endpoints have both, and with [`Defaults::ejection`]
+    /// an istiod's proxies ask those of their own zone first.
     pub region: Option<Arc<str>>,
     /// Whether what comes without TLS is sent to HTTPS.
     pub https_redirect: Option<HttpsRedirect>,
@@ -45,6 +47,18 @@ pub struct Requests {
     pub retry_resets: bool,
 }
 
+/// What istiods have to be told so that what is tried again goes somewhere else: Pilots mean that by themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// Another instance is meant, although the client is kept at one.
+    OtherInstance,
+    /// Other zones are meant, too, although that of the proxy comes first.
+    OtherZone,
+}
+
 /// Envoy's word for that.
 const RESETS: &str = ",reset-before-request";
 
@@ -54,13 +68,12 @@ impl Requests {
         *self == Self::default()
     }
 
-    /// What is tried again of a route whose owner asked for that, or for nothing. Where a client `is_kept` at one instance,
-    /// istiods have to be told that another is meant; old Pilots always mean that.
+    /// What is tried again of a route whose owner asked for that, or for nothing.
     pub(super) fn retries(
         &self,
         asked: Option<&Retries>,
         era: Era,
-        is_kept: bool,
+        elsewhere: Elsewhere,
     ) -> Option<HttpRetry> {
         let of_route = asked.or(self.retries.as_ref())?;
         let mut retries = retries(of_route);
@@ -68,7 +81,14 @@ impl Requests {
             if self.retry_resets && of_route.is_of_unsent() {
                 retries.retry_on.push_str(RESETS);
             }
-            retries.retry_ignore_previous_hosts = is_kept.then_some(true);
+            match elsewhere {
+                Elsewhere::Unsaid => {}
+                Elsewhere::OtherInstance => retries.retry_ignore_previous_hosts = Some(true),
+                // The third attempt is the first to leave the zone.
+                Elsewhere::OtherZone => {
+                    retries.retry_remote_localities = (of_route.attempts > 1).then_some(true);
+                }
+            }
         }
         Some(retries)
     }
@@ -90,14 +110,42 @@ const INTERVAL: Duration = Duration::from_secs(1);
 impl Defaults {
     /// Whether istiods are told otherwise than Pilots what is tried again of a pool's requests.
     pub(super) fn tells_apart(&self, pool: &Pool<'_>) -> bool {
-        self.external.retry_resets || self.keeps(pool)
+        self.external.retry_resets || self.elsewhere(pool) != Elsewhere::default()
     }
 
-    /// Whether a client's requests for an external pool all lead to one instance.
-    pub(super) fn keeps(&self, pool: &Pool<'_>) -> bool {
+    /// What is to be said of where a pool's requests are tried again.
+    pub(super) fn elsewhere(&self, pool: &Pool<'_>) -> Elsewhere {
+        if self.choice(pool).is_some_and(LoadBalancing::keeps) {
+            Elsewhere::OtherInstance
+        } else if self.prefers_zones() {
+            Elsewhere::OtherZone
+        } else {
+            Elsewhere::Unsaid
+        }
+    }
+
+    /// How an instance of a pool is picked, where anybody says so. There is no header and no cookie in what goes over TCP.
+    pub(super) fn choice<'c>(&'c self, pool: &'c Pool<'_>) -> Option<&'c LoadBalancing> {
         let own = pool.load_balancing().map(|(_, choice)| choice);
         let choice = own.or(self.load_balancing.as_ref());
-        choice.is_some_and(LoadBalancing::keeps)
+        choice.filter(|choice| !(pool.host().is_tcp() && choice.keeps()))
+    }
+
+    /// What is said of zones where an instance is picked like that. A client that is kept at one is kept there by the proxies of
+    /// all zones: to each of them it may come.
+    pub(super) fn zones(
+        &self,
+        choice: &LoadBalancing,
+        era: Era,
+    ) -> Option<LocalityLoadBalancerSetting> {
+        let is_none = era == Era::Xds && self.prefers_zones() && choice.keeps();
+        let enabled = Some(false);
+        is_none.then_some(LocalityLoadBalancerSetting { enabled })
+    }
+
+    /// Whether an istiod has proxies prefer the instances of their own zone: only where those that fail are left out.
+    fn prefers_zones(&self) -> bool {
+        self.region.is_some() && self.ejection.is_some()
     }
 
     /// Where an instance runs, as Istio writes it: REGION/ZONE. Empty where that is not known.

@@ -30,15 +30,15 @@ pub(super) fn destination_rule(
     ended: &Ended,
 ) -> Eras<Option<DestinationRule>> {
     let defaults = &options.defaults;
-    let choice = pool.load_balancing().map(|(_, choice)| choice);
-    let choice = choice.or(defaults.load_balancing.as_ref());
-    // There is no header and no cookie in what goes over TCP.
-    let choice = choice.filter(|choice| !(pool.host().is_tcp() && choice.keeps()));
+    let choice = defaults.choice(pool);
     let tls = options.backend_tls.as_ref().filter(|_| part.is_tls);
     let tls = tls.map(|tls| to_instances(service, pool, part, tls, ended));
     let rule = |era| {
         let policy = TrafficPolicy {
-            load_balancer: choice.map(|choice| load_balancer(choice, era)),
+            load_balancer: choice.map(|choice| LoadBalancerSettings {
+                locality_lb_setting: defaults.zones(choice, era),
+                ..load_balancer(choice, era)
+            }),
             connection_pool: defaults.connection_pool(),
             outlier_detection: defaults.outlier_detection().filter(|_| era == Era::Xds),
             tls: tls.clone(),
@@ -159,6 +159,7 @@ pub(super) fn load_balancer(choice: &LoadBalancing, era: Era) -> LoadBalancerSet
     };
     LoadBalancerSettings {
         lb_policy: Some(lb_policy),
+        locality_lb_setting: None,
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub(super) use self::subsets::{APP, web_name};
 use self::{ports::Ports, subsets::Subsets};
 use super::{
-    Era, Eras, InternalTls, MAX_NAMED, Options, Requests,
+    Elsewhere, Era, Eras, InternalTls, MAX_NAMED, Options, Requests,
     destination_rule::{load_balancer, to_apps},
     matches::{has_case, matches},
     refused,
@@ -94,7 +94,7 @@ fn http_routes(
         route,
         ..HttpRoute::default()
     };
-    settings::asked_for(route, pool, era, defaults, false)
+    settings::asked_for(route, pool, era, defaults, Elsewhere::default())
 }
 
 fn divided(pool: &Pool<'_>, ports: &Ports, subsets: &Subsets<'_>) -> Vec<HttpRouteDestination> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Era, MAX_NAMED, Requests, matches::has_case, validate::Invalid};
+use super::{Elsewhere, Era, MAX_NAMED, Requests, matches::has_case, validate::Invalid};
 use crate::{
     model::{HeaderChanges, HeaderName, Retries, RouteSettings},
     proto::istio::networking::v1alpha3::{
@@ -19,7 +19,7 @@ pub(super) fn asked_for(
     pool: &Pool<'_>,
     era: Era,
     defaults: &Requests,
-    is_kept: bool,
+    elsewhere: Elsewhere,
 ) -> Vec<HttpRoute> {
     let asked = pool.settings();
     let asked = asked.as_ref().map(|(_, settings)| &**settings);
@@ -27,7 +27,7 @@ pub(super) fn asked_for(
     let tried = asked.and_then(|asked| asked.retries.as_ref());
     let route = HttpRoute {
         timeout: timeout.or(defaults.timeout).map(duration),
-        retries: defaults.retries(tried, era, is_kept),
+        retries: defaults.retries(tried, era, elsewhere),
         headers: asked.and_then(headers),
         ..route
     };
@@ -74,6 +74,7 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
 pub(super) fn retries(retries: &Retries) -> HttpRetry {
     let conditions: Vec<_> = retries.conditions.iter().copied().collect();
     HttpRetry {
+        retry_remote_localities: None,
         retry_ignore_previous_hosts: None,
         attempts: retries.attempts.into(),
         per_try_timeout: retries.per_try.map(duration),

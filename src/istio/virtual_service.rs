@@ -67,7 +67,13 @@ pub(super) fn http_routes(
         route: destinations(pool, held),
         ..HttpRoute::default()
     };
-    settings::asked_for(route, pool, era, &defaults.external, defaults.keeps(pool))
+    settings::asked_for(
+        route,
+        pool,
+        era,
+        &defaults.external,
+        defaults.elsewhere(pool),
+    )
 }
 
 fn destinations(pool: &Pool<'_>, held: &Held) -> Vec<HttpRouteDestination> {

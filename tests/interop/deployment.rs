@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::peers::deployed;
+use crate::{peers::deployed, stage::HERE};
 
 /// How istiod and its proxies are configured.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Deployment {
     pub environment: Vec<(String, String)>,
     /// EnvoyFilters by the names of their files.
     pub filters: Vec<(String, String)>,
+    /// In which zone its ingress is.
+    pub zone: &'static str,
 }
 
 impl Deployment {
@@ -41,7 +43,14 @@ impl Deployment {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             filters,
+            zone: HERE,
         })
+    }
+
+    /// With its ingress in another zone.
+    pub fn in_zone(mut self, zone: &'static str) -> Self {
+        self.zone = zone;
+        self
     }
 
     /// Without a key of the mesh config, such as `defaultConfig.gatewayTopology`, and all that is below it.

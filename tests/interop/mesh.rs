@@ -198,7 +198,7 @@ async fn start_ingress(
         &deployment,
     )
     .await?;
-    let identity = Identity::ingress(&name, address);
+    let identity = Identity::ingress(&name, address, deployment.zone);
     let served = (istiod.grpc(), istiod.mesh_config());
     let proxy = Proxy::start(folder, settings.programs, served, &identity).await?;
     Ok(Ingress {

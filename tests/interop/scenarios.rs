@@ -8,6 +8,7 @@ mod tcp;
 mod times;
 mod under_load;
 mod where_it_goes;
+mod zones;
 
 use crate::scenario::Scenario;
 
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Scenario> {
         deployment::SCENARIOS,
         defaults::SCENARIOS,
         tcp::SCENARIOS,
+        zones::SCENARIOS,
         sidecars::SCENARIOS,
         under_load::SCENARIOS,
         times::SCENARIOS,

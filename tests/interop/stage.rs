@@ -1,5 +1,6 @@
 //! The simulated foundation with instances that answer, changed as Cloud Controller and Diego change a real one.
 
+mod lost;
 mod places;
 mod truth;
 
@@ -21,7 +22,7 @@ use copilot::{
 };
 use tokio::task::JoinSet;
 
-pub use self::places::Place;
+pub use self::{lost::Lost, places::Place};
 use self::{
     places::{FromOutside, Places},
     truth::Truth,
@@ -38,6 +39,13 @@ pub const DOMAIN: &str = "interop.example.com";
 pub const TCP_DOMAIN: &str = "tcp.interop.example.net";
 /// The ports of the ingress for these.
 pub const TCP_PORTS: RangeInclusive<u16> = 1024..=1047;
+
+/// The region of all zones.
+pub const REGION: &str = "eu-west";
+/// The zone of it in which the ingress is, and all that are nowhere else.
+pub const HERE: &str = "z1";
+/// The other one.
+pub const THERE: &str = "z2";
 
 /// How long after a change an ingress may still do what was right before: with the daemon, istiod and Envoy in between.
 pub const GRACE: Duration = Duration::from_secs(3);
@@ -65,6 +73,8 @@ pub struct Running {
     pub index: u32,
     /// Where it runs.
     pub place: Place,
+    /// In which zone that is.
+    pub zone: &'static str,
     /// What answers there.
     pub server: Instance,
 }
@@ -77,6 +87,8 @@ pub struct Stage {
     pub oracle: Arc<Oracle>,
     /// Whether instances are placed on cells with plain ports alone. Those of today take TLS alone.
     pub plain_cells: bool,
+    /// In which zone instances are placed.
+    pub zone: &'static str,
     /// Whether whoever places an instance also runs the proxy in its container.
     pub own_proxies: bool,
     /// For which internal hostnames the proxies of instances that are placed have a certificate. Without any they take
@@ -104,6 +116,7 @@ impl Stage {
             foundation,
             oracle: Arc::new(Oracle::new(GRACE)),
             plain_cells: false,
+            zone: HERE,
             own_proxies: false,
             for_apps: Vec::new(),
             domain,
@@ -186,39 +199,52 @@ impl Stage {
         let place = self.places.take();
         let bbs = &self.foundation.bbs;
         let guid = bbs.claim_instance(&app.process, index, place.cell);
-        let name = guid.to_string();
-        let doors = if self.plain_cells {
-            Doors::Plain
-        } else {
-            Doors::Tls
-        };
-        let from_outside = match doors {
-            _ if self.own_proxies => FromOutside::No,
-            Doors::Plain => FromOutside::Plain,
-            Doors::Tls | Doors::Both => FromOutside::Tls(self.credentials(app, &guid, &place)?),
-        };
-        let spec = Spec {
-            app: app.name.clone(),
-            guid: name,
-        };
-        let for_apps = self.credentials_for_apps(app, &guid)?;
-        let open = place.doors(&app.ports, &from_outside, for_apps.as_ref());
-        let server = Instance::start(spec, &open).await?;
-        self.records.push(server.record());
-        let mappings = place.mappings(&app.ports);
+        let server = self.listen(app, &guid, &place).await?;
         let spec = InstanceSpec {
-            doors,
-            ..InstanceSpec::new(place.cell, place.container, mappings)
+            doors: self.doors(),
+            zone: self.zone,
+            ..InstanceSpec::new(place.cell, place.container, place.mappings(&app.ports))
         };
         self.foundation.bbs.run_instance(&guid, &spec);
-        self.truth.start(&app.guid, &app.name);
-        self.truth.tell_of(&app.guid, &self.oracle);
+        self.begin(app);
         Ok(Running {
             guid,
             index,
             place,
+            zone: self.zone,
             server,
         })
+    }
+
+    fn doors(&self) -> Doors {
+        if self.plain_cells {
+            Doors::Plain
+        } else {
+            Doors::Tls
+        }
+    }
+
+    /// What answers at a place.
+    async fn listen(&mut self, app: &App, guid: &InstanceGuid, place: &Place) -> Result<Instance> {
+        let from_outside = match self.doors() {
+            _ if self.own_proxies => FromOutside::No,
+            Doors::Plain => FromOutside::Plain,
+            Doors::Tls | Doors::Both => FromOutside::Tls(self.credentials(app, guid, place)?),
+        };
+        let spec = Spec {
+            app: app.name.clone(),
+            guid: guid.to_string(),
+        };
+        let for_apps = self.credentials_for_apps(app, guid)?;
+        let open = place.doors(&app.ports, &from_outside, for_apps.as_ref());
+        let server = Instance::start(spec, &open).await?;
+        self.records.push(server.record());
+        Ok(server)
+    }
+
+    fn begin(&mut self, app: &App) {
+        self.truth.start(&app.guid, &app.name);
+        self.truth.tell_of(&app.guid, &self.oracle);
     }
 
     /// Scales up.
@@ -268,19 +294,6 @@ impl Stage {
         self.foundation.bbs.crash(&crashed.guid);
         self.places.give_back(crashed.place);
         Ok(())
-    }
-
-    /// The last of an app's instances is gone and its cell out of touch: its row stays, though its place may be another's
-    /// soon. Its guid.
-    ///
-    /// # Errors
-    /// None runs.
-    pub async fn lose(&mut self, app: &mut App) -> Result<InstanceGuid> {
-        let lost = app.instances.pop().context("nothing runs")?;
-        self.end(app, &lost.server);
-        lost.server.crash().await;
-        self.places.give_back(lost.place);
-        Ok(lost.guid)
     }
 
     /// A cell is evacuated: the instance of the app that is there serves on until its replacement runs, is told to stop, and answers on

@@ -46,6 +46,7 @@ fn retries(attempts: i32, retry_on: &str) -> HttpRetry {
     HttpRetry {
         attempts,
         per_try_timeout: None,
+        retry_remote_localities: None,
         retry_ignore_previous_hosts: None,
         retry_on: retry_on.to_owned(),
     }
@@ -377,4 +378,86 @@ fn what_is_tried_again_of_a_client_that_is_kept_goes_to_another_instance() {
         ]));
     };
     assert_eq!(kept(never), [None; 2]);
+}
+
+/// What an operator sets so that zones count.
+fn zoned() -> Defaults {
+    Defaults {
+        region: Some("eu".into()),
+        ejection: Some(Ejection {
+            failures: 3,
+            duration: Duration::from_mins(2),
+        }),
+        ..external().defaults
+    }
+}
+
+#[test]
+fn what_is_tried_again_leaves_the_zone_where_zones_come_first() {
+    let other_zones = |defaults: Defaults, asked: &[(&str, &str)]| {
+        let mut route = route("shop.example.com", [to("app", 8080)]);
+        route.ask(Asked::parse(asked.iter().copied()));
+        let made = make_with(&with(defaults), [route], []);
+        let services = made.services.map(Option::unwrap);
+        services.map(|service| {
+            let retries = service.http[0].retries.as_ref();
+            retries.unwrap().retry_remote_localities
+        })
+    };
+    assert_eq!(other_zones(zoned(), &[]), [None, Some(true)]);
+    for attempts in ["0", "1"] {
+        // None of these is a third.
+        let asked = [("retry-attempts", attempts)];
+        assert_eq!(other_zones(zoned(), &asked), [None; 2], "{attempts}");
+    }
+    let no_region = Defaults {
+        region: None,
+        ..zoned()
+    };
+    assert_eq!(other_zones(no_region, &[]), [None; 2]);
+    // No zone comes first then.
+    let no_ejection = Defaults {
+        ejection: None,
+        ..zoned()
+    };
+    assert_eq!(other_zones(no_ejection, &[]), [None; 2]);
+}
+
+#[test]
+fn a_client_is_kept_at_one_instance_from_whichever_zone_it_comes() {
+    let zones = |defaults: &Defaults, choice: LoadBalancing| {
+        let route = Route {
+            load_balancing: Some(Box::new(choice)),
+            ..route("shop.example.com", [to("app", 8080)])
+        };
+        let made = make_with(&with(defaults.clone()), [route], []);
+        let retries = made.services.map(|service| {
+            let retries = service.unwrap().http[0].retries.clone().unwrap();
+            (
+                retries.retry_ignore_previous_hosts,
+                retries.retry_remote_localities,
+            )
+        });
+        let enabled = made.rules.map(|rules| {
+            let policy = rules.into_values().next()?.traffic_policy?;
+            policy.load_balancer?.locality_lb_setting?.enabled
+        });
+        (enabled, retries)
+    };
+    let by_header = || LoadBalancing::Hash(HeaderName::parse("X-User").unwrap());
+    let anywhere = [(None, None), (Some(true), None)];
+    assert_eq!(
+        zones(&zoned(), by_header()),
+        ([None, Some(false)], anywhere)
+    );
+    let no_region = Defaults {
+        region: None,
+        ..zoned()
+    };
+    assert_eq!(zones(&no_region, by_header()), ([None; 2], anywhere));
+    let in_zone = [(None, None), (None, Some(true))];
+    assert_eq!(
+        zones(&zoned(), LoadBalancing::LeastConnection),
+        ([None; 2], in_zone)
+    );
 }

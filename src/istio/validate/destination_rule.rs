@@ -98,6 +98,10 @@ fn tls(settings: &ClientTlsSettings) -> Result<(), Invalid> {
 }
 
 fn load_balancer(settings: &LoadBalancerSettings, era: Era) -> Result<(), Invalid> {
+    // To most Pilots it means nothing, or what the mesh config says in any case.
+    let zones = settings.locality_lb_setting.as_ref();
+    let is_good = zones.is_none_or(|zones| zones.enabled.is_some() && era == Era::Xds);
+    require(is_good, "traffic_policy", || format!("of zones {zones:?}"))?;
     match &settings.lb_policy {
         Some(LbPolicy::Simple(number)) => simple(*number, era),
         Some(LbPolicy::ConsistentHash(hash)) => consistent_hash(hash),
@@ -138,12 +142,17 @@ fn consistent_hash(hash: &ConsistentHashLb) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::istio::networking::v1alpha3::load_balancer_settings::consistent_hash_lb;
+    use crate::proto::istio::networking::v1alpha3::{
+        LocalityLoadBalancerSetting, load_balancer_settings::consistent_hash_lb,
+    };
 
     fn check(lb_policy: Option<LbPolicy>, era: Era) -> Result<(), Invalid> {
         validate(
             TrafficPolicy {
-                load_balancer: Some(LoadBalancerSettings { lb_policy }),
+                load_balancer: Some(LoadBalancerSettings {
+                    lb_policy,
+                    locality_lb_setting: None,
+                }),
                 ..TrafficPolicy::default()
             },
             era,
@@ -229,6 +238,26 @@ mod tests {
             let empty = validate(TrafficPolicy::default(), era);
             assert_eq!(empty.unwrap_err().rule, "traffic_policy");
         }
+    }
+
+    #[test]
+    fn of_zones_istiods_alone_are_told_and_whether_they_count() {
+        let check = |enabled, era| {
+            let settings = LoadBalancerSettings {
+                lb_policy: Some(LbPolicy::ConsistentHash(ConsistentHashLb {
+                    hash_key: Some(HashKey::HttpHeaderName("x-user".to_owned())),
+                })),
+                locality_lb_setting: Some(LocalityLoadBalancerSetting { enabled }),
+            };
+            let policy = TrafficPolicy {
+                load_balancer: Some(settings),
+                ..TrafficPolicy::default()
+            };
+            validate(policy, era).is_ok()
+        };
+        assert!(check(Some(false), Era::Xds));
+        assert!(!check(None, Era::Xds));
+        assert!(!check(Some(false), Era::Classic));
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub(super) fn asked_for(route: &HttpRoute) -> Result<(), Invalid> {
 
 fn retries(retries: &HttpRetry) -> Result<(), Invalid> {
     duration(retries.per_try_timeout.as_ref())?;
-    let is_said = retries.per_try_timeout.is_some() || !retries.retry_on.is_empty();
+    let is_said = retries.per_try_timeout.is_some()
+        || !retries.retry_on.is_empty()
+        || retries.retry_remote_localities.is_some();
     require(
         retries.attempts > 0 || (retries.attempts == 0 && !is_said),
         "asked",
@@ -73,12 +75,29 @@ mod tests {
     };
 
     #[test]
+    fn where_nothing_is_tried_again_no_zone_is_said() {
+        let route = |attempts| HttpRoute {
+            retries: Some(HttpRetry {
+                attempts,
+                per_try_timeout: None,
+                retry_remote_localities: Some(true),
+                retry_ignore_previous_hosts: None,
+                retry_on: String::new(),
+            }),
+            ..HttpRoute::default()
+        };
+        asked_for(&route(2)).unwrap();
+        assert_eq!(asked_for(&route(0)).unwrap_err().rule, "asked");
+    }
+
+    #[test]
     fn what_istio_would_discard_and_what_envoy_would_misread_is_refused() {
         let time = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
         let retries = |attempts, retry_on: &str| {
             Some(HttpRetry {
                 attempts,
                 per_try_timeout: None,
+                retry_remote_localities: None,
                 retry_ignore_previous_hosts: None,
                 retry_on: retry_on.to_owned(),
             })

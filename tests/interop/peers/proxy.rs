@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
 use super::{Programs, free_port, process::Process};
-use crate::surface;
+use crate::{stage::REGION, surface};
 
 /// What kind of proxy it is, in the words of pilot-agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +40,19 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// An ingress gateway.
-    pub fn ingress(name: &str, address: Ipv4Addr) -> Self {
+    /// An ingress gateway in a zone.
+    pub fn ingress(name: &str, address: Ipv4Addr, zone: &str) -> Self {
+        let app = "istio-ingressgateway".to_owned();
+        let locality = format!("{REGION}/{zone}");
         Self {
             name: name.to_owned(),
             kind: Kind::Router,
             address: address.into(),
             namespace: "cloudfoundry".to_owned(),
-            labels: vec![("app".to_owned(), "istio-ingressgateway".to_owned())],
+            labels: vec![
+                ("app".to_owned(), app),
+                ("istio-locality".to_owned(), locality),
+            ],
             metadata: Vec::new(),
         }
     }

@@ -71,7 +71,7 @@ async fn half_lost(run: &mut Run<'_>, tally: &mut Tally, name: &str) -> Result<I
         .route(name, "", [Destination::web(&app.guid)]);
     let client = run.mesh.ingress.client();
     expect::spread(&client, tally, &get(name), (2, 1)).await;
-    let lost = run.mesh.stage.lose(&mut app).await?;
+    let lost = run.mesh.stage.lose(&mut app).await?.guid;
     run.apps.push(app);
     Ok(lost)
 }
@@ -141,7 +141,7 @@ async fn kept_elsewhere(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
         given.starts_with("MESH_ROUTE="),
         "a client is given {given:?}"
     );
-    let lost = run.mesh.stage.lose(&mut app).await?;
+    let lost = run.mesh.stage.lose(&mut app).await?.guid;
     run.apps.push(app);
     let mut failed = 0;
     for n in 0..MANY {
@@ -172,11 +172,25 @@ async fn left_out(run: &mut Run<'_>, tally: &mut Tally) -> Result<()> {
     let lost = half_lost(run, tally, NAME).await?;
     let (client, ask) = (run.mesh.ingress.client(), get(NAME));
     fails(&client, tally, &ask).await?;
-    for _ in 0..MANY {
-        drop(expect::ask(&client, tally, &ask, &NAME.into()).await);
+    let begun = Instant::now();
+    // Envoy's threads learn of it at once, or within a second after another change.
+    let mut in_a_row = 0;
+    while in_a_row < MANY {
+        ensure!(
+            begun.elapsed() < EJECTED,
+            "the lost instance is still asked"
+        );
+        let asked = Instant::now();
+        let is_answered = Answerer::from(NAME).has_given(&client.ask(&ask).await);
+        in_a_row = if is_answered { in_a_row + 1 } else { 0 };
+        let word = if is_answered {
+            NAME
+        } else {
+            "503 until it is left out"
+        };
+        tally.answered(word, asked.elapsed());
     }
     // It comes back, and is asked again, and left out once more.
-    let begun = Instant::now();
     fails(&client, tally, &ask).await?;
     tally
         .notes

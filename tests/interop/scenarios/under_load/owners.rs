@@ -84,7 +84,7 @@ impl Handed {
         let stage = &mut run.mesh.stage;
         stage.settled().await;
         let place = former.instances.last().context("nothing runs")?.place;
-        let lost = stage.lose(&mut former).await?;
+        let lost = stage.lose(&mut former).await?.guid;
         stage.reuse_places(true);
         let owner = app(run, &format!("{name}-owner"), 1).await;
         run.mesh.stage.reuse_places(false);
