@@ -113,3 +113,24 @@ async fn answered(
         Err(_) => Ok(late.into_response()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use axum::routing::put;
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_body_does_not_end_is_answered_all_the_same() {
+        let router = Router::new().route("/", put(|_: String| async {}));
+        let endless = Body::from_stream(stream::pending::<io::Result<Bytes>>());
+        let request = Request::put("/").body(endless).unwrap();
+        let response = timeout(2 * ANSWER, answered(router, request)).await;
+        let status = response.expect("an answer in time").unwrap().status();
+        assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    }
+}

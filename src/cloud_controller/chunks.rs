@@ -41,6 +41,7 @@ async fn append(
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -65,7 +66,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_does_not_end_is_given_up() {
         let endless = chunks(&["ab"]).chain(stream::pending());
+        let begun = Instant::now();
         let refused = collect(endless, 4).await.unwrap_err();
         assert!(matches!(refused, Refused::Slow(RECEIVE)));
+        assert_eq!(begun.elapsed(), RECEIVE, "of a clock that stands still");
     }
 }

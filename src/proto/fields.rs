@@ -186,6 +186,14 @@ mod tests {
             split(b"\x12\xff\xff\xff\xff\x0f", &[]),
             Err(Malformed::TooLong(u64::from(u32::MAX)))
         );
+        assert_eq!(
+            split(b"\x12\x81\x80\x80\x02", &[]),
+            Err(Malformed::TooLong(MAX_FIELD as u64 + 1))
+        );
+        assert_eq!(
+            split(b"\x12\x80\x80\x80\x02", &[]),
+            Err(Malformed::Truncated)
+        );
         assert_eq!(split(b"\x13", &[]), Err(Malformed::WireType(3)));
         assert_eq!(split(&[0xff; 11], &[]), Err(Malformed::Varint));
     }

@@ -77,6 +77,8 @@ impl Attackers {
             .worker_threads(1)
             .enable_all()
             .build()?;
+        // Before anybody attacks: meanwhile that thread would do nothing else.
+        let platform = Platform::new(&scene.foundation);
         let mut tallies = BTreeMap::new();
         let (mcp, xds) = (scene.address("mcp_address")?, scene.address("xds_address")?);
         let admin = scene.address("admin_address")?;
@@ -93,10 +95,7 @@ impl Attackers {
                 }
                 Attack::Requests => drop(threads.spawn(streams::unfinished(xds, tally))),
                 Attack::Streams => drop(threads.spawn(streams::refused(xds, tally))),
-                Attack::Junk => {
-                    let platform = Platform::new(&scene.foundation);
-                    threads.spawn(platform.lie(tally));
-                }
+                Attack::Junk => drop(threads.spawn(platform.clone().lie(tally))),
                 Attack::Flaps => drop(threads.spawn(scene.tenants.flap(tally))),
                 Attack::Paths => drop(threads.spawn(scene.tenants.map_paths(tally))),
             }
@@ -107,19 +106,28 @@ impl Attackers {
         })
     }
 
-    /// What was done, in words.
-    pub fn stop(self) -> String {
+    /// What was done.
+    pub fn stop(self) -> Done {
         self.runtime.shutdown_background();
-        Told(self.tallies).to_string()
+        let counted = |(attack, tally): (Attack, Tally)| (attack, tally.0.load(Relaxed));
+        Done(self.tallies.into_iter().map(counted).collect())
     }
 }
 
-struct Told(BTreeMap<Attack, Tally>);
+/// How often each attack was made.
+pub struct Done(BTreeMap<Attack, u64>);
 
-impl fmt::Display for Told {
+impl Done {
+    /// What should not be so: nothing is shown of an attack that was not made.
+    pub fn wrong(&self) -> impl Iterator<Item = String> {
+        let never = self.0.iter().filter(|(_, count)| **count == 0);
+        never.map(|(attack, _)| format!("{} was not done even once", attack.name()))
+    }
+}
+
+impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (attack, tally) in &self.0 {
-            let count = tally.0.load(Relaxed);
+        for (attack, count) in &self.0 {
             writeln!(f, "{:<28} {count:>14} times", attack.name())?;
         }
         Ok(())

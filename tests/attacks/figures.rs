@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-/// The most that the daemon may use, in megabytes: unfinished requests may take 512.
-const PEAK_MB: f64 = 1024.0;
+/// The most that the daemon may use, in megabytes: unfinished requests may take 512, and would take 960 if they might.
+const PEAK_MB: f64 = 800.0;
 /// The most that it may log, whatever is done to it.
 const LOG_KB_PER_MINUTE: f64 = 200.0;
 

@@ -62,9 +62,10 @@ fn try_all(cli: &Cli) -> Result<bool> {
         let calm = scene.follow(lasts.min(CALM)).await?;
         let attackers = Attackers::start(&scene, &attacks)?;
         let attacked = scene.follow(lasts).await?;
-        let attackers = attackers.stop();
-        print!("{}{attackers}", Figures::beside(&calm, &attacked));
-        let wrong = attacked.wrong();
+        let done = attackers.stop();
+        print!("{}{done}", Figures::beside(&calm, &attacked));
+        let mut wrong = attacked.wrong();
+        wrong.extend(done.wrong());
         for what in &wrong {
             println!("wrong: {what}");
         }

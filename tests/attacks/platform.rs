@@ -24,42 +24,47 @@ const GUID: usize = 10 << 20;
 /// From one lie to the next: good answers come in between.
 const EVERY: Duration = Duration::from_secs(3);
 
+#[derive(Clone)]
 pub struct Platform {
     capi: Capi,
     bbs: Bbs,
     policies: PolicyServer,
+    pages: Vec<(Fault, usize)>,
+    answers: Vec<policy::Fault>,
+    event: String,
 }
 
 impl Platform {
+    /// Thinks up all lies, which takes longer than to tell them.
     pub fn new(foundation: &CloudFoundry) -> Self {
         Self {
             capi: foundation.capi.clone(),
             bbs: foundation.bbs.clone(),
             policies: foundation.policies.clone(),
+            pages: pages(),
+            answers: policies(),
+            event: event(),
         }
     }
 
     /// One lie after the other.
     pub async fn lie(self, tally: Tally) {
-        let pages = pages();
-        let policies = policies();
-        let event = event();
         loop {
-            for (page, times) in &pages {
+            for (page, times) in &self.pages {
                 self.capi.clear();
                 self.capi.inject(Endpoint::Routes, 0, *times, *page);
                 sleep(EVERY).await;
                 tally.count();
             }
-            for policies in &policies {
-                self.policies.fail(Some(*policies));
+            for answer in &self.answers {
+                self.policies.fail(Some(*answer));
                 sleep(EVERY).await;
                 self.policies.fail(None);
                 sleep(EVERY).await;
                 tally.count();
             }
             self.bbs
-                .send_raw_event("actual_lrp_instance_created", &event);
+                .send_raw_event("actual_lrp_instance_created", &self.event);
             sleep(EVERY).await;
             tally.count();
         }

@@ -1,6 +1,11 @@
 //! The admin surface and those who would take it, or what is behind it.
 
-use std::{net::Ipv4Addr, process::Command, sync::Arc};
+use std::{
+    io, mem,
+    net::Ipv4Addr,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use copilot::{
     admin,
@@ -14,13 +19,15 @@ use prometheus_client::registry::Registry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    runtime,
     sync::{mpsc, watch},
+    time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    mcp::harness::soon,
-    mesh::{eager, with},
+    mcp::harness::{SOON, soon},
+    mesh::{self, Daemon, eager, with},
     process::Process,
 };
 
@@ -99,13 +106,12 @@ async fn closed(stream: &mut TcpStream) {
 #[tokio::test]
 async fn half_sent_requests_make_room_and_the_health_check_is_answered() {
     let surface = Surface::start().await;
+    // Of their bodies, since heads that do not end lose their connections by themselves, and soon.
+    let half = b"PUT /debug/log-level HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nde";
     let mut half_sent = Vec::new();
     for _ in 0..admin::CONNECTIONS + 8 {
         let mut stream = surface.connect().await;
-        stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: l")
-            .await
-            .ok();
+        stream.write_all(half).await.ok();
         half_sent.push(stream);
     }
     for stream in &mut half_sent[..8] {
@@ -121,6 +127,80 @@ async fn a_request_whose_head_does_not_end_loses_its_connection() {
     let mut stream = surface.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_before_it_has_ended() {
+    let surface = Surface::start().await;
+    let mut stream = surface.connect().await;
+    let mut head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ".to_vec();
+    head.resize(16 << 10, b'x');
+    stream.write_all(&head).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+}
+
+/// A log whose line of the first snapshot is not written, and holds up the publisher, until it is told to go on.
+#[derive(Clone)]
+struct Halting {
+    halted: std::sync::mpsc::Sender<()>,
+    go_on: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+}
+
+impl io::Write for Halting {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if String::from_utf8_lossy(line).contains("first snapshot") {
+            self.halted.send(()).ok();
+            self.go_on.lock().unwrap().recv().ok();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_surface_and_new_pilots_are_served_while_the_publisher_keeps_its_thread_busy() {
+    let (halted, has_halted) = std::sync::mpsc::channel();
+    let (go_on, gone_on) = std::sync::mpsc::channel();
+    let halting = Halting {
+        halted,
+        go_on: Arc::new(Mutex::new(gone_on)),
+    };
+    let log = tracing_subscriber::fmt().with_writer(move || halting.clone());
+    let log = tracing::Dispatch::new(log.finish());
+    // Nobody can take over what the only thread that serves does not get to.
+    let serving = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .on_thread_start(move || mem::forget(tracing::dispatcher::set_default(&log)))
+        .build()
+        .unwrap();
+    let others = runtime::Runtime::new().unwrap();
+    let (foundation, _) = others.block_on(mesh::foundation());
+    let daemon = Daemon::start(eager(foundation.config()));
+    let daemon = others.block_on(serving.spawn(daemon)).unwrap();
+    let is_halted = has_halted.recv_timeout(mesh::LONG);
+
+    let served = others.block_on(async {
+        let asked = async {
+            let health = Operator::new(daemon.admin).unwrap().get("/healthz").await;
+            let pilot = foundation.connect_pilot(daemon.mcp, mesh::collections());
+            let _pilot = pilot.await.unwrap();
+            health.unwrap().0.as_u16()
+        };
+        timeout(SOON, asked).await
+    });
+    // Before anything of it fails the test: a runtime does not end before its threads do.
+    drop(go_on);
+    let ended = others.block_on(async { timeout(mesh::LONG, daemon.end()).await });
+    serving.shutdown_background();
+    is_halted.expect("the publisher says so on a thread of that runtime");
+    assert_eq!(served.expect("answers in time"), 200);
+    ended.unwrap();
 }
 
 #[tokio::test]

@@ -217,3 +217,29 @@ pub(crate) fn fuzz_page(bytes: &[u8]) {
         keyset.advance(&page.facts("created_at")).ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_may_take_so_many_rows_pages_and_bytes_and_so_much_time() {
+        let mut budgets = [Budget::new(10); 4];
+        let [rows, bytes, pages, time] = &mut budgets;
+        let within = [
+            rows.take(10, 0),
+            bytes.take(0, MAX_BODY),
+            (0..10).try_for_each(|_| pages.take(0, 0)),
+            time.take(0, 0),
+        ];
+        assert_eq!(within, [Some(()); 4]);
+        let beyond = [rows.take(1, 0), bytes.take(0, 1), pages.take(0, 0)];
+        assert_eq!(beyond, [None; 3], "rows, bytes, pages");
+        advance(MAX_TIME).await;
+        assert_eq!(time.take(0, 0), Some(()), "it lasts from the first page on");
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(time.take(0, 0), None);
+    }
+}

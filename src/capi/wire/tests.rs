@@ -491,10 +491,16 @@ fn what_is_longer_than_any_guid_is_none() {
         "/destinations/0/app/process/type",
     ] {
         let mut value = wire_route();
-        *value.pointer_mut(pointer).unwrap() = "x".repeat(10 << 20).into();
-        let dropped = read(&value).unwrap_err();
-        let said = dropped.name.len() + dropped.detail.len();
-        assert!(said < 200, "{pointer}: {said} bytes");
+        let mut of = |bytes| {
+            *value.pointer_mut(pointer).unwrap() = "x".repeat(bytes).into();
+            read(&value)
+        };
+        of(255).unwrap();
+        for bytes in [256, 10 << 20] {
+            let dropped = of(bytes).unwrap_err();
+            let said = dropped.name.len() + dropped.detail.len();
+            assert!(said < 200, "{pointer}: {said} bytes");
+        }
     }
 }
 

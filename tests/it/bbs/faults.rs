@@ -191,17 +191,32 @@ async fn lists_that_fail_in_any_way_empty_nothing() {
     }
 }
 
+/// Has the BBS answer with a list of these bytes.
+fn replay(rig: &Rig, rows: &[u8]) {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        rows.len()
+    );
+    let response = [head.as_bytes(), rows].concat();
+    rig.bbs.replay("/v1/actual_lrps/list", response.into());
+}
+
+#[tokio::test]
+async fn a_list_of_more_rows_than_anybody_has_is_a_failed_read() {
+    let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 3)).await;
+    // Field 2, and nothing in it.
+    replay(&rig, &[0x12, 0x00].repeat(1_000_001));
+    assert_eq!(rig.list_problem().await.kind, "too_large");
+    rig.catch_up().await;
+    assert_eq!(rig.instances.len(), 3);
+}
+
 #[tokio::test]
 async fn a_list_of_junk_is_counted_named_to_a_number_and_empties_nothing() {
     let mut rig = Rig::with(OFTEN, |bbs| running(bbs, "p", 3)).await;
     // Field 2, two bytes: a key of a field without what follows it.
-    let junk = bytes::Bytes::from([0x12, 0x02, 0xff, 0xff].repeat(50_000));
-    let list = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
-        junk.len()
-    );
-    let response = [list.as_bytes(), &junk].concat();
-    rig.bbs.replay("/v1/actual_lrps/list", response.into());
+    let junk = [0x12, 0x02, 0xff, 0xff].repeat(50_000);
+    replay(&rig, &junk);
     let is_counted = |status: &Status| status.dropped.len() == 50_000;
     let status = timeout(LONG, rig.lists.wait_for(is_counted)).await;
     let dropped = status.unwrap().unwrap().dropped.clone();

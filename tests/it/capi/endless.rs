@@ -83,6 +83,24 @@ async fn full_pages_without_end_are_a_failed_read() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_larger_than_any_is_a_failed_read() {
+    for (endpoint, limit, kind) in [
+        (Endpoint::Root, 1 << 20, "too_large"),
+        (Endpoint::Token, 1 << 20, "uaa"),
+        (Endpoint::Routes, 64 << 20, "too_large"),
+    ] {
+        let foundation = Foundation::new().await;
+        let fault = Fault::Says(text(" ".repeat(limit + 1)));
+        foundation.capi.inject(endpoint, 0, usize::MAX, fault);
+        let mut polling = foundation.poll();
+        let message = polling.problem(kind).await;
+        let said = format!("more than {limit} bytes");
+        assert!(message.contains(&said), "{message}");
+        polling.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn more_rows_than_a_page_can_have_are_none() {
     let foundation = Foundation::new().await;
     let page = format!(
