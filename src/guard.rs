@@ -24,6 +24,10 @@ const WINDOW: Duration = Duration::from_mins(1);
 const AGREEING: u32 = 2;
 /// After so long the first of them is wanted: most of what a read lacks by mistake the next one has.
 const AGAIN: Duration = Duration::from_secs(10);
+/// For so long reads have to agree, however little is lost.
+const AT_LEAST: Duration = Duration::from_secs(20);
+/// So many TCP routes, and endpoints of them, are few.
+const FEW: u64 = 10;
 /// Names of what is held that are told.
 const NAMES: usize = 5;
 
@@ -181,7 +185,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
                     (reading.ended, served),
                     &mut verdict,
                 );
-                release(&mut held, served, reading, &mut verdict);
+                release(source, &mut held, served, reading, &mut verdict);
             }
         }
         if basis != Basis::Told {
@@ -254,8 +258,11 @@ impl<S: Ord + Clone + Display> Guard<S> {
     }
 
     /// When complete reads could confirm what is held.
-    pub fn confirmations(&self, served: Served) -> Confirmations {
-        let next = |source| Some(next_read(self.held.get(&source)?, served));
+    pub fn confirmations(&self, served: impl Fn(Source) -> Served) -> Confirmations {
+        let next = |source| {
+            let held = self.held.get(&source)?;
+            Some(next_read(source, held, served(source)))
+        };
         Confirmations {
             routes: next(Source::Routes),
             instances: next(Source::Instances),
@@ -274,7 +281,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
     }
 
     /// What is held, by source.
-    pub fn held(&self, served: Served) -> impl Iterator<Item = Summary> {
+    pub fn held(&self, served: impl Fn(Source) -> Served) -> impl Iterator<Item = Summary> {
         self.held.iter().map(move |(source, held)| {
             let part = self.held_of(*source);
             let since = open(held).map(|(_, held)| held.since).min();
@@ -287,7 +294,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
                 source: *source,
                 part,
                 since,
-                due: latest + required(amount_of(held), served),
+                due: latest + required(*source, amount_of(held), served(*source)),
             }
         })
     }
@@ -351,12 +358,13 @@ fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, rea
 }
 
 fn release<S: Ord + Display>(
+    source: Source,
     held: &mut BTreeMap<S, Held>,
     served: Served,
     reading: Reading,
     verdict: &mut Verdict<S>,
 ) {
-    let required = required(amount_of(held), served);
+    let required = required(source, amount_of(held), served);
     for (subject, held) in held.iter_mut().filter(|(_, held)| !held.is_confirmed) {
         let has_lasted = reading.ended.duration_since(held.since) >= required;
         held.is_confirmed = held.is_accepted || held.agreeing >= AGREEING && has_lasted;
@@ -366,8 +374,14 @@ fn release<S: Ord + Display>(
     }
 }
 
-/// How long reads have to agree, by how much of anything is lost.
-fn required(lost: Served, served: Served) -> Duration {
+/// How long reads have to agree, by how much of anything is lost. TCP routes are known by reads alone, also that one was
+/// deleted, and of a few one may well be all.
+fn required(source: Source, lost: Served, served: Served) -> Duration {
+    let amounts = lost.beside(served).into_iter();
+    let most = amounts.map(|(lost, _)| lost).max();
+    if source == Source::TcpRoutes && most <= Some(FEW) {
+        return AT_LEAST;
+    }
     let loses = |percent| {
         let mut amounts = lost.beside(served).into_iter();
         amounts.any(|(lost, served)| lost > 0 && lost * 100 > served * percent)
@@ -378,14 +392,14 @@ fn required(lost: Served, served: Served) -> Duration {
     } else if lost.beside(served).into_iter().any(is_over_a_third) {
         Duration::from_mins(1)
     } else {
-        Duration::from_secs(20)
+        AT_LEAST
     }
 }
 
 /// Soon first, for it may have been a slip, then when it could be enough. What grows is none, and a source in trouble is
 /// not asked for everything all the time.
-fn next_read<S>(held: &BTreeMap<S, Held>, served: Served) -> Instant {
-    let required = required(amount_of(held), served);
+fn next_read<S>(source: Source, held: &BTreeMap<S, Held>, served: Served) -> Instant {
+    let required = required(source, amount_of(held), served);
     let next = |held: &Held| {
         if held.is_accepted {
             held.last

@@ -459,10 +459,11 @@ impl Publisher {
         }
     }
 
-    /// What the state file has of them is in the table.
     fn end_tcp_grace(&mut self) {
         self.tcp_grace = None;
-        warn!("no TCP routes so far: those of the state file are served, if there are any");
+        warn!(
+            "no TCP routes so far, and no state file that has any: all others are served without them"
+        );
         self.state.forgo_tcp_routes();
         self.publish();
     }

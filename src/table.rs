@@ -67,7 +67,7 @@ use crate::{
     guids::{GuidMap, GuidSet},
     model::{
         AppGuid, CapiProcessGuid, Destination, Hostname, Instance, InstanceGuid, Refusal, Route,
-        Served, Update, Workload,
+        Served, Source, Update, Workload,
     },
 };
 
@@ -312,9 +312,9 @@ impl RouteTable {
         self.facts.instances.is_answered()
     }
 
-    /// How much sinks are served of it.
-    pub fn served(&self) -> Served {
-        self.ledger.total()
+    /// How much sinks are served of what a source tells.
+    pub fn served(&self, source: Source) -> Served {
+        self.ledger.of(source)
     }
 
     /// How many routes of a crowd are served, and those that are left out, the newest first.

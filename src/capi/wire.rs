@@ -178,7 +178,7 @@ struct WireRoute<'a> {
     host: Option<Cow<'a, str>>,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
-    port: Option<u16>,
+    port: Option<i64>,
     #[serde(borrow)]
     destinations: AtMost<&'a RawValue, MAX_DESTINATIONS>,
     /// Since API 3.184.
@@ -303,7 +303,8 @@ pub(super) fn route<'d>(
         KnownDomain::Unknown => return Ok(ParsedRoute::UnknownDomain(domain_guid)),
     };
     let is_of_tcp = domain.kind == DomainKind::Tcp;
-    let host = match (wire.host.as_deref(), wire.port) {
+    let port = wire.port.and_then(|port| u16::try_from(port).ok());
+    let host = match (wire.host.as_deref(), port) {
         (_, Some(port)) if is_of_tcp && port != 0 => Ok(domain.name.with_port(port)),
         _ if is_of_tcp => return Err(dropped(raw, "tcp_route", &NoPort)),
         // Its domain is one for HTTP: this says nothing that we understand.

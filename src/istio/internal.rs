@@ -238,6 +238,7 @@ pub(super) fn service_entry(host: HostView<'_>, options: &Options) -> Eras<Optio
         endpoints.retain(|endpoint| seen.insert(endpoint.address.clone()));
     }
     let entry = ServiceEntry {
+        export_to: Vec::new(),
         hosts: vec![host.name.to_string()],
         addresses: host.vip().iter().map(ToString::to_string).collect(),
         ports: ports.service_ports(),

@@ -19,6 +19,9 @@ use crate::{
     table::{Part, Pool, Unreachable},
 };
 
+/// The protocol of TCP routes' services.
+const TCP: &str = "tcp";
+
 /// A service for a part of a route's requests, with all the instances that take them.
 ///
 /// It is outside of the mesh, so that no Istio puts a mutual TLS of its own on it.
@@ -29,7 +32,7 @@ pub(super) fn service_entry(
     options: &Options,
 ) -> Eras<Option<ServiceEntry>> {
     let (number, name) = match pool.host().name.port() {
-        Some(number) => (number.into(), "tcp"),
+        Some(number) => (number.into(), TCP),
         None => (PORT, "http"),
     };
     let endpoints = pool.endpoints(part).into_iter();
@@ -50,6 +53,7 @@ pub(super) fn service_entry(
         location: Location::MeshExternal.into(),
         resolution: Resolution::Static.into(),
         endpoints: endpoints.collect(),
+        export_to: Vec::new(),
     };
     for_eras(entry, options.keep_empty)
 }
@@ -84,6 +88,7 @@ pub(super) fn reduced(
 ) -> Option<(i64, Eras<Option<ServiceEntry>>)> {
     let message = served.decode();
     let mut entry = ServiceEntry::decode(&*message.body?.value).ok()?;
+    entry.export_to.clear();
     let before = entry.endpoints.len();
     entry
         .endpoints
@@ -103,7 +108,18 @@ fn place(endpoint: &WorkloadEntry) -> Option<SocketAddrV4> {
 
 /// Pilots up to 1.4 discard a static ServiceEntry without endpoints. With `keep_empty` it stays for istiods, to which the
 /// next endpoint is then no new service.
+///
+/// To a sidecar a service of TCP without an address is a listener at its port, whatever goes there. So istiods tell of it
+/// nobody but proxies of its own namespace, of which apps' have Sidecars; to Pilots it has no namespace.
 pub(super) fn for_eras(entry: ServiceEntry, keep_empty: bool) -> Eras<Option<ServiceEntry>> {
+    let is_tcp = entry.ports.iter().any(|port| port.protocol == TCP);
+    if is_tcp {
+        let is_kept = keep_empty || !entry.endpoints.is_empty();
+        let classic = (!entry.endpoints.is_empty()).then(|| entry.clone());
+        let export_to = vec![".".to_owned()];
+        let xds = is_kept.then_some(ServiceEntry { export_to, ..entry });
+        return Eras::new(classic, xds);
+    }
     if !entry.endpoints.is_empty() {
         Eras::Same(Some(entry))
     } else if keep_empty {
@@ -121,7 +137,7 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http1 => "http",
         Protocol::Http2 => "http2",
-        Protocol::Tcp => "tcp",
+        Protocol::Tcp => TCP,
     }
 }
 

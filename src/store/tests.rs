@@ -153,12 +153,16 @@ fn any_saved() -> impl Strategy<Value = Saved> {
         vec((any_workload(), any::<u32>()), 0..5),
     )
         .prop_map(
-            |(routes, processes, associations, policies, instances)| Saved {
-                routes,
-                processes,
-                associations,
-                policies,
-                instances,
+            |(mut routes, processes, associations, policies, instances)| {
+                // As they are written; their order says nothing.
+                routes.sort_by_key(|route: &Arc<Route>| route.is_tcp());
+                Saved {
+                    routes,
+                    processes,
+                    associations,
+                    policies,
+                    instances,
+                }
             },
         )
 }

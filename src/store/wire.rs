@@ -25,17 +25,20 @@ impl Saved {
                 .as_ref()
                 .map(Duration::as_millis)
                 .map_or(0, |millis| u64::try_from(millis).unwrap_or(u64::MAX)),
-            routes: self
-                .routes
-                .iter()
-                .map(|route| route_to_wire(route))
-                .collect(),
+            routes: self.routes_to_wire(false),
+            tcp_routes: self.routes_to_wire(true),
             processes: self.processes.iter().map(process_to_wire).collect(),
             associations: self.associations.iter().map(association_to_wire).collect(),
             policies: policies.map(policy_to_wire).collect(),
             has_policies: self.policies.is_some(),
             workloads: self.instances.iter().map(workload_to_wire).collect(),
         }
+    }
+
+    fn routes_to_wire(&self, are_tcp: bool) -> Vec<state::Route> {
+        let routes = self.routes.iter();
+        let routes = routes.filter(|route| route.is_tcp() == are_tcp);
+        routes.map(|route| route_to_wire(route)).collect()
     }
 
     /// `None` where anything of it is none of ours: then nothing of it is to be trusted.
@@ -46,6 +49,7 @@ impl Saved {
             routes: state
                 .routes
                 .into_iter()
+                .chain(state.tcp_routes)
                 .map(|sent| route(sent).map(Arc::new))
                 .collect::<Option<_>>()?,
             processes: state.processes.iter().map(process).collect(),

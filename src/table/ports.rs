@@ -46,16 +46,12 @@ impl Facts {
 }
 
 impl<'a> HostView<'a> {
-    /// Of a port of a TCP domain that several domains have, the one that has it in the mesh if it is not this: the oldest
-    /// that leads anywhere.
+    /// Of a port of a TCP domain that several domains have, the one that has it in the mesh if it is not this: the oldest,
+    /// also while it leads nowhere. Its clients are not to be another tenant's while it is mapped to nothing.
     pub fn rival(self) -> Option<HostView<'a>> {
         let hosts = self.facts.ports.of(self.name.port()?);
         let views = hosts.filter_map(|host| self.facts.host(host));
-        let holder = views.min_by_key(|host| {
-            let mut routes = host.routes.iter();
-            let leads_nowhere = routes.all(|route| route.destinations.is_empty());
-            (leads_nowhere, host.created_at(), host.name)
-        })?;
+        let holder = views.min_by_key(|host| (host.created_at(), host.name))?;
         (holder.name != self.name).then_some(holder)
     }
 }

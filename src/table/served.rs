@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{pool::Pool, routes::shared_key};
-use crate::model::{AppGuid, Hostname, Route, Served};
+use crate::model::{AppGuid, Hostname, Route, Served, Source};
 
 /// Something whose loss would be felt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,15 +80,21 @@ pub(super) struct Ledger {
     routes: HashMap<(Hostname, Arc<str>), Answer>,
     sources: HashMap<AppGuid, u64>,
     total: Served,
+    /// Of that, what is served of TCP routes.
+    tcp: Served,
     losses: BTreeMap<Subject, Served>,
     /// How many internal routes have been restricted.
     restricted: u64,
 }
 
 impl Ledger {
-    /// All that is served.
-    pub(super) fn total(&self) -> Served {
-        self.total
+    /// What is served of that which a source tells: TCP routes are few beside all that there is, and few of all that were
+    /// lost if all of them were.
+    pub(super) fn of(&self, source: Source) -> Served {
+        match source {
+            Source::TcpRoutes => self.tcp,
+            Source::Routes | Source::Instances | Source::Policies => self.total,
+        }
     }
 
     /// What was lost since this was asked last.
@@ -130,6 +136,10 @@ impl Ledger {
             lost
         };
         self.move_to(before.amount(), now.amount());
+        if host.port().is_some() {
+            self.tcp -= before.amount();
+            self.tcp += now.amount();
+        }
         self.lose(lost, || Subject::Route(host.clone(), key.clone()));
     }
 

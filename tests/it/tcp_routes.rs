@@ -148,6 +148,33 @@ async fn a_read_that_lacks_them_all_is_held_and_an_operator_may_believe_it() {
         .await;
 }
 
+/// Few of all that is served, and all of their kind.
+#[tokio::test]
+async fn a_list_of_nothing_is_held_however_many_http_routes_there_are() {
+    let (mut foundation, app) = foundation().await;
+    foundation.load(200, 200);
+    let tcp = domain(&foundation, DOMAIN);
+    let routes: Vec<_> = (FIRST..FIRST + 2)
+        .map(|port| map(&foundation, &tcp, port, &app))
+        .collect();
+    let mesh = serve(foundation, app).await;
+    let is_whole =
+        |state: &State| (FIRST..FIRST + 2).all(|port| behind(state, DOMAIN, port) == Some(2));
+    mesh.holds(is_whole).await;
+    for route in &routes {
+        mesh.foundation.capi.state().delete_route_silently(route);
+    }
+    let held = |page: &Value| {
+        let mut held = page.as_array().into_iter().flatten();
+        held.any(|held| held["feed"] == "tcp_routes" && held["routes"] == 2)
+    };
+    let page = mesh.daemon.shows("/debug/held", held).await;
+    assert!(is_whole(&mesh.pilot.state().borrow()));
+    // One of two may well have been all that there was: it is no matter of ten minutes.
+    let remaining = page[0]["remaining_seconds"].as_u64();
+    assert!(remaining.is_some_and(|seconds| seconds <= 20), "{page:#}");
+}
+
 #[tokio::test]
 async fn a_port_that_another_has_or_the_ingress_has_not_is_named_with_what_to_do() {
     let (foundation, app) = foundation().await;

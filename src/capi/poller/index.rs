@@ -173,6 +173,11 @@ impl Index {
         is_news
     }
 
+    /// Whether a route of an app is known.
+    pub(super) fn has_routes_of(&self, app: &AppGuid) -> bool {
+        self.routes.contains_key(app)
+    }
+
     /// Whether a route is known.
     pub(super) fn contains(&self, guid: &RouteGuid) -> bool {
         self.entries.contains_key(guid)

@@ -1,4 +1,4 @@
-//! TCP routes: a list of their own, read whole each time. There are as many as the ingress has ports at the most.
+//! TCP routes: a list of their own, read whole each time. There are as many as router groups have ports at the most.
 //!
 //! Cloud Controller asks the Routing API about each TCP domain, once for each page, and answers 500 where that fails. So this
 //! list has its own client, and what becomes of it is nothing to the other routes.
@@ -30,7 +30,7 @@ use crate::{
         settings::{Settings, TcpIo, TcpSettings},
         wire::Located,
     },
-    model::{Basis, Refusal, Update},
+    model::{AppGuid, Basis, Refusal, Route, Update},
     outbound::Transport,
     tls,
 };
@@ -45,6 +45,8 @@ pub struct TcpPoller {
     domains: Domains,
     index: Index,
     first: FirstRead,
+    /// What was found last, and told.
+    sent: Option<Vec<Route>>,
     /// When the last read began that was believed, and when the last of all did.
     began: Option<Instant>,
     last: Option<Instant>,
@@ -77,6 +79,7 @@ impl TcpPoller {
             confirm_after,
             index: Index::default(),
             first: FirstRead::default(),
+            sent: None,
             began: None,
             last: None,
             schedule: Schedule::new(Backoff::new(settings.min_backoff, settings.max_backoff)),
@@ -123,15 +126,29 @@ impl TcpPoller {
         let mut touched = Vec::new();
         select! {
             biased;
-            1.. = self.io.touched_apps.recv_many(&mut touched, TOUCHED) => {
-                let earliest = self.last.map_or_else(Instant::now, |last| last + self.settings.gather);
-                if !self.schedule.fails() {
-                    self.schedule.bring_forward(earliest);
-                }
-            }
+            1.. = self.io.touched_apps.recv_many(&mut touched, TOUCHED) => self.touched(&touched),
             // What a read could confirm, and when, has changed.
             Ok(()) = self.io.confirmations.changed() => {}
             () = sleep_until(wake) => {}
+        }
+    }
+
+    /// Apps may be mapped otherwise now. One that has a TCP route is worth a read soon; any other may have got one, and there
+    /// is always some other.
+    fn touched(&mut self, apps: &[AppGuid]) {
+        let TcpSettings {
+            interval, gather, ..
+        } = self.settings;
+        let has_routes = apps.iter().any(|app| self.index.has_routes_of(app));
+        let distance = if has_routes {
+            gather
+        } else {
+            gather.max(interval / 2)
+        };
+        let distance = distance * self.client.slowdown();
+        let earliest = self.last.map_or_else(Instant::now, |last| last + distance);
+        if !self.schedule.fails() {
+            self.schedule.bring_forward(earliest);
         }
     }
 
@@ -194,14 +211,20 @@ impl TcpPoller {
         if self.began.is_none() {
             info!(routes = routes.len(), "first read of TCP routes");
         }
-        let routes = routes.into_iter().map(|located| located.route).collect();
-        let report = Update::AllTcpRoutes(routes).on(Basis::read_since(started));
-        if self.io.updates.send(report).await.is_err() {
-            return Flow::Break(());
+        let mut routes: Vec<_> = routes.into_iter().map(|located| located.route).collect();
+        routes.sort_unstable_by(|one, other| one.guid.cmp(&other.guid));
+        // Whoever holds something waits for reads that say the same.
+        if may_hold || self.sent.as_ref() != Some(&routes) {
+            self.sent = Some(routes.clone());
+            let report = Update::AllTcpRoutes(routes).on(Basis::read_since(started));
+            if self.io.updates.send(report).await.is_err() {
+                return Flow::Break(());
+            }
         }
         self.io.routes.succeeded(took);
         self.began = Some(started);
-        self.schedule.succeeded(self.settings.interval);
+        let interval = self.settings.interval * self.client.slowdown();
+        self.schedule.succeeded(interval);
         Flow::Continue(())
     }
 }

@@ -79,6 +79,12 @@ fn a_tcp_route_is_a_port_of_the_ingress_and_a_service_of_all_its_instances() {
     );
     assert_eq!(split(&made), (1024, vec![(ECHO.to_owned(), 100)]));
     assert_eq!(made.ports(ECHO), [(1024, "tcp", "tcp")]);
+    // A sidecar that is told of it listens at that port, for whatever goes there.
+    let visible = made
+        .entries
+        .each_ref()
+        .map(|entries| entries[ECHO].export_to.clone());
+    assert_eq!(visible, [vec![], vec![".".to_owned()]]);
     assert_eq!(
         made.endpoints(ECHO),
         ["10.0.0.1:61001", "10.0.0.2:61002", "10.0.0.3:61003"]
@@ -141,7 +147,7 @@ fn a_port_that_the_ingress_does_not_have_is_named_once_and_nothing_is_made_of_it
 }
 
 #[test]
-fn a_port_of_two_domains_is_the_older_routes_that_leads_anywhere_and_the_other_is_named() {
+fn a_port_of_two_domains_is_the_older_routes_also_unmapped_and_the_other_is_named() {
     let older = tcp("a.example.com", 1024, [to("a", 7000)]);
     let younger = Route {
         created_at: 2,
@@ -165,8 +171,8 @@ fn a_port_of_two_domains_is_the_older_routes_that_leads_anywhere_and_the_other_i
     assert_eq!(winner.entries[1].len(), 1, "{:?}", winner.entries);
 
     let unmapped = tcp("a.example.com", 1024, []);
-    let heir = made(&options(), &[younger, unmapped], instances());
-    assert_eq!(split(&heir).1[0].0, "1024.cf--tcp.b.example.com");
+    let loser = made(&options(), &[younger, unmapped], instances());
+    assert_eq!(loser.services, [None, None]);
 }
 
 #[test]

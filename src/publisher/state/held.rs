@@ -15,7 +15,8 @@ impl State {
     /// list of instances that lacks much of what there was before the start does not yet, since there is nothing to stay.
     pub(super) fn believe(&mut self, report: Report, now: Instant) -> (Changes, bool) {
         let Report { update, basis, .. } = report;
-        let (source, served) = (update.source(), self.table.served());
+        let source = update.source();
+        let served = self.table.served(source);
         let is_first = self.expects(&update, basis);
         let mut changes = self.table.apply(update);
         let (mut losses, displaced) = changes.take_losses();
@@ -87,12 +88,14 @@ impl State {
 
     /// When complete reads could confirm what is held.
     pub fn confirmations(&self) -> Confirmations {
-        self.guard.confirmations(self.table.served())
+        self.guard.confirmations(|source| self.table.served(source))
     }
 
     /// What is held, by source.
     pub fn held(&self) -> Vec<Summary> {
-        self.guard.held(self.table.served()).collect()
+        self.guard
+            .held(|source| self.table.served(source))
+            .collect()
     }
 
     /// An operator's word on what is held of a source. Whether anything is.

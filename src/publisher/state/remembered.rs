@@ -38,6 +38,8 @@ impl State {
             self.move_vips(&changes);
             self.pending.merge(changes);
         }
+        // What is remembered of TCP routes is in the table: nobody has to wait for them.
+        self.missing.remove(&Input::TcpRoutes);
         self.table.expect(&saved.instances);
         self.is_expecting = true;
         self.remembered = Some(Remembered {
@@ -51,7 +53,7 @@ impl State {
         let Some(remembered) = self.remembered.take() else {
             return Vec::new();
         };
-        let silent = [Input::Routes, Input::TcpRoutes, Input::Processes].into_iter();
+        let silent = [Input::Routes, Input::Processes].into_iter();
         let silent: Vec<_> = silent.filter(|input| self.is_missing(*input)).collect();
         if !silent.is_empty() && !remembered.processes.is_empty() {
             self.apply(Update::Processes {

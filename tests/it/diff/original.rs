@@ -235,6 +235,7 @@ impl Original {
             })
         });
         let entry = ServiceEntry {
+            export_to: Vec::new(),
             hosts: vec![host.to_owned()],
             addresses: addresses.to_vec(),
             ports: vec![ServicePort {

@@ -72,7 +72,7 @@ async fn a_change_of_one_encodes_what_it_concerns_and_no_gateway() {
     running.send(all(&routes)).await;
     let mut before = running.next().await;
 
-    // Another app, another instance: its service. A new route: its service, and the port.
+    // Another app: its service, which istiods have otherwise than Pilots. A new route: its service, and the port.
     let [services, _, entries] = OF_HOSTS.map(Kind::collection);
     routes[3].destinations = tcp(9, 1027).destinations;
     let mapped = all(&routes);
@@ -82,11 +82,11 @@ async fn a_change_of_one_encodes_what_it_concerns_and_no_gateway() {
     };
     routes.push(tcp(10, 1032));
     let created = all(&routes);
-    // The app has an HTTP route, too.
+    // Of an app without TCP routes nothing of them is.
     for (update, count, collections) in [
-        (mapped, 1, vec![entries]),
+        (mapped, 2, vec![entries]),
         (moved, 1, vec![entries]),
-        (created, 2, vec![entries, services]),
+        (created, 3, vec![entries, services]),
     ] {
         let encoded = running.encoded();
         running.send(update).await;
