@@ -166,7 +166,9 @@ impl Sources {
             .tcp()
             .and_then(|(domain, _)| Hostname::parse(domain).ok());
         let host = name.as_ref().unwrap_or(host);
-        let pattern = patterns.iter().find(|pattern| pattern.covers(host));
+        let covering = patterns.iter().filter(|pattern| pattern.covers(host));
+        // The narrowest: a name that is configured covers all below it.
+        let pattern = covering.max_by_key(|pattern| pattern.domain().as_str().len());
         let left_out = pattern.and_then(|pattern| {
             let statuses = self.feeds.statuses();
             let mut named = statuses.iter().map(|feed| feed.dropped.named());

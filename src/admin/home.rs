@@ -99,11 +99,12 @@ th,td{text-align:left;vertical-align:top;padding:.25rem .8rem .25rem 0;border-bo
 th{font-weight:600;color:var(--dim);white-space:nowrap}td{overflow-wrap:anywhere;min-width:4.5rem}td:first-child{white-space:nowrap}\
 ul{padding-left:1.2rem;margin:.4rem 0}li{overflow-wrap:anywhere}";
 
-/// Reads the page anew, but not from under the hands of whoever types or takes a copy.
+/// Reads the page anew, but not from under the hands of whoever has typed or takes a copy: then the title says that it is
+/// not of now.
 const SCRIPT: &str = "\
 const box=document.querySelector('input');\
 setInterval(()=>{\
-if(document.activeElement!==box&&box.value===box.defaultValue&&!String(getSelection()))location.reload()\
+if(box.value===box.defaultValue&&!String(getSelection()))location.reload();else document.title='(held) copilot'\
 },document.body.dataset.refresh*1000)";
 
 /// Nothing else runs on it, and nothing comes from elsewhere, whatever a peer has written into a name.

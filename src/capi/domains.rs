@@ -76,6 +76,8 @@ pub(super) struct Domains {
     /// Also those that are gone: whatever is still known of their routes is restricted.
     enforced: BTreeMap<Hostname, Enforced>,
     changes: DomainChanges,
+    /// The names that were missing when others were last looked at for their sake, and those others.
+    around: Option<(Vec<Hostname>, Vec<Hostname>)>,
 }
 
 impl Domains {
@@ -96,6 +98,7 @@ impl Domains {
             outside: HashSet::new(),
             enforced: BTreeMap::new(),
             changes: DomainChanges::default(),
+            around: None,
         }
     }
 
@@ -113,7 +116,7 @@ impl Domains {
         }
         if self.has_suffixes() {
             self.read(client, Vec::new(), &mut found).await?;
-        } else if self.kind == RouteKind::Http && self.lacks_any(&found) {
+        } else if self.kind == RouteKind::Http {
             self.look_around(client, &mut found).await;
         }
         Ok(self.replace(found, Instant::now()))

@@ -52,10 +52,13 @@ impl Admin {
 /// An address or a name, with a port if it is not the usual one, or a URL of the surface, as a browser has it.
 fn authority(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix("http://").unwrap_or(text);
-    let url = Url::parse(&format!("http://{}/", bare.trim_end_matches('/')));
+    // Of no scheme that has a port of its own: what is written there is meant.
+    let url = Url::parse(&format!("copilot://{}/", bare.trim_end_matches('/')));
     let url = url.map_err(|error| error.to_string())?;
     let host = url.host_str().unwrap_or_default();
-    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let has_more = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+    if host.is_empty() || has_user || has_more {
         return Err("expected ADDRESS:PORT".to_owned());
     }
     Ok(format!("{host}:{}", url.port().unwrap_or(PORT)))
@@ -72,6 +75,8 @@ mod tests {
             ("[::1]:9003", "[::1]:9003"),
             ("localhost:4444", "localhost:4444"),
             ("localhost", "localhost:9003"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("http://localhost:80/", "localhost:80"),
             ("http://127.0.0.1:4444/", "127.0.0.1:4444"),
         ] {
             assert_eq!(authority(text).as_deref(), Ok(expected), "{text}");
@@ -82,6 +87,8 @@ mod tests {
             "127.0.0.1:9003/debug",
             "a b",
             ":9003",
+            ":secret@x",
+            "x#y",
             "x:y",
         ] {
             assert!(authority(text).is_err(), "{text:?}");

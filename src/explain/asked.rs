@@ -46,14 +46,21 @@ pub(crate) struct Part(String);
 
 impl From<String> for Part {
     fn from(text: String) -> Self {
-        Self(split(&text).0.to_ascii_lowercase())
+        let text = text.trim();
+        // Of what is no URL a part may well have a slash or a colon in it.
+        let part = if text.contains("://") {
+            split(text).0
+        } else {
+            text
+        };
+        Self(part.trim_end_matches('.').to_ascii_lowercase())
     }
 }
 
 impl Part {
     /// Whether the name of something has it.
     pub(crate) fn is_in(&self, name: &str) -> bool {
-        name.contains(&self.0)
+        name.to_ascii_lowercase().contains(&self.0)
     }
 }
 
@@ -116,6 +123,8 @@ mod tests {
             ("SHOP.", "shop.example.com"),
             ("https://Shop.example.com/a?b", "shop.example.com"),
             ("", "shop.example.com"),
+            ("tcp.example.com:1024", "tcp.example.com:1024"),
+            ("TLSPems[0]", "TLSPems[0].CertChain"),
         ] {
             assert!(Part::from(pasted.to_owned()).is_in(name), "{pasted:?}");
         }

@@ -79,7 +79,8 @@ impl Explanation {
             if let Some(why) = &domain.left_out {
                 let pattern = domain.pattern.as_deref().unwrap_or_default();
                 let what = format!("{host} is of {pattern}, and {why}");
-                let remedy = "correct MeshDomains (mesh_domains), or create the domain";
+                let remedy =
+                    "correct MeshDomains (mesh_domains), or the domain in Cloud Controller";
                 return Some(Verdict::new("domain", what, remedy));
             }
         }

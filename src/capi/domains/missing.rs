@@ -16,17 +16,31 @@ pub(crate) const MISSING: &str = "missing_domain";
 const UNMATCHED: &str = "unmatched_pattern";
 /// What differs by one slip, such as two letters in the wrong order. Domains of one foundation may well differ by three.
 const SLIP: usize = 2;
+/// A label of so many letters may well be another that differs by a slip: `eu` and `us`.
+const SHORT: usize = 3;
 
 impl Domains {
-    /// Whether Cloud Controller lacks one that is configured by its name.
-    pub(super) fn lacks_any(&self, found: &Found) -> bool {
-        let exact = self.exact_names();
-        exact.iter().any(|name| !found.names.contains(*name))
+    /// Looks at one page of all domains for the sake of those that are missing, once for these: the others are not asked for
+    /// otherwise. What is not told by that is not told, and nothing is asked in vain of whoever has little to spare.
+    pub(super) async fn look_around(&mut self, client: &mut Client, found: &mut Found) {
+        let missing = self.exact_names().into_iter();
+        let missing: Vec<_> = missing
+            .filter(|name| !found.names.contains(*name))
+            .cloned()
+            .collect();
+        let is_new = self
+            .around
+            .as_ref()
+            .is_none_or(|(known, _)| *known != missing);
+        if !missing.is_empty() && is_new && client.slowdown() <= 1 {
+            let beside = self.beside(client).await;
+            self.around = Some((missing, beside));
+        }
+        let beside = self.around.as_ref().map(|(_, beside)| beside.clone());
+        found.beside.extend(beside.unwrap_or_default());
     }
 
-    /// Looks at one page of all domains for the sake of those that are missing: the others are not asked for otherwise.
-    /// What is not told by that is not told.
-    pub(super) async fn look_around(&self, client: &mut Client, found: &mut Found) {
+    async fn beside(&self, client: &mut Client) -> Vec<Hostname> {
         let keyset = Keyset::new("created_at", self.page_size, None);
         let mut list = List::new(PATH, Vec::new(), keyset);
         let (mut around, mut budget) = (Found::default(), client.budget());
@@ -35,10 +49,10 @@ impl Domains {
                 around.add(domain, &self.patterns, self.kind);
             }
         };
-        match list.next(client, &mut budget, each).await {
-            Ok(_) => found.beside.append(&mut around.beside),
-            Err(error) => debug!(%error, "the domains beside those of the mesh are not known"),
+        if let Err(error) = list.next(client, &mut budget, each).await {
+            debug!(%error, "the domains beside those of the mesh are not known");
         }
+        around.beside
     }
 
     /// What the foundation lacks of what is configured. A suffix may be waiting for its first domain.
@@ -82,9 +96,40 @@ fn nearest<'a>(pattern: &DomainPattern, beside: &'a [Hostname]) -> Option<&'a Ho
         });
         // Others are not worth a comparison of each of their letters.
         let comparable = tails.filter(|tail| tail.len().abs_diff(meant.len()) <= SLIP);
+        let comparable = comparable.filter(|tail| !is_another(tail, meant));
         let slips = comparable.map(|tail| distance(tail, meant)).min()?;
         (slips <= SLIP && is_near(slips, meant)).then_some(slips)
     };
     let near = beside.iter().filter_map(|name| Some((slips(name)?, name)));
     near.min().map(|(_, name)| name)
+}
+
+/// Whether names differ as those of neighbours do: in a short label, or in a number.
+fn is_another(one: &str, other: &str) -> bool {
+    let without_digits =
+        |label: &str| -> String { label.chars().filter(|c| !c.is_ascii_digit()).collect() };
+    let are_as_many = one.split('.').count() == other.split('.').count();
+    let mut labels = one.split('.').zip(other.split('.'));
+    are_as_many
+        && labels.any(|(one, other)| {
+            let is_short = one.len().max(other.len()) <= SHORT;
+            one != other && (is_short || without_digits(one) == without_digits(other))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_is_no_slip() {
+        for (one, other, expected) in [
+            ("eu.example.com", "us.example.com", true),
+            ("prod-1.example.com", "prod-2.example.com", true),
+            ("bleu.example.com", "blue.example.com", false),
+            ("example.com", "app.example.com", false),
+        ] {
+            assert_eq!(is_another(one, other), expected, "{one} {other}");
+        }
+    }
 }

@@ -119,9 +119,12 @@ impl Found {
     fn one_sided(&mut self, place: &str, key: &Key, route: &Route, sides: [&Routes; 2]) {
         let answers = sides.map(|side| side.answer(key, &route.matched));
         let has = sides.map(|side| side.reached.get(key).and_then(Route::somebody).is_some());
+        let is_crossed = sides
+            .iter()
+            .any(|side| side.is_crossed(key, &route.matched));
         let what = match (answers, has) {
-            ([None, None], _) => return,
-            ([Some(own), Some(its)], _) if is_same(own, its) => return,
+            ([None, None], _) if !is_crossed => return,
+            ([Some(own), Some(its)], _) if is_same(own, its) && !is_crossed => return,
             (_, [true, _]) => format!("only in A{}", behind(sides[1], key, "B")),
             (_, [_, true]) => format!("only in B{}", behind(sides[0], key, "A")),
             ([own, its], _) => {

@@ -100,6 +100,19 @@ impl Routes {
         taking.min_by_key(|route| route.at)
     }
 
+    /// Whether requests of a match that it does not have may be answered otherwise than by the one that takes them all: by
+    /// one before that, which is for some of them.
+    pub(super) fn is_crossed(&self, key: &Key, matched: &Match) -> bool {
+        let taking = self.taking(matched);
+        let before = taking.map_or(usize::MAX, |taking| taking.at);
+        let answer = taking.and_then(Route::somebody);
+        !self.reached.contains_key(key)
+            && self.reached.values().any(|route| {
+                let is_before = route.at < before && route.matched.crosses(matched);
+                is_before && route.somebody() != answer
+            })
+    }
+
     /// Who answers the requests of a match, if it is somebody.
     pub(super) fn answer(&self, key: &Key, matched: &Match) -> Option<&Answer> {
         let route = self.reached.get(key).or_else(|| self.taking(matched));

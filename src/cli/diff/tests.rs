@@ -237,12 +237,8 @@ fn where_a_hostname_comes_in_is_told_of_each_where_ports_are_alike_and_once_wher
         .gateway("plain", vec![listener(80, "http", "*", None)])
         .host(HOST, &["plain"], http());
     let lines = said(&plain, &redirected);
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.starts_with("gateway: only in B")),
-        "{lines:?}"
-    );
+    let is_told = |line: &String| line.starts_with("gateway: only in B");
+    assert!(!lines.is_empty() && lines.iter().all(is_told), "{lines:?}");
 }
 
 #[test]
@@ -347,4 +343,21 @@ fn tcp_routes_are_their_ports_whatever_their_resources_are_called() {
         said.last().unwrap().starts_with("TCP port 1025: "),
         "{said:?}"
     );
+}
+
+/// What takes the requests of a match that one of them lacks may come after another that takes some of them.
+#[test]
+fn a_match_of_one_alone_is_told_where_another_before_its_stand_in_takes_some_of_its_requests() {
+    let a = [
+        prefix("/1", "three"),
+        pattern("/[0-9]+", "one"),
+        prefix("/", "three"),
+    ];
+    assert_eq!(said_of_paths(&a, &a[1..]).len(), 1);
+    let a = [
+        prefix("/1", "three"),
+        prefix("/2", "one"),
+        prefix("/", "three"),
+    ];
+    assert_eq!(said_of_paths(&a, &a[1..]), [""; 0]);
 }
