@@ -52,7 +52,7 @@ use crate::{
 pub enum Input {
     /// The routes of the mesh's domains.
     Routes,
-    /// The TCP routes, for which the others wait for [`TCP_GRACE`] at the most.
+    /// The TCP routes, for which the others wait for half a minute at the most.
     TcpRoutes,
     /// The running instances.
     Instances,
