@@ -64,6 +64,9 @@ const SEEDS_TWICE: u64 = 3;
 /// How long it may take after the peers are well again: what is held for long is everything.
 const CONVERGES_WITHIN: Duration = Duration::from_mins(15);
 
+/// How long a request is waited for, as the config has it by default.
+const UNANSWERED: Duration = Duration::from_secs(30);
+
 /// Certificates that nobody verifies: there is no TLS.
 static CERTIFICATES: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = TempDir::new().unwrap();
@@ -279,6 +282,10 @@ impl Run {
             world.set_routing_api(true);
             world.note("calm");
         });
+        // Who was asked last and never answers is waited for.
+        for _ in 0..UNANSWERED.as_secs() {
+            self.second(0, true).await?;
+        }
         Ok(())
     }
 
