@@ -114,7 +114,7 @@ RSpec.describe 'scripts of the job copilot' do
     it 'runs a command of the daemon, which asks the job\'s admin address' do
       server, properties = admin { 200 }
       expect(copilot(properties, 'explain', 'shop.example.com/cart')).to eq(0)
-      expect(server.paths).to eq(['/debug/explain/shop.example.com/cart'])
+      expect(server.paths).to eq(['/debug/explain/shop.example.com%2Fcart'])
     end
 
     it 'asks on loopback whoever listens everywhere' do
