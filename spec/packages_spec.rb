@@ -1,62 +1,13 @@
 require_relative 'spec_helper'
+require_relative 'support/repository'
 
 # Without compiling: scripts/compile-package does that.
 RSpec.describe 'the package copilot' do
-  INPUTS = %w[Cargo.toml Cargo.lock build.rs proto src].freeze
+  include_context 'with a repository of the release'
 
-  # Cargo, without a network and in no time: one crate that is compiled and one that is not.
-  CARGO = <<~'BASH'
-    #!/usr/bin/env bash
-    set -euo pipefail
-    case $1 in
-      vendor)
-        for crate in other-2.0.0+meta used-1.0.0; do
-          mkdir -p "${@: -1}/$crate/src"
-          echo '[package]' > "${@: -1}/$crate/Cargo.toml"
-          echo 'fn code() {}' | tee "${@: -1}/$crate/src/lib.rs" "${@: -1}/$crate/.hidden" > "${@: -1}/$crate/build.rs"
-          echo '{"files":{"build.rs":"00","src/lib.rs":"11"},"package":"22"}' > "${@: -1}/$crate/.cargo-checksum.json"
-        done ;;
-      tree) echo 'copilot v0.1.0 (/somewhere)'; echo 'used v1.0.0 (proc-macro)' ;;
-    esac
-  BASH
+  before(:all) { @fingerprint = fingerprint }
 
-  before(:all) do
-    @dir = Dir.mktmpdir
-    @repository = File.join(@dir, 'repository')
-    FileUtils.mkdir_p(%w[repository/scripts repository/src bin].map { |folder| File.join(@dir, folder) })
-    File.write(File.join(@dir, 'bin/cargo'), CARGO)
-    FileUtils.chmod(0o755, File.join(@dir, 'bin/cargo'))
-    # src/vendor may be there, and is large.
-    sources = Dir.glob('src/*', base: ROOT) - ['src/vendor']
-    (INPUTS - ['src'] + sources + %w[packages scripts/compile-package .gitignore README.md]).each do |path|
-      FileUtils.cp_r(File.join(ROOT, path), File.join(@repository, File.dirname(path)))
-    end
-    run('git', 'init', '--quiet', chdir: @repository)
-    @first = commit
-    @fingerprint = fingerprint
-  end
-
-  after do
-    run('git', 'reset', '--quiet', '--hard', @first)
-    run('git', 'clean', '--quiet', '-d', '--force')
-  end
-
-  after(:all) { FileUtils.rm_rf(@dir) }
-
-  def run(*command, chdir: @repository)
-    env = { 'PATH' => "#{@dir}/bin:#{ENV.fetch('PATH')}", 'GIT_CONFIG_GLOBAL' => File::NULL, 'GIT_CONFIG_SYSTEM' => File::NULL }
-    out, @err, status = Open3.capture3(env, *command, chdir: chdir)
-    raise "#{command.join(' ')}: #{out}#{@err}" unless status.success?
-
-    out
-  end
-
-  def commit
-    run('git', 'add', '--all')
-    run('git', '-c', 'user.name=spec', '-c', 'user.email=spec@example.com', 'commit', '--quiet', '--message', 'A change')
-    run('git', 'rev-parse', '--short=12', 'HEAD').strip
-  end
-
+  def copied = %w[packages scripts/compile-package .gitignore README.md]
   def fingerprint(repository = @repository) = run('scripts/compile-package', '--fingerprint', chdir: repository).strip
   def named_commit(repository = @repository) = File.read(File.join(repository, 'src/vendor/COMMIT')).strip
   def append(path, text = "\n") = File.write(File.join(@repository, path), text, mode: 'a')

@@ -12,12 +12,16 @@ require 'socket'
 require 'tmpdir'
 require 'yaml'
 
-# Named, never guessed: the project's own, or with COPILOT_RENDERER=gem that of BOSH.
+# Named, never guessed: the project's own, or with COPILOT_RENDERER that of BOSH, as the gem bosh-template that it was or
+# from the Director's sources that it is now in (RUBYLIB=BOSH/src/bosh-common/lib).
 RENDERER = ENV.fetch('COPILOT_RENDERER', 'project')
 case RENDERER
 when 'project' then require_relative 'support/bosh_template'
 when 'gem' then require 'bosh/template/test'
-else abort "COPILOT_RENDERER is #{RENDERER}, not project or gem"
+when 'director'
+  require 'bosh/common/template/test'
+  Bosh::Template = Bosh::Common::Template
+else abort "COPILOT_RENDERER is #{RENDERER}, not project, gem or director"
 end
 require_relative 'support/json_schema'
 require_relative 'support/loopback'
