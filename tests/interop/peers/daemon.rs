@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use super::{free_port, process::Process};
 
+/// What a build does not know of that is older than the guard.
+pub const NEWER: [&str; 3] = ["StateFile", "Defaults", "TCPRoutes"];
+
 /// The binary that was built with the harness.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_copilot");
 
@@ -87,7 +90,7 @@ impl Daemon {
         if let Some(path) = state_file {
             keys.insert("StateFile".to_owned(), json!(path));
         } else {
-            keys.retain(|key, _| !["StateFile", "Defaults", "TCPRoutes"].contains(&key.as_str()));
+            keys.retain(|key, _| !NEWER.contains(&key.as_str()));
         }
         program.clone_into(&mut self.program);
         self.restart(&format!("{config:#}")).await

@@ -5,6 +5,8 @@ mod figures;
 mod peers;
 mod world;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use self::{
@@ -91,5 +93,7 @@ async fn measure(
     let mut world = Box::pin(world).await?;
     world.memory(&mut figures).await?;
     world.changes(tally, times, &mut figures).await?;
+    let churn = Duration::from_secs(if run.cli.short { 5 } else { 60 });
+    world.churn(tally, churn, &mut figures).await?;
     Ok(figures)
 }

@@ -11,7 +11,10 @@ use copilot::{
     sim::{bbs::Doors, capi::Destination},
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
 
 use super::{figures::Figures, peers::Peers};
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
     frontend,
     instances::Protocol,
     mesh::Mesh,
-    peers::{Programs, process::POLL},
+    peers::{Programs, daemon::NEWER, process::POLL},
     scenario::Tally,
     stage::{App, DOMAIN, Stage},
     surface,
@@ -31,6 +34,8 @@ const INGRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 60);
 const HOST: &str = "times";
 /// Longer than a change takes at 20,000 routes on a machine that is busy.
 const LONG: Duration = Duration::from_mins(3);
+/// From one new route to the next while there are many.
+const CHURN: Duration = Duration::from_millis(150);
 /// What an app speaks that says nothing of it.
 const WEB: &[(u16, Protocol)] = &[(8080, Protocol::Http1)];
 
@@ -67,7 +72,7 @@ impl Reached {
         match self {
             Self::InPlaintext => |config| {
                 if let Some(keys) = config.as_object_mut() {
-                    keys.remove("BackendTLS");
+                    keys.retain(|key, _| key != "BackendTLS" && !NEWER.contains(&key.as_str()));
                 }
             },
             Self::OverTlsByCa => |config| config["BackendTLS"]["Verify"] = json!("ca"),
@@ -75,6 +80,9 @@ impl Reached {
         }
     }
 }
+
+/// Envoy's statistic of how often a set of routes was another one.
+const ROUTES_MADE: &str = "rds.*config_reload$";
 
 /// The running world.
 pub(super) struct World {
@@ -142,12 +150,78 @@ impl World {
     /// Says how much memory everyone holds, and how many clusters Envoy.
     pub(super) async fn memory(&self, figures: &mut Figures) -> Result<()> {
         figures.add("resident", self.peers.memory()?);
-        let path = "/stats?filter=cluster_manager.active_clusters";
-        let page = surface::page(self.mesh.ingress.proxy.admin(), path).await;
+        let clusters = self.stats("cluster_manager.active_clusters").await?;
+        figures.add("Envoy has", [("clusters", clusters, "")]);
+        Ok(())
+    }
+
+    /// The sum of what Envoy counts under names with this in them.
+    async fn stats(&self, filter: &str) -> Result<f64> {
+        let path = format!("/stats?filter={filter}");
+        let page = surface::page(self.mesh.ingress.proxy.admin(), &path).await;
         let (_, page) = page.context("Envoy does not answer")?;
-        let count = page.rsplit(':').next().map(str::trim);
-        let count = count.context("Envoy says no number of clusters")?.parse()?;
-        figures.add("Envoy has", [("clusters", count, "")]);
+        let values = page.lines().filter_map(|line| line.rsplit(": ").next());
+        let sum = values.map(str::parse::<f64>).sum::<Result<f64, _>>();
+        sum.with_context(|| format!("Envoy has other statistics than numbers under {filter}"))
+    }
+
+    /// Maps new routes for so long, and says how long each took to be answered, what all of them cost whom, and how often
+    /// Envoy had its routes made anew.
+    pub(super) async fn churn(
+        &mut self,
+        tally: &mut Tally,
+        lasting: Duration,
+        figures: &mut Figures,
+    ) -> Result<()> {
+        let window = self.peers.open()?;
+        let before = self.stats(ROUTES_MADE).await?;
+        let stage = &mut self.mesh.stage;
+        let app = Destination::web(&self.apps[0].guid);
+        let (created, mut to_ask) = mpsc::unbounded_channel();
+        let creating = async move {
+            let mut ticks = interval(CHURN);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let end = Instant::now() + lasting;
+            for at in 1.. {
+                ticks.tick().await;
+                if Instant::now() >= end {
+                    break;
+                }
+                let name = format!("{HOST}-churn-{at}");
+                stage.route(&name, "", [app.clone()]);
+                created.send((name, Instant::now())).expect("it is asked");
+            }
+        };
+        // They come in the order in which they were made: of several that are due, the oldest is asked for.
+        let asking = async {
+            let mut took = Vec::new();
+            while let Some((name, began)) = to_ask.recv().await {
+                let ask = Ask::get(&host(&name), "/");
+                answered(&self.client, tally, &ask, |reply| reply.answer.is_some()).await?;
+                took.push(began.elapsed().as_secs_f64());
+            }
+            anyhow::Ok(took)
+        };
+        let ((), took) = tokio::join!(creating, asking);
+        let mut took = took?;
+        let routes = u32::try_from(took.len())?;
+        self.peers.rest().await?;
+        let [daemon, istiod, envoy] = self.peers.used(&window)?;
+        let made = self.stats(ROUTES_MADE).await? - before;
+        took.sort_by(f64::total_cmp);
+        let part = |percent| took[(took.len() - 1) * percent / 100];
+        figures.add(
+            "churn of routes",
+            [
+                ("routes", f64::from(routes), ""),
+                ("answered after p50", part(50), "s"),
+                ("p99", part(99), "s"),
+                ("CPU of the daemon", daemon / 1000.0, "s"),
+                ("of istiod", istiod / 1000.0, "s"),
+                ("of Envoy", envoy / 1000.0, "s"),
+                ("made anew", made, ""),
+            ],
+        );
         Ok(())
     }
 
