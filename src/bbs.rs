@@ -189,6 +189,16 @@ pub enum Error {
         /// How many are to run.
         wanted: usize,
     },
+    /// Of what a first list says to run, fewer than half is to.
+    #[error(
+        "{unwanted} of {running} instances that run are not to by the first list; three lists over a minute have to say so"
+    )]
+    Unwanted {
+        /// The routable instances.
+        running: usize,
+        /// How many of them nothing wants.
+        unwanted: usize,
+    },
     /// The event stream is ended from here.
     #[error("the event stream is begun anew, since lists fail or bring what no event announced")]
     Abandoned,
@@ -206,7 +216,9 @@ impl Error {
             Self::TooMany { .. } => Kind::TooLarge,
             Self::Unreadable { .. } => Kind::Unreadable,
             Self::Overflow(_) => Kind::Overflow,
-            Self::NotFresh | Self::Nothing | Self::Doubtful { .. } => Kind::Unconfirmed,
+            Self::NotFresh | Self::Nothing | Self::Doubtful { .. } | Self::Unwanted { .. } => {
+                Kind::Unconfirmed
+            }
         }
     }
 }

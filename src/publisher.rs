@@ -219,6 +219,10 @@ impl Publisher {
         let rejected = state.rejected();
         let (decide, decisions) = mpsc::channel(OPERATORS);
         let (ask, questions) = mpsc::channel(OPERATORS);
+        let starting = Confirmations {
+            is_starting: true,
+            ..Confirmations::default()
+        };
         let this = Self {
             settings,
             state,
@@ -231,7 +235,7 @@ impl Publisher {
             rejected: watch::Sender::new(rejected),
             undescribed: watch::Sender::default(),
             confirmations: Source::ALL
-                .map(|source| (source, watch::Sender::default()))
+                .map(|source| (source, watch::Sender::new(starting)))
                 .into(),
             held: watch::Sender::default(),
             vips: watch::Sender::default(),
@@ -440,7 +444,10 @@ impl Publisher {
 
     /// Tells feeds when to read, and operators what is held.
     fn tell_held(&self) {
-        let confirmations = self.state.confirmations();
+        let confirmations = Confirmations {
+            is_starting: self.published.is_some(),
+            ..self.state.confirmations()
+        };
         for sender in self.confirmations.values() {
             sender.send_if_modified(|sent| std::mem::replace(sent, confirmations) != confirmations);
         }
@@ -492,6 +499,7 @@ impl Publisher {
             gate.open();
             self.grace = self.settings.policies.map(|grace| Instant::now() + grace);
             self.arm_saving();
+            self.tell_held();
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     client::Read,
     observation::{List, Observation},
 };
-use crate::model::ProcessType;
+use crate::{guids::GuidMap, model::ProcessType};
 
 /// Rows that cannot be read and are bad rows, left out one by one; more are a format that we do not know.
 const MAX_UNREADABLE: usize = 10;
@@ -41,6 +41,8 @@ enum Doubt {
     NotFresh,
     /// It has fewer than half of what is to run.
     Few,
+    /// Fewer than half of what runs is to.
+    Unwanted,
     /// It has nothing, and nothing is to run.
     Nothing,
 }
@@ -58,27 +60,34 @@ impl FirstList {
     ///
     /// A BBS whose database was lost lists nothing at first, then some, and does not vouch for it; so what it does not
     /// vouch for is believed after a while only, and nothing never. Of what it vouches for, nothing has to be said twice,
-    /// and fewer than half of what is to run three times.
+    /// and three times that fewer than half of what is to run does, or that fewer than half of what runs is to.
     pub(super) fn judge(&mut self, read: Read) -> Result<Read, Error> {
         let (listed, unreadable) = (read.list.instances.len(), read.dropped.len());
         let is_much = unreadable > MAX_UNREADABLE && unreadable * 10 > listed + unreadable;
         if is_much || listed == 0 && unreadable > 0 {
             return Err(Error::Unreadable { listed, unreadable });
         }
-        let (running, wanted) = amounts(&read.list);
+        let Amounts {
+            running,
+            wanted,
+            unwanted,
+        } = amounts(&read.list);
         let (why, error) = if !read.list.fresh {
             (Doubt::NotFresh, Error::NotFresh)
         } else if running * 2 < wanted {
             (Doubt::Few, Error::Doubtful { running, wanted })
+        } else if unwanted * 2 > running {
+            (Doubt::Unwanted, Error::Unwanted { running, unwanted })
         } else if listed == 0 {
             (Doubt::Nothing, Error::Nothing)
         } else {
+            self.doubted = None;
             return Ok(read);
         };
         let (age, reads) = self.doubt(why, read.began);
         let is_believed = match why {
             Doubt::NotFresh => listed > 0 && age >= self.confirm_after,
-            Doubt::Few => age >= DOUBTED && reads >= DOUBTED_READS,
+            Doubt::Few | Doubt::Unwanted => age >= DOUBTED && reads >= DOUBTED_READS,
             Doubt::Nothing => reads > 1,
         };
         if is_believed { Ok(read) } else { Err(error) }
@@ -100,37 +109,81 @@ impl FirstList {
     pub(super) fn retry(error: &Error) -> Option<Duration> {
         match error {
             Error::Nothing => Some(Duration::ZERO),
-            Error::Doubtful { .. } => Some(DOUBTED / 2),
+            Error::Doubtful { .. } | Error::Unwanted { .. } => Some(DOUBTED / 2),
             _ => None,
         }
     }
 }
 
-/// How many instances run, and how many are to. A web process has ports: an instance of it without any is none that runs.
-fn amounts(list: &List) -> (usize, usize) {
+/// What a list says of the foundation as a whole.
+struct Amounts {
+    /// How many instances run.
+    running: usize,
+    /// How many are to.
+    wanted: usize,
+    /// How many run that are not to.
+    unwanted: usize,
+}
+
+/// A web process has ports: an instance of it without any is none that runs.
+fn amounts(list: &List) -> Amounts {
     let runs = |one: &&Observation| {
         let is_web = one.workload.as_ref().map(|of| &of.process_type) == Some(&ProcessType::Web);
         let endpoint = one.endpoint.as_ref();
         one.routable && endpoint.is_some_and(|endpoint| !is_web || !endpoint.ports.is_empty())
     };
-    let running = list.instances.iter().filter(runs).count();
+    let limits: GuidMap<_, _> = list
+        .desired
+        .iter()
+        .map(|one| (&one.process, one.instances))
+        .collect();
+    let is_unwanted = |one: &&Observation| match limits.get(&one.process) {
+        Some(instances) => one.index >= *instances,
+        None => {
+            !list.unclear.has_nameless_processes && !list.unclear.processes.contains(&one.process)
+        }
+    };
+    let runs = list.instances.iter().filter(runs);
+    let unwanted = runs.clone().filter(is_unwanted).count();
+    let running = runs.count();
     let wanted: u64 = list
         .desired
         .iter()
         .map(|one| u64::from(one.instances))
         .sum();
-    (running, usize::try_from(wanted).unwrap_or(usize::MAX))
+    Amounts {
+        running,
+        wanted: usize::try_from(wanted).unwrap_or(usize::MAX),
+        unwanted,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use smallvec::SmallVec;
+
     use super::*;
     use crate::{
-        bbs::{merge::Mark, observation::Desired, observation::Tag},
+        bbs::{
+            merge::Mark,
+            observation::{Desired, Endpoint, Tag},
+        },
         feed::Drops,
     };
 
     const NEVER: Duration = Duration::from_hours(1);
+
+    fn desired(process: &str, instances: u32) -> Desired {
+        Desired {
+            process: process.into(),
+            instances,
+            tag: Tag { epoch: 1, index: 1 },
+            app: None,
+            workload: None,
+        }
+    }
 
     struct Bench {
         first: FirstList,
@@ -148,15 +201,8 @@ mod tests {
         /// Whether a list is believed that is asked for `later` and has nothing of `wanted` instances.
         fn believes(&mut self, later: u64, fresh: bool, wanted: u32) -> bool {
             self.now += Duration::from_secs(later);
-            let desired = Desired {
-                process: "process".into(),
-                instances: wanted,
-                tag: Tag { epoch: 1, index: 1 },
-                app: None,
-                workload: None,
-            };
             let list = List {
-                desired: vec![desired],
+                desired: vec![desired("process", wanted)],
                 fresh,
                 ..List::default()
             };
@@ -182,6 +228,46 @@ mod tests {
         assert!(!bench.believes(30, true, 40));
         assert!(!bench.believes(29, true, 40), "the minute is not over");
         assert!(bench.believes(1, true, 40));
+    }
+
+    #[test]
+    fn that_most_of_what_runs_is_not_to_is_doubted() {
+        let running = |process: &str, index| Observation {
+            guid: format!("{process}-{index}").as_str().into(),
+            process: process.into(),
+            index,
+            tag: Tag { epoch: 1, index: 1 },
+            since: 0,
+            workload: None,
+            endpoint: Some(Endpoint {
+                host_address: Ipv4Addr::LOCALHOST.into(),
+                container_address: None,
+                prefers_container: false,
+                zone: None,
+                ports: SmallVec::new(),
+            }),
+            routable: true,
+        };
+        let unwanted = |wanted: &[(&str, u32)]| {
+            let desired = wanted
+                .iter()
+                .map(|(process, instances)| desired(process, *instances));
+            let list = List {
+                instances: vec![
+                    running("a", 0),
+                    running("a", 1),
+                    running("b", 0),
+                    running("b", 1),
+                ],
+                desired: desired.collect(),
+                fresh: true,
+                ..List::default()
+            };
+            amounts(&list).unwanted
+        };
+        assert_eq!(unwanted(&[("a", 2), ("b", 2)]), 0);
+        assert_eq!(unwanted(&[("a", 1), ("b", 5)]), 1);
+        assert_eq!(unwanted(&[("b", 0)]), 4);
     }
 
     #[test]

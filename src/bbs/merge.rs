@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::{
-    known::{Known, Limit},
+    known::{Heard, Known, Limit},
     tombstones::Tombstones,
     unplaced::Places,
 };
@@ -148,6 +148,30 @@ impl Merge {
         self.lost.clear();
     }
 
+    /// What an event ends, although it is not served any more by all that is known: others may have held it.
+    pub(super) fn repeat_end(&self, event: &Event, changes: &mut InstanceChanges) {
+        let members = match event {
+            Event::Observed(observed) => std::slice::from_ref(&observed.guid),
+            Event::Desired(desired) | Event::DesiredRemoved(desired) => {
+                let process = self.processes.get(&desired.process);
+                process.map_or(&[][..], |process| &process.members)
+            }
+            _ => &[],
+        };
+        for guid in members {
+            let served = self.instances.get(guid).map(|known| &known.served);
+            match served {
+                Some(Some(instance)) if !instance.routable => {
+                    if !changes.current.iter().any(|one| one.guid == *guid) {
+                        changes.current.push(Arc::clone(instance));
+                    }
+                }
+                Some(None) if !changes.gone.contains(guid) => changes.gone.push(guid.clone()),
+                _ => {}
+            }
+        }
+    }
+
     /// What lists lacked of what an event ends.
     pub(super) fn ended(&mut self, event: &Event) -> Vec<InstanceGuid> {
         let (process, of) = match event {
@@ -176,7 +200,7 @@ impl Merge {
                 self.unplaced
                     .remove(&observation.process, observation.index);
                 let guid = observation.guid.clone();
-                self.observe(observation, self.events);
+                self.observe(observation, self.events, None);
                 self.settle(&guid, &mut changes);
             }
             Event::Removed(observation) => self.remove_observed(&observation, now, &mut changes),
@@ -188,6 +212,26 @@ impl Merge {
 
     /// Takes a list that was requested at `mark`.
     pub(super) fn list(&mut self, list: List, mark: Mark, now: Instant) -> InstanceChanges {
+        self.take_list(list, (mark, None), now)
+    }
+
+    /// The same while an earlier one is in doubt: its rows and tags may be wrong ones, so that whatever a later one says
+    /// counts, but for what was heard of since.
+    pub(super) fn list_after_doubt(
+        &mut self,
+        list: List,
+        mark: Mark,
+        now: Instant,
+    ) -> InstanceChanges {
+        self.take_list(list, (mark, Some(mark)), now)
+    }
+
+    fn take_list(
+        &mut self,
+        list: List,
+        (mark, trusted): (Mark, Option<Mark>),
+        now: Instant,
+    ) -> InstanceChanges {
         let List {
             instances,
             desired,
@@ -198,9 +242,9 @@ impl Merge {
         self.unplaced.replace(unplaced);
         self.tombstones.expire(now);
         let members: Vec<_> = self.instances.keys().cloned().collect();
-        let mut changes = self.list_instances(instances, &unclear, members, mark);
+        let mut changes = self.list_instances(instances, &unclear, members, (mark, trusted));
         // Last, when all processes are known.
-        self.list_desired(desired, fresh, &unclear, mark, now);
+        self.list_desired(desired, fresh, &unclear, (mark, trusted), now);
         let guids: Vec<_> = self.instances.keys().cloned().collect();
         for guid in guids {
             self.settle(&guid, &mut changes);
@@ -219,7 +263,7 @@ impl Merge {
     ) -> InstanceChanges {
         let process = self.processes.get(guid);
         let members = process.map_or_else(Vec::new, |process| process.members.to_vec());
-        let mut changes = self.list_instances(list.instances, &list.unclear, members, mark);
+        let mut changes = self.list_instances(list.instances, &list.unclear, members, (mark, None));
         let process = self.processes.get(guid);
         let members = process.map_or_else(Vec::new, |process| process.members.to_vec());
         for guid in members {
@@ -235,7 +279,7 @@ impl Merge {
         rows: Vec<Observation>,
         unclear: &Unclear,
         members: Vec<InstanceGuid>,
-        mark: Mark,
+        (mark, trusted): (Mark, Option<Mark>),
     ) -> InstanceChanges {
         let mut changes = InstanceChanges::default();
         let listed = latest(&rows);
@@ -258,7 +302,7 @@ impl Merge {
             if listed[&observation.guid].0 == index {
                 let (guid, tag) = (observation.guid.clone(), observation.tag);
                 let before = self.instances.get(&guid).map(|known| known.tag);
-                self.observe(observation, Mark(0));
+                self.observe(observation, Mark(0), trusted);
                 let now = self.instances.get(&guid).map(|known| known.tag);
                 if before != now && now == Some(tag) {
                     self.news.changed.push(guid);
@@ -276,13 +320,13 @@ impl Merge {
         changes
     }
 
-    fn observe(&mut self, observation: Observation, last_event: Mark) {
+    fn observe(&mut self, observation: Observation, last_event: Mark, trusted: Option<Mark>) {
         if self.tombstones.covers(&observation.guid, observation.tag) {
             return;
         }
         if let Some(known) = self.instances.get_mut(&observation.guid) {
             let guid = observation.guid.clone();
-            if known.observe(observation, last_event) {
+            if known.observe(observation, last_event, trusted) {
                 self.kept.push(guid);
             }
             return;
@@ -336,7 +380,12 @@ impl Merge {
         changes: &mut InstanceChanges,
     ) {
         let process = desired.process.clone();
-        self.desire(desired, removed_at, Mark(u64::MAX), self.events);
+        let heard = Heard {
+            last_event: self.events,
+            known_until: Mark(u64::MAX),
+            trusted: None,
+        };
+        self.desire(desired, removed_at, heard);
         let members = self
             .processes
             .get(&process)
@@ -347,21 +396,15 @@ impl Merge {
         }
     }
 
-    /// Believes `desired`, unless something newer is known; what was heard until `known_until` may be older.
-    fn desire(
-        &mut self,
-        desired: Desired,
-        removed_at: Option<Instant>,
-        known_until: Mark,
-        last_event: Mark,
-    ) {
+    /// Believes `desired`, unless something newer is known.
+    fn desire(&mut self, desired: Desired, removed_at: Option<Instant>, heard: Heard) {
         let process = self.processes.entry(desired.process.clone()).or_default();
         process.unwanted = None;
         let current = process.desired.take();
         process.desired = match current {
-            Some(current) if !current.precedes(&desired, known_until) => Some(current),
+            Some(current) if !current.precedes(&desired, heard) => Some(current),
             current => {
-                let mut limit = Limit::new(desired, last_event, removed_at);
+                let mut limit = Limit::new(desired, heard.last_event, removed_at);
                 limit.workload = limit
                     .workload
                     .or(current.and_then(|current| current.workload));
@@ -377,14 +420,19 @@ impl Merge {
         desired: Vec<Desired>,
         fresh: bool,
         unclear: &Unclear,
-        mark: Mark,
+        (mark, trusted): (Mark, Option<Mark>),
         now: Instant,
     ) {
+        let heard = Heard {
+            last_event: Mark(0),
+            known_until: mark,
+            trusted,
+        };
         let mut listed = GuidSet::default();
         listed.reserve(desired.len());
         for desired in desired {
             listed.insert(desired.process.clone());
-            self.desire(desired, None, mark, Mark(0));
+            self.desire(desired, None, heard);
         }
         for (guid, process) in &mut self.processes {
             let is_listed = unclear.has_nameless_processes

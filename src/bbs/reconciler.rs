@@ -114,7 +114,7 @@ enum Followed {
 struct Reconciler {
     client: Arc<Client>,
     merge: Merge,
-    /// Until the first list that is believed.
+    /// Until a list is believed, and something is served.
     first: Option<FirstList>,
     updates: mpsc::Sender<Report>,
     /// When a list could confirm what the publisher holds.
@@ -215,7 +215,7 @@ impl Reconciler {
         }
         // What is subscribed to while this list is under way sets it to an earlier time.
         self.next_list = Instant::now() + self.sync_interval;
-        let confirms = self.confirmations.borrow().instances.is_some() || self.first.is_some();
+        let confirms = self.is_in_doubt() || self.first.is_some();
         if confirms {
             self.client.renew();
         }
@@ -242,15 +242,37 @@ impl Reconciler {
         {
             self.announce(app);
         }
+        let basis = self.basis(&event);
+        let ends = (self.is_in_doubt() && basis == Basis::Told).then(|| event.clone());
         // The publisher may hold what lists lack, and is told of its end all the same.
         let ended = self.merge.ended(&event);
         let mut changes = self.merge.event(event, Instant::now());
         changes.gone.extend(ended);
+        if let Some(event) = ends {
+            self.merge.repeat_end(&event, &mut changes);
+        }
         for guid in self.merge.take_kept() {
             self.feed.dropped(kept(&guid));
         }
         self.read_doubtful();
-        self.publish(changes, Basis::Told).await
+        self.publish(changes, basis).await
+    }
+
+    /// Whether the publisher holds what lists lack.
+    fn is_in_doubt(&self) -> bool {
+        self.confirmations.borrow().instances.is_some()
+    }
+
+    /// What an event ends is gone. Of one that says that an instance runs, only a list that is in doubt can take that away.
+    fn basis(&self, event: &Event) -> Basis {
+        match event {
+            Event::Observed(observed)
+                if self.is_in_doubt() && observed.routable && observed.endpoint.is_some() =>
+            {
+                Basis::Asked
+            }
+            _ => Basis::Told,
+        }
     }
 
     /// Tells whoever reads routes that those of an app may have changed.
@@ -305,17 +327,22 @@ impl Reconciler {
                 self.say_what_stays(Some(guid), item);
             }
         }
-        if self.confirmations.borrow().instances.is_none() {
+        let is_in_doubt = self.is_in_doubt();
+        if !is_in_doubt {
             self.merge.forget_lost();
         }
-        let changes = self.merge.list(read.list, read.mark, Instant::now());
+        let now = Instant::now();
+        let changes = if is_in_doubt {
+            self.merge.list_after_doubt(read.list, read.mark, now)
+        } else {
+            self.merge.list(read.list, read.mark, now)
+        };
         let kept = self.merge.take_kept();
         let mut dropped = read.dropped;
         dropped.append(read.parts);
         dropped.extend(kept.iter().map(self::kept));
         self.feed.dropped_in_read(dropped);
         self.follow_news();
-        let confirms = self.confirmations.borrow().instances.is_some();
         self.confirm_after(Some(began));
         // A BBS that has lost its database lists nothing, and vouches for nothing.
         let basis = if fresh || !is_empty {
@@ -326,7 +353,7 @@ impl Reconciler {
         self.feed.holds("instances", self.merge.served());
         self.feed.succeeded(began.elapsed());
         // What was held is confirmed only by saying all of it again.
-        if self.synced.is_some() || confirms || !changes.is_empty() {
+        if self.synced.is_some() || is_in_doubt || !changes.is_empty() {
             let all = self.merge.all();
             let (now, gone) = (changes.current.len(), changes.gone.len());
             let (instances, seconds) = (all.len(), began.elapsed().as_secs_f64());
@@ -346,7 +373,10 @@ impl Reconciler {
             return Ok(read);
         };
         let read = first.judge(read)?;
-        self.first = None;
+        // Before anything is served there is still nothing that the next one could be compared with.
+        if !self.confirmations.borrow().is_starting {
+            self.first = None;
+        }
         Ok(read)
     }
 

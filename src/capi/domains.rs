@@ -126,8 +126,8 @@ impl Domains {
     fn replace(&mut self, mut found: Found, now: Instant) -> Drops {
         let before = std::mem::take(&mut self.mesh);
         for domain in std::mem::take(&mut found.mesh) {
-            let is_new = !before.contains_key(&domain.guid);
-            self.admit(domain, is_new, now);
+            let known = before.get(&domain.guid).map(|known| known.kind);
+            self.admit(domain, known, now);
         }
         for (guid, domain) in before {
             // What says nothing that can be read is no less there.
@@ -165,8 +165,8 @@ impl Domains {
             // A name has one domain at a time: the one that it had before is gone.
             self.mesh
                 .retain(|guid, known| known.name != domain.name || *guid == domain.guid);
-            let is_new = !self.mesh.contains_key(&domain.guid);
-            self.admit(domain, is_new, now);
+            let known = self.mesh.get(&domain.guid).map(|known| known.kind);
+            self.admit(domain, known, now);
         }
         if self.outside.len() + found.outside.len() > MAX_OUTSIDE {
             self.outside.clear();
@@ -176,8 +176,9 @@ impl Domains {
     }
 
     /// Takes in a domain of the mesh. Cloud Controller never changes whether one enforces route policies, so the same
-    /// one without it is believed only when it says so again after a while.
-    fn admit(&mut self, domain: wire::Domain, is_new: bool, now: Instant) {
+    /// one without it is believed only when it says so again after a while. Nor does it change whether one is internal:
+    /// what says nothing of that is of the kind that was known.
+    fn admit(&mut self, domain: wire::Domain, before: Option<DomainKind>, now: Instant) {
         let wire::Domain {
             guid,
             name,
@@ -206,9 +207,10 @@ impl Domains {
                 self.changes.is_doubted |= doubted.is_none();
             }
         }
-        if is_new {
+        if before.is_none() {
             self.changes.stale.insert(name.clone());
         }
+        let kind = kind.or(before).unwrap_or(DomainKind::Http);
         self.mesh.insert(guid, MeshDomain { name, kind });
     }
 
@@ -313,7 +315,7 @@ impl Found {
     fn add(&mut self, domain: wire::Domain, patterns: &[DomainPattern], wanted: RouteKind) {
         let name = &domain.name;
         self.names.insert(name.clone());
-        let is_tcp = domain.kind == DomainKind::Tcp;
+        let is_tcp = domain.kind == Some(DomainKind::Tcp);
         if is_tcp != (wanted == RouteKind::Tcp) {
             if patterns.contains(&DomainPattern::Exact(name.clone())) {
                 let (reason, detail) = if is_tcp {

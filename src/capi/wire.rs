@@ -104,7 +104,8 @@ pub(super) enum DomainKind {
 pub(super) struct Domain {
     pub(super) guid: DomainGuid,
     pub(super) name: Hostname,
-    pub(super) kind: DomainKind,
+    /// `None` where it does not say whether it is internal.
+    pub(super) kind: Option<DomainKind>,
     /// Whether only callers that a route policy names pass (RFC-0055).
     pub(super) enforced: bool,
 }
@@ -135,15 +136,17 @@ impl WireDomain<'_> {
         }
     }
 
-    fn kind(&self) -> DomainKind {
+    /// `None` where it says nothing of it.
+    fn kind(&self) -> Option<DomainKind> {
         let is_tcp = match &self.supported_protocols {
             Some(protocols) => !protocols.first.iter().any(|protocol| protocol == "http"),
             None => self.router_group.is_some(),
         };
         match self.internal {
-            _ if is_tcp => DomainKind::Tcp,
-            Some(true) => DomainKind::Internal,
-            _ => DomainKind::Http,
+            _ if is_tcp => Some(DomainKind::Tcp),
+            Some(true) => Some(DomainKind::Internal),
+            Some(false) => Some(DomainKind::Http),
+            None => None,
         }
     }
 }

@@ -148,6 +148,24 @@ fn a_few_that_would_be_the_last_ones_beside_what_is_held_are_held_too() {
 }
 
 #[test]
+fn what_a_read_lacks_beside_what_was_just_held_is_held_too() {
+    let mut world = World::of(100);
+    world.read(|route| route < 17);
+    world.pass(10);
+    let verdict = world.read(|route| route < 23);
+    assert_eq!((verdict.began.amount, verdict.hold.len()), (amount(6), 23));
+    world.pass(61);
+    world.read(|route| route < 23);
+    assert!(
+        world
+            .read(|route| (50..56).contains(&route))
+            .hold
+            .is_empty(),
+        "another loss"
+    );
+}
+
+#[test]
 fn a_read_that_was_under_way_with_the_first_confirms_nothing() {
     let mut world = World::of(100);
     let began = world.now;

@@ -72,6 +72,8 @@ impl Source {
 /// a connection of its own, however long its interval is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Confirmations {
+    /// Nothing is served yet, so that there is nothing with which a read could be compared.
+    pub is_starting: bool,
     /// Of all routes.
     pub routes: Option<Instant>,
     /// Of all instances.

@@ -77,7 +77,8 @@ impl Answer {
 /// How much of everything is served, and what has been lost of it lately.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    routes: HashMap<(Hostname, Arc<str>), Answer>,
+    /// With whether they are internal.
+    routes: HashMap<(Hostname, Arc<str>), (Answer, bool)>,
     sources: HashMap<AppGuid, u64>,
     total: Served,
     /// Of that, what is served of TCP routes.
@@ -119,10 +120,12 @@ impl Ledger {
         let place = (host.clone(), key.clone());
         let before = match now {
             Answer::Nobody => self.routes.remove(&place),
-            now => self.routes.insert(place, now),
+            now => self.routes.insert(place, (now, is_internal)),
         };
-        let before = before.unwrap_or_default();
-        if before == now {
+        let (before, was_internal) = before.unwrap_or((Answer::Nobody, is_internal));
+        // Whom an internal hostname is for, an external one is not.
+        let is_another = was_internal != is_internal;
+        if before == now && !is_another {
             return;
         }
         // A new restriction is no loss: it is what was asked for, and so is what Sidecars lose by it.
@@ -131,7 +134,8 @@ impl Ledger {
             Served::default()
         } else {
             // A restriction that goes counts like a route that does.
-            let mut lost = less(before.amount(), now.amount());
+            let stays = if is_another { Answer::Nobody } else { now };
+            let mut lost = less(before.amount(), stays.amount());
             lost.routes = lost.routes.max(lost.restrictions);
             lost
         };

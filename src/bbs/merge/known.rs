@@ -55,6 +55,17 @@ pub(super) struct Limit {
     pub(super) removed_at: Option<Instant>,
 }
 
+/// How something of a process was heard of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    /// By which event, if not by a list.
+    pub(super) last_event: Mark,
+    /// What was heard until then may be older than another incarnation of the row.
+    pub(super) known_until: Mark,
+    /// Whatever is known of until then may be wrong.
+    pub(super) trusted: Option<Mark>,
+}
+
 impl Known {
     /// An instance that was not known before.
     pub(super) fn new(observation: Observation, last_event: Mark) -> Self {
@@ -114,9 +125,16 @@ impl Known {
     }
 
     /// Takes what was observed, unless something newer is known. Whether ports were kept that it lacks.
-    pub(super) fn observe(&mut self, mut observation: Observation, last_event: Mark) -> bool {
+    /// It counts whatever is known, if nothing of it was heard after the mark up to which a list is `trusted`.
+    pub(super) fn observe(
+        &mut self,
+        mut observation: Observation,
+        last_event: Mark,
+        trusted: Option<Mark>,
+    ) -> bool {
+        let counts = trusted.is_some_and(|mark| self.last_event <= mark);
         self.last_event = self.last_event.max(last_event);
-        if !self.precedes(&observation) {
+        if !counts && !self.precedes(&observation) {
             return false;
         }
         let keeps_ports = self.keep_ports(&mut observation);
@@ -243,13 +261,14 @@ impl Limit {
         }
     }
 
-    /// Whether `later` is as new as this or newer. What was heard after `known_until` is newer than another
-    /// incarnation of the row.
-    pub(super) fn precedes(&self, later: &Desired, known_until: Mark) -> bool {
+    /// Whether `later` is as new as this or newer.
+    pub(super) fn precedes(&self, later: &Desired, heard: Heard) -> bool {
+        let is_removed = self.removed_at.is_some();
+        let counts = heard.trusted.is_some_and(|mark| self.last_event <= mark);
         if self.tag.epoch == later.tag.epoch {
-            self.removed_at.is_none() && later.tag.index >= self.tag.index
+            !is_removed && (counts || later.tag.index >= self.tag.index)
         } else {
-            self.last_event <= known_until
+            self.last_event <= heard.known_until
         }
     }
 }

@@ -136,6 +136,55 @@ fn within_an_incarnation_the_index_decides() {
 }
 
 #[test]
+fn after_a_doubt_whatever_a_list_says_counts_but_for_later_events() {
+    let mut bench = Bench::new();
+    bench.list(listed(vec![at(1, 5, 100)]));
+    bench.list(listed(vec![stopped(at(1, 6, 100))]));
+    assert!(!bench.is_served());
+    bench.list(listed(vec![at(1, 5, 100)]));
+    assert!(!bench.is_served(), "the one before was newer");
+    let mark = bench.merge.mark();
+    let truth = || listed(vec![at(1, 5, 100)]);
+    bench.merge.list_after_doubt(truth(), mark, bench.now);
+    assert!(bench.is_served());
+    bench.observe(withheld(at(1, 6, 100)));
+    bench.merge.list_after_doubt(truth(), mark, bench.now);
+    assert!(!bench.is_served(), "an event said so since");
+}
+
+#[test]
+fn after_a_doubt_what_is_to_run_counts_too() {
+    let mut bench = Bench::new();
+    bench.list(listed(vec![at(1, 5, 100)]));
+    let desired = |instances, index| List {
+        desired: vec![wanted(instances, 9, index)],
+        ..listed(vec![at(1, 5, 100)])
+    };
+    bench.list(desired(0, 10));
+    bench.list(desired(1, 9));
+    assert!(!bench.is_served());
+    let mark = bench.merge.mark();
+    bench.merge.list_after_doubt(desired(1, 9), mark, bench.now);
+    assert!(bench.is_served());
+}
+
+#[test]
+fn what_an_event_ends_is_said_again_for_who_holds_it() {
+    let mut bench = Bench::new();
+    bench.list(listed(vec![at(1, 5, 100)]));
+    bench.list(List {
+        desired: vec![wanted(0, 9, 10)],
+        ..listed(vec![at(1, 5, 100)])
+    });
+    let stop = Event::DesiredRemoved(wanted(0, 9, 11));
+    let mut changes = bench.event(stop.clone());
+    assert!(changes.is_empty());
+    bench.merge.repeat_end(&stop, &mut changes);
+    assert_eq!(changes.current.len(), 1);
+    assert!(!changes.current[0].routable);
+}
+
+#[test]
 fn between_incarnations_the_clock_decides() {
     let mut bench = Bench::serving(at(1, 5, 100));
     bench.observe(withheld(at(2, 9, 99)));

@@ -19,7 +19,7 @@ fn found(domains: &[(&str, &str, bool)]) -> Found {
         let domain = wire::Domain {
             guid: guid.into(),
             name: name(text),
-            kind: DomainKind::Http,
+            kind: Some(DomainKind::Http),
             enforced,
         };
         found.add(domain, &["*.com".parse().unwrap()], RouteKind::Http);

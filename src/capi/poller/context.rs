@@ -37,6 +37,11 @@ impl Context {
         }
     }
 
+    /// Whether nothing is served yet.
+    pub(super) fn is_starting(&self) -> bool {
+        self.io.confirmations.borrow().is_starting
+    }
+
     /// When a full read could confirm something that is held.
     pub(super) fn confirmation(&self) -> Option<Instant> {
         self.io.confirmations.borrow().routes

@@ -131,7 +131,8 @@ impl FullReads {
         if context.confirmation().is_some() {
             read.keep_to_its_own();
         }
-        let verdict = if self.has_synced() {
+        // Until something is served, there is nothing that a read could be compared with.
+        let verdict = if self.has_synced() && !context.is_starting() {
             Ok(())
         } else {
             let is_first_doubt = !self.first.is_doubted();

@@ -23,6 +23,8 @@ pub enum Lie {
     Tcp,
     /// Every destination has a protocol that nobody knows.
     DestinationProtocols,
+    /// Every domain is internal.
+    Internal,
     /// Nothing of any row but its guid.
     Guids,
     /// Not even that.
@@ -52,6 +54,7 @@ pub(super) fn tell(lie: Lie, mut body: Value) -> Value {
 
 fn spoil(lie: Lie, row: &mut Value) {
     match lie {
+        Lie::Internal => row["internal"] = json!(true),
         Lie::NoDestinations => row["destinations"] = json!([]),
         Lie::BlankHosts => row["host"] = "a b".into(),
         Lie::PathsWithoutSlash => row["path"] = "a".into(),

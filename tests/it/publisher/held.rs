@@ -125,13 +125,7 @@ fn lies() -> Vec<(&'static str, Basis, Update)> {
         (
             "internal routes that are external, and the other way round",
             read,
-            Update::AllRoutes(
-                routes()
-                    .into_iter()
-                    .map(open)
-                    .map(without_destinations)
-                    .collect(),
-            ),
+            Update::AllRoutes(routes().into_iter().map(open).collect()),
         ),
         ("none of the named routes", Basis::Asked, gone(all)),
         (
