@@ -317,6 +317,12 @@ impl RouteTable {
         self.ledger.of(source)
     }
 
+    /// How much of it is of these.
+    pub fn served_of<'a>(&self, subjects: impl IntoIterator<Item = &'a Subject>) -> Served {
+        let amounts = subjects.into_iter().map(|one| self.ledger.amount(one));
+        amounts.fold(Served::default(), |sum, one| sum + one)
+    }
+
     /// How many routes of a crowd are served, and those that are left out, the newest first.
     pub fn left_out(&self, crowd: &Crowd) -> (usize, Vec<&Route>) {
         self.facts.routes.left_out(crowd)

@@ -159,15 +159,17 @@ impl Merge {
             _ => &[],
         };
         for guid in members {
-            let served = self.instances.get(guid).map(|known| &known.served);
-            match served {
-                Some(Some(instance)) if !instance.routable => {
-                    if !changes.current.iter().any(|one| one.guid == *guid) {
-                        changes.current.push(Arc::clone(instance));
-                    }
+            let Some(known) = self.instances.get(guid) else {
+                continue;
+            };
+            match &known.served {
+                Some(instance) if instance.routable => {}
+                Some(instance) => {
+                    changes.current.retain(|one| one.guid != *guid);
+                    changes.current.push(Arc::clone(instance));
                 }
-                Some(None) if !changes.gone.contains(guid) => changes.gone.push(guid.clone()),
-                _ => {}
+                None if changes.gone.contains(guid) => {}
+                None => changes.gone.push(guid.clone()),
             }
         }
     }

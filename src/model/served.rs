@@ -31,6 +31,17 @@ impl Served {
         self == Self::default()
     }
 
+    /// What there is more of than of another.
+    #[must_use]
+    pub fn beyond(self, other: Self) -> Self {
+        Self {
+            routes: self.routes.saturating_sub(other.routes),
+            endpoints: self.endpoints.saturating_sub(other.endpoints),
+            restrictions: self.restrictions.saturating_sub(other.restrictions),
+            sidecar_hosts: self.sidecar_hosts.saturating_sub(other.sidecar_hosts),
+        }
+    }
+
     /// Each amount beside the same one of another. Restrictions are among the routes.
     pub fn beside(self, other: Self) -> [(u64, u64); 3] {
         [

@@ -98,6 +98,20 @@ impl Ledger {
         }
     }
 
+    /// What is served of a subject.
+    pub(super) fn amount(&self, subject: &Subject) -> Served {
+        match subject {
+            Subject::Route(host, key) => {
+                let answer = self.routes.get(&(host.clone(), key.clone()));
+                answer.map_or_else(Served::default, |(answer, _)| answer.amount())
+            }
+            Subject::Source(app) => Served {
+                sidecar_hosts: self.sources.get(app).copied().unwrap_or_default(),
+                ..Served::default()
+            },
+        }
+    }
+
     /// What was lost since this was asked last.
     pub(super) fn take_losses(&mut self) -> BTreeMap<Subject, Served> {
         let restricted = std::mem::take(&mut self.restricted);
@@ -135,7 +149,7 @@ impl Ledger {
         } else {
             // A restriction that goes counts like a route that does.
             let stays = if is_another { Answer::Nobody } else { now };
-            let mut lost = less(before.amount(), stays.amount());
+            let mut lost = before.amount().beyond(stays.amount());
             lost.routes = lost.routes.max(lost.restrictions);
             lost
         };
@@ -160,7 +174,7 @@ impl Ledger {
         };
         let (before, now) = (amount(before.unwrap_or_default()), amount(now));
         self.move_to(before, now);
-        self.lose(less(before, now), || Subject::Source(app.clone()));
+        self.lose(before.beyond(now), || Subject::Source(app.clone()));
     }
 
     fn move_to(&mut self, before: Served, now: Served) {
@@ -172,15 +186,5 @@ impl Ledger {
         if !lost.is_nothing() {
             *self.losses.entry(subject()).or_default() += lost;
         }
-    }
-}
-
-/// What there was more of.
-fn less(before: Served, now: Served) -> Served {
-    Served {
-        routes: before.routes.saturating_sub(now.routes),
-        endpoints: before.endpoints.saturating_sub(now.endpoints),
-        restrictions: before.restrictions.saturating_sub(now.restrictions),
-        sidecar_hosts: before.sidecar_hosts.saturating_sub(now.sidecar_hosts),
     }
 }

@@ -238,6 +238,32 @@ async fn while_something_is_held_what_is_upserted_takes_nothing_away_and_what_is
     assert_eq!(basis(&mut rig, &upsert(2)), Some(Basis::Asked));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_unmapped_while_something_is_held_keeps_what_is() {
+    let mut rig = Rig::new();
+    let map = |process: &str| Change::Map(("1".into(), process.into()), 1);
+    let unmap = |process: &str| Change::Unmap(("1".into(), process.into()));
+    rig.sync(&[1]);
+    for process in ["p", "q", "r"] {
+        rig.registrar.apply(&map(process)).unwrap();
+    }
+    advance(2 * READ).await;
+    rig.sync(&[1]);
+    rig.confirmations.send_modify(|confirmations| {
+        confirmations.routes = Some(Instant::now());
+    });
+    let report = rig.registrar.apply(&unmap("p")).unwrap().unwrap();
+    let Update::Routes { current, gone } = report.update else {
+        panic!("{report:?}");
+    };
+    assert_eq!((current[0].destinations.len(), gone.len()), (2, 0));
+    assert_eq!(report.basis, Basis::Told);
+    let report = rig.registrar.apply(&unmap("q")).unwrap().unwrap();
+    assert!(
+        matches!(report.update, Update::Routes { current, .. } if current[0].destinations.len() == 1)
+    );
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Apply(Change),

@@ -6,9 +6,23 @@ use tracing::{info, warn};
 use super::State;
 use crate::{
     guard::{Part, Summary, Verdict},
-    model::{Confirmations, Report, Source},
+    model::{Confirmations, Report, Served, Source},
     table::{Changes, Subject},
 };
+
+/// A place belongs to who has it last, also where that is held which had it: else requests for one app would be answered
+/// by another one's instance.
+fn warn_of_others(source: Source, lost: Served) {
+    if !lost.is_nothing() {
+        warn!(
+            feed = source.as_str(),
+            lost.routes,
+            lost.endpoints,
+            lost.sidecar_hosts,
+            "a read has others at the places of what it lacks: so much of what is held is not served"
+        );
+    }
+}
 
 impl State {
     /// Takes an update into the table, but for what the guard holds of it: that stays as it was. Whether it counts: a first
@@ -26,9 +40,14 @@ impl State {
         let verdict = self.guard.judge(source, basis, &losses, served, now);
         let is_held = !verdict.hold.is_empty();
         if is_held {
+            let before = self.table.served_of(&verdict.hold);
             let mut restored = self.table.restore(displaced, &verdict.hold);
             restored.take_losses();
             changes.merge(restored);
+            let kept = self.table.served_of(&verdict.hold).beyond(before);
+            if !is_first && !verdict.began.is_empty() {
+                warn_of_others(source, verdict.began.amount.beyond(kept));
+            }
         }
         if is_first {
             // What is let go is expected no more, or the next list would lack it anew.

@@ -1,13 +1,14 @@
 //! A BBS that answers, but not with what is: nothing goes that it did not say is gone.
 
 use copilot::{
+    model::Basis,
     proto::bbs::{ActualLrp, ActualLrpNetInfo, DesiredLrp},
     sim::bbs::Bbs,
 };
 use prost::Message as _;
 use tokio::time::Instant;
 
-use super::rig::{OFTEN, Peers, Rig, place, process, running};
+use super::rig::{LONG, OFTEN, Peers, Rig, place, process, running};
 
 const ALL: usize = 40;
 
@@ -165,6 +166,51 @@ async fn that_nothing_is_to_run_is_reported_as_what_a_read_says() {
     });
     rig.read_now().await;
     assert_eq!(rig.instances.len(), ALL);
+}
+
+#[tokio::test]
+async fn while_something_is_held_events_take_away_what_they_end_and_nothing_else() {
+    let mut rig = Rig::with(LONG, |bbs| running(bbs, "p", 40)).await;
+    lie_of_desired(&rig.bbs, |row| row.instances = 0);
+    rig.read_now().await;
+    let one = rig.withheld.keys().next().unwrap().clone();
+    rig.bbs.evacuate(&one);
+    let (basis, current) = rig.next_event().await;
+    assert_eq!((basis, &current[0].guid), (Basis::Asked, &one), "it runs");
+    // The list has said that already.
+    rig.bbs.remove_process("p");
+    let (basis, current) = rig.next_event().await;
+    assert_eq!((basis, current.len()), (Basis::Told, ALL));
+}
+
+#[tokio::test]
+async fn a_later_list_before_anything_is_served_is_judged_like_the_first() {
+    let mut peers = Peers::start().await;
+    peers.settings.sync_interval = LONG;
+    running(&peers.bbs, "p", 40);
+    let mut rig = peers.follow();
+    rig.hold_at_a_start(Instant::now() + LONG);
+    rig.synced().await;
+    let lost: Vec<_> = rig.instances.keys().cloned().collect();
+    rig.bbs.forget(&lost);
+    rig.hold_at_a_start(Instant::now());
+    assert_eq!(rig.list_problem().await.kind, "unconfirmed");
+    assert_eq!(rig.instances.len(), ALL);
+}
+
+#[tokio::test]
+async fn a_first_list_of_which_nothing_is_to_run_is_doubted() {
+    let peers = Peers::start().await;
+    running(&peers.bbs, "p", 40);
+    lie_of_desired(&peers.bbs, |row| row.instances = 0);
+    let mut rig = peers.follow();
+    let problem = rig.list_problem().await;
+    assert!(
+        problem.message.starts_with("40 of 40"),
+        "{}",
+        problem.message
+    );
+    assert_eq!(rig.readiness.pending(), ["instances"]);
 }
 
 #[tokio::test]

@@ -180,6 +180,25 @@ impl Rig {
         });
     }
 
+    /// The same before anything is served.
+    pub(super) fn hold_at_a_start(&self, until: Instant) {
+        self.confirmations.send_replace(Confirmations {
+            is_starting: true,
+            instances: Some(until),
+            ..Confirmations::default()
+        });
+    }
+
+    /// What the next event says of instances, and on what grounds.
+    pub(super) async fn next_event(&mut self) -> (Basis, Vec<Arc<Instance>>) {
+        loop {
+            let report = self.report().await;
+            if let Update::Instances { current, .. } = report.update {
+                return (report.basis, current);
+            }
+        }
+    }
+
     /// Takes in the next complete read.
     pub(super) async fn next_read(&mut self) -> Reading {
         loop {
