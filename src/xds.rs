@@ -25,9 +25,9 @@ use crate::{
     },
 };
 
-/// How far bursts on a stream are from each other, if nothing else is set: twice as long as istiod waits for more before
-/// it pushes.
-pub const BURST_DISTANCE: Duration = Duration::from_millis(200);
+/// How far bursts on a stream are from each other, if nothing else is set: longer than istiod waits for more before it
+/// pushes, and than a push takes it at some thousand routes.
+pub const BURST_DISTANCE: Duration = Duration::from_millis(500);
 
 /// How to serve.
 #[derive(Debug, Clone)]
