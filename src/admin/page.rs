@@ -103,6 +103,12 @@ pub(super) fn one_line(text: &str) -> String {
     escaped.collect()
 }
 
+/// How many there are of what is named in the singular.
+pub(super) fn counted(count: u64, of: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {of}{plural}")
+}
+
 /// A time in JSON.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct At(#[serde(serialize_with = "timestamp")] pub(super) SystemTime);

@@ -20,7 +20,7 @@ use super::{
     health::{Feed, Readiness},
     held::Held,
     page::{Columns, Wants, brief, one_line},
-    sinks::{Peers, Progress},
+    sinks::{Peers, Progress, SinkLine},
 };
 
 /// A sink that has left for longer is not coming back: its machine has another address by now, or is none.
@@ -146,22 +146,12 @@ fn waits_on(gate: &str) -> Option<&'static str> {
 }
 
 impl Peers {
-    fn worries(&self) -> Vec<String> {
+    pub(super) fn worries(&self) -> Vec<String> {
         let mut worries = Vec::new();
         if self.sinks.is_empty() {
             worries.push("no sink is connected".to_owned());
         }
-        let refused = self.sinks.iter();
-        let refused = refused.filter(|sink| sink.progress == Progress::Refused);
-        worries.extend(refused.map(|sink| {
-            let collection = sink.collection.as_deref().unwrap_or_default();
-            let words = sink.words.as_deref().unwrap_or_default();
-            format!(
-                "{} is {} of {collection}: {words}",
-                sink.name(),
-                sink.state()
-            )
-        }));
+        worries.extend(self.sinks.iter().filter_map(SinkLine::worry));
         let is_recent =
             |time: SystemTime, within: Duration| time.elapsed().unwrap_or_default() < within;
         let gone = self.gone.iter();
@@ -182,6 +172,22 @@ impl Peers {
             format!("{address} cannot connect to {listener} for {ago}: {error}")
         }));
         worries
+    }
+}
+
+impl SinkLine {
+    fn worry(&self) -> Option<String> {
+        let collection = self.collection.as_deref().unwrap_or_default();
+        let what = match self.progress {
+            Progress::Refused => {
+                let words = self.words.as_deref().unwrap_or_default();
+                format!(" of {collection}: {words}")
+            }
+            Progress::Behind if self.is_stuck() => format!(" of {collection}"),
+            Progress::Silent if self.is_stuck() => ": it has asked for nothing".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{} is {}{what}", self.name(), self.state()))
     }
 }
 

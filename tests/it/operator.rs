@@ -1,6 +1,9 @@
 //! An operator at night: the commands that are typed, and what they print of each state that a mesh can be in.
 
+mod absent;
 mod names;
+mod partly;
+mod sinks;
 
 use std::{
     process::{Command, Output},
@@ -53,9 +56,19 @@ async fn says(daemon: &Daemon, command: &[&str], expected: &[&str]) -> String {
 
 /// The last line says what is wrong and what to do.
 async fn concludes(daemon: &Daemon, host: &str, expected: &[&str]) {
-    let said = says(daemon, &["explain", host], expected).await;
+    ends(daemon, host, "WRONG: ", expected).await;
+}
+
+/// The last line says what is not as it should be, though it is served.
+async fn partly(daemon: &Daemon, host: &str, expected: &[&str]) {
+    ends(daemon, host, "PARTLY: ", expected).await;
+}
+
+async fn ends(daemon: &Daemon, host: &str, word: &str, expected: &[&str]) {
+    let all = [&[word], expected].concat();
+    let said = says(daemon, &["explain", host], &all).await;
     let last = said.lines().last().unwrap();
-    assert!(last.contains("WRONG: ") && last.contains(" DO: "), "{last}");
+    assert!(last.starts_with(word) && last.contains(" DO: "), "{last}");
     for words in expected {
         assert!(last.contains(words), "{words:?} is not in {last:?}");
     }
@@ -131,6 +144,17 @@ async fn a_route_that_is_mapped_to_nothing_is_there_with_its_guid_and_since_when
         &[&guid, "is mapped to nothing since 20", "cf map-route"],
     )
     .await;
+}
+
+/// What happens to another path of the hostname is not what took its destination away.
+#[tokio::test]
+async fn since_when_one_of_several_paths_is_mapped_to_nothing_is_not_guessed() {
+    let mut mesh = Mesh::start().await;
+    mesh.foundation.create_route("shop", "/x");
+    mesh.foundation.scale(&mut mesh.app, 3);
+    let url = format!("{}/x", host("shop"));
+    let expected = ["is mapped to nothing; since when is not remembered"];
+    concludes(&mesh.daemon, &url, &expected).await;
 }
 
 /// N2.
@@ -438,7 +462,7 @@ async fn a_loss_that_is_held_is_told_with_its_source_and_what_to_do() {
         capi.state().delete_route_silently(&route);
     }
     let expected = [
-        "reads of routes lack 30 routes",
+        "reads of routes lack 30 routes and 30 endpoints for ",
         "held for",
         "copilot accept routes",
     ];
@@ -449,6 +473,20 @@ async fn a_loss_that_is_held_is_told_with_its_source_and_what_to_do() {
     ];
     concludes(&mesh.daemon, &host(last), &expected).await;
     says(&mesh.daemon, &["accept", "routes"], &["what is held goes"]).await;
+}
+
+#[tokio::test]
+async fn policies_that_are_held_are_counted_by_the_hosts_in_sidecars() {
+    let (mut foundation, _) = foundation_of(Doors::default()).await;
+    foundation.load_internal(30);
+    let daemon = Daemon::start(eager(foundation.config())).await;
+    let sidecars = [Kind::Sidecar.collection().to_owned()];
+    let pilot = foundation.connect_pilot(daemon.mcp, sidecars.into());
+    holds(&pilot.await.unwrap(), |state| !state.collections.is_empty()).await;
+    foundation.policies.clear();
+    let expected = ["reads of policies lack ", " sidecar hosts for ", "held for"];
+    let said = says(&daemon, &["status"], &expected).await;
+    assert!(!said.contains(" 0 routes"), "{said}");
 }
 
 /// N15.

@@ -72,7 +72,7 @@ async fn a_resource_is_found_by_the_name_that_explain_has_for_it() {
     let route = mesh.foundation.create_route("shop", "/cart");
     mesh.foundation.map(&route, &app, None);
     // Of both lookups only the first one's are where the requests go.
-    let good = ["GOOD: it is served with 1 endpoints"];
+    let good = ["GOOD: it is served with 1 endpoint,"];
     let url = format!("{}/cart/x", host("shop"));
     says(&mesh.daemon, &["explain", &url], &good).await;
     mesh.foundation.stop(&mut app);
