@@ -25,7 +25,7 @@ use self::verdict::{Grade, Verdict};
 use super::{
     Sources,
     health::Feed,
-    page::{Refusal, Wants},
+    page::{Refusal, Wants, worrying},
     rejected::Withheld,
     sinks::SinkLine,
 };
@@ -108,7 +108,8 @@ pub(super) async fn explain(
     wants: Wants,
 ) -> Result<Response, Refusal> {
     let explanation = sources.explained(&asked).await?;
-    Ok(wants.page(&explanation))
+    let is_wrong = explanation.verdict.grade == Grade::Wrong;
+    Ok(worrying(wants.page(&explanation), is_wrong.into()))
 }
 
 impl Explanation {

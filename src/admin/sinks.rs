@@ -225,8 +225,11 @@ impl Peers {
 impl fmt::Display for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.chosen {
-            Some((peer, of)) if self.sinks.is_empty() && *of > 0 => {
-                writeln!(f, "none of {of} sinks has {peer} in its address or name")?;
+            Some((peer, of)) if *of > 0 => {
+                let is_none = self.sinks.is_empty() && self.gone.is_empty();
+                if is_none && self.failing.is_empty() {
+                    writeln!(f, "none of {of} sinks has {peer} in its address or name")?;
+                }
             }
             _ if self.sinks.is_empty() => writeln!(f, "no sink is connected")?,
             _ => {}

@@ -67,8 +67,9 @@ pub(super) fn too_few(
     let latest = others.max_by_key(|instance| instance.since);
     let last = latest.map_or_else(|| "nothing is known of the others".to_owned(), last_state);
     let (app, kind) = (&to.app, &to.process_type);
+    let take = if reached == 1 { "takes" } else { "take" };
     let what = format!(
-        "{reached} of {wanted} wanted instances of app {app} ({kind}) takes requests: {last}"
+        "{reached} of {wanted} wanted instances of app {app} ({kind}) {take} requests: {last}"
     );
     let (cause, remedy) = why(latest.map(|instance| instance.state));
     (reached < wanted as usize).then(|| Verdict::new(cause, what, remedy))

@@ -80,9 +80,8 @@ async fn with_tcp() -> (copilot::sim::cloud_foundry::CloudFoundry, Daemon) {
         state.add_domain("tcp.example.com", DomainKind::Tcp)
     };
     let spec = RouteSpec::new(&domain, "").port(1024);
-    let mut state = foundation.capi.state();
-    state.create_route(spec.to(Destination::web(&app.guid)));
-    drop(state);
+    let spec = spec.to(Destination::web(&app.guid));
+    foundation.capi.state().create_route(spec);
     let tcp = json!({
         "Domains": ["tcp.example.com", "tcp.example.org"],
         "Ports": ["1024-1033"],
