@@ -18,7 +18,14 @@ mod status;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderValue, header},
+    middleware,
+    response::Response,
+    routing::get,
+};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -45,6 +52,9 @@ use crate::{
 
 /// A request carries a word at most.
 const MAX_BODY: usize = 1024;
+
+/// How every answer is signed: something else may listen where the surface is asked for.
+pub const SERVER: &str = "copilot";
 
 /// Where the surface is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +168,14 @@ impl Server {
             )
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(self.names, hosts::check))
+            .layer(middleware::map_response(signed))
             .with_state(self.sources);
         connections::serve(self.listener, router, stop).await;
     }
+}
+
+async fn signed(mut answer: Response) -> Response {
+    let name = HeaderValue::from_static(SERVER);
+    answer.headers_mut().insert(header::SERVER, name);
+    answer
 }

@@ -43,14 +43,14 @@ enum Command {
     /// Run the daemon until SIGTERM or SIGINT.
     Serve(ConfigFile),
     /// Say everything that is wrong with a config file.
-    Check(ConfigFile),
+    Check(CheckedFile),
     /// Print what to write in place of a config file of the Go Copilot.
     Migrate(migrate::Options),
     /// List the keys that a config file may have.
     Keys,
-    /// Say what becomes of the requests for a hostname, what is wrong, and what to do.
+    /// Say what becomes of the requests for a hostname, what is wrong, and what to do: exits with 1 if it says WRONG.
     Explain(ask::Explain),
-    /// Say whether all is well: exits with 1 if something is to be looked at, with 2 if the daemon is not ready.
+    /// Say whether all is well: exits with 1 if something is to be looked at, with 2 if the daemon is not ready or not there.
     Status(ask::Options),
     /// List the routes that there are.
     Routes(ask::Routes),
@@ -63,9 +63,9 @@ enum Command {
     /// List the certificates of the config's files, and when they end.
     Certificates(ask::Options),
     /// List what is not served as it is, and why.
-    Rejected(ask::OfHost),
+    Rejected(ask::Rejected),
     /// List what has changed of late in what is served.
-    Changes(ask::OfHost),
+    Changes(ask::Changes),
     /// Write an archive for whoever was not there: config and logs without secrets, pages, resources, metrics, versions.
     BugReport(bug_report::Options),
     /// Say what two servers say differently in effect: exits with 0 if nothing, with 2 if one could not be asked.
@@ -87,6 +87,17 @@ struct ConfigFile {
     /// The config file.
     #[arg(long)]
     config: PathBuf,
+}
+
+/// As `migrate` takes it, or as the others do.
+#[derive(Debug, clap::Args)]
+struct CheckedFile {
+    /// The config file.
+    #[arg(required_unless_present = "config", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same.
+    #[arg(long)]
+    config: Option<PathBuf>,
 }
 
 impl Cli {
@@ -111,8 +122,8 @@ impl Cli {
             Command::Sinks(options) => ask::Page::from(options).print().await,
             Command::Resources(options) => ask::Page::from(options).print().await,
             Command::Certificates(options) => ask::Page::certificates(options).print().await,
-            Command::Rejected(options) => options.rejected().print().await,
-            Command::Changes(options) => options.changes().print().await,
+            Command::Rejected(options) => ask::Page::from(options).print().await,
+            Command::Changes(options) => ask::Page::from(options).print().await,
             Command::BugReport(options) => bug_report::run(options).await,
             Command::Diff(options) => Ok(Box::pin(diff::run(options)).await),
             Command::Accept(options) => accept::run(options).await,
@@ -159,7 +170,9 @@ fn check_clock(now: SystemTime) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(ConfigFile { config }: &ConfigFile) -> anyhow::Result<ExitCode> {
+fn check(CheckedFile { file, config }: &CheckedFile) -> anyhow::Result<ExitCode> {
+    let config = file.as_ref().or(config.as_ref());
+    let config = config.context("no config file is named")?;
     match Config::load(config) {
         Ok(settings) => {
             let left_out = settings.left_out();

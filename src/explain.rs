@@ -57,6 +57,8 @@ pub struct Everything {
 pub struct Known {
     /// Where its requests are looked up, one after the other: they go to the first that takes them.
     pub lookups: Vec<Lookup>,
+    /// Some of the paths that its hostname has, wherever its requests go.
+    pub paths: Vec<String>,
     /// What has changed of late for its hostname.
     pub changes: Vec<Change>,
 }

@@ -14,7 +14,7 @@ mod types;
 
 use std::time::Duration;
 
-pub use self::server::Server;
+pub use self::{server::Server, types::MESH_CONFIG};
 pub use crate::delivery::{Limits, Sinks};
 use crate::grpc::Security;
 #[cfg(feature = "sim")]

@@ -80,7 +80,13 @@ pub(super) async fn resources(
     wants: Wants,
 ) -> Result<Response, Refusal> {
     let snapshot = published(&sources)?;
-    let missing = || not_found(format!("no collection or resource {path:?}\n"));
+    let missing = || {
+        let kinds = Kind::ALL.map(|kind| short(kind.collection()));
+        let kinds = kinds.join(", ");
+        not_found(format!(
+            "no collection or resource {path:?}: there are {kinds}\n"
+        ))
+    };
     let (kind, name) = named(&path).ok_or_else(missing)?;
     let collection = snapshot.get(kind).ok_or_else(missing)?;
     if name.is_empty() {
@@ -100,19 +106,27 @@ pub(super) async fn resources(
 }
 
 /// A collection and a resource of it, of which both have slashes in their names. The collection's may be short, as tables
-/// have it.
+/// have it, in any case, or that of the kind.
 fn named(path: &str) -> Option<(Kind, &str)> {
-    let path = path.trim_end_matches('/');
+    let path = path.trim_matches('/');
     Kind::ALL.into_iter().find_map(|kind| {
         let whole = kind.collection();
-        let rest = path
-            .strip_prefix(whole)
-            .or_else(|| path.strip_prefix(short(whole)))?;
-        let name = rest
-            .strip_prefix('/')
-            .or(Some("").filter(|_| rest.is_empty()))?;
+        let names = [whole, short(whole), kind.as_str()];
+        let name = names.into_iter().find_map(|name| below(path, name))?;
         Some((kind, name))
     })
+}
+
+/// What follows a collection's name in a path; nothing if that is all.
+fn below<'p>(path: &'p str, name: &str) -> Option<&'p str> {
+    let (own, rest) = path.split_at_checked(name.len())?;
+    if !own.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_prefix('/')
 }
 
 /// The resources of a collection with their versions.

@@ -1,6 +1,10 @@
 //! What becomes of the requests for a hostname and path: from Cloud Controller to the sinks.
 
+mod absent;
+mod arrival;
+mod empty;
 mod instances;
+mod partly;
 mod verdict;
 mod words;
 
@@ -17,11 +21,11 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use self::verdict::Verdict;
+use self::verdict::{Grade, Verdict};
 use super::{
     Sources,
     health::Feed,
-    page::{Refusal, Wants},
+    page::{Refusal, Wants, worrying},
     rejected::Withheld,
     sinks::SinkLine,
 };
@@ -37,11 +41,21 @@ use crate::{
 
 /// Apps of which the BBS's feed is asked: a route has few.
 const MAX_APPS: usize = 16;
+/// Why a row is left out of which nobody knows whose it is.
+const UNREAD: [&str; 4] = [
+    "malformed",
+    "invalid_hostname",
+    "invalid_path",
+    "unknown_domain",
+];
 
 /// Everything that is known of the requests for a hostname and path.
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
     host: String,
+    /// One that was asked for and is no part of the hostname.
+    #[serde(skip)]
+    port: Option<u16>,
     path: String,
     /// What is wrong, if anything, and what to do.
     verdict: Verdict,
@@ -51,6 +65,10 @@ pub(super) struct Explanation {
     feeds: Vec<Feed>,
     /// `None` where routes are pushed.
     domain: Option<Domain>,
+    /// Some of the paths that the hostname has.
+    paths: Vec<String>,
+    /// How many routes could not be read at all, of each feed with any: what was asked for may be among them.
+    unread: BTreeMap<&'static str, usize>,
     lookups: Vec<Lookup>,
     /// What the BBS knows of each app; nothing where there is no BBS.
     processes: BTreeMap<String, Vec<ProcessStatus>>,
@@ -70,6 +88,8 @@ struct Domain {
     nearest: Option<String>,
     /// Why none of its routes is served, such as that Cloud Controller does not have it.
     left_out: Option<String>,
+    /// Whether it is a TCP domain itself, whose routes have ports.
+    wants_port: bool,
 }
 
 /// A resource that is served.
@@ -88,18 +108,20 @@ pub(super) async fn explain(
     wants: Wants,
 ) -> Result<Response, Refusal> {
     let explanation = sources.explained(&asked).await?;
-    Ok(wants.page(&explanation))
+    let is_wrong = explanation.verdict.grade == Grade::Wrong;
+    Ok(worrying(wants.page(&explanation), is_wrong.into()))
 }
 
 impl Explanation {
     /// What is wrong, in a word and a line, if anything is.
     pub(super) fn wrong(&self) -> Option<(&'static str, String)> {
         let Verdict {
+            grade,
             cause,
             what,
             remedy,
         } = &self.verdict;
-        (*cause != "good").then(|| (*cause, format!("{what}; {remedy}")))
+        (*grade != Grade::Good).then(|| (*cause, format!("{what}; {remedy}")))
     }
 }
 
@@ -117,7 +139,11 @@ impl Sources {
             )
         })?;
         let host = self.host_of(&asked);
-        self.explanation(host, asked.path).await
+        let port = asked.port.filter(|_| host.port().is_none());
+        let mut explanation = self.explanation(host, asked.path).await?;
+        explanation.port = port;
+        explanation.verdict = Verdict::of(&explanation);
+        Ok(explanation)
     }
 
     /// The hostname that is asked about. A port is a part of it where it is of a TCP domain of the mesh.
@@ -135,15 +161,22 @@ impl Sources {
             path: path.clone(),
             reply,
         };
-        let Known { lookups, changes } = self.ask(question, told).await?;
+        let Known {
+            lookups,
+            paths,
+            changes,
+        } = self.ask(question, told).await?;
         let snapshot = self.snapshots.borrow().clone();
         let rejected = self.rejected.borrow().clone();
         let readiness = self.readiness();
-        let mut explanation = Explanation {
+        Ok(Explanation {
             verdict: Verdict::default(),
             waiting_for: readiness.waiting_for,
             feeds: readiness.feeds,
             domain: self.domain_of(&host),
+            port: None,
+            paths,
+            unread: self.unread(),
             processes: self.processes_of(&lookups).await,
             served: snapshot.map_or_else(Vec::new, |snapshot| served(&snapshot, &lookups)),
             withheld: withheld(&rejected, &host, &lookups),
@@ -152,12 +185,27 @@ impl Sources {
             path,
             lookups,
             changes,
-        };
-        explanation.verdict = Verdict::of(&explanation);
-        Ok(explanation)
+        })
+    }
+
+    /// How many rows of routes could not be read at all, by feed.
+    fn unread(&self) -> BTreeMap<&'static str, usize> {
+        let statuses = self.feeds.statuses();
+        let feeds = statuses.iter().filter(|feed| {
+            let of_routes = ["capi_routes", "tcp_routes"];
+            of_routes.contains(&feed.name)
+        });
+        let rows = feeds.map(|feed| {
+            let reasons = feed.dropped.by_reason();
+            let rows = UNREAD.iter().filter_map(|reason| reasons.get(reason));
+            (feed.name, rows.sum())
+        });
+        rows.filter(|(_, rows)| *rows > 0).collect()
     }
 
     fn domain_of(&self, host: &Hostname) -> Option<Domain> {
+        let mut tcp = self.shown.tcp_domains.iter();
+        let wants_port = tcp.any(|pattern| pattern.domain() == host);
         let patterns = match host.port() {
             Some(_) => &self.shown.tcp_domains,
             None => self.shown.domains.as_ref()?,
@@ -180,6 +228,7 @@ impl Sources {
             patterns: patterns.iter().map(ToString::to_string).collect(),
             nearest: nearest(host, patterns).map(ToString::to_string),
             left_out,
+            wants_port,
         })
     }
 

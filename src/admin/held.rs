@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Sources, connections::Local};
+use super::{Sources, connections::Local, page::counted};
 use crate::{
     guard::{Decision, Summary},
     model::Source,
@@ -52,17 +52,31 @@ impl Held {
     pub(super) fn words(&self) -> String {
         let Self {
             feed,
-            routes,
-            endpoints,
             age_seconds,
             remaining_seconds,
             ..
         } = self;
         let names = self.names.join(", ");
+        let what = self.amount();
         format!(
-            "reads of {feed} lack {routes} routes and {endpoints} endpoints for {age_seconds} s ({names}): held for \
+            "reads of {feed} lack {what} for {age_seconds} s ({names}): held for \
              {remaining_seconds} s more; `copilot accept {feed}` if they are right, with --reject if not"
         )
+    }
+}
+
+impl Held {
+    /// How much of what it is.
+    fn amount(&self) -> String {
+        let amounts = [
+            (self.routes, "route"),
+            (self.endpoints, "endpoint"),
+            (self.restrictions, "restriction"),
+            (self.sidecar_hosts, "sidecar host"),
+        ];
+        let some = amounts.into_iter().filter(|(amount, _)| *amount > 0);
+        let some: Vec<_> = some.map(|(amount, what)| counted(amount, what)).collect();
+        some.join(" and ")
     }
 }
 

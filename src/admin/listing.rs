@@ -1,6 +1,11 @@
 //! The routes and instances that there are.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use axum::{
     extract::{Query, State},
@@ -58,8 +63,9 @@ struct RouteLine {
     refused: bool,
     /// Where it leads: app, process type, port.
     destinations: Vec<String>,
-    /// The instances of its destinations to which requests may be sent, where the BBS says whose they are.
-    instances: usize,
+    /// How many instances its destinations have that run and are ready, where the BBS says whose they are. Whether each is
+    /// reached is another question.
+    running: usize,
 }
 
 /// An instance.
@@ -84,6 +90,15 @@ impl Filter {
     fn takes_app(&self, app: &str) -> bool {
         let wanted = self.app.as_ref();
         wanted.is_none_or(|wanted| app.starts_with(wanted.as_str()))
+    }
+
+    /// Whose instances are behind the hostname, if one was asked for.
+    fn workloads<'r>(&self, routes: &'r [Arc<Route>]) -> Option<BTreeSet<&'r Workload>> {
+        self.host.as_ref()?;
+        let routes = routes.iter();
+        let wanted = routes.filter(|route| self.takes_host(route.host.as_str()));
+        let destinations = wanted.flat_map(|route| &route.destinations);
+        Some(destinations.map(|to| &to.workload).collect())
     }
 
     /// As many as are to be shown of what is there, in order, as lines.
@@ -167,13 +182,17 @@ pub(super) async fn instances(
     Query(filter): Query<Filter>,
     wants: Wants,
 ) -> Result<Response, Refusal> {
-    list(&sources, move |Everything { instances, .. }| {
+    list(&sources, move |Everything { routes, instances }| {
+        let of_host = filter.workloads(&routes);
         let mut wanted: Vec<_> = instances
             .iter()
             .map(|instance| (app(instance), instance))
             .filter(|(app, instance)| {
                 let cell = filter.cell.as_ref();
+                let workload = instance.workload.as_ref();
+                let is_of = |wanted: &BTreeSet<_>| workload.is_some_and(|own| wanted.contains(own));
                 filter.takes_app(app)
+                    && of_host.as_ref().is_none_or(is_of)
                     && cell.is_none_or(|cell| instance.host_address.to_string() == *cell)
             })
             .collect();
@@ -206,7 +225,7 @@ impl RouteLine {
             internal: route.internal,
             refused: route.refused.is_some(),
             destinations: destinations.collect(),
-            instances: instances.sum(),
+            running: instances.sum(),
         }
     }
 }
@@ -239,7 +258,7 @@ impl<T> Listing<T> {
 
 impl fmt::Display for Listing<RouteLine> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut columns = Columns::new(&["ROUTE", "INSTANCES", "SORT", "GUID", "DESTINATIONS"]);
+        let mut columns = Columns::new(&["ROUTE", "RUNNING", "SORT", "GUID", "DESTINATIONS"]);
         for line in &self.shown {
             let sort = match (line.refused, line.internal) {
                 (true, _) => "refused",
@@ -247,7 +266,7 @@ impl fmt::Display for Listing<RouteLine> {
                 (false, false) => "external",
             };
             let to = line.destinations.join(", ");
-            columns.row([&line.url, &line.instances, &sort, &line.guid, &to]);
+            columns.row([&line.url, &line.running, &sort, &line.guid, &to]);
         }
         write!(f, "{columns}")?;
         self.rest(f)

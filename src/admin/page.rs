@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Json,
     extract::FromRequestParts,
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderName, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use serde::{Serialize, Serializer};
@@ -40,6 +40,15 @@ impl Wants {
             Self::Text => answer.to_string().into_response(),
         }
     }
+}
+
+/// How many things somebody has to look at: what a script is told of an answer.
+const WORRIES: HeaderName = HeaderName::from_static("copilot-worries");
+
+/// The answer with a count of what somebody has to look at.
+pub(super) fn worrying(mut answer: Response, worries: usize) -> Response {
+    answer.headers_mut().insert(WORRIES, worries.into());
+    answer
 }
 
 /// Why there is no answer, in a line.
@@ -101,6 +110,12 @@ pub(super) fn one_line(text: &str) -> String {
         }
     });
     escaped.collect()
+}
+
+/// How many there are of what is named in the singular.
+pub(super) fn counted(count: u64, of: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {of}{plural}")
 }
 
 /// A time in JSON.

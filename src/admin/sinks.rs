@@ -1,6 +1,12 @@
 //! Who is served, how far each has come, and who is not served though they try.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     extract::{Query, State},
@@ -14,9 +20,14 @@ use super::{
 };
 use crate::{
     delivery::{CollectionStatus, GoneSink, SinkStatus, Sinks},
+    explain::Part,
     grpc::FailingPeer,
     snapshot::{Collection, Kind, Snapshot},
+    xds,
 };
+
+/// A sink that is behind for longer does not answer: the time after which the alert of the same tells.
+const STUCK: Duration = Duration::from_mins(1);
 
 /// How far a sink has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -51,7 +62,9 @@ pub(super) struct SinkLine {
 
 impl SinkLine {
     fn new(sink: SinkStatus, versions: &BTreeSet<String>, published: SystemTime) -> Self {
-        let states = sink.collections.iter();
+        // What is never answered is never acknowledged.
+        let collections = sink.collections.iter();
+        let states = collections.filter(|(name, _)| *name != xds::MESH_CONFIG);
         let states = states.map(|(name, one)| (state(one, versions, published), name, one));
         let worst = states.max_by_key(|((progress, _), ..)| *progress);
         let ((progress, since), collection, words) = match worst {
@@ -71,6 +84,13 @@ impl SinkLine {
             collection: collection.filter(|_| progress != Progress::Synced),
             words,
         }
+    }
+
+    /// Whether it has not answered for so long, or asked for nothing, that nothing is on its way to it.
+    pub(super) fn is_stuck(&self) -> bool {
+        let is_waited_for = matches!(self.progress, Progress::Behind | Progress::Silent);
+        let since = self.since.map(|At(since)| since.elapsed());
+        is_waited_for && since.is_some_and(|since| since.unwrap_or_default() > STUCK)
     }
 
     /// What it is called in a sentence.
@@ -121,6 +141,9 @@ pub(super) struct Peers {
     pub(super) sinks: Vec<SinkLine>,
     pub(super) gone: Vec<GoneSink>,
     pub(super) failing: Vec<FailingPeer>,
+    /// Whose lines were asked for, and of how many sinks.
+    #[serde(skip)]
+    chosen: Option<(String, usize)>,
 }
 
 impl Sources {
@@ -139,6 +162,7 @@ impl Sources {
                 .collect(),
             gone: self.sinks.iter().flat_map(Sinks::gone).collect(),
             failing: self.failing.borrow().clone(),
+            chosen: None,
         }
     }
 }
@@ -155,6 +179,21 @@ fn versions(snapshot: &Snapshot) -> BTreeSet<String> {
 }
 
 impl Peers {
+    /// Leaves those with this in their address or name.
+    fn choose(&mut self, peer: &Part) {
+        self.chosen = Some((peer.to_string(), self.sinks.len()));
+        let is_called = |address: &str, names: &[String], node: &str| {
+            let mut texts = names.iter().map(String::as_str).chain([address, node]);
+            texts.any(|text| peer.is_in(text))
+        };
+        self.sinks
+            .retain(|sink| is_called(&sink.peer, &sink.names, &sink.node));
+        self.gone
+            .retain(|gone| is_called(&gone.peer, &gone.names, &gone.node));
+        self.failing
+            .retain(|one| peer.is_in(&IpAddr::to_string(&one.address)));
+    }
+
     pub(super) fn columns(&self) -> Columns {
         let mut sinks =
             Columns::new(&["PEER", "SINK", "STATE", "CONNECTED", "COLLECTION", "WORDS"]);
@@ -185,8 +224,15 @@ impl Peers {
 
 impl fmt::Display for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.sinks.is_empty() {
-            writeln!(f, "no sink is connected")?;
+        match &self.chosen {
+            Some((peer, of)) if *of > 0 => {
+                let is_none = self.sinks.is_empty() && self.gone.is_empty();
+                if is_none && self.failing.is_empty() {
+                    writeln!(f, "none of {of} sinks has {peer} in its address or name")?;
+                }
+            }
+            _ if self.sinks.is_empty() => writeln!(f, "no sink is connected")?,
+            _ => {}
         }
         self.columns().fmt(f)
     }
@@ -195,7 +241,7 @@ impl fmt::Display for Peers {
 /// Whose lines to show.
 #[derive(Debug, Deserialize)]
 pub(super) struct Filter {
-    peer: Option<String>,
+    peer: Option<Part>,
 }
 
 pub(super) async fn peers(
@@ -205,14 +251,69 @@ pub(super) async fn peers(
 ) -> Response {
     let mut peers = sources.peers();
     if let Some(peer) = filter.peer {
-        let is_at = |address: &str| address.contains(&peer);
-        peers
-            .sinks
-            .retain(|sink| is_at(&sink.peer) || sink.called().contains(&peer));
-        peers.gone.retain(|gone| is_at(&gone.peer));
-        peers
-            .failing
-            .retain(|one| is_at(&IpAddr::to_string(&one.address)));
+        peers.choose(&peer);
     }
     wants.page(&peers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::delivery::PendingStatus;
+
+    /// A sink that was sent something so long ago, and has not answered.
+    fn waiting(seconds: u64) -> SinkLine {
+        let since = SystemTime::now() - Duration::from_secs(seconds);
+        let pending = CollectionStatus {
+            incremental: false,
+            sent_version: None,
+            acked_version: None,
+            pending: Some(PendingStatus {
+                nonce: "1".to_owned(),
+                since,
+            }),
+            nack: None,
+            sent: 1,
+            acks: 0,
+            nacks: 0,
+        };
+        let collections = [(Kind::ServiceEntry.collection().to_owned(), pending)];
+        SinkLine::new(silent(collections.into()), &BTreeSet::new(), since)
+    }
+
+    fn silent(collections: BTreeMap<String, CollectionStatus>) -> SinkStatus {
+        SinkStatus {
+            id: 1,
+            peer: "10.0.0.1:1234".to_owned(),
+            names: vec!["pilot".to_owned()],
+            node: String::new(),
+            user_agent: String::new(),
+            connected: SystemTime::now() - Duration::from_secs(61),
+            collections,
+        }
+    }
+
+    fn worries(sink: SinkLine) -> Vec<String> {
+        let peers = Peers {
+            sinks: vec![sink],
+            gone: Vec::new(),
+            failing: Vec::new(),
+            chosen: None,
+        };
+        peers.worries()
+    }
+
+    #[test]
+    fn a_sink_that_has_not_answered_for_a_minute_is_told_with_the_collection() {
+        assert_eq!(worries(waiting(59)), [""; 0]);
+        let collection = Kind::ServiceEntry.collection();
+        let expected = format!("10.0.0.1:1234 (pilot) is BEHIND 61 s of {collection}");
+        assert_eq!(worries(waiting(61)), [expected]);
+        let now = SystemTime::now();
+        let silent = SinkLine::new(silent(BTreeMap::new()), &BTreeSet::new(), now);
+        let expected = "10.0.0.1:1234 (pilot) is SILENT 61 s: it has asked for nothing";
+        assert_eq!(worries(silent), [expected]);
+    }
 }

@@ -7,11 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::{
-    extract::State,
-    http::{HeaderName, HeaderValue, StatusCode},
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
 
 use super::{
@@ -19,16 +15,17 @@ use super::{
     certificates::Certificates,
     health::{Feed, Readiness},
     held::Held,
-    page::{Columns, Wants, brief, one_line},
-    sinks::{Peers, Progress},
+    page::{Columns, Wants, brief, one_line, worrying},
+    sinks::{Peers, Progress, SinkLine},
 };
+use crate::feed;
 
 /// A sink that has left for longer is not coming back: its machine has another address by now, or is none.
 const MISSED: Duration = Duration::from_hours(1);
 /// Whoever wants to be served tries more often than that.
 const TRIES: Duration = Duration::from_mins(5);
-/// How many things somebody has to look at.
-const WORRIES: HeaderName = HeaderName::from_static("copilot-worries");
+/// Why a domain of the config is left out: nothing of it is served.
+const OF_DOMAINS: [&str; 2] = ["missing_domain", "unmatched_pattern"];
 
 /// The daemon at a glance.
 #[derive(Debug, Serialize)]
@@ -40,8 +37,11 @@ pub(super) struct Status {
     collections: Vec<(&'static str, usize)>,
     peers: Peers,
     certificates: Certificates,
-    /// What is not served as the foundation has it.
+    /// What is not served as the foundation has it, or could not be read.
     rejected: usize,
+    /// Domains of the config of which nothing is served, and why.
+    #[serde(skip)]
+    domains: Vec<String>,
 }
 
 pub(super) async fn status(State(sources): State<Arc<Sources>>, wants: Wants) -> Response {
@@ -50,9 +50,7 @@ pub(super) async fn status(State(sources): State<Arc<Sources>>, wants: Wants) ->
     if !status.readiness.ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
-    let worries = HeaderValue::from(status.worries.len());
-    response.headers_mut().insert(WORRIES, worries);
-    response
+    worrying(response, status.worries.len())
 }
 
 impl Status {
@@ -62,6 +60,7 @@ impl Status {
         let rejected = sources.rejected.borrow().clone();
         // Each once, however many of its resources are not served.
         let hosts: HashSet<_> = rejected.keys().map(|(_, host)| host).collect();
+        let statuses = sources.feeds.statuses();
         let mut status = Self {
             worries: Vec::new(),
             readiness: sources.readiness(),
@@ -70,7 +69,12 @@ impl Status {
                 .collect(),
             peers: sources.peers(),
             certificates: sources.certificates().await,
-            rejected: hosts.len(),
+            rejected: hosts.len()
+                + statuses
+                    .iter()
+                    .map(|feed| feed.dropped.len())
+                    .sum::<usize>(),
+            domains: statuses.iter().flat_map(left_out).collect(),
         };
         status.worries = status.worries();
         status
@@ -128,11 +132,25 @@ impl Status {
         worries.extend(waiting);
         worries.extend(feeds.iter().filter_map(Feed::worry));
         worries.extend(held.iter().map(Held::words));
+        worries.extend(self.domains.iter().cloned());
         worries.extend(self.peers.worries());
         let certificates = self.certificates.0.iter();
         worries.extend(certificates.filter_map(super::certificates::Certificate::worry));
         worries
     }
+}
+
+/// The domains of the config that a feed has nothing of.
+fn left_out(feed: &feed::Status) -> Vec<String> {
+    let key = if feed.name == "tcp_routes" {
+        "TCPRoutes.Domains (tcp_routes.domains)"
+    } else {
+        "MeshDomains (mesh_domains)"
+    };
+    let named = feed.dropped.named().values();
+    let domains = named.filter(|item| OF_DOMAINS.contains(&item.reason));
+    let words = domains.map(|item| format!("{key}: {}: {}", item.name, item.detail));
+    words.collect()
 }
 
 /// The feed that opens a gate.
@@ -146,22 +164,12 @@ fn waits_on(gate: &str) -> Option<&'static str> {
 }
 
 impl Peers {
-    fn worries(&self) -> Vec<String> {
+    pub(super) fn worries(&self) -> Vec<String> {
         let mut worries = Vec::new();
         if self.sinks.is_empty() {
             worries.push("no sink is connected".to_owned());
         }
-        let refused = self.sinks.iter();
-        let refused = refused.filter(|sink| sink.progress == Progress::Refused);
-        worries.extend(refused.map(|sink| {
-            let collection = sink.collection.as_deref().unwrap_or_default();
-            let words = sink.words.as_deref().unwrap_or_default();
-            format!(
-                "{} is {} of {collection}: {words}",
-                sink.name(),
-                sink.state()
-            )
-        }));
+        worries.extend(self.sinks.iter().filter_map(SinkLine::worry));
         let is_recent =
             |time: SystemTime, within: Duration| time.elapsed().unwrap_or_default() < within;
         let gone = self.gone.iter();
@@ -185,6 +193,22 @@ impl Peers {
     }
 }
 
+impl SinkLine {
+    fn worry(&self) -> Option<String> {
+        let collection = self.collection.as_deref().unwrap_or_default();
+        let what = match self.progress {
+            Progress::Refused => {
+                let words = self.words.as_deref().unwrap_or_default();
+                format!(" of {collection}: {words}")
+            }
+            Progress::Behind if self.is_stuck() => format!(" of {collection}"),
+            Progress::Silent if self.is_stuck() => ": it has asked for nothing".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{} is {}{what}", self.name(), self.state()))
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_ready() {
@@ -196,11 +220,11 @@ impl fmt::Display for Status {
         writeln!(f, "{}", self.peers)?;
         writeln!(f, "{}", self.certificates)?;
         if self.rejected > 0 {
-            writeln!(
-                f,
-                "{} are not served as they are: see `copilot rejected`\n",
-                self.rejected
-            )?;
+            let words = match self.rejected {
+                1 => "1 is not served as it is".to_owned(),
+                many => format!("{many} are not served as they are"),
+            };
+            writeln!(f, "{words}: see `copilot rejected`\n")?;
         }
         for worry in &self.worries {
             writeln!(f, "LOOK AT  {}", one_line(worry))?;

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, RequestBuilder, Response, header};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use url::Url;
+
+use crate::admin::SERVER;
 
 /// The daemon is on this machine, and answers at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,8 +45,22 @@ impl Admin {
 
     /// Sends a request.
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let answer = request.send().await;
-        answer.with_context(|| format!("asking the daemon at {}", self.admin))
+        let address = &self.admin;
+        let answer = request.send().await.map_err(|error| {
+            let hint = if error.is_connect() {
+                ": is it running (`monit summary`), and is that its admin address?"
+            } else {
+                ""
+            };
+            // What is around it says no more to whoever asks.
+            let root = anyhow::Chain::new(&error).last();
+            let root = root.map_or_else(|| error.to_string(), ToString::to_string);
+            anyhow::anyhow!("asking the daemon at {address}: {root}{hint}")
+        })?;
+        let server = answer.headers().get(header::SERVER);
+        let is_ours = server.is_some_and(|server| server == SERVER);
+        anyhow::ensure!(is_ours, "something else than copilot answers at {address}");
+        Ok(answer)
     }
 }
 

@@ -3,16 +3,22 @@
 use std::{process::ExitCode, time::Duration};
 
 use reqwest::{Client, StatusCode, header};
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use super::{admin::Admin, say::say};
+use super::{
+    admin::Admin,
+    say::{complain, say},
+};
 
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(2);
-/// What a script is told of a daemon that is not ready.
+/// What a script is told of a daemon that is not ready, or is not there to say so.
 const NOT_READY: u8 = 2;
-/// A header of `/debug/status`: how many things somebody has to look at.
+/// A header of what is wrong or not: how many things somebody has to look at.
 const WORRIES: &str = "copilot-worries";
+/// The page that says whether all is well.
+const STATUS: &str = "/debug/status";
 
 /// How it is asked, and how its answer is printed.
 #[derive(Debug, Clone, clap::Args)]
@@ -52,6 +58,9 @@ pub(super) struct Routes {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Instances {
+    /// Those behind routes with this in their hostname.
+    #[arg(long)]
+    host: Option<String>,
     /// Those of an app whose guid begins so.
     #[arg(long)]
     app: Option<String>,
@@ -83,8 +92,17 @@ pub(super) struct Resources {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct OfHost {
-    /// Of this hostname alone.
+pub(super) struct Rejected {
+    /// What has this in its hostname or name.
+    #[arg(long)]
+    host: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Changes {
+    /// Of this hostname alone, which is a whole one.
     #[arg(long)]
     host: Option<String>,
     #[command(flatten)]
@@ -114,33 +132,52 @@ impl Page {
     }
 
     pub(super) fn status(options: Options) -> Self {
-        Self::new("/debug/status", options)
+        Self::new(STATUS, options)
     }
 
     pub(super) fn certificates(options: Options) -> Self {
         Self::new("/debug/certificates", options)
     }
 
-    /// Prints the page: 0 if all is well, 1 if something is to be looked at or not there, 2 if the daemon is not ready.
+    /// Prints the page: 0 if all is well, 1 if something is wrong or not there, 2 if the daemon is not ready; with `--watch`
+    /// what it was last.
     pub(super) async fn print(self) -> anyhow::Result<ExitCode> {
         let client = Admin::client()?;
         if !self.options.watch {
-            return self.once(&client).await;
-        }
-        while say!("\x1b[2J\x1b[H") {
-            // The daemon may be away for a moment.
-            if let Err(error) = self.once(&client).await {
-                say!("{error:#}\n");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                ended = tokio::signal::ctrl_c() => {
-                    ended?;
-                    break;
+            return match self.once(&client).await {
+                Err(error) if self.path == STATUS => {
+                    complain!("copilot: {error:#}\n");
+                    Ok(self.unanswered())
                 }
+                answered => answered,
+            };
+        }
+        let mut last = ExitCode::SUCCESS;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        while say!("\x1b[2J\x1b[H") {
+            let look = async {
+                // The daemon may be away for a moment.
+                last = self.once(&client).await.unwrap_or_else(|error| {
+                    say!("{error:#}\n");
+                    self.unanswered()
+                });
+                tokio::time::sleep(EVERY).await;
+            };
+            tokio::select! {
+                () = look => {}
+                _ = interrupted.recv() => break,
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(last)
+    }
+
+    /// What a script is told when nobody answers: that is no better than a daemon that is not ready.
+    fn unanswered(&self) -> ExitCode {
+        if self.path == STATUS {
+            ExitCode::from(NOT_READY)
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     async fn once(&self, client: &Client) -> anyhow::Result<ExitCode> {
@@ -204,6 +241,7 @@ impl From<Routes> for Page {
 impl From<Instances> for Page {
     fn from(instances: Instances) -> Self {
         Self::new("/debug/instances", instances.options)
+            .with("host", instances.host)
             .with("app", instances.app)
             .with("cell", instances.cell)
             .with("limit", instances.limit)
@@ -219,18 +257,23 @@ impl From<Sinks> for Page {
 impl From<Resources> for Page {
     fn from(Resources { name, options }: Resources) -> Self {
         match name {
-            Some(name) => Self::new(format!("/debug/resources/{name}"), options),
+            Some(name) => {
+                let name = name.trim_start_matches('/');
+                Self::new(format!("/debug/resources/{name}"), options)
+            }
             None => Self::new("/debug/snapshot", options),
         }
     }
 }
 
-impl OfHost {
-    pub(super) fn rejected(self) -> Page {
-        Page::new("/debug/rejected", self.options).with("host", self.host)
+impl From<Rejected> for Page {
+    fn from(Rejected { host, options }: Rejected) -> Self {
+        Self::new("/debug/rejected", options).with("host", host)
     }
+}
 
-    pub(super) fn changes(self) -> Page {
-        Page::new("/debug/changes", self.options).with("host", self.host)
+impl From<Changes> for Page {
+    fn from(Changes { host, options }: Changes) -> Self {
+        Self::new("/debug/changes", options).with("host", host)
     }
 }

@@ -18,7 +18,12 @@ use reqwest::{Client, header};
 use serde_json::Value;
 
 use self::redacted::Redacted;
-use super::{VERSION, admin::Admin, ask::explain, say::say};
+use super::{
+    VERSION,
+    admin::Admin,
+    ask::explain,
+    say::{complain, say},
+};
 use crate::{admin::PAGES, explain::Asked};
 
 /// Most bytes of one page, and of all together: what goes on is cut, and says so.
@@ -64,7 +69,11 @@ struct Archive<W: Write> {
 impl<W: Write> Archive<W> {
     fn add(&mut self, name: &str, text: &str) -> io::Result<()> {
         let known = self.redacted.as_ref();
-        let mut text = known.map_or_else(|| text.to_owned(), |known| known.clean(text));
+        let clean = known.map_or_else(
+            || redacted::clean_of_others(text),
+            |known| known.clean(text),
+        );
+        let mut text = clean;
         let fits = self.left.min(MAX_ENTRY);
         if text.len() > fits {
             text.truncate(text.floor_char_boundary(fits));
@@ -123,12 +132,14 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             .add(&format!("logs/{name}"), &text)
             .with_context(writing)?;
     }
+    let has_config = archive.redacted.is_some();
     let file = archive.tar.into_inner().and_then(GzEncoder::finish);
     let bytes = file
         .and_then(|file| file.metadata())
         .with_context(writing)?
         .len();
     say!("{}: {bytes} bytes\n", output.display());
+    options.tell_missing(has_config).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,6 +159,21 @@ fn system() -> String {
 }
 
 impl Options {
+    /// Says what is not in the archive: whoever sends it can still do something about that.
+    async fn tell_missing(&self, has_config: bool) -> anyhow::Result<()> {
+        if !has_config {
+            complain!("without the config: --config names no file that can be read\n");
+        }
+        if !has_config || self.logs.is_none() {
+            complain!("without logs: they need --logs, and --config for what is secret in them\n");
+        }
+        let request = Admin::client()?.get(self.admin.url("/healthz"));
+        if let Err(error) = self.admin.send(request).await {
+            complain!("without pages: {error:#}\n");
+        }
+        Ok(())
+    }
+
     async fn pages(&self, archive: &mut Archive<impl Write>) -> anyhow::Result<()> {
         let client = Admin::client()?;
         for (path, _) in PAGES {

@@ -3,6 +3,7 @@
 mod difference;
 mod doors;
 mod effect;
+mod hints;
 mod matches;
 mod routes;
 mod server;
@@ -20,7 +21,7 @@ use self::{
     effect::Effect,
     server::Server,
 };
-use super::say::say;
+use super::say::{complain, say};
 use crate::tls::{self, Identity};
 
 /// What a script is told if a server could not be asked.
@@ -83,7 +84,7 @@ pub(super) async fn run(options: Options) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            say!("not compared: {error:#}\n");
+            complain!("not compared: {error:#}\n");
             ExitCode::from(NOT_ASKED)
         }
     }
@@ -118,11 +119,18 @@ impl Options {
         tls: anyhow::Result<Option<ClientConfig>>,
     ) -> anyhow::Result<Effect> {
         let within = Duration::from_secs(self.timeout);
-        let read = server.read(tls?, self.server_name.as_deref());
+        let tls = tls?;
+        let way = hints::Way {
+            protocol: server.protocol,
+            has_tls: tls.is_some(),
+            has_identity: self.cert.is_some(),
+        };
+        let read = server.read(tls, self.server_name.as_deref());
         let read = tokio::time::timeout(within, read).await;
         let read =
             read.with_context(|| format!("{side} has not answered all within {within:?}"))?;
-        let resources = read.with_context(|| format!("asking {side}"))?;
+        let resources = read.map_err(|error| way.hint(error));
+        let resources = resources.with_context(|| format!("asking {side}"))?;
         Ok(Effect::of(&resources, server.protocol))
     }
 
@@ -153,6 +161,7 @@ impl Options {
         match found.len() {
             0 => say!("nothing differs in effect\n"),
             of if of > self.limit => say!("and {} more: see --limit\n", of - self.limit),
+            1 => say!("1 difference\n"),
             of => say!("{of} differences\n"),
         };
     }

@@ -73,8 +73,16 @@ pub(super) fn read(path: &Path) -> Result<(Map<String, Value>, Vec<Problem>), Er
         path: path(),
         source,
     })?;
-    let text = json::text(&bytes).map_err(|what| Error::Encoding { path: path(), what })?;
+    let unusable = |what| Error::Encoding { path: path(), what };
+    let text = json::text(&bytes).map_err(unusable)?;
+    if text.trim().is_empty() {
+        return Err(unusable("is empty"));
+    }
     json::object(text).map_err(|source| {
+        // It was read to its end.
+        if source.line() == 0 {
+            return unusable("is JSON, and no object: that begins with {");
+        }
         if json::is_comment(text, &source) {
             let line = source.line();
             return Error::Comment { path: path(), line };

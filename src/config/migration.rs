@@ -33,6 +33,13 @@ pub enum Note {
         /// What became of what it was for.
         why: &'static str,
     },
+    /// It is in the file to write, and what the daemon makes of it is not what was probably meant.
+    Careful {
+        /// The key, with the section that it is in.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// It is new, and nobody but an operator can say whether it is wanted.
     Consider {
         /// The key.
@@ -48,6 +55,7 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LeftOut { key, why } => write!(f, "left out: {key}: {why}"),
+            Self::Careful { key, what } => write!(f, "careful: {key}: {what}"),
             Self::Consider { key, value, why } => write!(f, "consider: \"{key}\": {value}: {why}"),
         }
     }
@@ -59,12 +67,20 @@ impl Migration {
     /// # Errors
     /// It cannot be read, or is no JSON object.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        file::read(path).map(|(object, _)| Self::of(object))
+        let (object, twice) = file::read(path)?;
+        let mut migration = Self::of(object);
+        migration
+            .notes
+            .extend(twice.into_iter().map(|problem| Note::Careful {
+                what: format!("{}: the last value counts", problem.what),
+                key: problem.key,
+            }));
+        Ok(migration)
     }
 
     fn of(mut file: Map<String, Value>) -> Self {
         let mut notes = Vec::new();
-        for Ignored { key, why } in findings(&file).ignored {
+        for Ignored { key, why } in findings(&file).0.ignored {
             remove(&mut file, &key);
             notes.push(Note::LeftOut { key, why });
         }
@@ -80,7 +96,12 @@ impl Migration {
             value: one.value,
             why: one.why,
         }));
-        let problems = findings(&file).problems;
+        let (Findings { problems, .. }, config) = findings(&file);
+        let left_out = config.map_or_else(Vec::new, |config| config.left_out());
+        notes.extend(left_out.into_iter().map(|(key, invalid)| Note::Careful {
+            key,
+            what: format!("{invalid}; the daemon would serve the rest"),
+        }));
         Self {
             file,
             notes,
@@ -89,13 +110,13 @@ impl Migration {
     }
 }
 
-/// What reading the file brings up.
-fn findings(file: &Map<String, Value>) -> Findings {
+/// What reading the file brings up, and what the daemon would make of it.
+fn findings(file: &Map<String, Value>) -> (Findings, Option<Config>) {
     let mut findings = Findings::default();
     let mut root = Section::new("", file.clone(), &mut findings);
-    Config::read(&mut root);
+    let config = Config::read(&mut root);
     root.end();
-    findings
+    (findings, config)
 }
 
 /// Takes a key out, which may be in a section. Whether it was there.

@@ -268,6 +268,14 @@ fn what_no_json_parser_takes_is_told_by_its_name() {
 }
 
 #[test]
+fn a_file_without_an_object_is_told_by_what_it_has() {
+    assert_eq!(of_file(b" \n"), "FILE is empty");
+    let no_object = "FILE is JSON, and no object: that begins with {";
+    assert_eq!(of_file(b"[]"), no_object);
+    assert_eq!(of_file(b"7"), no_object);
+}
+
+#[test]
 fn a_key_that_is_there_twice_is_named_with_its_sections() {
     let said = of_file(br#"{"BBS": {"Address": "a", "Address": "b"}, "TLSPems": [{"CertChain": "", "CertChain": ""}]}"#);
     for key in ["BBS.Address", "TLSPems[0].CertChain"] {

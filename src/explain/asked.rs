@@ -57,6 +57,12 @@ impl From<String> for Part {
     }
 }
 
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Part {
     /// Whether the name of something has it.
     pub(crate) fn is_in(&self, name: &str) -> bool {

@@ -108,7 +108,7 @@ impl Drops {
     }
 
     /// How many there are, by reason.
-    pub(super) fn by_reason(&self) -> BTreeMap<&'static str, usize> {
+    pub fn by_reason(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = self.unnamed.clone();
         for item in self.named.values() {
             *counts.entry(item.reason).or_default() += 1;

@@ -10,7 +10,7 @@ use crate::{
 const NETWORKING: &str = "networking.istio.io";
 
 /// The mesh config, which some istiods ask for and none waits for. An answer would be an offer to replace theirs.
-pub(super) const MESH_CONFIG: &str = "core/v1alpha1/MeshConfig";
+pub const MESH_CONFIG: &str = "core/v1alpha1/MeshConfig";
 
 /// Checks that a type URL is one of a configuration source.
 ///

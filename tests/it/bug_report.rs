@@ -15,6 +15,13 @@ use serde_json::json;
 use crate::mesh::{self, Mesh, with};
 
 /// Writes a report of this config; what is in it, by name.
+/// What others may have logged, with secrets that no config has.
+const OF_OTHERS: [&str; 3] = [
+    "{\"Authorization\": \"Bearer eyJhbGciOi.of-others\"}",
+    "GET https://joe:of-others@example.com/path",
+    "-----BEGIN RSA PRIVATE KEY-----\nof-others\n-----END RSA PRIVATE KEY-----\nafter it",
+];
+
 async fn report(
     folder: &Path,
     admin: &str,
@@ -25,7 +32,10 @@ async fn report(
     fs::write(&file, config).unwrap();
     let logs = folder.join("logs");
     fs::create_dir_all(&logs).unwrap();
-    let log = format!("{{\"message\":\"began\"}}\n{{\"message\":\"told {CLIENT_SECRET}\"}}\n");
+    let log = format!(
+        "{{\"message\":\"began\"}}\n{{\"message\":\"told {CLIENT_SECRET}\"}}\n{}",
+        OF_OTHERS.join("\n")
+    );
     fs::write(logs.join("copilot.stdout.log"), log).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_copilot"));
     command.args(["bug-report", "--admin", admin]).args(more);
@@ -91,7 +101,11 @@ async fn a_report_has_everything_and_no_secret_of_the_config() {
         assert!(text.contains(words), "{words:?} is not in {name}: {text}");
     }
     let secrets = key.lines().filter(|line| !line.starts_with("---"));
-    for secret in secrets.chain([CLIENT_SECRET, "left-behind"]) {
+    let log = &found["logs/copilot.stdout.log"];
+    for kept in ["Authorization", "@example.com/path", "after it"] {
+        assert!(log.contains(kept), "{kept:?} is not in {log}");
+    }
+    for secret in secrets.chain([CLIENT_SECRET, "left-behind", "of-others"]) {
         for (name, text) in &found {
             assert!(!text.contains(secret), "{name} has a secret");
         }
@@ -116,4 +130,25 @@ async fn without_a_config_that_can_be_read_there_are_no_logs() {
     assert!(found["config.json"].contains("is no JSON"), "{found:?}");
     assert!(found["logs/none.txt"].contains("see config.json"));
     assert!(!found.contains_key("logs/copilot.stdout.log"));
+}
+
+#[tokio::test]
+async fn what_is_missing_in_a_report_is_told_when_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_copilot"));
+    command.args(["bug-report", "--admin", "127.0.0.1:1", "--output"]);
+    command.arg(folder.path().join("report.tar.gz"));
+    command
+        .env_remove("COPILOT_CONFIG")
+        .env_remove("COPILOT_LOGS");
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    for expected in [
+        "without the config: --config",
+        "without logs: ",
+        "without pages: asking the daemon at 127.0.0.1:1",
+    ] {
+        assert!(said.contains(expected), "{expected:?} is not in {said:?}");
+    }
+    assert!(output.status.success());
 }

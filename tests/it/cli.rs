@@ -256,6 +256,18 @@ fn bad_certificates_are_named_by_key_and_file() {
 }
 
 #[test]
+fn a_file_is_checked_with_and_without_the_name_of_its_option() {
+    let files = Files::new();
+    let path = files.path("config.json");
+    fs::write(&path, files.config.to_string()).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_copilot"));
+    let output = check.arg("check").arg(&path).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(said.contains("config.json: good"), "{said}");
+    assert_eq!(run("check", &path).status.code(), Some(0));
+}
+
+#[test]
 fn an_address_in_use_is_named_by_its_key() {
     let files = Files::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

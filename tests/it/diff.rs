@@ -156,7 +156,7 @@ async fn a_route_that_only_one_of_them_has_is_named_with_the_side_that_has_it() 
     .await;
     let foundation = &mesh.foundation;
     let (said, code) = diff(foundation, &mcp(&mesh.daemon), &mcp(&more), &[]).await;
-    assert_eq!(said, "extra.other.example.com: only in B\n1 differences\n");
+    assert_eq!(said, "extra.other.example.com: only in B\n1 difference\n");
     assert_eq!(code, 1);
     let (said, code) = diff(foundation, &mcp(&more), &mcp(&mesh.daemon), &["--json"]).await;
     let page: Value = serde_json::from_str(&said).unwrap();
@@ -206,7 +206,7 @@ async fn from_the_original_only_its_known_faults_differ() {
     let (said, code) = original.diff(&shop, &daemon).await;
     let paths = "shop.apps.example.com/cart: matches all that begins so, as it is written in A; \
          it and what is below it, in any case in B\n";
-    assert_eq!((said, code), (format!("{paths}1 differences\n"), 1));
+    assert_eq!((said, code), (format!("{paths}1 difference\n"), 1));
 }
 
 #[tokio::test]
@@ -240,4 +240,28 @@ async fn who_cannot_be_asked_is_named_and_is_no_difference() {
     let (said, code) = run(command).await;
     assert!(said.contains("plaintext is for loopback"), "{said}");
     assert_eq!(code, 2);
+}
+
+#[tokio::test]
+async fn who_asks_in_the_wrong_way_is_told_what_is_probably_missing() {
+    let mesh = Mesh::start().await;
+    let (ours, port) = (mcp(&mesh.daemon), mesh.daemon.mcp.port());
+    let ca = mesh.foundation.pki.ca().display().to_string();
+    let other = format!("xds://localhost:{port}");
+    for (args, expected) in [
+        (&[&*ours, &ours][..], "is --ca missing"),
+        (&[&ours, &ours, "--ca", &ca], "are --cert and --key missing"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_copilot"));
+        command.arg("diff").args(args);
+        let (said, code) = run(command).await;
+        assert!(said.contains(expected), "{expected:?} is not in {said}");
+        assert_eq!(code, 2);
+    }
+    let (said, code) = diff(&mesh.foundation, &ours, &other, &[]).await;
+    assert!(said.contains("is it mcp:// and not xds://"), "{said}");
+    assert_eq!(code, 2);
+    let pasted = format!("{ours}/");
+    let (said, code) = diff(&mesh.foundation, &ours, &pasted, &[]).await;
+    assert_eq!(code, 0, "{said}");
 }

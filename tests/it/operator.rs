@@ -1,9 +1,13 @@
 //! An operator at night: the commands that are typed, and what they print of each state that a mesh can be in.
 
+mod absent;
 mod names;
+mod partly;
+mod sinks;
 
 use std::{
-    process::{Command, Output},
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -19,7 +23,11 @@ use copilot::{
     tls,
 };
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use crate::mesh::{Daemon, LONG, Mesh, collections, eager, foundation_of, holds, with};
 
@@ -53,9 +61,22 @@ async fn says(daemon: &Daemon, command: &[&str], expected: &[&str]) -> String {
 
 /// The last line says what is wrong and what to do.
 async fn concludes(daemon: &Daemon, host: &str, expected: &[&str]) {
-    let said = says(daemon, &["explain", host], expected).await;
+    ends(daemon, host, "WRONG: ", expected).await;
+}
+
+/// The last line says what is not as it should be, though it is served.
+async fn partly(daemon: &Daemon, host: &str, expected: &[&str]) {
+    ends(daemon, host, "PARTLY: ", expected).await;
+}
+
+async fn ends(daemon: &Daemon, host: &str, word: &str, expected: &[&str]) {
+    let all = [&[word], expected].concat();
+    let said = says(daemon, &["explain", host], &all).await;
+    let (again, code) = run(daemon, &["explain", host]).await;
+    let is_wrong = word.starts_with("WRONG");
+    assert_eq!(code, Some(is_wrong.into()), "{again}");
     let last = said.lines().last().unwrap();
-    assert!(last.contains("WRONG: ") && last.contains(" DO: "), "{last}");
+    assert!(last.starts_with(word) && last.contains(" DO: "), "{last}");
     for words in expected {
         assert!(last.contains(words), "{words:?} is not in {last:?}");
     }
@@ -131,6 +152,17 @@ async fn a_route_that_is_mapped_to_nothing_is_there_with_its_guid_and_since_when
         &[&guid, "is mapped to nothing since 20", "cf map-route"],
     )
     .await;
+}
+
+/// What happens to another path of the hostname is not what took its destination away.
+#[tokio::test]
+async fn since_when_one_of_several_paths_is_mapped_to_nothing_is_not_guessed() {
+    let mut mesh = Mesh::start().await;
+    mesh.foundation.create_route("shop", "/x");
+    mesh.foundation.scale(&mut mesh.app, 3);
+    let url = format!("{}/x", host("shop"));
+    let expected = ["is mapped to nothing; since when is not remembered"];
+    concludes(&mesh.daemon, &url, &expected).await;
 }
 
 /// N2.
@@ -214,10 +246,12 @@ async fn a_hostname_that_istio_refuses_is_told_with_the_rule_and_the_value() {
     .await;
     let rejected = ["RULE", "under_score.apps.example.com", "host"];
     says(&mesh.daemon, &["rejected", "--host", "under"], &rejected).await;
-    let once = ["1 are not served as they are"];
+    let once = ["1 is not served as it is"];
     says(&mesh.daemon, &["status"], &once).await;
     let (said, _) = run(&mesh.daemon, &["explain", &host("under_score")]).await;
     assert_eq!(said.matches("not as it is: ").count(), 1, "{said}");
+    let withheld = "under_score.apps.example.com: would take the requests, and is withheld";
+    assert!(said.contains(withheld), "{said}");
 }
 
 /// N7.
@@ -245,7 +279,12 @@ async fn who_has_left_and_who_cannot_connect_is_told_with_address_reason_and_tim
         ..
     } = mesh;
     drop(pilot);
-    says(&daemon, &["status"], &["(pilot) left", "has not come back"]).await;
+    says(
+        &daemon,
+        &["status"],
+        &["(pilot) left ", " s ago and has not come back"],
+    )
+    .await;
 
     let stranger = Pki::new(foundation.folder(), "stranger").unwrap();
     let identity = stranger.issue("stranger", &["stranger"]).unwrap();
@@ -292,7 +331,12 @@ async fn a_sink_that_refuses_is_told_with_its_words_and_the_resource_can_be_read
     let _sink = Sink::open(&channel, options, reject).await.unwrap();
     let words = "copilot-service-for-shop.apps.example.com: bad match";
     let collection = Kind::VirtualService.collection();
-    concludes(&daemon, &host("shop"), &["is REFUSED", collection, words]).await;
+    concludes(
+        &daemon,
+        &host("shop"),
+        &["is REFUSED ", " s of ", collection, words],
+    )
+    .await;
     let resource = format!("{collection}/copilot-service-for-{}", host("shop"));
     says(
         &daemon,
@@ -421,7 +465,8 @@ async fn of_two_routes_with_one_hostname_it_is_told_who_has_it_and_who_lost() {
     let younger = mesh.foundation.create_route("shop", "");
     mesh.foundation.map(&younger, &mesh.app, None);
     let lost = format!("route {younger} is not served: route {older} has the same hostname");
-    concludes(&mesh.daemon, &host("shop"), &[&lost]).await;
+    let expected = [&*lost, "and path, and is refused or older", "delete one"];
+    concludes(&mesh.daemon, &host("shop"), &expected).await;
 }
 
 /// N14.
@@ -438,7 +483,7 @@ async fn a_loss_that_is_held_is_told_with_its_source_and_what_to_do() {
         capi.state().delete_route_silently(&route);
     }
     let expected = [
-        "reads of routes lack 30 routes",
+        "reads of routes lack 30 routes and 30 endpoints for ",
         "held for",
         "copilot accept routes",
     ];
@@ -449,6 +494,20 @@ async fn a_loss_that_is_held_is_told_with_its_source_and_what_to_do() {
     ];
     concludes(&mesh.daemon, &host(last), &expected).await;
     says(&mesh.daemon, &["accept", "routes"], &["what is held goes"]).await;
+}
+
+#[tokio::test]
+async fn policies_that_are_held_are_counted_by_the_hosts_in_sidecars() {
+    let (mut foundation, _) = foundation_of(Doors::default()).await;
+    foundation.load_internal(30);
+    let daemon = Daemon::start(eager(foundation.config())).await;
+    let sidecars = [Kind::Sidecar.collection().to_owned()];
+    let pilot = foundation.connect_pilot(daemon.mcp, sidecars.into());
+    holds(&pilot.await.unwrap(), |state| !state.collections.is_empty()).await;
+    foundation.policies.clear();
+    let expected = ["reads of policies lack ", " sidecar hosts for ", "held for"];
+    let said = says(&daemon, &["status"], &expected).await;
+    assert!(!said.contains(" 0 routes"), "{said}");
 }
 
 /// N15.
@@ -462,7 +521,9 @@ async fn what_has_changed_is_told_with_its_hostname_and_its_cause() {
     let expected = ["20", &*shop, "endpoints 2 -> 3", "BBS)"];
     says(&mesh.daemon, &["changes", "--host", &shop], &expected).await;
     let (of_another, _) = run(&mesh.daemon, &["changes", "--host", &host("other")]).await;
-    assert!(of_another.contains("nothing has changed"), "{of_another}");
+    let none = format!("no change of {} is among the ", host("other"));
+    assert!(of_another.contains(&none), "{of_another}");
+    assert!(of_another.contains("since 20"), "{of_another}");
     says(&mesh.daemon, &["explain", &shop], &["changed: 20"]).await;
 }
 
@@ -511,13 +572,17 @@ async fn routes_instances_and_resources_are_listed_in_columns_and_by_what_is_ask
     let said = says(&mesh.daemon, &["routes", "--host", "shop"], &[&shop]).await;
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines.len(), 2, "{said}");
-    let column = lines[0].find("INSTANCES").unwrap();
+    let column = lines[0].find("RUNNING").unwrap();
     assert!(lines[1][column..].starts_with("2  "), "{said}");
     let (none, _) = run(&mesh.daemon, &["routes", "--host", "nothing"]).await;
     assert_eq!(none.lines().count(), 1, "{none}");
 
     let (said, _) = run(&mesh.daemon, &["instances", "--app", &app]).await;
     assert_eq!(said.lines().count(), 3, "{said}");
+    for (name, lines) in [("shop", 3), ("nothing", 1)] {
+        let (said, _) = run(&mesh.daemon, &["instances", "--host", name]).await;
+        assert_eq!(said.lines().count(), lines, "{said}");
+    }
     let (said, _) = run(&mesh.daemon, &["instances", "--app", &app, "--limit", "1"]).await;
     assert!(said.contains("and 1 more"), "{said}");
 
@@ -526,7 +591,15 @@ async fn routes_instances_and_resources_are_listed_in_columns_and_by_what_is_ask
     assert_eq!(code, Some(0));
     let (said, code) = run(&mesh.daemon, &["resources", "no/such"]).await;
     assert!(said.contains("no collection or resource"), "{said}");
+    assert!(
+        said.contains("there are destinationrules, gateways, "),
+        "{said}"
+    );
     assert_eq!(code, Some(1));
+    for name in ["/ServiceEntries/", "VIRTUALSERVICES"] {
+        let (said, code) = run(&mesh.daemon, &["resources", name]).await;
+        assert_eq!(code, Some(0), "{name}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -565,5 +638,65 @@ async fn a_daemon_that_does_not_answer_is_named_by_its_address() {
     let nobody = ["status", "--admin", "127.0.0.1:1"];
     let (said, code) = run(&daemon, &nobody).await;
     assert!(said.contains("asking the daemon at 127.0.0.1:1"), "{said}");
+    assert!(said.contains("is it running"), "{said}");
+    assert_eq!(code, Some(2), "gone is no better than not ready");
+    let (_, code) = run(&daemon, &["routes", "--admin", "127.0.0.1:1"]).await;
     assert_eq!(code, Some(1));
+}
+
+#[tokio::test]
+async fn who_stops_watching_is_told_what_was_so_last() {
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_copilot"));
+    watch.args(["status", "--watch", "--admin", "127.0.0.1:1"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let said = lines.next().unwrap().unwrap();
+    assert!(said.contains("asking the daemon"), "{said}");
+    let mut interrupt = Command::new("kill");
+    interrupt.args(["-INT", &watch.id().to_string()]);
+    assert!(interrupt.status().unwrap().success());
+    assert_eq!(watch.wait().unwrap().code(), Some(2));
+}
+
+/// A server of another sort on the port.
+#[tokio::test]
+async fn what_is_not_the_daemon_is_never_taken_for_it() {
+    let (foundation, _) = foundation_of(Doors::default()).await;
+    let daemon = Daemon::start(eager(foundation.config())).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let page = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhi\n";
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(page.as_bytes()).await.unwrap();
+            open.push(stream);
+        }
+    });
+    for (command, expected) in [
+        (&["status"][..], 2),
+        (&["explain", "shop.apps.example.com"], 1),
+        (&["accept", "routes"], 1),
+    ] {
+        let command = [command, &["--admin", &other]].concat();
+        let (said, code) = run(&daemon, &command).await;
+        let words = format!("something else than copilot answers at {other}");
+        assert!(said.contains(&words), "{said}");
+        assert_eq!(code, Some(expected), "{said}");
+    }
+}
+
+/// What an event would have told is not known.
+#[tokio::test]
+async fn how_old_the_state_of_an_app_is_is_told_with_the_events_that_fail() {
+    let (mut foundation, mut app) = foundation_of(Doors::default()).await;
+    let hourly = [("/BBS/SyncInterval", json!("1h"))];
+    let daemon = Daemon::start(with(eager(foundation.config()), &hourly)).await;
+    foundation.stop(&mut app);
+    concludes(&daemon, &host("shop"), &["is stopped"]).await;
+    foundation.bbs.stop();
+    let expected = ["is stopped", "feed bbs_events fails since 20"];
+    concludes(&daemon, &host("shop"), &expected).await;
 }

@@ -55,6 +55,26 @@ pub(super) fn has_type(process: &ProcessStatus, kind: &str) -> bool {
     own.is_none_or(|own| own == kind)
 }
 
+/// Fewer instances take requests than are wanted.
+pub(super) fn too_few(
+    to: &DestinationFacts,
+    processes: &[&ProcessStatus],
+    reached: usize,
+) -> Option<Verdict> {
+    let wanted: u32 = processes.iter().filter_map(|process| process.wanted).sum();
+    let instances = processes.iter().flat_map(|process| &process.instances);
+    let others = instances.filter(|instance| instance.state != State::Running);
+    let latest = others.max_by_key(|instance| instance.since);
+    let last = latest.map_or_else(|| "nothing is known of the others".to_owned(), last_state);
+    let (app, kind) = (&to.app, &to.process_type);
+    let take = if reached == 1 { "takes" } else { "take" };
+    let what = format!(
+        "{reached} of {wanted} wanted instances of app {app} ({kind}) {take} requests: {last}"
+    );
+    let (cause, remedy) = why(latest.map(|instance| instance.state));
+    (reached < wanted as usize).then(|| Verdict::new(cause, what, remedy))
+}
+
 /// A process of the right type is there, and nobody can be sent to any of its instances.
 pub(super) fn not_running(to: &DestinationFacts, processes: &[&ProcessStatus]) -> Verdict {
     let (app, kind) = (&to.app, &to.process_type);
@@ -69,19 +89,20 @@ pub(super) fn not_running(to: &DestinationFacts, processes: &[&ProcessStatus]) -
     let last = latest.map_or_else(|| "nothing is known of any".to_owned(), last_state);
     let of =
         format!("none of {wanted} wanted instances of app {app} ({kind}) takes requests: {last}");
-    match latest.map(|instance| instance.state) {
-        Some(State::Crashed) => {
-            Verdict::new("crashed", of, "`cf logs --recent` of the app says why")
-        }
-        Some(State::Withheld) => Verdict::new(
+    let (cause, remedy) = why(latest.map(|instance| instance.state));
+    Verdict::new(cause, of, remedy)
+}
+
+/// The cause of an instance that takes no requests, and what to do.
+fn why(state: Option<State>) -> (&'static str, &'static str) {
+    match state {
+        Some(State::Crashed) => ("crashed", "`cf logs --recent` of the app says why"),
+        Some(State::Withheld) => (
             "not_routable",
-            of,
             "it is not ready yet, or about to stop: its readiness check",
         ),
-        Some(State::Unclaimed) => {
-            Verdict::new("unplaced", of, "no cell takes it: look at Diego's capacity")
-        }
-        _ => Verdict::new("starting", of, "wait for it; `cf app` shows how it goes"),
+        Some(State::Unclaimed) => ("unplaced", "no cell takes it: look at Diego's capacity"),
+        _ => ("starting", "wait for it; `cf app` shows how it goes"),
     }
 }
 

@@ -2,18 +2,36 @@
 
 use serde::Serialize;
 
-use super::{
-    Explanation, Withheld,
-    instances::{has_type, not_running, unreachable},
-};
-use crate::{
-    admin::sinks::Progress,
-    explain::{DestinationFacts, Lookup},
-};
+use super::{Explanation, Withheld};
+use crate::explain::Lookup;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Grade {
+    /// All is well here.
+    Good,
+    /// Requests are answered, and not as Cloud Foundry has it.
+    Partly,
+    /// They are not answered, or by what is old, or sinks do not know.
+    #[default]
+    Wrong,
+}
+
+impl Grade {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "GOOD",
+            Self::Partly => "PARTLY",
+            Self::Wrong => "WRONG",
+        }
+    }
+}
 
 /// What is wrong, in a word for programs and a line for people.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Verdict {
+    pub(super) grade: Grade,
     /// From a small closed set; `good` if nothing is.
     pub(super) cause: &'static str,
     pub(super) what: String,
@@ -28,6 +46,7 @@ impl Verdict {
         remedy: impl Into<String>,
     ) -> Self {
         Self {
+            grade: Grade::Wrong,
             cause,
             what: what.into(),
             remedy: remedy.into(),
@@ -45,6 +64,7 @@ impl Verdict {
             .or_else(|| all.shadowed())
             .or_else(|| all.stale())
             .or_else(|| all.unsent())
+            .or_else(|| all.partly())
             .unwrap_or_else(|| all.good())
     }
 }
@@ -61,62 +81,37 @@ impl Explanation {
         })
     }
 
-    fn not_there(&self) -> Option<Verdict> {
-        if !self.lookups.is_empty() {
-            return None;
-        }
-        let host = &self.host;
-        if let Some(domain) = &self.domain {
-            if domain.pattern.is_none() {
-                let patterns = domain.patterns.join(", ");
-                let near = domain.nearest.as_ref();
-                let near = near.map_or(String::new(), |near| format!("; {near} is nearly it"));
-                let what = format!("{host} is of no domain of the mesh ({patterns}){near}");
-                let remedy =
-                    "ask for another hostname, or add its domain to MeshDomains (mesh_domains)";
-                return Some(Verdict::new("outside", what, remedy));
-            }
-            if let Some(why) = &domain.left_out {
-                let pattern = domain.pattern.as_deref().unwrap_or_default();
-                let what = format!("{host} is of {pattern}, and {why}");
-                let remedy =
-                    "correct MeshDomains (mesh_domains), or the domain in Cloud Controller";
-                return Some(Verdict::new("domain", what, remedy));
-            }
-        }
-        let (age, failing) = self.age_of(self.routes_feeds());
-        let what = format!("Cloud Controller has no route for {host} as of {age}{failing}");
-        let filter = match host.split_once(':') {
-            Some((_, port)) => format!("ports={port}"),
-            None => format!("hosts={}", first_label(host)),
-        };
-        let remedy =
-            format!("create or map it; `cf curl '/v3/routes?{filter}'` shows what there is");
-        Some(Verdict::new("no_route", what, remedy))
-    }
-
     /// The feeds that say which routes there are.
-    fn routes_feeds(&self) -> &'static [&'static str] {
-        if self.host.contains(':') {
+    pub(super) fn routes_feeds(&self) -> &'static [&'static str] {
+        if self.is_tcp() {
             &["tcp_routes"]
         } else {
-            &["capi_routes", "cloud_controller"]
+            &[
+                "capi_routes",
+                "cloud_controller",
+                "capi_tail",
+                "capi_access",
+            ]
         }
     }
 
-    /// When a feed last succeeded, and what is wrong with it.
-    fn age_of(&self, names: &[&str]) -> (String, String) {
-        let feed = self.feeds.iter().find(|feed| names.contains(&feed.name));
-        let Some(feed) = feed else {
-            return ("no time".to_owned(), String::new());
-        };
-        let (kind, since, _) = feed.problem_words();
-        let failing = if kind.is_empty() {
-            String::new()
-        } else {
+    /// Whether it is a port of a TCP domain.
+    pub(super) fn is_tcp(&self) -> bool {
+        self.host.contains(':')
+    }
+
+    /// When the first of these feeds last succeeded, and which of them fail.
+    pub(super) fn age_of(&self, names: &[&str]) -> (String, String) {
+        let feed = |name: &&str| self.feeds.iter().find(|feed| feed.name == *name);
+        let feeds: Vec<_> = names.iter().filter_map(feed).collect();
+        let failing = feeds.iter().filter(|feed| feed.problem.is_some());
+        let failing = failing.map(|feed| {
+            let (kind, since, _) = feed.problem_words();
             format!(" (feed {} fails since {since}: {kind})", feed.name)
-        };
-        (feed.age(), failing)
+        });
+        let age = feeds.first().map(|feed| feed.age());
+        let age = age.unwrap_or_else(|| "no time".to_owned());
+        (age, failing.collect())
     }
 
     /// The lookup that takes the requests.
@@ -161,90 +156,6 @@ impl Explanation {
         Some(Verdict::new("withheld", what, remedy))
     }
 
-    fn empty(&self) -> Option<Verdict> {
-        let own = self.lookups.first()?;
-        if own.takes && !own.services.is_empty() {
-            return None;
-        }
-        let verdict = self.why_empty(own);
-        let Some(taking) = self.taking() else {
-            return Some(verdict);
-        };
-        if taking.host == own.host && taking.path == own.path {
-            return None;
-        }
-        let what = format!(
-            "{}; requests go to {}{} instead",
-            verdict.what, taking.host, taking.path
-        );
-        Some(Verdict { what, ..verdict })
-    }
-
-    fn why_empty(&self, own: &Lookup) -> Verdict {
-        let url = format!("{}{}", own.host, own.path);
-        let mapped = own
-            .routes
-            .iter()
-            .find(|route| !route.destinations.is_empty());
-        let Some(route) = mapped else {
-            let guid = own.routes.first().map_or("", |route| route.guid.as_str());
-            let changed = self
-                .changes
-                .iter()
-                .rev()
-                .find(|change| change.host == own.host);
-            let since = changed.map_or_else(
-                || "since before the start of what is remembered".to_owned(),
-                |change| format!("since {}", humantime::format_rfc3339_seconds(change.at)),
-            );
-            let what = format!("route {guid} ({url}) is mapped to nothing {since}");
-            return Verdict::new("unmapped", what, "`cf map-route` it to an app");
-        };
-        let reasons = route.destinations.iter().map(|to| self.why_nobody(to));
-        // What runs and is not reached says more than what does not run.
-        let rank =
-            |verdict: &Verdict| !matches!(verdict.cause, "tls" | "taken" | "port" | "address");
-        let verdict = reasons.min_by_key(rank);
-        verdict.unwrap_or_else(|| Verdict::new("unmapped", url, ""))
-    }
-
-    fn why_nobody(&self, to: &DestinationFacts) -> Verdict {
-        if let Some(instance) = to.instances.iter().find(|one| one.unreachable.is_some()) {
-            return unreachable(to, instance);
-        }
-        let (app, kind) = (&to.app, &to.process_type);
-        let (age, failing) = self.age_of(&["bbs_lists"]);
-        let Some(processes) = self.processes.get(app) else {
-            let what = format!("no instance of app {app} ({kind}) is known as of {age}{failing}");
-            return Verdict::new(
-                "no_instance",
-                what,
-                "`copilot status` shows what the feeds say",
-            );
-        };
-        if processes.is_empty() {
-            let what = format!(
-                "app {app} is stopped: the BBS has nothing of it to run (desired 0) as of {age}{failing}"
-            );
-            return Verdict::new("stopped", what, "`cf start` it");
-        }
-        let own: Vec<_> = processes.iter().filter(|one| has_type(one, kind)).collect();
-        if own.is_empty() {
-            let types: Vec<_> = processes
-                .iter()
-                .filter_map(|one| one.process_type.as_deref())
-                .collect();
-            let types = types.join(", ");
-            let what = format!("app {app} has no process of type {kind}, only {types}");
-            return Verdict::new(
-                "process_type",
-                what,
-                "map the route to one of these, or scale that process up",
-            );
-        }
-        not_running(to, &own)
-    }
-
     fn held(&self) -> Option<Verdict> {
         let held = self
             .lookups
@@ -274,10 +185,13 @@ impl Explanation {
 
     /// It is served by what is known, and that is old.
     fn stale(&self) -> Option<Verdict> {
-        let feeds = [self.routes_feeds(), &["bbs_lists", "bbs_events"]].concat();
+        // Who may reach it, where the router is not asked.
+        let policies = self.lookups.iter().any(|lookup| lookup.internal);
+        let policies: &[_] = if policies { &["policies"] } else { &[] };
+        let feeds = [self.routes_feeds(), policies, &["bbs_lists", "bbs_events"]].concat();
         let of_us = self.feeds.iter().filter(|feed| feeds.contains(&feed.name));
-        let failing = of_us.filter(|feed| !feed.problem_words().0.is_empty());
-        let feed = failing.max_by_key(|feed| feed.last_success_age_seconds)?;
+        let failing = of_us.filter(|feed| feed.problem.is_some() && !OF_NEW.contains(&feed.name));
+        let feed = failing.max_by_key(|feed| feed.last_success_age_seconds.unwrap_or(u64::MAX))?;
         let (kind, since, error) = feed.problem_words();
         let what = format!(
             "it is served by what was known {}: feed {} fails since {since}: {kind}: {error}",
@@ -290,63 +204,14 @@ impl Explanation {
             "repair its source: docs/operations.md has a row for each kind",
         ))
     }
-
-    fn unsent(&self) -> Option<Verdict> {
-        if self.sinks.is_empty() {
-            let what = "it is served, and no sink is connected to this instance";
-            return Some(Verdict::new(
-                "no_sink",
-                what,
-                "ask the other instances; `copilot sinks` shows who fails to connect",
-            ));
-        }
-        let refusing = self
-            .sinks
-            .iter()
-            .find(|sink| sink.progress == Progress::Refused);
-        if let Some(sink) = refusing {
-            let collection = sink.collection.as_deref().unwrap_or_default();
-            let words = sink.words.as_deref().unwrap_or_default();
-            let what = format!(
-                "{} is {} of {collection}: {words}",
-                sink.name(),
-                sink.state()
-            );
-            let remedy = format!(
-                "it keeps what it had of it; `copilot resources {collection}/NAME` shows a resource whole"
-            );
-            return Some(Verdict::new("nack", what, remedy));
-        }
-        let late = self
-            .sinks
-            .iter()
-            .find(|sink| sink.progress != Progress::Synced)?;
-        let what = format!("it is served, and {} is {}", late.name(), late.state());
-        Some(Verdict::new(
-            "behind",
-            what,
-            "ask again in a moment; if it stays, look at that sink",
-        ))
-    }
-
-    fn good(&self) -> Verdict {
-        let services = self.taking().map_or(&[][..], |taking| &taking.services);
-        let of_it = self
-            .served
-            .iter()
-            .filter(|one| services.contains(&one.name));
-        let endpoints: usize = of_it.filter_map(|one| one.endpoints).sum();
-        let what = format!("it is served with {endpoints} endpoints, and every sink has it");
-        Verdict::new(
-            "good",
-            what,
-            "nothing here; what is wrong is at the sinks or behind them",
-        )
-    }
 }
 
+/// Feeds for which new routes wait, while what is served stays true.
+const OF_NEW: [&str; 2] = ["capi_tail", "capi_access"];
+
 /// Rules by which something is remarked, while the rest is served.
-const REMARKS: [&str; 8] = [
+const REMARKS: [&str; 9] = [
+    "limit",
     "tls",
     "taken",
     "unreachable",
@@ -356,7 +221,3 @@ const REMARKS: [&str; 8] = [
     "shadowed",
     "route-service",
 ];
-
-fn first_label(host: &str) -> &str {
-    host.split('.').next().unwrap_or(host)
-}

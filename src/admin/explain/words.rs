@@ -21,11 +21,7 @@ impl Display for Explanation {
         self.sinks(f)?;
         self.known(f)?;
         let verdict = &self.verdict;
-        let word = if verdict.cause == "good" {
-            "GOOD"
-        } else {
-            "WRONG"
-        };
+        let word = verdict.grade.as_str();
         writeln!(f, "{word}: {}. DO: {}.", verdict.what, verdict.remedy)
     }
 }
@@ -46,6 +42,9 @@ impl Explanation {
         let taking = self.taking().map(|taking| (&taking.host, &taking.path));
         let what = match (lookup.refused, lookup.takes) {
             (Some(refused), _) => format!("answered with {} ({})", refused.status, refused.rule),
+            (None, true) if lookup.services.is_empty() => {
+                "would take the requests, and is withheld".to_owned()
+            }
             (None, true) if taking == Some((&lookup.host, &lookup.path)) => {
                 "takes the requests".to_owned()
             }

@@ -1,5 +1,7 @@
 //! A config without its secrets, and texts without them.
 
+mod patterns;
+
 use std::{cmp::Reverse, collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
@@ -113,8 +115,13 @@ impl Redacted {
                 text = text.replace(&part, REDACTED);
             }
         }
-        text
+        clean_of_others(&text)
     }
+}
+
+/// A text without what looks like a secret, where those of the config are not known.
+pub(super) fn clean_of_others(text: &str) -> String {
+    patterns::without(text)
 }
 
 fn is_secret(key: &str, text: &str) -> bool {

@@ -69,6 +69,7 @@ impl FromStr for Server {
             Some(("xds", rest)) => (Protocol::Xds, rest),
             Some((other, _)) => return Err(format!("{other:?} is neither mcp nor xds")),
         };
+        let rest = rest.trim_end_matches('/');
         let (host, port) = rest.rsplit_once(':').ok_or("no port")?;
         let port = port
             .parse()

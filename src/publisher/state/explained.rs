@@ -22,6 +22,9 @@ const MOST: usize = 256;
 /// Changes that are told with what is known of a hostname.
 const LATEST: usize = 5;
 
+/// Paths that are told with it.
+const PATHS: usize = 8;
+
 /// The line of a change.
 pub(super) const PUBLISHED: &str = "published";
 
@@ -55,8 +58,10 @@ impl State {
         });
         let mut changes = self.journal.of(Some(host));
         changes.drain(..changes.len().saturating_sub(LATEST));
+        let pools = self.table.host(host).into_iter().flat_map(HostView::pools);
         Known {
             lookups: lookups.collect(),
+            paths: pools.take(PATHS).map(|pool| pool.key().into()).collect(),
             changes,
         }
     }

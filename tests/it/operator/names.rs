@@ -55,6 +55,13 @@ async fn a_mistyped_domain_of_the_mesh_is_rejected_with_the_one_that_there_is() 
     ];
     says(&daemon, &["rejected"], &rejected).await;
     let expected = [
+        "2 are not served as they are",
+        "LOOK AT  MeshDomains (mesh_domains): bleu.example.org: ",
+    ];
+    daemon.ready().await;
+    says(&daemon, &["status"], &expected).await;
+    assert_eq!(run(&daemon, &["status"]).await.1, Some(1));
+    let expected = [
         "shop.bleu.example.org is of bleu.example.org",
         "it has blue.example.org",
         "correct MeshDomains",
@@ -72,7 +79,7 @@ async fn a_resource_is_found_by_the_name_that_explain_has_for_it() {
     let route = mesh.foundation.create_route("shop", "/cart");
     mesh.foundation.map(&route, &app, None);
     // Of both lookups only the first one's are where the requests go.
-    let good = ["GOOD: it is served with 1 endpoints"];
+    let good = ["GOOD: it is served with 1 endpoint,"];
     let url = format!("{}/cart/x", host("shop"));
     says(&mesh.daemon, &["explain", &url], &good).await;
     mesh.foundation.stop(&mut app);

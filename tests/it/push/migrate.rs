@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::process::Process;
+use crate::{mesh::with, process::Process};
 
 fn migrate(file: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_copilot"))
@@ -19,8 +19,12 @@ fn migrate(file: &Path) -> Output {
 
 /// What it does with a config: the file to write, what it says, and its exit code.
 fn migrated(foundation: &CloudFoundry, config: &Value) -> (Value, Vec<String>, Option<i32>) {
+    migrated_text(foundation, &config.to_string())
+}
+
+fn migrated_text(foundation: &CloudFoundry, config: &str) -> (Value, Vec<String>, Option<i32>) {
     let path = foundation.folder().join("original.json");
-    fs::write(&path, config.to_string()).unwrap();
+    fs::write(&path, config).unwrap();
     let output = migrate(&path);
     let said = String::from_utf8(output.stderr).unwrap();
     let file = serde_json::from_slice(&output.stdout).unwrap();
@@ -127,4 +131,22 @@ fn what_is_no_config_file_is_one_line_and_nothing_to_write() {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(output.stdout.is_empty());
     }
+}
+
+#[tokio::test]
+async fn certificates_that_would_not_be_served_and_keys_that_are_there_twice_are_told() {
+    let (foundation, _) = foundation().await;
+    let garbage = json!([{ "CertChain": "no certificate", "PrivateKey": "no key" }]);
+    let config = with(original_config(&foundation), &[("/TLSPems", garbage)]);
+    let (_, said, code) = migrated(&foundation, &config);
+    let expected = ["TLSPems[0].CertChain"];
+    assert_eq!(keys(&said, "careful:"), expected, "{said:#?}");
+    assert_eq!(code, Some(0));
+
+    let config = original_config(&foundation).to_string();
+    let twice = format!(r#"{{"VIPCIDR":"127.0.0.0/9",{}"#, &config[1..]);
+    let (file, said, code) = migrated_text(&foundation, &twice);
+    assert_eq!(keys(&said, "careful:"), ["VIPCIDR"], "{said:#?}");
+    assert_eq!(file["VIPCIDR"], "127.128.0.0/9");
+    assert_eq!(code, Some(0));
 }
