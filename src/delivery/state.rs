@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Protocol,
     order::{Order, Subscriptions},
-    pace::{Burst, Pace},
+    pace::{self, Burst, Pace},
     role::Role,
     subscription::{Content, Held, Interest, Pending, Response, Subscription, listed_bytes},
 };
@@ -307,7 +307,9 @@ impl StreamState {
                     self.last_sent = name.clone();
                     self.order.on_sent(role);
                     let bytes = match &response.content {
-                        Content::Full(_) => target.collection.encoded_len(),
+                        Content::Full(_) => {
+                            pace::cost(self.form, role, target.collection.encoded_len())
+                        }
                         Content::Delta { .. } => 0,
                     };
                     self.pace.send(bytes, now);
