@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Changes, Pool, RouteTable, Subject, routes::shared_key, served::Answer};
+use super::{Changes, Pool, RouteTable, Subject, key::shared_key, served::Answer};
 use crate::model::{Association, Instance, Policy, Process, Route, Served, Workload};
 
 /// Of an app's routes, by which its instances are reached: they are hardly ever reached by some and not by others.
