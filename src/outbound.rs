@@ -8,6 +8,7 @@
 mod answer;
 mod credentials;
 mod error;
+mod invalid_json;
 mod json;
 mod sockets;
 mod transport;
@@ -35,7 +36,8 @@ use self::credentials::Credentials;
 pub use self::{
     answer::Answer,
     error::Error,
-    json::{InvalidJson, json},
+    invalid_json::InvalidJson,
+    json::json,
     sockets::Sockets,
     transport::{Body, Pool, Request, Response, Target, Transport},
 };

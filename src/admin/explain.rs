@@ -17,7 +17,6 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use self::verdict::Verdict;
 use super::{
     Sources,
     health::Feed,
@@ -58,6 +57,26 @@ pub(super) struct Explanation {
     withheld: Vec<Withheld>,
     sinks: Vec<SinkLine>,
     changes: Vec<Change>,
+}
+
+/// What is wrong, in a word for programs and a line for people.
+#[derive(Debug, Default, Serialize)]
+struct Verdict {
+    /// From a small closed set; `good` if nothing is.
+    cause: &'static str,
+    what: String,
+    /// What to do about it.
+    remedy: String,
+}
+
+impl Verdict {
+    fn new(cause: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            cause,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
 }
 
 /// Whether the hostname can be of a domain of the mesh.
@@ -107,15 +126,7 @@ impl Sources {
     /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
     pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
         let asked: Result<Asked, _> = url.parse();
-        let asked = asked.map_err(|error| {
-            (
-                StatusCode::BAD_REQUEST,
-                format!(
-                    "{error}
-"
-                ),
-            )
-        })?;
+        let asked = asked.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
         let host = self.host_of(&asked);
         self.explanation(host, asked.path).await
     }

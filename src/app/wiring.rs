@@ -263,7 +263,7 @@ impl Wiring {
         let (_, reports) = self.reports("cloud_controller", "cloud_controller_certificates");
         let bound = listen("ListenAddressForCloudController", listener, reports).await?;
         let address = bound.local_addr();
-        let services = Services::new(DESCRIPTOR_SET).with(service.into_server());
+        let services = Services::new(DESCRIPTOR_SET).with(cloud_controller::Calls::new(service));
         // It can be pushed to from the start: what is pushed is what the others wait for.
         let serving = bound.serve(services, std::future::ready(()), self.shutdown.clone());
         self.start("cloud_controller_listener", serving);

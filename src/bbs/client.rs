@@ -8,7 +8,12 @@ use prost::Message;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, parse};
+use super::{
+    DOMAIN, Error, Settings,
+    merge::Mark,
+    observation::{List, is_guid},
+    parse,
+};
 use crate::{
     feed::{Dropped, Drops, cut},
     model::DiegoProcessGuid,
@@ -190,7 +195,7 @@ impl Client {
                 parse::listed_lrp(lrp, parts)
             };
             if let Err(item) = take(row, parse, instances, dropped) {
-                if parse::is_guid(&guid) {
+                if is_guid(&guid) {
                     // Where it has no place there, nothing more can be said of it.
                     let item = dropped.named().contains_key(&*item).then_some(item);
                     unclear.instances.insert(guid.as_str().into(), item);

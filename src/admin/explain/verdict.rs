@@ -1,9 +1,7 @@
 //! What is wrong with a hostname, if anything, and what to do: the first cause on the way from Cloud Controller to sinks.
 
-use serde::Serialize;
-
 use super::{
-    Explanation, Withheld,
+    Explanation, Verdict, Withheld,
     instances::{has_type, not_running, unreachable},
 };
 use crate::{
@@ -11,29 +9,7 @@ use crate::{
     explain::{DestinationFacts, Lookup},
 };
 
-/// What is wrong, in a word for programs and a line for people.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Verdict {
-    /// From a small closed set; `good` if nothing is.
-    pub(super) cause: &'static str,
-    pub(super) what: String,
-    /// What to do about it.
-    pub(super) remedy: String,
-}
-
 impl Verdict {
-    pub(super) fn new(
-        cause: &'static str,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self {
-            cause,
-            what: what.into(),
-            remedy: remedy.into(),
-        }
-    }
-
     /// The first cause that there is.
     pub(super) fn of(all: &Explanation) -> Self {
         all.not_ready()

@@ -25,8 +25,6 @@ use crate::{
     tls::Identity,
 };
 
-/// How long anything may take before the run says that it failed.
-pub(super) const LONG: Duration = Duration::from_mins(2);
 /// Until memory is read: for the ACKs, and for what was sent to be freed.
 const SETTLE: Duration = Duration::from_secs(2);
 
