@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub use self::{
-    dropped::{Dropped, Drops, INVALID_ANNOTATIONS, cut},
+    dropped::{Dropped, Drops, INVALID_ANNOTATIONS, cut, is_unreadable},
     kind::Kind,
     watchdog::Watchdog,
 };

@@ -16,10 +16,8 @@ use std::{path::PathBuf, time::Duration};
 use tokio::sync::{mpsc, watch};
 use url::Url;
 
-pub use self::{
-    error::{Doubt, Error},
-    poller::Poller,
-};
+use self::error::{Doubt, Error};
+pub use self::poller::Poller;
 use crate::{
     feed::Feed,
     model::{Confirmations, Report},
