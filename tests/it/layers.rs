@@ -8,13 +8,12 @@ use std::{
 
 /// The rows, lowest first. Modules on one row do not see each other.
 const ROWS: [&[&str]; 11] = [
-    &["crowd", "near", "repeats"],
+    &["crowd", "metrics", "near", "repeats"],
     &[
         "backoff",
         "descriptors",
         "feed",
         "guids",
-        "metrics",
         "readiness",
         "secret",
         "shutdown",
