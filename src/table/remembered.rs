@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    sync::Arc,
 };
 
 use super::{Changes, Pool, RouteTable, Subject, key::shared_key, served::Answer};
@@ -13,11 +12,6 @@ use crate::model::{Association, Instance, Policy, Process, Route, Served, Worklo
 const LOOKED_AT: usize = 4;
 
 impl RouteTable {
-    /// All routes.
-    pub fn routes(&self) -> Vec<Arc<Route>> {
-        self.facts.routes.all()
-    }
-
     /// What Cloud Controller has said of processes.
     pub fn processes(&self) -> Vec<Process> {
         self.facts.instances.descriptions().collect()
