@@ -17,7 +17,7 @@ use crate::{
     istio::{self, Kind},
     model::Hostname,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN, loaded_host},
         daemon::Daemon,
         load::Sight,
@@ -107,7 +107,7 @@ impl Run {
         let _goes_on = Progress::of("loading the foundation and the first sink");
         let mut foundation = CloudFoundry::start().await?;
         if options.backend_tls == BackendTls::None {
-            foundation.doors = Doors::Plain;
+            foundation.cell_ports = CellPorts::Plain;
         }
         let apps = match options.routes {
             0 => Vec::new(),
