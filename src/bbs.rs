@@ -26,17 +26,16 @@ mod captured;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use self::error::{Doubt, Error};
 use crate::{
     feed::Feed,
     model::{AppGuid, Confirmations, Report},
-    outbound::Transport,
+    outbound::{self, Transport},
     readiness::Gate,
     tls,
 };
@@ -49,18 +48,11 @@ pub const DOMAIN: &str = "cf-apps";
 /// Where the BBS is and how it is followed.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its address, `https://bbs.service.cf.internal:8889` in most foundations.
-    pub address: Url,
-    /// The CAs that the BBS's certificate is verified against.
-    pub ca: PathBuf,
-    /// What is presented to the BBS; it accepts any certificate of its own CA.
-    pub identity: tls::Identity,
+    /// Its address, `https://bbs.service.cf.internal:8889` in most foundations, and so on. It accepts any certificate of its
+    /// own CA. Standbys do not listen, so the next address has to be tried soon.
+    pub peer: outbound::Settings,
     /// The time between two lists while nothing goes wrong.
     pub sync_interval: Duration,
-    /// How long one list may take from the request to its last byte.
-    pub request_timeout: Duration,
-    /// How long a connection may take: standbys do not listen, so the next address has to be tried soon.
-    pub connect_timeout: Duration,
     /// The shortest and the longest delay before another attempt.
     pub backoff: (Duration, Duration),
     /// After how long a first list is believed that the BBS does not vouch for.

@@ -113,7 +113,7 @@ impl Wiring {
         confirmations: watch::Receiver<Confirmations>,
         touched_apps: Vec<mpsc::Sender<AppGuid>>,
     ) -> anyhow::Result<()> {
-        let stalls_after = stalls_after(settings.request_timeout);
+        let stalls_after = stalls_after(settings.peer.request_timeout);
         let (ask, questions) = mpsc::channel(QUESTIONS);
         self.processes = Some(ask);
         let outputs = bbs::Outputs {
@@ -201,7 +201,7 @@ impl Wiring {
         updates: mpsc::Sender<Report>,
         confirmations: watch::Receiver<Confirmations>,
     ) -> anyhow::Result<()> {
-        let stalls_after = settings.poll_interval + stalls_after(settings.request_timeout);
+        let stalls_after = settings.poll_interval + stalls_after(settings.peer.request_timeout);
         let outputs = policy::Outputs {
             updates,
             confirmations,

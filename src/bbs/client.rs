@@ -84,22 +84,11 @@ impl Client {
         settings: &Settings,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, tls::Error> {
-        let peer = Peer::new(
-            outbound::Settings {
-                name: "the BBS",
-                address: &settings.address,
-                ca: &settings.ca,
-                identity: Some(&settings.identity),
-                ping: Ping {
-                    method: Method::POST,
-                    path: PING,
-                },
-                connect_timeout: settings.connect_timeout,
-                request_timeout: settings.request_timeout,
-            },
-            transport,
-        )?;
-        Ok(Self(peer))
+        let ping = Ping {
+            method: Method::POST,
+            path: PING,
+        };
+        Peer::new("the BBS", ping, &settings.peer, transport).map(Self)
     }
 
     /// Subscribes to all events. The BBS answers only when the subscription exists: what happens from then on arrives.

@@ -76,7 +76,7 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
         backoff: Backoff::new(min, max),
         sync_interval: settings.sync_interval,
         // The first list is to follow a subscription; without one it is better than nothing.
-        next_list: Instant::now() + settings.connect_timeout,
+        next_list: Instant::now() + settings.peer.connect_timeout,
         rested: Instant::now(),
         unannounced: None,
         failures: 0,

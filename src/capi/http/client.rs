@@ -64,21 +64,18 @@ impl Client {
         token_feed: &Feed,
         others: &[&Feed],
     ) -> Result<Self, tls::Error> {
-        let api = Peer::new(
-            outbound::Settings {
-                name: "Cloud Controller",
-                address: &settings.api,
-                ca: &settings.ca,
-                identity: None,
-                ping: Ping {
-                    method: Method::GET,
-                    path: "/",
-                },
-                connect_timeout: CONNECT_TIMEOUT,
-                request_timeout: settings.request_timeout,
-            },
-            transport,
-        )?;
+        let ping = Ping {
+            method: Method::GET,
+            path: "/",
+        };
+        let peer = outbound::Settings {
+            address: settings.api.clone(),
+            ca: settings.ca.clone(),
+            identity: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: settings.request_timeout,
+        };
+        let api = Peer::new("Cloud Controller", ping, &peer, transport)?;
         Ok(Self {
             api,
             uaa: settings.uaa.clone(),
