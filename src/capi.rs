@@ -21,8 +21,6 @@ mod wire;
 
 pub use self::{
     domain_pattern::{DomainPattern, InvalidDomainPattern},
-    doubt::Doubt,
-    error::Error,
     poller::{Poller, TcpPoller},
     settings::{Io, MAX_PAGE_SIZE, Settings, TcpIo, TcpSettings},
     wire::{AnnotationPrefix, NoPrefix},

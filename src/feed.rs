@@ -20,11 +20,14 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub use self::{
-    dropped::{Dropped, Drops, INVALID_ANNOTATIONS, cut},
+    dropped::{Dropped, Drops, INVALID_ANNOTATIONS, cut, is_unreadable},
     kind::Kind,
     watchdog::Watchdog,
 };
-use crate::repeats::Repeats;
+use crate::{
+    metrics::{add, add_in},
+    repeats::Repeats,
+};
 
 /// The lines of a feed that a peer can have written as often as it likes.
 const FAILING: &str = "feed failing; the last good state stays";
@@ -95,44 +98,31 @@ struct Metrics {
 impl Metrics {
     fn new(registry: &mut Registry) -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(DURATIONS);
-        let metrics = Self {
-            last_success: Family::default(),
-            duration: Family::new_with_constructor(histogram),
-            failing: Family::default(),
-            errors: Family::default(),
-            items: Family::default(),
-            dropped: Family::default(),
-        };
         let registry = registry.sub_registry_with_prefix("copilot_feed");
-        registry.register_with_unit(
-            "last_success_timestamp",
-            "When the feed last succeeded, in Unix time",
-            Unit::Seconds,
-            metrics.last_success.clone(),
-        );
-        registry.register_with_unit(
-            "duration",
-            "How long a successful read took",
-            Unit::Seconds,
-            metrics.duration.clone(),
-        );
-        registry.register(
-            "failing",
-            "1 while the feed fails, else 0",
-            metrics.failing.clone(),
-        );
-        registry.register("errors", "Failed attempts by kind", metrics.errors.clone());
-        registry.register(
-            "items",
-            "Items that the feed holds, by kind",
-            metrics.items.clone(),
-        );
-        registry.register(
-            "dropped_items",
-            "Invalid items that are left out at present, by reason",
-            metrics.dropped.clone(),
-        );
-        metrics
+        Self {
+            last_success: add_in(
+                registry,
+                Unit::Seconds,
+                "last_success_timestamp",
+                "When the feed last succeeded, in Unix time",
+                Family::default(),
+            ),
+            duration: add_in(
+                registry,
+                Unit::Seconds,
+                "duration",
+                "How long a successful read took",
+                Family::new_with_constructor(histogram),
+            ),
+            failing: add(registry, "failing", "1 while the feed fails, else 0"),
+            errors: add(registry, "errors", "Failed attempts by kind"),
+            items: add(registry, "items", "Items that the feed holds, by kind"),
+            dropped: add(
+                registry,
+                "dropped_items",
+                "Invalid items that are left out at present, by reason",
+            ),
+        }
     }
 
     /// What can be counted of a feed is there before it happens: else the first time would be no increase.

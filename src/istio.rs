@@ -9,6 +9,7 @@ mod defaults;
 mod destination_rule;
 mod division;
 mod gateway;
+mod http_routes;
 mod instance_tls;
 mod internal;
 mod matches;

@@ -5,6 +5,7 @@
 //! [`mcp`] serves to Pilot and [`admin`] shows to operators. `docs/architecture.md` draws the whole picture.
 
 pub mod crowd;
+pub mod metrics;
 mod near;
 mod repeats;
 
@@ -12,7 +13,6 @@ mod backoff;
 pub mod descriptors;
 mod explain;
 pub mod feed;
-pub mod metrics;
 pub mod readiness;
 mod secret;
 pub mod shutdown;

@@ -4,6 +4,8 @@
 //! Route ─ Destination ─▶ (app, process type) ◀─ Process ◀─ Instance
 //! ```
 
+#[cfg(test)]
+mod examples;
 mod guid;
 pub mod hostname;
 mod load_balancing;

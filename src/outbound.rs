@@ -8,6 +8,7 @@
 mod answer;
 mod credentials;
 mod error;
+mod invalid_json;
 mod json;
 mod sockets;
 mod transport;
@@ -16,7 +17,7 @@ use std::{
     future::{Future, pending},
     io,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -35,7 +36,8 @@ use self::credentials::Credentials;
 pub use self::{
     answer::Answer,
     error::Error,
-    json::{InvalidJson, json},
+    invalid_json::InvalidJson,
+    json::json,
     sockets::Sockets,
     transport::{Body, Pool, Request, Response, Target, Transport},
 };
@@ -52,26 +54,22 @@ const LOOK_UP_EVERY: Duration = Duration::from_mins(1);
 /// How many pings a peer may miss in a row: one is lost easily, and what is asked again elsewhere is a large list.
 const PINGS: usize = 2;
 
-/// Whom to ask, and how long to wait.
-#[derive(Debug)]
-pub struct Settings<'a> {
-    /// What operators call the peer.
-    pub name: &'static str,
+/// Where a peer is, and how long to wait for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
     /// Its scheme, name and port; the rest does not matter.
-    pub address: &'a Url,
+    pub address: Url,
     /// The CAs that its certificate is verified against.
-    pub ca: &'a Path,
+    pub ca: PathBuf,
     /// What is presented to it.
-    pub identity: Option<&'a Identity>,
-    /// What it answers at once, however busy it is.
-    pub ping: Ping,
+    pub identity: Option<Identity>,
     /// How long a connection may take, and then a ping of a peer that has not answered yet.
     pub connect_timeout: Duration,
     /// How long a request may take, with its answer.
     pub request_timeout: Duration,
 }
 
-/// A question whose answer says nothing but that somebody is there.
+/// A question that a peer answers at once, however busy it is, and whose answer says nothing but that somebody is there.
 #[derive(Debug, Clone)]
 pub struct Ping {
     /// How it is asked.
@@ -115,18 +113,24 @@ struct Used {
 }
 
 impl Peer {
-    /// Reads the certificates; connects to nothing yet.
-    pub fn new(settings: Settings<'_>, transport: Arc<dyn Transport>) -> Result<Self, tls::Error> {
+    /// Reads the certificates; connects to nothing yet. `name` is what operators call the peer.
+    pub fn new(
+        name: &'static str,
+        ping: Ping,
+        settings: &Settings,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, tls::Error> {
+        let credentials = Credentials::load(&settings.ca, settings.identity.as_ref())?;
         Ok(Self {
-            name: settings.name,
-            address: bare(settings.address),
-            credentials: Arc::new(Credentials::load(settings.ca, settings.identity)?),
-            ping: settings.ping,
+            name,
+            address: bare(&settings.address),
+            credentials: Arc::new(credentials),
+            ping,
             connect_timeout: settings.connect_timeout.min(settings.request_timeout),
             request_timeout: settings.request_timeout,
             transport,
             place: watch::Sender::default(),
-            changed: Repeats::warn(CHANGED, settings.name),
+            changed: Repeats::warn(CHANGED, name),
         })
     }
 

@@ -11,36 +11,26 @@ mod error;
 mod poller;
 mod wire;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use url::Url;
 
-pub use self::{
-    error::{Doubt, Error},
-    poller::Poller,
-};
+use self::error::{Doubt, Error};
+pub use self::poller::Poller;
 use crate::{
     feed::Feed,
     model::{Confirmations, Report},
-    tls,
+    outbound,
 };
 
 /// Where the policy server is, and how it is polled.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its internal address, `https://policy-server.service.cf.internal:4003` in most foundations.
-    pub address: Url,
-    /// The CAs that its certificate is verified against.
-    pub ca: PathBuf,
-    /// What is presented to it; it accepts any certificate of its own CA.
-    pub identity: tls::Identity,
+    /// Its internal address, `https://policy-server.service.cf.internal:4003` in most foundations, and so on. It accepts any
+    /// certificate of its own CA.
+    pub peer: outbound::Settings,
     /// From the end of one poll to the next.
     pub poll_interval: Duration,
-    /// How long a request may take, with its answer.
-    pub request_timeout: Duration,
-    /// How long a connection may take.
-    pub connect_timeout: Duration,
     /// The shortest and the longest delay after a failure.
     pub backoff: (Duration, Duration),
 }
@@ -59,6 +49,6 @@ pub struct Outputs {
 /// An answer of the policy server, taken in as it comes.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let url = Url::parse("https://policy.example.com").expect("a URL");
+    let url = url::Url::parse("https://policy.example.com").expect("a URL");
     wire::answer(&url, bytes).ok();
 }

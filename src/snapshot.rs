@@ -8,6 +8,7 @@ mod collection;
 mod era;
 mod form;
 mod kind;
+mod leaf;
 mod resource;
 mod vips;
 
@@ -20,7 +21,8 @@ pub use self::{
     era::{Era, Eras},
     form::Form,
     kind::{ByKind, Kind},
-    resource::{CollectionVersion, Encoded, Resource, ResourceVersion},
+    leaf::Resource,
+    resource::{CollectionVersion, Encoded, ResourceVersion},
     vips::Vips,
 };
 

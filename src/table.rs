@@ -14,15 +14,17 @@
 //! follows the number of items that differ.
 
 mod associations;
+mod bytes;
 mod changes;
 mod crowds;
 mod descriptions;
-mod displaced;
 mod fall_backs;
 mod fronts;
 mod host;
 mod instances;
 mod internal;
+mod key;
+mod losses;
 mod nameless;
 mod order;
 mod places;
@@ -31,6 +33,8 @@ mod pool;
 mod ports;
 mod reach;
 mod remembered;
+mod restore;
+mod rivals;
 mod routes;
 mod served;
 mod shapes;
@@ -45,19 +49,19 @@ use ipnet::Ipv4Net;
 pub use self::{
     changes::{Changes, Touched},
     crowds::{Crowd, Limits},
-    displaced::Displaced,
     host::HostView,
     instances::Join,
+    losses::{Displaced, Subject},
     places::Standing,
     pool::{Part, Pool, Target, Which},
     reach::{Endpoint, Tls, Unreachable},
-    served::Subject,
 };
 use self::{
     fall_backs::FallBacks,
     host::Facts,
     instances::Instances,
-    routes::{Routes, shared_key},
+    key::shared_key,
+    routes::Routes,
     served::Ledger,
     shapes::{Change, Shape, Shapes, Sort},
     sources::Sources,

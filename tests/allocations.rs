@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use copilot::{
     feed::Feeds,
     model::{Confirmations, Hostname, Instance, Route, Update, Weight},
-    outbound::Sockets,
+    outbound::{self, Sockets},
     policy,
     publisher::{Metrics, Settings, State},
     sim::{
@@ -182,12 +182,14 @@ async fn failed_poll(body: &'static str, kind: &str) {
     server.fail(Some(Fault::Says(body)));
     let often = Duration::from_millis(10);
     let settings = policy::Settings {
-        address: server.url(),
-        ca: pki.ca().to_owned(),
-        identity: pki.issue("copilot", &["copilot"]).unwrap(),
+        peer: outbound::Settings {
+            address: server.url(),
+            ca: pki.ca().to_owned(),
+            identity: Some(pki.issue("copilot", &["copilot"]).unwrap()),
+            connect_timeout: Duration::from_mins(1),
+            request_timeout: Duration::from_mins(1),
+        },
         poll_interval: often,
-        request_timeout: Duration::from_mins(1),
-        connect_timeout: Duration::from_mins(1),
         backoff: (often, often),
     };
     let feed = Feeds::new(&mut Registry::default()).register("policies", Duration::from_mins(1));

@@ -3,6 +3,7 @@
 mod absent;
 mod arrival;
 mod empty;
+mod grade;
 mod instances;
 mod partly;
 mod verdict;
@@ -21,7 +22,7 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use self::verdict::{Grade, Verdict};
+use self::grade::{Grade, Verdict};
 use super::{
     Sources,
     health::Feed,
@@ -129,15 +130,7 @@ impl Sources {
     /// The explanation of a hostname and path, as they stand in a URL, which is what people have at hand.
     pub(super) async fn explained(&self, url: &str) -> Result<Explanation, Refusal> {
         let asked: Result<Asked, _> = url.parse();
-        let asked = asked.map_err(|error| {
-            (
-                StatusCode::BAD_REQUEST,
-                format!(
-                    "{error}
-"
-                ),
-            )
-        })?;
+        let asked = asked.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
         let host = self.host_of(&asked);
         let port = asked.port.filter(|_| host.port().is_none());
         let mut explanation = self.explanation(host, asked.path).await?;

@@ -113,7 +113,7 @@ impl Wiring {
         confirmations: watch::Receiver<Confirmations>,
         touched_apps: Vec<mpsc::Sender<AppGuid>>,
     ) -> anyhow::Result<()> {
-        let stalls_after = stalls_after(settings.request_timeout);
+        let stalls_after = stalls_after(settings.peer.request_timeout);
         let (ask, questions) = mpsc::channel(QUESTIONS);
         self.processes = Some(ask);
         let outputs = bbs::Outputs {
@@ -201,7 +201,7 @@ impl Wiring {
         updates: mpsc::Sender<Report>,
         confirmations: watch::Receiver<Confirmations>,
     ) -> anyhow::Result<()> {
-        let stalls_after = settings.poll_interval + stalls_after(settings.request_timeout);
+        let stalls_after = settings.poll_interval + stalls_after(settings.peer.request_timeout);
         let outputs = policy::Outputs {
             updates,
             confirmations,
@@ -263,7 +263,7 @@ impl Wiring {
         let (_, reports) = self.reports("cloud_controller", "cloud_controller_certificates");
         let bound = listen("ListenAddressForCloudController", listener, reports).await?;
         let address = bound.local_addr();
-        let services = Services::new(DESCRIPTOR_SET).with(service.into_server());
+        let services = Services::new(DESCRIPTOR_SET).with(cloud_controller::Calls::new(service));
         // It can be pushed to from the start: what is pushed is what the others wait for.
         let serving = bound.serve(services, std::future::ready(()), self.shutdown.clone());
         self.start("cloud_controller_listener", serving);

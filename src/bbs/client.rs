@@ -8,7 +8,12 @@ use prost::Message;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{DOMAIN, Error, Settings, merge::Mark, observation::List, parse};
+use super::{
+    DOMAIN, Error, Settings,
+    merge::Mark,
+    observation::{List, is_guid},
+    parse,
+};
 use crate::{
     feed::{Dropped, Drops, cut},
     model::DiegoProcessGuid,
@@ -79,22 +84,11 @@ impl Client {
         settings: &Settings,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, tls::Error> {
-        let peer = Peer::new(
-            outbound::Settings {
-                name: "the BBS",
-                address: &settings.address,
-                ca: &settings.ca,
-                identity: Some(&settings.identity),
-                ping: Ping {
-                    method: Method::POST,
-                    path: PING,
-                },
-                connect_timeout: settings.connect_timeout,
-                request_timeout: settings.request_timeout,
-            },
-            transport,
-        )?;
-        Ok(Self(peer))
+        let ping = Ping {
+            method: Method::POST,
+            path: PING,
+        };
+        Peer::new("the BBS", ping, &settings.peer, transport).map(Self)
     }
 
     /// Subscribes to all events. The BBS answers only when the subscription exists: what happens from then on arrives.
@@ -190,7 +184,7 @@ impl Client {
                 parse::listed_lrp(lrp, parts)
             };
             if let Err(item) = take(row, parse, instances, dropped) {
-                if parse::is_guid(&guid) {
+                if is_guid(&guid) {
                     // Where it has no place there, nothing more can be said of it.
                     let item = dropped.named().contains_key(&*item).then_some(item);
                     unclear.instances.insert(guid.as_str().into(), item);

@@ -1,11 +1,11 @@
 //! Whether a first list is believed: there is nothing to compare it with, and whoever routes by it may hold more.
 
-use std::time::Duration;
+use std::{mem::discriminant, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Error,
+    Doubt,
     client::Read,
     observation::{List, Observation},
 };
@@ -34,19 +34,6 @@ struct Doubted {
     reads: u32,
 }
 
-/// Why a list is doubted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doubt {
-    /// The BBS does not vouch for it.
-    NotFresh,
-    /// It has fewer than half of what is to run.
-    Few,
-    /// Fewer than half of what runs is to.
-    Unwanted,
-    /// It has nothing, and nothing is to run.
-    Nothing,
-}
-
 impl FirstList {
     /// A list that the BBS does not vouch for is believed after a while.
     pub(super) fn new(confirm_after: Duration) -> Self {
@@ -61,25 +48,25 @@ impl FirstList {
     /// A BBS whose database was lost lists nothing at first, then some, and does not vouch for it; so what it does not
     /// vouch for is believed after a while only, and nothing never. Of what it vouches for, nothing has to be said twice,
     /// and three times that fewer than half of what is to run does, or that fewer than half of what runs is to.
-    pub(super) fn judge(&mut self, read: Read) -> Result<Read, Error> {
+    pub(super) fn judge(&mut self, read: Read) -> Result<Read, Doubt> {
         let (listed, unreadable) = (read.list.instances.len(), read.dropped.len());
         let is_much = unreadable > MAX_UNREADABLE && unreadable * 10 > listed + unreadable;
         if is_much || listed == 0 && unreadable > 0 {
-            return Err(Error::Unreadable { listed, unreadable });
+            return Err(Doubt::Unreadable { listed, unreadable });
         }
         let Amounts {
             running,
             wanted,
             unwanted,
         } = amounts(&read.list);
-        let (why, error) = if !read.list.fresh {
-            (Doubt::NotFresh, Error::NotFresh)
+        let why = if !read.list.fresh {
+            Doubt::NotFresh
         } else if running * 2 < wanted {
-            (Doubt::Few, Error::Doubtful { running, wanted })
+            Doubt::Few { running, wanted }
         } else if unwanted * 2 > running {
-            (Doubt::Unwanted, Error::Unwanted { running, unwanted })
+            Doubt::Unwanted { running, unwanted }
         } else if listed == 0 {
-            (Doubt::Nothing, Error::Nothing)
+            Doubt::Nothing
         } else {
             self.doubted = None;
             return Ok(read);
@@ -87,15 +74,17 @@ impl FirstList {
         let (age, reads) = self.doubt(why, read.began);
         let is_believed = match why {
             Doubt::NotFresh => listed > 0 && age >= self.confirm_after,
-            Doubt::Few | Doubt::Unwanted => age >= DOUBTED && reads >= DOUBTED_READS,
+            Doubt::Few { .. } | Doubt::Unwanted { .. } => age >= DOUBTED && reads >= DOUBTED_READS,
             Doubt::Nothing => reads > 1,
+            Doubt::Unreadable { .. } => false,
         };
-        if is_believed { Ok(read) } else { Err(error) }
+        if is_believed { Ok(read) } else { Err(why) }
     }
 
     /// How long lists have been doubted for this reason, and how many were.
     fn doubt(&mut self, why: Doubt, began: Instant) -> (Duration, u32) {
-        let same = self.doubted.take().filter(|doubted| doubted.why == why);
+        let is_same = |doubted: &Doubted| discriminant(&doubted.why) == discriminant(&why);
+        let same = self.doubted.take().filter(is_same);
         let doubted = self.doubted.insert(same.unwrap_or(Doubted {
             why,
             since: began,
@@ -106,11 +95,11 @@ impl FirstList {
     }
 
     /// When the next list could be believed.
-    pub(super) fn retry(error: &Error) -> Option<Duration> {
-        match error {
-            Error::Nothing => Some(Duration::ZERO),
-            Error::Doubtful { .. } | Error::Unwanted { .. } => Some(DOUBTED / 2),
-            _ => None,
+    pub(super) fn retry(doubt: Doubt) -> Option<Duration> {
+        match doubt {
+            Doubt::Nothing => Some(Duration::ZERO),
+            Doubt::Few { .. } | Doubt::Unwanted { .. } => Some(DOUBTED / 2),
+            Doubt::NotFresh | Doubt::Unreadable { .. } => None,
         }
     }
 }

@@ -2,12 +2,20 @@
 
 use std::net::IpAddr;
 
-use super::{parse, ports::Ports};
+use super::ports::Ports;
 use crate::{
     bbs::DOMAIN,
     guids::{GuidMap, GuidSet},
     model::{AppGuid, DiegoProcessGuid, InstanceGuid, Workload},
 };
+
+/// Diego's are two UUIDs; what is much longer would be kept, and compared, for long.
+const MAX_GUID: usize = 255;
+
+/// Whether a text can identify something.
+pub(super) fn is_guid(text: &str) -> bool {
+    (1..=MAX_GUID).contains(&text.len())
+}
 
 /// Which state of a row was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,7 +126,7 @@ pub(super) struct Unclear {
 impl Unclear {
     /// There is a row of this process. If it cannot be read, or is of another domain, it says nothing of ours.
     pub(super) fn note_process(&mut self, process: &str, domain: &str, is_read: bool) {
-        if parse::is_guid(process) {
+        if is_guid(process) {
             if !is_read || domain != DOMAIN {
                 self.processes.insert(process.into());
             }

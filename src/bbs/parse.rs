@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     DOMAIN,
     events::StreamEvent,
-    observation::{Desired, Endpoint, Event, Observation, Tag, Unplaced},
+    observation::{Desired, Endpoint, Event, Observation, Tag, Unplaced, is_guid},
     ports::{self, Unusable},
 };
 use crate::{
@@ -26,14 +26,7 @@ const MAX_WHY: usize = 200;
 /// All that a row can be in.
 const STATES: [&str; 4] = ["UNCLAIMED", "CLAIMED", RUNNING, CRASHED];
 
-/// Diego's are two UUIDs; what is much longer would be kept, and compared, for long.
-const MAX_GUID: usize = 255;
 const NO_GUID: &str = "a guid is empty, or longer than any is";
-
-/// Whether a text can identify something.
-pub(super) fn is_guid(text: &str) -> bool {
-    (1..=MAX_GUID).contains(&text.len())
-}
 
 /// What an event says. What is left out of it alone goes to `parts`.
 pub(super) fn event(event: StreamEvent, parts: &mut Drops) -> Result<Option<Event>, Dropped> {

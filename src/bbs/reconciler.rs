@@ -76,7 +76,7 @@ pub(super) async fn follow(client: Client, settings: &Settings, outputs: Outputs
         backoff: Backoff::new(min, max),
         sync_interval: settings.sync_interval,
         // The first list is to follow a subscription; without one it is better than nothing.
-        next_list: Instant::now() + settings.connect_timeout,
+        next_list: Instant::now() + settings.peer.connect_timeout,
         rested: Instant::now(),
         unannounced: None,
         failures: 0,
@@ -382,7 +382,11 @@ impl Reconciler {
 
     fn on_failure(&mut self, error: &Error) {
         self.feed.failed(error.kind(), error);
-        let pause = FirstList::retry(error).unwrap_or_else(|| self.backoff.delay());
+        let pause = match error {
+            Error::Doubt(doubt) => FirstList::retry(*doubt),
+            _ => None,
+        };
+        let pause = pause.unwrap_or_else(|| self.backoff.delay());
         self.next_list = self.next_list.min(Instant::now() + pause);
         // A BBS that does not answer may not send events either. One that answers badly may.
         let is_silent = matches!(error.kind(), Kind::Timeout | Kind::Connect);

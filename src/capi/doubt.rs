@@ -4,7 +4,7 @@ use crate::feed::Kind;
 
 /// Why a read is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub(crate) enum Doubt {
     /// The first read finds no route, while sinks may hold those of an earlier process.
     #[error("the first full read found no routes; another has to confirm it")]
     Nothing,

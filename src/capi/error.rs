@@ -10,7 +10,7 @@ use crate::{feed::Kind, outbound};
 
 /// A page that is no part of a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPage {
+pub(crate) enum BadPage {
     /// Rows came before rows that are older.
     #[error("a page that should begin at {cursor} ends at {last}")]
     OutOfOrder {
@@ -26,7 +26,7 @@ pub enum BadPage {
 
 /// How an answer contradicts itself, or the one before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Contradiction {
+pub(crate) enum Contradiction {
     /// There are to be more rows, or fewer.
     #[error("a page of {rows} rows does not fit to the {total} that it counts")]
     Short {
@@ -51,7 +51,7 @@ pub enum Contradiction {
 
 /// Why something could not be read from Cloud Controller or UAA.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It has not answered, or not well.
     #[error(transparent)]
     Http(#[from] outbound::Error),
@@ -105,7 +105,7 @@ pub enum Error {
 
 impl Error {
     /// What is wrong with the feed.
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Http(error) => error.kind(),
             Self::Maintenance { .. } => Kind::Maintenance,

@@ -221,7 +221,7 @@ impl Demo {
         let rejected = self.rejected().await?;
         say!(
             "{}",
-            table::render(&self.sink.borrow(), |host| rejected
+            table::render(&self.sink.borrow(), scene::routes(), |host| rejected
                 .get(host.as_str())
                 .cloned())?
         );

@@ -1,8 +1,8 @@
 //! `copilot diff`: what two servers say differently in effect.
 
 mod difference;
-mod doors;
 mod effect;
+mod gateways;
 mod hints;
 mod matches;
 mod routes;

@@ -34,7 +34,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(service: Service) -> Self {
+    /// As a server takes a service.
+    pub fn new(service: Service) -> Self {
         Self {
             bulk_syncs: server(service.clone(), MAX_CHUNK),
             others: server(service, MAX_REQUEST),

@@ -10,7 +10,7 @@ use tokio::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Calls, Pushed, Refused, Settings,
+    Pushed, Refused, Settings,
     change::{Change, Invalid},
     chunks,
     registrar::{BulkSync, Command},
@@ -64,11 +64,6 @@ impl Service {
         Self {
             source: Source::Polled,
         }
-    }
-
-    /// As a server takes it.
-    pub fn into_server(self) -> Calls {
-        Calls::new(self)
     }
 
     fn registrar(&self) -> Result<&RegistrarHandle, Status> {

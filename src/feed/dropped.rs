@@ -8,6 +8,8 @@ const MAX_NAMED: usize = 1000;
 pub const INVALID_ANNOTATIONS: &str = "invalid_annotations";
 /// Whoever has a route writes these, on as many as he likes: they leave places to what others should hear of.
 const MAX_ANNOTATIONS: usize = MAX_NAMED / 2;
+/// Fewer items of a first answer that cannot be read are bad ones, left out one by one; this many may be a format.
+const MANY_UNREADABLE: usize = 10;
 /// Names and details come from peers, who may make them of any length.
 const MAX_TEXT: usize = 500;
 
@@ -35,6 +37,13 @@ impl Dropped {
             detail: cut(detail),
         }
     }
+}
+
+/// Whether a first answer counts for nothing because of what of it cannot be read: it has nothing to be compared with, and a
+/// format that we do not understand is no better understood the second time.
+pub fn is_unreadable(read: usize, unreadable: usize) -> bool {
+    let is_most = unreadable >= MANY_UNREADABLE && unreadable > read;
+    unreadable > 0 && (read == 0 || is_most)
 }
 
 /// The beginning of a text, if it is longer than anybody wants to read.

@@ -10,7 +10,7 @@ use prometheus_client::{
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
-use crate::tls::HandshakeError;
+use crate::{metrics::add, tls::HandshakeError};
 
 /// Peers that operators see; with more, the first of them are not there any more.
 const SHOWN: usize = 64;
@@ -54,16 +54,14 @@ pub struct Metrics {
 impl Metrics {
     /// Registers the counters: once, whatever listeners there will be.
     pub fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            handshake_failures: Family::default(),
+        Self {
+            handshake_failures: add(
+                registry.sub_registry_with_prefix("copilot_grpc"),
+                "handshake_failures",
+                "Connections that ended with their TLS handshake",
+            ),
             failing: watch::Sender::default(),
-        };
-        registry.sub_registry_with_prefix("copilot_grpc").register(
-            "handshake_failures",
-            "Connections that ended with their TLS handshake",
-            metrics.handshake_failures.clone(),
-        );
-        metrics
+        }
     }
 
     /// There is a listener: what can fail at it is there before it does.

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::{
-    Era,
-    settings::{duration, retries},
-};
+use super::Era;
 use crate::{
     model::{Hostname, Instance, LoadBalancing, Retries},
     proto::istio::networking::v1alpha3::{
@@ -192,5 +189,23 @@ impl HttpsRedirect {
     pub(super) fn spares(&self, host: &Hostname) -> bool {
         let mut wider = host.wider();
         self.except.contains(host) || wider.any(|wildcard| self.except.contains(&*wildcard))
+    }
+}
+
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).expect("less than a second"),
+    }
+}
+
+fn retries(retries: &Retries) -> HttpRetry {
+    let conditions: Vec<_> = retries.conditions.iter().copied().collect();
+    HttpRetry {
+        retry_remote_localities: None,
+        retry_ignore_previous_hosts: None,
+        attempts: retries.attempts.into(),
+        per_try_timeout: retries.per_try.map(duration),
+        retry_on: conditions.join(","),
     }
 }

@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use super::{
-    BackendTls, Ended, Era, Eras, InternalTls, Options, Verify, settings::duration,
+    BackendTls, Ended, Era, Eras, InternalTls, Options, Verify, defaults::duration,
     validate::Invalid,
 };
 use crate::{

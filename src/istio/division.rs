@@ -31,6 +31,12 @@ pub fn division(pool: &Pool<'_>) -> Division {
         .collect()
 }
 
+/// How a pool is divided: if it is held, as it was.
+pub(super) fn current_division(pool: &Pool<'_>, held: &Held) -> Division {
+    let held = (!held.is_empty()).then(|| held.get(&*service(pool.host().name, &pool.key())));
+    held.flatten().map_or_else(|| division(pool), Clone::clone)
+}
+
 /// The divisions of the routes that a published VirtualService sends somewhere, by the services that they have undivided.
 pub fn published_divisions(served: Resource<'_>) -> HashMap<String, Division> {
     let body = served.decode().body.unwrap_or_default();

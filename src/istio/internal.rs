@@ -14,13 +14,13 @@ use self::{ports::Ports, subsets::Subsets};
 use super::{
     Elsewhere, Era, Eras, InternalTls, MAX_NAMED, Options, Requests,
     destination_rule::{load_balancer, to_apps},
+    http_routes::to,
     matches::{has_case, matches},
     refused,
     service_entry::{for_eras, unreachable},
     settings,
     shares::percentages,
     validate::{Invalid, domain, full_name},
-    virtual_service::to,
 };
 use crate::{
     model::{AppPort, Destination, LoadBalancing, Protocol, Route, Workload},

@@ -2,10 +2,10 @@
 
 use super::{
     Defaults, Era, Held, MAX_NAMED,
+    http_routes::http_routes,
     matches::{authority, for_host, for_nameless},
     refused,
     validate::Invalid,
-    virtual_service::http_routes,
 };
 use crate::{
     model::Hostname,

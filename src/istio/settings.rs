@@ -1,12 +1,12 @@
 //! What a route's owner asks for beside where its requests go: timeouts, retries, another path, other headers.
 
-use std::time::Duration;
-
-use super::{Elsewhere, Era, MAX_NAMED, Requests, matches::has_case, validate::Invalid};
+use super::{
+    Elsewhere, Era, MAX_NAMED, Requests, defaults::duration, matches::has_case, validate::Invalid,
+};
 use crate::{
-    model::{HeaderChanges, HeaderName, Retries, RouteSettings},
+    model::{HeaderChanges, HeaderName, RouteSettings},
     proto::istio::networking::v1alpha3::{
-        Headers, HttpMatchRequest, HttpRetry, HttpRewrite, HttpRoute, headers::HeaderOperations,
+        Headers, HttpMatchRequest, HttpRewrite, HttpRoute, headers::HeaderOperations,
         string_match::MatchType,
     },
     table::{HostView, Pool},
@@ -62,24 +62,6 @@ fn rewritten(route: &HttpRoute, path: &str) -> Vec<HttpRoute> {
         return vec![to(&below, route.r#match.clone())];
     }
     vec![to(path, exact), to(&below, prefix)]
-}
-
-pub(super) fn duration(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.subsec_nanos()).expect("less than a second"),
-    }
-}
-
-pub(super) fn retries(retries: &Retries) -> HttpRetry {
-    let conditions: Vec<_> = retries.conditions.iter().copied().collect();
-    HttpRetry {
-        retry_remote_localities: None,
-        retry_ignore_previous_hosts: None,
-        attempts: retries.attempts.into(),
-        per_try_timeout: retries.per_try.map(duration),
-        retry_on: conditions.join(","),
-    }
 }
 
 fn headers(settings: &RouteSettings) -> Option<Headers> {

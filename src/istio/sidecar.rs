@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     CREATED_AT, Era,
     internal::{APP, web_name},
-    validate::{Invalid, Validate as _, app_name, full_name},
+    validate::{Invalid, Validate as _, full_name, is_dns_label, require},
 };
 use crate::{
     model::{AppGuid, Hostname},
@@ -52,6 +52,15 @@ fn encode(app: &AppGuid, hosts: Vec<String>) -> Result<Encoded, Invalid> {
     let body = egress(Some(selector), hosts);
     body.validate(Era::Classic)?;
     Ok(Encoded::new(&name, CREATED_AT, &body))
+}
+
+/// The name of an app's Sidecar: no other resource's, and one that a proxy can be selected by.
+fn app_name(name: &str) -> Result<(), Invalid> {
+    require(
+        is_dns_label(name) && name != DEFAULT_SIDECAR,
+        "name",
+        || format!("no Sidecar can be named {name:?}"),
+    )
 }
 
 fn egress(workload_selector: Option<WorkloadSelector>, hosts: Vec<String>) -> Sidecar {

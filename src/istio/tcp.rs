@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     CREATED_AT, Era, Held,
+    division::current_division,
     service::service,
     validate::{Invalid, Validate as _},
-    virtual_service::current_division,
 };
 use crate::{
     proto::istio::networking::v1alpha3::{

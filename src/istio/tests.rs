@@ -16,8 +16,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{Made as Generated, *};
 use crate::{
     model::{
-        AppGuid, AppPort, Destination, Instance, PortMapping, ProcessType, Protocol, Route,
-        RouteGuid, Update, Weight, Workload,
+        AppPort, Destination, Instance, PortMapping, ProcessType, Protocol, Route, RouteGuid,
+        Update, Weight, Workload,
     },
     proto::istio::networking::v1alpha3::{
         DestinationRule, HttpRoute, ServiceEntry, VirtualService, string_match::MatchType,
@@ -28,13 +28,8 @@ use crate::{
 
 fn to(app: &str, port: u16) -> Destination {
     Destination {
-        workload: Workload {
-            app: AppGuid::from(app),
-            process_type: ProcessType::Web,
-        },
         port: AppPort::Number(port),
-        weight: Weight::Instances,
-        protocol: Protocol::Http1,
+        ..Destination::example(app)
     }
 }
 
@@ -61,16 +56,10 @@ fn http2(app: &str, port: u16) -> Destination {
 fn route(url: &str, to: impl IntoIterator<Item = Destination>) -> Route {
     let (host, path) = url.split_at(url.find('/').unwrap_or(url.len()));
     Route {
-        guid: RouteGuid::from(url),
-        host: Hostname::parse(host).unwrap(),
         path: path.into(),
         internal: host.ends_with(".internal"),
-        vip: None,
-        created_at: 1,
-        load_balancing: None,
-        settings: None,
-        refused: None,
         destinations: to.into_iter().collect(),
+        ..Route::example(url, host)
     }
 }
 

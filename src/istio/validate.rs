@@ -23,7 +23,6 @@ use crate::{
     },
 };
 
-pub(super) use self::sidecar::app_name;
 pub use crate::model::hostname::is_dns_label;
 
 /// Istio takes no longer regular expression.
@@ -43,7 +42,7 @@ pub struct Invalid {
 /// one reason each. Routes that are left out are under `routes`, by their hostname or their app.
 pub type Rejected = BTreeMap<(&'static str, String), Vec<Invalid>>;
 
-fn require(
+pub(super) fn require(
     valid: bool,
     rule: &'static str,
     detail: impl FnOnce() -> String,

@@ -1,21 +1,12 @@
 //! VirtualServices of external hostnames.
 
 use super::{
-    Defaults, Division, Era, Eras, Held, MAX_NAMED, PORT,
-    division::division,
-    gateway::gateways,
-    matches::{has_case, matches},
-    nameless::Nameless,
-    refused,
-    service::service,
-    settings,
-    shares::percentages,
+    Defaults, Era, Eras, Held, MAX_NAMED, gateway::gateways, http_routes::http_routes,
+    matches::has_case, nameless::Nameless, refused, settings, shares::percentages,
     validate::Invalid,
 };
 use crate::{
-    proto::istio::networking::v1alpha3::{
-        Destination, HttpRoute, HttpRouteDestination, PortSelector, VirtualService,
-    },
+    proto::istio::networking::v1alpha3::VirtualService,
     table::{HostView, Pool},
 };
 
@@ -48,56 +39,6 @@ pub(super) fn virtual_service(
         Eras::new(of(Era::Classic), of(Era::Xds))
     } else {
         Eras::Same(of(Era::Classic))
-    }
-}
-
-/// The requests for a pool's path, whatever their hostname, and where they go.
-pub(super) fn http_routes(
-    pool: &Pool<'_>,
-    era: Era,
-    held: &Held,
-    defaults: &Defaults,
-) -> Vec<HttpRoute> {
-    let matches = matches(&pool.key(), era);
-    if let Some(refusal) = pool.refused() {
-        return vec![refused::answer(matches, refusal.status())];
-    }
-    let route = HttpRoute {
-        r#match: matches,
-        route: destinations(pool, held),
-        ..HttpRoute::default()
-    };
-    settings::asked_for(
-        route,
-        pool,
-        era,
-        &defaults.external,
-        defaults.elsewhere(pool),
-    )
-}
-
-fn destinations(pool: &Pool<'_>, held: &Held) -> Vec<HttpRouteDestination> {
-    let division = current_division(pool, held).into_iter();
-    division
-        .map(|(name, percentage)| to(name, String::new(), PORT, percentage))
-        .collect()
-}
-
-/// How a pool is divided: if it is held, as it was.
-pub(super) fn current_division(pool: &Pool<'_>, held: &Held) -> Division {
-    let held = (!held.is_empty()).then(|| held.get(&*service(pool.host().name, &pool.key())));
-    held.flatten().map_or_else(|| division(pool), Clone::clone)
-}
-
-/// A part of the requests to a service.
-pub(super) fn to(host: String, subset: String, port: u32, percentage: u32) -> HttpRouteDestination {
-    HttpRouteDestination {
-        destination: Some(Destination {
-            host,
-            subset,
-            port: Some(PortSelector { number: port }),
-        }),
-        weight: i32::try_from(percentage).expect("at most 100"),
     }
 }
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use rustls::AlertDescription;
 use url::Url;
 
-use super::json::InvalidJson;
+use super::invalid_json::InvalidJson;
 use crate::{feed::Kind, tls};
 
 /// Why there is no answer, or none that can be used.

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::Settings;
 use crate::{
-    outbound::{self, Error, Peer, Ping, Request, Transport},
+    outbound::{Error, Peer, Ping, Request, Transport},
     tls,
 };
 
@@ -31,21 +31,11 @@ impl Client {
         settings: &Settings,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, tls::Error> {
-        let peer = Peer::new(
-            outbound::Settings {
-                name: "the policy server",
-                address: &settings.address,
-                ca: &settings.ca,
-                identity: Some(&settings.identity),
-                ping: Ping {
-                    method: Method::GET,
-                    path: "/",
-                },
-                connect_timeout: settings.connect_timeout,
-                request_timeout: settings.request_timeout,
-            },
-            transport,
-        )?;
+        let ping = Ping {
+            method: Method::GET,
+            path: "/",
+        };
+        let peer = Peer::new("the policy server", ping, &settings.peer, transport)?;
         let url = peer.url(POLICIES);
         Ok(Self { peer, url })
     }

@@ -7,7 +7,7 @@ use crate::{feed::Kind, outbound};
 /// Why a first answer is not believed: it has nothing to be compared with, while sinks may hold the Sidecars of an earlier
 /// process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub(super) enum Doubt {
     /// It is empty.
     #[error("the first answer has no policies; another has to confirm it")]
     Nothing,
@@ -21,7 +21,7 @@ pub enum Doubt {
 
 /// Why the policies could not be read, or are not believed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The policy server has not answered, or not well.
     #[error(transparent)]
     Http(#[from] outbound::Error),
@@ -52,7 +52,7 @@ pub enum Error {
 
 impl Error {
     /// What is wrong with the feed.
-    pub fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Http(error) => error.kind(),
             Self::Short { .. } => Kind::Truncated,

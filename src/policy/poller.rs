@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{Doubt, Error, Outputs, Settings, client::Client, wire};
 use crate::{
     backoff::Backoff,
+    feed::is_unreadable,
     model::{Basis, Policy, Report, Update},
     outbound::Transport,
     tls,
@@ -20,8 +21,6 @@ use crate::{
 
 /// An idle loop still comes round this often, to show that it is not stuck.
 const IDLE: Duration = Duration::from_secs(5);
-/// Fewer unreadable policies are bad ones, left out one by one; this many may be a format that we do not understand.
-const MANY: usize = 10;
 
 /// Nobody receives the updates any more.
 type Closed = SendError<Report>;
@@ -131,8 +130,7 @@ impl Poller {
 
     /// A first answer without any counts when a second one agrees.
     fn judge_first(&mut self, read: usize, unreadable: usize) -> Result<(), Doubt> {
-        let is_most = unreadable >= MANY && unreadable > read;
-        if unreadable > 0 && (read == 0 || is_most) {
+        if is_unreadable(read, unreadable) {
             return Err(Doubt::Unreadable { unreadable });
         }
         let was_doubted = std::mem::replace(&mut self.is_doubted, read == 0);

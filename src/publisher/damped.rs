@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use super::pace::{Pace, last_told, told_of};
 use crate::model::{Basis, Instance, InstanceGuid, Report, Update};
 
 /// The most that they wait.
@@ -85,7 +85,7 @@ impl Damped {
             self.since.get_or_insert(since);
         }
         let is_nothing = current.is_empty() && gone.is_empty();
-        (!is_nothing).then(|| told(current, gone, since))
+        (!is_nothing).then(|| told_of(current, gone, since))
     }
 
     /// When what waits is due, if something does.
@@ -97,27 +97,12 @@ impl Damped {
     /// What waits, to be taken in now.
     pub(super) fn release(&mut self) -> Option<Report> {
         let since = self.since.take()?;
-        let (mut current, mut gone) = (Vec::new(), Vec::new());
-        for (guid, instance) in mem::take(&mut self.waiting) {
-            match instance {
-                Some(instance) => current.push(instance),
-                None => gone.push(guid),
-            }
-        }
-        Some(told(current, gone, since))
+        Some(last_told(mem::take(&mut self.waiting), since))
     }
 
     /// What was released took so long.
     pub(super) fn work(&mut self, began: Instant, ended: Instant) {
         self.pace.work(began, ended);
-    }
-}
-
-fn told(current: Vec<Arc<Instance>>, gone: Vec<InstanceGuid>, since: Instant) -> Report {
-    Report {
-        update: Update::Instances { current, gone },
-        basis: Basis::Told,
-        since,
     }
 }
 

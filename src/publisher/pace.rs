@@ -80,29 +80,46 @@ type Told = (Vec<Arc<Instance>>, Vec<InstanceGuid>, Instant);
 fn last_words(told: &mut Vec<Told>) -> Option<Report> {
     // What was said first has waited longest.
     let since = told.iter().map(|(_, _, since)| *since).min()?;
-    let (current, gone) = if told.len() == 1 {
-        told.pop().map(|(current, gone, _)| (current, gone))?
-    } else {
-        let mut last = BTreeMap::new();
-        for (current, gone, _) in told.drain(..) {
-            last.extend(gone.into_iter().map(|guid| (guid, None)));
-            let current = current.into_iter();
-            last.extend(current.map(|one| (one.guid.clone(), Some(one))));
+    if told.len() == 1 {
+        return told
+            .pop()
+            .map(|(current, gone, _)| told_of(current, gone, since));
+    }
+    let mut last = BTreeMap::new();
+    for (current, gone, _) in told.drain(..) {
+        last.extend(gone.into_iter().map(|guid| (guid, None)));
+        let current = current.into_iter();
+        last.extend(current.map(|one| (one.guid.clone(), Some(one))));
+    }
+    Some(last_told(last, since))
+}
+
+/// What was told last of each instance; nothing of one that is gone.
+pub(super) fn last_told(
+    last: impl IntoIterator<Item = (InstanceGuid, Option<Arc<Instance>>)>,
+    since: Instant,
+) -> Report {
+    let (mut current, mut gone) = (Vec::new(), Vec::new());
+    for (guid, instance) in last {
+        match instance {
+            Some(instance) => current.push(instance),
+            None => gone.push(guid),
         }
-        let (mut current, mut gone) = (Vec::new(), Vec::new());
-        for (guid, instance) in last {
-            match instance {
-                Some(instance) => current.push(instance),
-                None => gone.push(guid),
-            }
-        }
-        (current, gone)
-    };
-    Some(Report {
+    }
+    told_of(current, gone, since)
+}
+
+/// What was told of instances since then.
+pub(super) fn told_of(
+    current: Vec<Arc<Instance>>,
+    gone: Vec<InstanceGuid>,
+    since: Instant,
+) -> Report {
+    Report {
         update: Update::Instances { current, gone },
         basis: Basis::Told,
         since,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -44,9 +44,9 @@ pub struct ProcessSpec {
     pub metric_tags: bool,
 }
 
-/// How a cell lets requests in to its containers.
+/// What the ports of a cell that lead to its containers take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Doors {
+pub enum CellPorts {
     /// By the container's proxy alone, at the port that was asked for: cells of today.
     #[default]
     Tls,
@@ -66,7 +66,7 @@ pub struct InstanceSpec {
     /// Container ports and the host ports that lead to them.
     pub ports: Vec<(u16, u16)>,
     /// What is behind the host ports.
-    pub doors: Doors,
+    pub cell_ports: CellPorts,
     /// Whether the cell asks everyone to use the container's address.
     pub prefers_container: bool,
     /// Its availability zone; none where the BBS is older than the field.
@@ -80,7 +80,7 @@ impl InstanceSpec {
             cell,
             container,
             ports,
-            doors: Doors::default(),
+            cell_ports: CellPorts::default(),
             prefers_container: false,
             zone: "",
         }

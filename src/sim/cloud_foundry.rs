@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    bbs::{self, Bbs, Doors, InstanceSpec, ProcessSpec},
+    bbs::{self, Bbs, CellPorts, InstanceSpec, ProcessSpec},
     capi::{self, CLIENT_ID, CLIENT_SECRET, Capi, Destination, DomainKind, RouteSpec},
     instance_identity::InstanceIdentities,
     pki::{self, Pki},
@@ -96,8 +96,8 @@ pub struct CloudFoundry {
     pub identities: InstanceIdentities,
     /// Who signs those that the ingress presents to instances.
     pub ingress: Pki,
-    /// How the cells that the next instances run on let requests in.
-    pub doors: Doors,
+    /// What the ports of the cells take that the next instances run on.
+    pub cell_ports: CellPorts,
     /// Whether they ask everyone to use the container's address.
     pub prefers_container: bool,
     domain: DomainGuid,
@@ -153,7 +153,7 @@ impl CloudFoundry {
             pki,
             identities,
             ingress,
-            doors: Doors::default(),
+            cell_ports: CellPorts::default(),
             prefers_container: false,
             domain,
             internal_domain,
@@ -256,7 +256,7 @@ impl CloudFoundry {
         let offset = |first: u32, n: u32| IpAddr::from((first + n).to_be_bytes());
         let port = u16::try_from(61_000 + n % 250 * 2).expect("a port");
         InstanceSpec {
-            doors: self.doors,
+            cell_ports: self.cell_ports,
             prefers_container: self.prefers_container,
             ..InstanceSpec::new(
                 offset(0x0a00_1001, n / 250),

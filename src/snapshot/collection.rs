@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     vec,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::{CollectionVersion, Encoded, Form, Resource, ResourceVersion};
+use super::{
+    CollectionVersion, Encoded, Form, Resource,
+    leaf::{Entry, Leaf, bytes},
+};
 
 /// Most resources of a leaf. A change copies one leaf.
 const LEAF_MAX: usize = 64;
@@ -44,126 +47,6 @@ struct Branch {
 impl Branch {
     fn first(&self) -> &str {
         self.leaves[0].first()
-    }
-}
-
-/// Neighbouring resources, their bytes in one chunk for each form. Never empty.
-#[derive(Debug)]
-pub(super) struct Leaf {
-    entries: Box<[Entry]>,
-    /// In the form of MCP, which is how resources are encoded.
-    mcp: Chunk,
-    /// In the others: written when somebody first asks for them, and then shared like the leaf itself.
-    ads: OnceLock<Chunk>,
-    delta_ads: OnceLock<Chunk>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    name: Arc<str>,
-    version: ResourceVersion,
-}
-
-/// The bytes of a leaf's resources, one after the other.
-#[derive(Debug)]
-struct Chunk {
-    bytes: Bytes,
-    /// Where each of them ends.
-    ends: Box<[usize]>,
-}
-
-impl Chunk {
-    /// A chunk to which `write` appends one resource after the other.
-    fn new<T>(
-        capacity: usize,
-        resources: impl Iterator<Item = T>,
-        write: impl Fn(T, &mut BytesMut),
-    ) -> Self {
-        let mut bytes = BytesMut::with_capacity(capacity);
-        let ends = resources.map(|resource| {
-            write(resource, &mut bytes);
-            bytes.len()
-        });
-        Self {
-            ends: ends.collect(),
-            bytes: bytes.freeze(),
-        }
-    }
-
-    fn slice(&self, index: usize) -> Bytes {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.bytes.slice(start..self.ends[index])
-    }
-}
-
-impl Leaf {
-    fn new(entries: &[(Arc<str>, Encoded)]) -> Self {
-        let mcp = Chunk::new(bytes(entries), entries.iter(), |(_, encoded), chunk| {
-            chunk.extend_from_slice(&encoded.bytes);
-        });
-        let entries = entries.iter().map(|(name, encoded)| Entry {
-            name: name.clone(),
-            version: encoded.version,
-        });
-        Self {
-            entries: entries.collect(),
-            mcp,
-            ads: OnceLock::new(),
-            delta_ads: OnceLock::new(),
-        }
-    }
-
-    fn first(&self) -> &str {
-        &self.entries[0].name
-    }
-
-    fn chunk(&self, form: Form) -> &Chunk {
-        let chunk = match form {
-            Form::Mcp => return &self.mcp,
-            Form::Ads => &self.ads,
-            Form::DeltaAds => &self.delta_ads,
-        };
-        chunk.get_or_init(|| {
-            // The names and type URLs that are added make up for about half of it again.
-            let capacity = self.mcp.bytes.len() * 3 / 2;
-            Chunk::new(capacity, self.resources(), |resource, chunk| {
-                form.write(&resource, chunk);
-            })
-        })
-    }
-
-    /// The bytes of one of its resources, a part of the chunk.
-    pub(super) fn slice(&self, form: Form, entry: usize) -> Bytes {
-        self.chunk(form).slice(entry)
-    }
-
-    fn resources(&self) -> impl Iterator<Item = Resource<'_>> {
-        (0..self.entries.len()).map(|entry| self.resource(entry))
-    }
-
-    fn resource(&self, entry: usize) -> Resource<'_> {
-        let Entry { name, version } = &self.entries[entry];
-        Resource {
-            name,
-            version: *version,
-            leaf: self,
-            entry,
-        }
-    }
-
-    /// Its resources as they were added.
-    fn encoded(&self) -> impl Iterator<Item = (Arc<str>, Encoded)> {
-        let names = self.entries.iter().map(|entry| entry.name.clone());
-        names.zip(self.resources().map(|resource| resource.encoded()))
-    }
-
-    fn differs(&self, name: &str, edit: Option<&Encoded>) -> bool {
-        let held = self
-            .entries
-            .binary_search_by(|entry| (*entry.name).cmp(name))
-            .ok()
-            .map(|entry| self.entries[entry].version);
-        held != edit.map(|encoded| encoded.version)
     }
 }
 
@@ -206,7 +89,7 @@ impl Collection {
 
     /// The bytes of a full response's `resources`, shared with everyone who sends them.
     pub fn chunks(&self, form: Form) -> impl Iterator<Item = &Bytes> {
-        self.leaves().map(move |leaf| &leaf.chunk(form).bytes)
+        self.leaves().map(move |leaf| leaf.bytes(form))
     }
 
     /// All resources as they are sent to a sink that holds `before`: what it has not yet at the given end.
@@ -239,11 +122,7 @@ impl Collection {
             .branches
             .get(place(&self.branches, Branch::first, name))?;
         let leaf = &branch.leaves[place(&branch.leaves, Leaf::first, name)];
-        let entry = leaf
-            .entries
-            .binary_search_by(|entry| (*entry.name).cmp(name))
-            .ok()?;
-        Some(leaf.resource(entry))
+        leaf.get(name)
     }
 
     /// The collection with resources set (`Some`) and removed (`None`). An edit that sets what is there already, or
@@ -454,10 +333,6 @@ fn push_leaves(leaves: &mut Vec<Arc<Leaf>>, mut entries: Vec<(Arc<str>, Encoded)
     leaves.extend(rebuilt.map(|entries| Arc::new(Leaf::new(entries))));
 }
 
-fn bytes(entries: &[(Arc<str>, Encoded)]) -> usize {
-    entries.iter().map(|(_, encoded)| encoded.bytes.len()).sum()
-}
-
 /// At most so many parts, of even size. There are items.
 fn in_even_parts<T>(items: &[T], parts: usize) -> impl Iterator<Item = &[T]> {
     items.chunks(items.len().div_ceil(parts))
@@ -484,7 +359,7 @@ impl Sent {
 
     /// The bytes of a full response's `resources`, shared with everyone who sends them.
     pub fn chunks(&self, form: Form) -> impl Iterator<Item = &Bytes> {
-        self.0.iter().map(move |leaf| &leaf.chunk(form).bytes)
+        self.0.iter().map(move |leaf| leaf.bytes(form))
     }
 
     /// The same, for those who send them one after the other.
@@ -508,7 +383,7 @@ impl Iterator for Chunks {
 
     fn next(&mut self) -> Option<Bytes> {
         let leaf = self.leaves.next()?;
-        Some(leaf.chunk(self.form).bytes.clone())
+        Some(leaf.bytes(self.form).clone())
     }
 }
 

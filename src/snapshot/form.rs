@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use prost::{Message as _, Name as _};
 use prost_types::Any;
 
-use super::{Era, Resource};
+use super::{Era, ResourceVersion};
 use crate::proto::{
     envoy::service::discovery::v3::{self as discovery, DeltaDiscoveryResponse, DiscoveryResponse},
     istio::mcp::v1alpha1::Resource as Message,
@@ -57,10 +57,15 @@ impl Form {
         }
     }
 
-    /// Writes a resource for one of Envoy's protocols, from its entry of an MCP response.
-    pub(super) fn write(self, resource: &Resource<'_>, buffer: &mut BytesMut) {
-        let mut message = resource.decode();
-        let name = self.name(resource.name).into_owned();
+    /// Writes a resource for one of Envoy's protocols, from what it is in an MCP response.
+    pub(super) fn write(
+        self,
+        own_name: &str,
+        version: ResourceVersion,
+        mut message: Message,
+        buffer: &mut BytesMut,
+    ) {
+        let name = self.name(own_name).into_owned();
         if let Some(metadata) = &mut message.metadata {
             metadata.name.clone_from(&name);
         }
@@ -71,7 +76,7 @@ impl Form {
         // A response with nothing but the one entry is that entry: key, length, message.
         let written = if self == Self::DeltaAds {
             let entry = discovery::Resource {
-                version: resource.version.to_string(),
+                version: version.to_string(),
                 resource: Some(any),
                 name,
             };

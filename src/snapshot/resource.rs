@@ -10,7 +10,6 @@ use prost::{
 use prost_types::{Any, Timestamp};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::{Form, collection::Leaf};
 use crate::proto::istio::mcp::v1alpha1::{Metadata, Resource as Message};
 
 /// Field number of `resources` in `istio.mcp.v1alpha1.Resources`.
@@ -109,39 +108,5 @@ impl Encoded {
     /// Its version.
     pub fn version(&self) -> ResourceVersion {
         self.version
-    }
-}
-
-/// A resource of a collection.
-#[derive(Debug, Clone, Copy)]
-pub struct Resource<'a> {
-    /// Its name in the collection.
-    pub name: &'a str,
-    /// The hash of its content.
-    pub version: ResourceVersion,
-    pub(super) leaf: &'a Leaf,
-    pub(super) entry: usize,
-}
-
-impl Resource<'_> {
-    /// Its entry of a response's `resources`: key, length, message; shared with everyone who sends it.
-    pub fn frame(&self, form: Form) -> Bytes {
-        self.leaf.slice(form, self.entry)
-    }
-
-    /// As it was added to its collection.
-    pub(super) fn encoded(&self) -> Encoded {
-        Encoded {
-            version: self.version,
-            bytes: self.frame(Form::Mcp),
-        }
-    }
-
-    /// The message itself.
-    pub fn decode(&self) -> Message {
-        crate::proto::istio::mcp::v1alpha1::Resources::decode(self.frame(Form::Mcp))
-            .ok()
-            .and_then(|response| response.resources.into_iter().next())
-            .expect("a collection holds what `Encoded::new` wrote")
     }
 }

@@ -8,7 +8,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{crowds::Crowd, displaced::Displaced, routes::shared_key, served::Subject};
+use super::{
+    crowds::Crowd,
+    key::shared_key,
+    losses::{Displaced, Subject},
+};
 use crate::{
     guids::GuidSet,
     model::{AppGuid, Hostname, Route, Served, Workload},

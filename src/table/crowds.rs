@@ -9,15 +9,13 @@
 //! Who is left out follows from the routes that there are, not from the order in which they came: replicas agree.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     hash::Hash,
     sync::Arc,
 };
 
-use super::pool::{Pool, Target};
-use crate::model::{
-    Hostname, MAX_SETTINGS_BYTES, Route, RouteGuid, RouteSettings, Workload, path::MAX_PATH,
-};
+use super::bytes::{self, MAX_ROUTE_BYTES};
+use crate::model::{Hostname, Route, RouteGuid, Workload};
 
 /// The most that is served of one hostname, and of one app.
 #[derive(Debug, Clone, Copy)]
@@ -43,75 +41,11 @@ impl Default for Limits {
 
 /// Fewer routes are not counted, if they are within the limits in any case.
 const FEW: usize = 100;
-/// A destination in a VirtualService: the longest name of a service, of a part of it, and what is around.
-const DESTINATION_BYTES: usize = 200;
-/// More destinations than those get no whole percent.
-const MAX_DESTINATIONS: usize = 100;
-/// What is around the path and the destinations.
-const ROUTE_BYTES: usize = 32;
-/// A timeout and retries, as the operator has them for all routes that lead anywhere.
-const DEFAULTS_BYTES: usize = 80;
-
-/// A pool without weights has so many parts at the most: by protocol, and each of those by door.
-const UNWEIGHTED_PARTS: usize = 4;
-
-/// The most that a route takes: twice, where another path stands in the place of its own.
-const MAX_ROUTE_BYTES: usize = 2
-    * (ROUTE_BYTES
-        + DEFAULTS_BYTES
-        + 4 * MAX_PATH
-        + DESTINATION_BYTES * MAX_DESTINATIONS
-        + MAX_SETTINGS_BYTES);
-
 /// The oldest comes first.
 type Rank = (i64, RouteGuid);
 
 fn rank(route: &Route) -> Rank {
     (route.created_at, route.guid.clone())
-}
-
-/// At most what a route takes in a VirtualService, beside what its owner asks for. One that is refused leads nowhere but to
-/// an answer.
-fn bytes(route: &Route) -> usize {
-    match route.refused {
-        Some(_) => size(route.path.len(), 1),
-        None => DEFAULTS_BYTES + size(route.path.len(), route.destinations.len()),
-    }
-}
-
-/// At most what its owner asks for takes there.
-fn asked_bytes(route: &Route) -> usize {
-    let is_served = route.refused.is_none() && !route.destinations.is_empty();
-    let settings = route.settings.as_ref().filter(|_| is_served);
-    settings.map_or(0, |settings| added(settings, bytes(route)))
-}
-
-/// In a pattern for any case, a letter is four characters.
-fn size(path: usize, destinations: usize) -> usize {
-    ROUTE_BYTES + 4 * path + DESTINATION_BYTES * destinations.clamp(1, MAX_DESTINATIONS)
-}
-
-/// At most what settings add to a route of so many bytes.
-fn added(settings: &RouteSettings, bytes: usize) -> usize {
-    (bytes + settings.bytes()) * settings.multiplies() - bytes
-}
-
-impl Pool<'_> {
-    /// At most what its owner asks for takes in a VirtualService. That follows from what a VirtualService sees of it: where
-    /// it is another, whoever tells of it is touched.
-    pub fn asked_bytes(&self) -> usize {
-        let Some((_, settings)) = self.settings() else {
-            return 0;
-        };
-        let targets: BTreeSet<_> = if self.has_weights() {
-            self.destinations().map(Target::of).collect()
-        } else {
-            BTreeSet::new()
-        };
-        // Each by door. Whether the only one has a weight is not seen.
-        let parts = UNWEIGHTED_PARTS.max(2 * targets.len());
-        added(&settings, DEFAULTS_BYTES + size(self.key().len(), parts))
-    }
 }
 
 /// The most of one crowd.
@@ -164,7 +98,9 @@ impl<K: Clone + Eq + Hash> Crowds<K> {
             }
             let mut crowd = Many::default();
             for other in others {
-                crowd.of_mut(other).keep(rank(other), bytes(other));
+                crowd
+                    .of_mut(other)
+                    .keep(rank(other), bytes::of_route(other));
                 crowd.ask(other);
             }
             self.many.insert(key.clone(), crowd);
@@ -260,7 +196,7 @@ impl Many {
     }
 
     fn ask(&mut self, route: &Route) {
-        let bytes = asked_bytes(route);
+        let bytes = bytes::asked_of_route(route);
         if bytes > 0 {
             self.asked.join(rank(route), bytes);
         }
@@ -268,7 +204,7 @@ impl Many {
 
     fn join(&mut self, route: &Route, limit: Limit) -> Vec<RouteGuid> {
         let ranks = self.of_mut(route);
-        ranks.join(rank(route), bytes(route));
+        ranks.join(rank(route), bytes::of_route(route));
         self.ask(route);
         let mut moved = self.settle(limit);
         moved.retain(|other| *other != route.guid);

@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::BTreeSet, ops::Bound};
 
 use super::{
     host::{Facts, HostView},
+    key::by_key,
     pool::Pool,
-    routes::by_key,
 };
 use crate::model::{
     Hostname,

@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{
+    bytes,
     host::HostView,
+    key::by_key,
     reach::{Endpoint, Unreachable},
-    routes::by_key,
 };
 use crate::model::{
     AppPort, Destination, Instance, LoadBalancing, Protocol, Refusal, Route, RouteSettings, Weight,
@@ -160,6 +161,20 @@ impl<'a> Pool<'a> {
             Arc::new(settings.without_rewrite())
         };
         Some((route, settings))
+    }
+
+    /// At most what its owner asks for takes in a VirtualService. That follows from what a VirtualService sees of it: where
+    /// it is another, whoever tells of it is touched.
+    pub fn asked_bytes(&self) -> usize {
+        let Some((_, settings)) = self.settings() else {
+            return 0;
+        };
+        let targets: BTreeSet<_> = if self.has_weights() {
+            self.destinations().map(Target::of).collect()
+        } else {
+            BTreeSet::new()
+        };
+        bytes::asked_of_pool(&settings, self.key().len(), targets.len())
     }
 
     pub(super) fn destinations(&self) -> impl Iterator<Item = &'a Destination> + use<'a> {

@@ -3,21 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    sync::Arc,
 };
 
-use super::{Changes, Pool, RouteTable, Subject, routes::shared_key, served::Answer};
+use super::{Changes, Pool, RouteTable, Subject, key::shared_key, served::Answer};
 use crate::model::{Association, Instance, Policy, Process, Route, Served, Workload};
 
 /// Of an app's routes, by which its instances are reached: they are hardly ever reached by some and not by others.
 const LOOKED_AT: usize = 4;
 
 impl RouteTable {
-    /// All routes.
-    pub fn routes(&self) -> Vec<Arc<Route>> {
-        self.facts.routes.all()
-    }
-
     /// What Cloud Controller has said of processes.
     pub fn processes(&self) -> Vec<Process> {
         self.facts.instances.descriptions().collect()

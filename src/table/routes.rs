@@ -1,8 +1,6 @@
 //! Routes by guid, by hostname and by what they point at.
 
 use std::{
-    borrow::Cow,
-    cmp::Reverse,
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
@@ -13,6 +11,7 @@ use super::{
     changes::Changes,
     crowds::{Crowd, Crowds, Limit, Limits},
     internal::InternalHosts,
+    key::{by_key, shared_key},
 };
 use crate::{
     guids::{GuidMap, GuidSet},
@@ -292,14 +291,6 @@ fn touch(route: &Route, place: bool, changes: &mut Changes) {
     changes.touch_service(&route.host, &shared_key(route));
 }
 
-/// The key of a route; nearly all have it for their path.
-pub(super) fn shared_key(route: &Route) -> Arc<str> {
-    match route.key() {
-        Cow::Borrowed(key) if key.len() == route.path.len() => route.path.clone(),
-        key => key.into(),
-    }
-}
-
 /// Whether a route is found where another one was, and as old.
 pub(super) fn has_same_place(one: &Route, other: &Route) -> bool {
     let place = |route: &Route| (route.internal, route.created_at);
@@ -314,11 +305,6 @@ fn has_same_options(one: &Route, other: &Route) -> bool {
         && counts(one) == counts(other)
 }
 
-/// The longest path first, so that the most exact match wins; then by bytes, so that the order is always the same.
-pub(super) fn by_key(key: &str) -> (Reverse<usize>, &str) {
-    (Reverse(key.len()), key)
-}
-
 /// Of what is looked up alike, what is spelled alike together. A hostname and path are unique in Cloud Controller: of
 /// two routes with both, one is gone, and we do not know it yet. The older has it; but one that is refused comes first
 /// whatever its age, so that nobody gets in by the other.
@@ -330,6 +316,7 @@ fn precedes(one: &Route, other: &Route) -> bool {
     let order = order.then_with(|| rank(one).cmp(&rank(other)));
     order.then_with(|| one.guid.cmp(&other.guid)).is_lt()
 }
+
 /// The workloads that a route points at, each once. Destinations are sorted, so equal ones are neighbours.
 fn workloads(route: &Route) -> impl Iterator<Item = &Workload> {
     route

@@ -2,37 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
     sync::Arc,
 };
 
-use super::{pool::Pool, routes::shared_key};
-use crate::model::{AppGuid, Hostname, Route, Served, Source};
-
-/// Something whose loss would be felt.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// A route, by its hostname and its key: whether it is answered, restricted, and by how many.
-    Route(Hostname, Arc<str>),
-    /// What an app may connect to.
-    Source(AppGuid),
-}
-
-impl Subject {
-    /// The route that another one is, or shares its place with.
-    pub(super) fn of(route: &Route) -> Self {
-        Self::Route(route.host.clone(), shared_key(route))
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Route(host, key) => write!(f, "{host}{key}"),
-            Self::Source(app) => write!(f, "the Sidecar of {app}"),
-        }
-    }
-}
+use super::{losses::Subject, pool::Pool};
+use crate::model::{AppGuid, Hostname, Served, Source};
 
 /// What is served of a route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

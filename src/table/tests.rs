@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::*;
 use crate::model::{
     AppPort, Asked, DiegoProcessGuid, Instance, InstanceGuid, PortMapping, Process, ProcessType,
-    Protocol, Refusal, Route, RouteGuid, RouteSettings, Weight,
+    Refusal, Route, RouteGuid, RouteSettings, Weight,
 };
 
 fn workload(app: &str) -> Workload {
@@ -31,24 +31,10 @@ fn workload(app: &str) -> Workload {
 
 fn route(guid: &str, host: &str, path: &str, apps: &[&str]) -> Route {
     Route {
-        guid: RouteGuid::from(guid),
-        host: Hostname::parse(host).unwrap(),
         path: path.into(),
         internal: host.ends_with(".internal"),
-        vip: None,
-        created_at: 1,
-        load_balancing: None,
-        settings: None,
-        refused: None,
-        destinations: apps
-            .iter()
-            .map(|app| Destination {
-                workload: workload(app),
-                port: AppPort::Number(8080),
-                weight: Weight::Instances,
-                protocol: Protocol::Http1,
-            })
-            .collect(),
+        destinations: apps.iter().map(|app| Destination::example(app)).collect(),
+        ..Route::example(guid, host)
     }
 }
 
@@ -580,7 +566,7 @@ proptest! {
         fresh.apply(Update::AllInstances(table.facts.instances.all()));
         let known = table.facts.instances.descriptions().collect();
         fresh.apply(Update::Processes { known, unknown: vec![] });
-        let mut routes: Vec<_> = table.routes().into_iter().map(Arc::unwrap_or_clone).collect();
+        let mut routes: Vec<_> = table.all_routes().into_iter().map(Arc::unwrap_or_clone).collect();
         routes.sort_by(|a, b| b.guid.cmp(&a.guid));
         let first = first_of_each_host(&routes, limits);
         fresh.apply(Update::AllRoutes(routes));

@@ -12,7 +12,7 @@ use copilot::{
     istio::{Kind, OF_HOSTS},
     model::Hostname,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         cloud_foundry::{App, CloudFoundry, DOMAIN, loaded_host},
         daemon::Daemon,
         istiod,
@@ -67,7 +67,7 @@ impl Scene {
     /// A daemon that serves a foundation to a Pilot and to an istiod.
     pub async fn start(program: &Path, attacks: &[Attack]) -> Result<Self> {
         let mut foundation = CloudFoundry::start().await?;
-        foundation.doors = Doors::Plain;
+        foundation.cell_ports = CellPorts::Plain;
         let apps = foundation.load(ROUTES, 2 * ROUTES);
         let tenants = Tenants::settle(&mut foundation, attacks);
         let daemon = Daemon::start(program, foundation.folder(), &config(&foundation))

@@ -73,7 +73,7 @@ pub struct Spec {
 
 /// Where an instance is reached.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct Endpoint {
     /// The container port that is behind it.
     pub port: u16,
     /// What the app speaks there.
@@ -102,7 +102,7 @@ pub struct Clients {
     pub names: Vec<String>,
 }
 
-/// What a door leads to.
+/// What an endpoint leads to.
 #[derive(Debug, Clone, Copy)]
 struct Behind {
     port: u16,
@@ -132,7 +132,7 @@ pub enum Error {
 pub struct Instance {
     shared: Arc<Shared>,
     acceptors: JoinSet<()>,
-    /// What each door with TLS greets with, and whom it admits.
+    /// What each endpoint with TLS greets with, and whom it admits.
     rotations: Vec<(Option<Clients>, watch::Sender<Arc<ServerConfig>>)>,
 }
 
@@ -151,8 +151,8 @@ struct Shared {
 }
 
 impl Instance {
-    /// Listens at each of the doors.
-    pub async fn start(spec: Spec, doors: &[Door]) -> Result<Self, Error> {
+    /// Listens at each of the endpoints.
+    pub async fn start(spec: Spec, endpoints: &[Endpoint]) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             spec,
             record: Arc::default(),
@@ -167,27 +167,27 @@ impl Instance {
             acceptors: JoinSet::new(),
             rotations: Vec::new(),
         };
-        for door in doors {
-            instance.open(door).await?;
+        for endpoint in endpoints {
+            instance.open(endpoint).await?;
         }
         Ok(instance)
     }
 
-    async fn open(&mut self, door: &Door) -> Result<(), Error> {
+    async fn open(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let closed = shared.closed.clone();
-        let listener = TcpListener::bind(door.address).await;
+        let listener = TcpListener::bind(endpoint.address).await;
         let listener = listener.map_err(|source| Error::Bind {
-            address: door.address,
+            address: endpoint.address,
             source,
         })?;
         let crowd = Crowd::new(HALF_OPEN);
         let behind = Behind {
-            port: door.port,
-            protocol: door.protocol,
-            is_tls: door.tls.is_some(),
+            port: endpoint.port,
+            protocol: endpoint.protocol,
+            is_tls: endpoint.tls.is_some(),
         };
-        if let Some(credentials) = &door.tls {
+        if let Some(credentials) = &endpoint.tls {
             let (accepted, connections) = mpsc::channel(BACKLOG);
             let config = watch::Sender::new(credentials.config()?);
             let accepting = tls::accept(listener, config.subscribe(), crowd, accepted, closed);
@@ -218,7 +218,7 @@ impl Instance {
         Arc::clone(&self.shared.record)
     }
 
-    /// Greets the next connections with other credentials, at the doors that are for the same clients.
+    /// Greets the next connections with other credentials, at the endpoints that are for the same clients.
     pub fn rotate(&self, credentials: &Credentials) -> Result<(), Error> {
         let config = credentials.config()?;
         for (clients, rotation) in &self.rotations {

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use copilot::{
     model::{AppGuid, DomainGuid, InstanceGuid, RouteGuid},
     sim::{
-        bbs::{Doors, InstanceSpec},
+        bbs::{CellPorts, InstanceSpec},
         capi::{Destination, DomainKind, RouteSpec},
         cloud_foundry::{self, CloudFoundry, INGRESS_NAME},
     },
@@ -201,7 +201,7 @@ impl Stage {
         let guid = bbs.claim_instance(&app.process, index, place.cell);
         let server = self.listen(app, &guid, &place).await?;
         let spec = InstanceSpec {
-            doors: self.doors(),
+            cell_ports: self.cell_ports(),
             zone: self.zone,
             ..InstanceSpec::new(place.cell, place.container, place.mappings(&app.ports))
         };
@@ -216,27 +216,29 @@ impl Stage {
         })
     }
 
-    fn doors(&self) -> Doors {
+    fn cell_ports(&self) -> CellPorts {
         if self.plain_cells {
-            Doors::Plain
+            CellPorts::Plain
         } else {
-            Doors::Tls
+            CellPorts::Tls
         }
     }
 
     /// What answers at a place.
     async fn listen(&mut self, app: &App, guid: &InstanceGuid, place: &Place) -> Result<Instance> {
-        let from_outside = match self.doors() {
+        let from_outside = match self.cell_ports() {
             _ if self.own_proxies => FromOutside::No,
-            Doors::Plain => FromOutside::Plain,
-            Doors::Tls | Doors::Both => FromOutside::Tls(self.credentials(app, guid, place)?),
+            CellPorts::Plain => FromOutside::Plain,
+            CellPorts::Tls | CellPorts::Both => {
+                FromOutside::Tls(self.credentials(app, guid, place)?)
+            }
         };
         let spec = Spec {
             app: app.name.clone(),
             guid: guid.to_string(),
         };
         let for_apps = self.credentials_for_apps(app, guid)?;
-        let open = place.doors(&app.ports, &from_outside, for_apps.as_ref());
+        let open = place.endpoints(&app.ports, &from_outside, for_apps.as_ref());
         let server = Instance::start(spec, &open).await?;
         self.records.push(server.record());
         Ok(server)

@@ -7,7 +7,7 @@ use copilot::{
     model::{AppGuid, DomainGuid, Hostname, RouteGuid},
     proto,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         capi::{Destination, DomainKind, RouteSpec},
         cloud_foundry::{App, CloudFoundry, DOMAIN},
         istiod::{self, Istiod},
@@ -157,7 +157,7 @@ async fn end(watches: Vec<JoinHandle<()>>) {
 /// An empty one whose cells have plain ports: services have the names that routes give them.
 async fn foundation() -> CloudFoundry {
     let mut foundation = CloudFoundry::start().await.unwrap();
-    foundation.doors = Doors::Plain;
+    foundation.cell_ports = CellPorts::Plain;
     foundation
 }
 

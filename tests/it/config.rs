@@ -13,7 +13,7 @@ use copilot::{
     },
     mcp,
     model::{Cookie, CookieName, Hostname, LoadBalancing, Retries},
-    policy,
+    outbound, policy,
     publisher::{self, Input},
     sim::pki::Pki,
     store,
@@ -258,12 +258,14 @@ impl Files {
             vip_resolver: None,
             xds: None,
             bbs: Some(bbs::Settings {
-                address: "https://bbs.example.com:8889".parse().unwrap(),
-                ca: self.bbs_ca.clone(),
-                identity: self.client.clone(),
+                peer: outbound::Settings {
+                    address: "https://bbs.example.com:8889".parse().unwrap(),
+                    ca: self.bbs_ca.clone(),
+                    identity: Some(self.client.clone()),
+                    connect_timeout: 5 * SECOND,
+                    request_timeout: 30 * SECOND,
+                },
                 sync_interval: 60 * SECOND,
-                request_timeout: 30 * SECOND,
-                connect_timeout: 5 * SECOND,
                 backoff: (SECOND / 2, 15 * SECOND),
                 confirm_after: 60 * SECOND,
             }),
@@ -446,18 +448,23 @@ impl Files {
                 settings: self.xds_all_set(),
             }),
             policy: Some(policy::Settings {
-                address: "https://policy.example.com:4003".parse().unwrap(),
-                ca: self.policy_ca.clone(),
-                identity: self.client.clone(),
+                peer: outbound::Settings {
+                    address: "https://policy.example.com:4003".parse().unwrap(),
+                    ca: self.policy_ca.clone(),
+                    identity: Some(self.client.clone()),
+                    connect_timeout: 5 * SECOND,
+                    request_timeout: 24 * SECOND,
+                },
                 poll_interval: 23 * SECOND,
-                request_timeout: 24 * SECOND,
-                connect_timeout: 5 * SECOND,
                 backoff: (SECOND / 2, 15 * SECOND),
             }),
-            bbs: Some(bbs::Settings {
+            bbs: defaults.bbs.map(|bbs| bbs::Settings {
                 sync_interval: 20 * SECOND,
-                request_timeout: 21 * SECOND,
-                ..defaults.bbs.unwrap()
+                peer: outbound::Settings {
+                    request_timeout: 21 * SECOND,
+                    ..bbs.peer
+                },
+                ..bbs
             }),
             publisher: publisher::Settings {
                 tcp_ports: [2000].into(),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use copilot::sim::{
-    bbs::Doors,
+    bbs::CellPorts,
     capi::{Destination, DomainKind, RouteSpec},
     cloud_foundry::{App, CloudFoundry},
     sink::State,
@@ -68,7 +68,7 @@ struct Shop {
 }
 
 async fn shop() -> Shop {
-    let (mut foundation, web) = foundation_of(Doors::Plain).await;
+    let (mut foundation, web) = foundation_of(CellPorts::Plain).await;
     let (cart, database) = (foundation.push(1), foundation.push(1));
     let route = foundation.create_route("shop", "/Cart");
     foundation.map(&route, &cart, None);

@@ -16,7 +16,7 @@ use copilot::{
     metrics,
     proto::istio::networking::v1alpha3::VirtualService,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         operator::Operator,
         sink::{self, Answer, Options, Sink},
     },
@@ -103,7 +103,7 @@ async fn every_endpoint_is_linked_with_a_line_of_what_it_is_and_answers() {
 
 #[tokio::test]
 async fn what_others_write_is_text_on_the_page() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let daemon = Daemon::start(eager(foundation.config())).await;
     let identity = tls::Identity {
         cert: foundation.folder().join("pilot.crt"),

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use copilot::sim::pki::Pki;
 use tempfile::TempDir;
 
-use crate::harness::instances::{Clients, Credentials, Door, Instance, Protocol, Spec};
+use crate::harness::instances::{Clients, Credentials, Endpoint, Instance, Protocol, Spec};
 
 /// An address that nothing else has: tests bind ports of 127.0.0.1 only.
 fn address(last: u8) -> SocketAddr {
@@ -26,8 +26,8 @@ fn spec(app: &str) -> Spec {
     }
 }
 
-fn door(protocol: Protocol, address: SocketAddr) -> Door {
-    Door {
+fn endpoint(protocol: Protocol, address: SocketAddr) -> Endpoint {
+    Endpoint {
         port: 8080,
         protocol,
         address,
@@ -36,8 +36,8 @@ fn door(protocol: Protocol, address: SocketAddr) -> Door {
 }
 
 async fn plain(app: &str, protocol: Protocol, address: SocketAddr) -> Instance {
-    let doors = [door(protocol, address)];
-    Instance::start(spec(app), &doors).await.unwrap()
+    let endpoints = [endpoint(protocol, address)];
+    Instance::start(spec(app), &endpoints).await.unwrap()
 }
 
 /// The certificates of a cell and of its routers.

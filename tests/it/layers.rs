@@ -1,20 +1,20 @@
-//! Holds the layers of docs/architecture.md: a module imports only from rows below its own.
+//! Holds the layers of docs/architecture.md: a module imports only from rows below its own, and of its files no two use
+//! each other.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 /// The rows, lowest first. Modules on one row do not see each other.
 const ROWS: [&[&str]; 11] = [
-    &["crowd", "near", "repeats"],
+    &["crowd", "metrics", "near", "repeats"],
     &[
         "backoff",
         "descriptors",
         "feed",
         "guids",
-        "metrics",
         "readiness",
         "secret",
         "shutdown",
@@ -33,6 +33,12 @@ const ROWS: [&[&str]; 11] = [
     &["cli", "fuzz"],
     &["main"],
 ];
+
+/// Where the release has the dependencies' sources.
+const VENDOR: &str = "vendor";
+
+/// What the names of top-level modules stand behind.
+const ROOTS: [&str; 2] = ["crate::", "copilot::"];
 
 fn row(module: &str) -> usize {
     ROWS.iter()
@@ -56,15 +62,15 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The top-level modules that a source names in a path, be it in a `use` or in the code.
-fn imports(source: &str) -> Vec<String> {
+/// The first words that a source names behind these in a path, be it in a `use` or in the code.
+fn imports(source: &str, roots: &[&str]) -> Vec<String> {
     let code: String = source
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| [line, "\n"])
         .collect();
     let mut found = Vec::new();
-    for root in ["crate::", "copilot::"] {
+    for root in roots {
         for (at, _) in code.match_indices(root) {
             let rest = code[at + root.len()..].trim_start();
             match rest.strip_prefix('{') {
@@ -117,11 +123,10 @@ fn a_module_imports_only_from_rows_below_its_own() {
             .to_str()
             .unwrap();
         let module = first.trim_end_matches(".rs");
-        // The release has the dependencies' sources there.
-        if module == "lib" || module == "vendor" {
+        if module == "lib" || module == VENDOR {
             continue;
         }
-        for import in imports(&fs::read_to_string(&path).unwrap()) {
+        for import in imports(&fs::read_to_string(&path).unwrap(), &ROOTS) {
             if import != module && row(&import) >= row(module) {
                 violations.push(format!("{}: {module} imports {import}", relative.display()));
             }
@@ -130,11 +135,43 @@ fn a_module_imports_only_from_rows_below_its_own() {
     assert_eq!(violations, [] as [String; 0]);
 }
 
+/// The files beside each other, each with the names of those that it uses, by their folders. Tests may use anything.
+fn neighbours(src: &Path) -> BTreeMap<PathBuf, BTreeMap<String, BTreeSet<String>>> {
+    let mut folders = BTreeMap::<_, BTreeMap<_, _>>::new();
+    for path in sources(src) {
+        let folder = path.parent().unwrap().to_owned();
+        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let source = fs::read_to_string(&path).unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        if folder != src && !folder.starts_with(src.join(VENDOR)) && module != "tests" {
+            let used = imports(code, &["super::"]).into_iter().collect();
+            folders.entry(folder).or_default().insert(module, used);
+        }
+    }
+    folders
+}
+
+#[test]
+fn no_two_files_beside_each_other_use_each_other() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (folder, mut files) in neighbours(&src) {
+        // Whoever uses nobody that is left is in no circle.
+        loop {
+            let left: BTreeSet<_> = files.keys().cloned().collect();
+            files.retain(|_, used| !used.is_disjoint(&left));
+            if files.len() == left.len() {
+                break;
+            }
+        }
+        assert_eq!(files, BTreeMap::new(), "{}", folder.display());
+    }
+}
+
 #[test]
 fn sees_imports_wherever_they_stand() {
     let source = "use crate::{\n    model::{Route, Update},\n    table,\n};\n// crate::comment\nfn f() { crate::mcp::x() }";
     let mut seen = BTreeMap::new();
-    for import in imports(source) {
+    for import in imports(source, &ROOTS) {
         *seen.entry(import).or_insert(0) += 1;
     }
     assert_eq!(

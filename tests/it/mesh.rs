@@ -11,7 +11,7 @@ use copilot::{
     proto::istio::networking::v1alpha3::ServiceEntry,
     shutdown,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         cloud_foundry::{App, CloudFoundry, DOMAIN},
         operator::Operator,
         sink::{Replica, Sink, State},
@@ -36,13 +36,13 @@ pub fn collections() -> Vec<String> {
 
 /// A foundation with one app of two instances behind one route.
 pub async fn foundation() -> (CloudFoundry, App) {
-    foundation_of(Doors::default()).await
+    foundation_of(CellPorts::default()).await
 }
 
 /// The same on other cells than those of today.
-pub async fn foundation_of(doors: Doors) -> (CloudFoundry, App) {
+pub async fn foundation_of(cell_ports: CellPorts) -> (CloudFoundry, App) {
     let mut foundation = CloudFoundry::start().await.unwrap();
-    foundation.doors = doors;
+    foundation.cell_ports = cell_ports;
     let app = foundation.push(2);
     let route = foundation.create_route("shop", "");
     foundation.map(&route, &app, None);

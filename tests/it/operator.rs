@@ -14,7 +14,7 @@ use std::{
 use copilot::{
     istio::Kind,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         capi::{Destination, Endpoint, Fault},
         cloud_foundry::{App, DOMAIN},
         pki::Pki,
@@ -312,7 +312,7 @@ async fn who_has_left_and_who_cannot_connect_is_told_with_address_reason_and_tim
 /// N9.
 #[tokio::test]
 async fn a_sink_that_refuses_is_told_with_its_words_and_the_resource_can_be_read() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let daemon = Daemon::start(eager(foundation.config())).await;
     let pilot = tls::Identity {
         cert: foundation.folder().join("pilot.crt"),
@@ -371,7 +371,7 @@ async fn a_source_that_fails_is_told_with_its_status_and_how_old_what_is_known_i
 /// N11.
 #[tokio::test]
 async fn what_a_start_waits_for_is_told_with_the_name_of_its_feed() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     foundation.bbs.stop();
     let daemon = Daemon::start(eager(foundation.config())).await;
     let expected = [
@@ -389,7 +389,7 @@ async fn what_a_start_waits_for_is_told_with_the_name_of_its_feed() {
 /// N12.
 #[tokio::test]
 async fn a_certificate_that_has_ended_is_told_with_its_file_and_its_name() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let ended = foundation.pki.issue_ended("ended", &["ended"]).unwrap();
     let config = with(
         eager(foundation.config()),
@@ -413,7 +413,7 @@ async fn a_certificate_that_has_ended_is_told_with_its_file_and_its_name() {
 #[tokio::test]
 async fn a_certificate_of_twenty_days_is_told_wherever_it_is_and_one_that_has_ended_is_refused_by_check()
  {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let end = SystemTime::now() + Duration::from_hours(20 * 24 + 1);
     let pki = &foundation.pki;
     let soon = pki
@@ -498,7 +498,7 @@ async fn a_loss_that_is_held_is_told_with_its_source_and_what_to_do() {
 
 #[tokio::test]
 async fn policies_that_are_held_are_counted_by_the_hosts_in_sidecars() {
-    let (mut foundation, _) = foundation_of(Doors::default()).await;
+    let (mut foundation, _) = foundation_of(CellPorts::default()).await;
     foundation.load_internal(30);
     let daemon = Daemon::start(eager(foundation.config())).await;
     let sidecars = [Kind::Sidecar.collection().to_owned()];
@@ -530,7 +530,7 @@ async fn what_has_changed_is_told_with_its_hostname_and_its_cause() {
 /// N16.
 #[tokio::test]
 async fn cells_that_take_nothing_but_tls_are_told_with_the_key_that_is_missing() {
-    let (foundation, _) = foundation_of(Doors::Tls).await;
+    let (foundation, _) = foundation_of(CellPorts::Tls).await;
     let mut config = eager(foundation.config());
     config.as_object_mut().unwrap().remove("BackendTLS");
     let daemon = Daemon::start(config).await;
@@ -628,7 +628,7 @@ async fn what_is_no_hostname_is_an_error_and_no_answer() {
 
 #[tokio::test]
 async fn a_daemon_that_does_not_answer_is_named_by_its_address() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let daemon = Daemon::start(eager(foundation.config())).await;
     let pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
     holds(&pilot.unwrap(), |state| !state.collections.is_empty()).await;
@@ -661,7 +661,7 @@ async fn who_stops_watching_is_told_what_was_so_last() {
 /// A server of another sort on the port.
 #[tokio::test]
 async fn what_is_not_the_daemon_is_never_taken_for_it() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let daemon = Daemon::start(eager(foundation.config())).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let other = listener.local_addr().unwrap().to_string();
@@ -691,7 +691,7 @@ async fn what_is_not_the_daemon_is_never_taken_for_it() {
 /// What an event would have told is not known.
 #[tokio::test]
 async fn how_old_the_state_of_an_app_is_is_told_with_the_events_that_fail() {
-    let (mut foundation, mut app) = foundation_of(Doors::default()).await;
+    let (mut foundation, mut app) = foundation_of(CellPorts::default()).await;
     let hourly = [("/BBS/SyncInterval", json!("1h"))];
     let daemon = Daemon::start(with(eager(foundation.config()), &hourly)).await;
     foundation.stop(&mut app);

@@ -212,18 +212,17 @@ fn peer(within: &Within, request_timeout: Duration) -> (Peer, TempDir) {
     let folder = TempDir::new().unwrap();
     let pki = Pki::new(folder.path(), "peer").unwrap();
     let settings = Settings {
-        name: "the peer",
-        address: &Url::parse("https://user:secret@peer.example.com/").unwrap(),
-        ca: pki.ca(),
+        address: Url::parse("https://user:secret@peer.example.com/").unwrap(),
+        ca: pki.ca().to_owned(),
         identity: None,
-        ping: Ping {
-            method: Method::GET,
-            path: "/ping",
-        },
         connect_timeout: CONNECT_TIMEOUT,
         request_timeout,
     };
-    let peer = Peer::new(settings, Arc::new(within.clone())).unwrap();
+    let ping = Ping {
+        method: Method::GET,
+        path: "/ping",
+    };
+    let peer = Peer::new("the peer", ping, &settings, Arc::new(within.clone())).unwrap();
     (peer, folder)
 }
 

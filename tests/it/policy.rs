@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use copilot::{
     feed::{Feeds, Problem, Status},
     model::{Basis, Confirmations, Policy, PortRange, Report, Transport, Update},
-    outbound::Sockets,
+    outbound::{self, Sockets},
     policy::{Outputs, Poller, Settings},
     sim::{
         pki::Pki,
@@ -49,12 +49,14 @@ impl Peers {
             .await
             .unwrap();
         let settings = Settings {
-            address: server.url(),
-            ca: pki.ca().to_owned(),
-            identity: pki.issue("copilot", &["copilot"]).unwrap(),
+            peer: outbound::Settings {
+                address: server.url(),
+                ca: pki.ca().to_owned(),
+                identity: Some(pki.issue("copilot", &["copilot"]).unwrap()),
+                connect_timeout: SOON,
+                request_timeout: SOON,
+            },
             poll_interval: OFTEN,
-            request_timeout: SOON,
-            connect_timeout: SOON,
             backoff: (Duration::from_millis(5), Duration::from_millis(20)),
         };
         Self {
@@ -323,7 +325,7 @@ async fn a_server_that_never_answers_is_given_up() {
     let mut peers = Peers::start().await;
     peers.server.fail(Some(Fault::Hang));
     peers.server.allow("a", "b", 8080);
-    peers.settings.request_timeout = Duration::from_millis(500);
+    peers.settings.peer.request_timeout = Duration::from_millis(500);
     let mut polling = peers.poll();
     let problem = polling.problem("timeout").await;
     assert!(problem.message.contains("500ms"), "{problem:?}");
@@ -369,7 +371,7 @@ async fn a_list_of_junk_is_counted_named_to_a_number_and_changes_nothing() {
 async fn a_client_certificate_of_another_authority_is_refused_by_name() {
     let mut peers = Peers::start().await;
     let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
-    peers.settings.identity = foreign.issue("stranger", &["stranger"]).unwrap();
+    peers.settings.peer.identity = Some(foreign.issue("stranger", &["stranger"]).unwrap());
     let mut polling = peers.poll();
     let problem = polling.problem("tls").await;
     let advice = "the policy server refuses our client certificate";
@@ -381,7 +383,7 @@ async fn a_client_certificate_of_another_authority_is_refused_by_name() {
 async fn a_server_of_another_authority_is_asked_nothing() {
     let mut peers = Peers::start().await;
     let foreign = Pki::new(peers.folder.path(), "foreign").unwrap();
-    peers.settings.ca = foreign.ca().to_owned();
+    peers.settings.peer.ca = foreign.ca().to_owned();
     let mut polling = peers.poll();
     let problem = polling.problem("tls").await;
     let advice = "the policy server's certificate does not fit";

@@ -19,7 +19,7 @@ use copilot::{
         },
     },
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         cloud_controller::CloudController,
         cloud_foundry::{App, CloudFoundry},
         sink::{self, Sink, State},
@@ -82,7 +82,7 @@ pub fn config(foundation: &CloudFoundry) -> Value {
 
 /// A foundation of its time, with one app of two instances behind one route: its cells have plain ports.
 async fn foundation() -> (CloudFoundry, App) {
-    foundation_of(Doors::Plain).await
+    foundation_of(CellPorts::Plain).await
 }
 
 /// A foundation whose Cloud Controller pushes, the daemon, and a Pilot.

@@ -9,7 +9,7 @@ use copilot::{
     model::{Hostname, RouteGuid},
     proto::any_to_json,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN},
         istiod::{self, Istiod},
         sink::{Sink, State},
@@ -101,11 +101,11 @@ async fn cells_of_every_sort() -> CloudFoundry {
     let f = &mut foundation;
     let today = f.push(2);
     map(f, "today", &today);
-    f.doors = Doors::Plain;
+    f.cell_ports = CellPorts::Plain;
     let plain = f.push(1);
     map(f, "plain", &plain);
     let mut mixed = f.push(1);
-    f.doors = Doors::Tls;
+    f.cell_ports = CellPorts::Tls;
     f.scale(&mut mixed, 3);
     map(f, "mixed", &mixed);
     f.prefers_container = true;
@@ -152,15 +152,15 @@ async fn each_sort_of_cell_is_served_to_each_era_as_reviewed() {
 #[tokio::test]
 async fn an_app_moves_from_cell_to_cell_without_a_moment_of_fewer_instances() {
     let mut foundation = CloudFoundry::start().await.unwrap();
-    foundation.doors = Doors::Plain;
+    foundation.cell_ports = CellPorts::Plain;
     let mut app = foundation.push(3);
     map(&foundation, "moving", &app);
     let mut mesh = Mesh::start(foundation, &[("/MCPLingerInterval", json!("3s"))]).await;
     mesh.holds(|state| endpoints(state, "moving").len() == 3)
         .await;
     let fewest = watch_fewest(&mesh.pilot, "moving");
-    for (doors, over_tls) in [(Doors::Tls, [1, 2, 3]), (Doors::Plain, [2, 1, 0])] {
-        mesh.foundation.doors = doors;
+    for (cell_ports, over_tls) in [(CellPorts::Tls, [1, 2, 3]), (CellPorts::Plain, [2, 1, 0])] {
+        mesh.foundation.cell_ports = cell_ports;
         for expected in over_tls {
             mesh.foundation.move_first(&mut app);
             // A service that is new is not sent to yet, and one that is left keeps its last instance for a moment.

@@ -52,7 +52,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     oracle::{Oracle, soon},
     peers::{BBS, CAPI, Network, POLICIES, Weather},
-    sinks::{Doors, Pilot, Protocol},
+    sinks::{AllEntrances, Pilot, Protocol},
     trace::{Line, Trace},
     world::{TCP_DOMAIN, TCP_PORTS, World},
 };
@@ -191,7 +191,7 @@ struct Run {
     rng: Rng,
     oracle: Oracle,
     daemons: Vec<Daemon>,
-    doors: Doors,
+    entrances: AllEntrances,
     sinks: usize,
 }
 
@@ -208,7 +208,7 @@ impl Run {
             lies: seed % 2 == 1,
             oracle: Oracle::new(world, seed % 2 == 1),
             daemons: Vec::new(),
-            doors: Doors::default(),
+            entrances: AllEntrances::default(),
             sinks: rng.usize(1..=3),
             rng,
         };
@@ -218,7 +218,7 @@ impl Run {
             let file = folder.join(number.to_string());
             let (daemon, entrances) = Daemon::start(network, file, run.lies).await;
             run.daemons.push(daemon);
-            run.doors.lock().unwrap().push(entrances);
+            run.entrances.lock().unwrap().push(entrances);
         }
         for number in 0..run.sinks {
             run.follow(number, None, trace);
@@ -234,7 +234,7 @@ impl Run {
     fn follow(&mut self, number: usize, home: Option<usize>, trace: &Trace) {
         let pilot = Pilot {
             number,
-            doors: self.doors.clone(),
+            entrances: self.entrances.clone(),
             oracle: self.oracle.clone(),
             trace: trace.clone(),
             protocol: self.rng.choice(Protocol::ALL).unwrap(),
@@ -337,7 +337,7 @@ impl Run {
         self.oracle.begins(number, matches!(finds, Finds::Whole));
         let (daemon, entrances) = Daemon::start(ended.network, ended.file, self.lies).await;
         self.daemons.insert(number, daemon);
-        self.doors.lock().unwrap()[number] = entrances;
+        self.entrances.lock().unwrap()[number] = entrances;
         let what = format!("daemon {number} is another, with a state file that is {finds:?}");
         self.oracle.world(|world| world.note(&what));
     }

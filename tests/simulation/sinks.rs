@@ -34,7 +34,7 @@ use tonic::{
 use super::{clock, oracle::Oracle, trace::Trace};
 
 /// The ways into the daemons that run.
-pub(super) type Doors = Arc<Mutex<Vec<Entrances>>>;
+pub(super) type AllEntrances = Arc<Mutex<Vec<Entrances>>>;
 
 /// The version of the API that istiods ask for.
 const NETWORKING: &str = "v1";
@@ -65,7 +65,7 @@ impl Protocol {
 /// One sink.
 pub(super) struct Pilot {
     pub(super) number: usize,
-    pub(super) doors: Doors,
+    pub(super) entrances: AllEntrances,
     pub(super) oracle: Oracle,
     pub(super) trace: Trace,
     pub(super) rng: Rng,
@@ -196,12 +196,12 @@ impl Pilot {
         let mut last = None;
         loop {
             sleep_until(self.after(Duration::from_secs(1))).await;
-            let any = self.rng.usize(..self.doors.lock().unwrap().len());
-            let door = self.home.unwrap_or(any);
-            if last.replace(door) != Some(door) {
-                self.oracle.moves(self.number, door);
+            let any = self.rng.usize(..self.entrances.lock().unwrap().len());
+            let daemon = self.home.unwrap_or(any);
+            if last.replace(daemon) != Some(daemon) {
+                self.oracle.moves(self.number, daemon);
             }
-            let entrances = self.doors.lock().unwrap()[door].clone();
+            let entrances = self.entrances.lock().unwrap()[daemon].clone();
             let entrance = if self.protocol.is_xds() {
                 entrances.xds.expect("it listens for istiods")
             } else {

@@ -8,7 +8,7 @@ use std::{
 use copilot::{
     model::{AppGuid, InstanceGuid, RouteGuid},
     sim::{
-        bbs::{Bbs, Doors, InstanceSpec},
+        bbs::{Bbs, CellPorts, InstanceSpec},
         capi::{Capi, Destination, DomainKind, RouteSpec},
         cloud_foundry::{self, DOMAIN, INTERNAL_DOMAIN},
         policy::PolicyServer,
@@ -281,7 +281,7 @@ impl World {
         let [cell, container] =
             [0x0a00_1000_u32, 0x0aff_0000].map(|first| IpAddr::from((first + n).to_be_bytes()));
         let spec = InstanceSpec {
-            doors: Doors::Plain,
+            cell_ports: CellPorts::Plain,
             ..InstanceSpec::new(cell, container, vec![(8080, 61_000), (2222, 61_001)])
         };
         Running {

@@ -1,6 +1,6 @@
 //! What is wrong where nobody can be asked for: no route has the hostname and path.
 
-use super::{Domain, Explanation, verdict::Verdict};
+use super::{Domain, Explanation, grade::Verdict};
 use crate::admin::page::counted;
 
 /// Ports that a browser or a proxy has by itself: whoever pastes them does not mean a TCP route.

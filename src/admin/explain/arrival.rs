@@ -2,7 +2,7 @@
 
 use super::{
     Explanation,
-    verdict::{Grade, Verdict},
+    grade::{Grade, Verdict},
 };
 use crate::admin::{page::counted, sinks::Progress};
 

@@ -2,8 +2,8 @@
 
 use super::{
     Explanation,
+    grade::Verdict,
     instances::{has_type, not_running, unreachable},
-    verdict::Verdict,
 };
 use crate::explain::{Cause, Change, DestinationFacts, Lookup};
 

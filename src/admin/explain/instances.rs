@@ -1,6 +1,6 @@
 //! Why nobody can be sent to the instances of a destination.
 
-use super::verdict::Verdict;
+use super::Verdict;
 use crate::{
     bbs::{InstanceStatus, ProcessStatus, State},
     explain::{DestinationFacts, InstanceFacts, Unreached},

@@ -2,8 +2,8 @@
 
 use super::{
     Explanation,
+    grade::{Grade, Verdict},
     instances::{has_type, too_few, unreachable},
-    verdict::{Grade, Verdict},
 };
 use crate::explain::{DestinationFacts, Lookup};
 

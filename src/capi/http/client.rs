@@ -14,7 +14,7 @@ use tracing::debug;
 use url::Url;
 
 use super::{
-    list::Budget,
+    budget::{Budget, MAX_BODY},
     token::{Token, TokenResponse},
 };
 use crate::{
@@ -25,9 +25,6 @@ use crate::{
     tls,
 };
 
-/// Five thousand routes of the largest kind (a hundred destinations) are a tenth of this; it bounds what one
-/// answer can take.
-pub(super) const MAX_BODY: usize = 64 << 20;
 /// Links and tokens are some kilobytes.
 const MAX_SMALL_BODY: usize = 1 << 20;
 /// Enough for Cloud Controller's errors; a router's error page is cut off.
@@ -67,21 +64,18 @@ impl Client {
         token_feed: &Feed,
         others: &[&Feed],
     ) -> Result<Self, tls::Error> {
-        let api = Peer::new(
-            outbound::Settings {
-                name: "Cloud Controller",
-                address: &settings.api,
-                ca: &settings.ca,
-                identity: None,
-                ping: Ping {
-                    method: Method::GET,
-                    path: "/",
-                },
-                connect_timeout: CONNECT_TIMEOUT,
-                request_timeout: settings.request_timeout,
-            },
-            transport,
-        )?;
+        let ping = Ping {
+            method: Method::GET,
+            path: "/",
+        };
+        let peer = outbound::Settings {
+            address: settings.api.clone(),
+            ca: settings.ca.clone(),
+            identity: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: settings.request_timeout,
+        };
+        let api = Peer::new("Cloud Controller", ping, &peer, transport)?;
         Ok(Self {
             api,
             uaa: settings.uaa.clone(),

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::capi::doubt::Doubt;
-
-/// Fewer unreadable rows are bad rows, left out one by one; this many may be a format that we do not understand.
-const MANY: usize = 10;
+use crate::{capi::doubt::Doubt, feed::is_unreadable};
 
 /// What a first full read found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,9 +26,7 @@ impl FirstRead {
     /// Judges a read.
     pub(super) fn judge(&mut self, found: Found) -> Result<(), Doubt> {
         let unreadable = found.unreadable;
-        let is_most = unreadable >= MANY && unreadable > found.routes;
-        if unreadable > 0 && (found.routes == 0 || is_most) {
-            // A format that we do not understand is no better understood the second time.
+        if is_unreadable(found.routes, unreadable) {
             return Err(Doubt::Unreadable { unreadable });
         }
         let doubted = self.doubted.take();

@@ -1,6 +1,6 @@
 //! Full reads: page by page, and believed or not when they are complete.
 
-use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+use std::{collections::BTreeMap, mem, ops::ControlFlow, time::Duration};
 
 use tokio::time::Instant;
 use tracing::info;
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     capi::{domains, reads::full::FullRead, wire::Located},
+    feed::Feed,
     model::{Basis, RouteGuid, Update},
 };
 
@@ -140,12 +141,7 @@ impl FullReads {
                 .judge(found(&read))
                 .map_err(|doubt| (doubt, is_first_doubt))
         };
-        let kept = keep(&mut read, &context.index);
-        read.dropped
-            .annotate(|dropped| context.index.say_what_stays(dropped));
-        // Even of a read that is not believed: what it could not read may be the reason.
-        context.io.routes.dropped_in_read(read.dropped);
-        context.io.routes.holds("kept_routes", kept);
+        keep(&mut read, &context.index, &context.io.routes);
         match verdict {
             Ok(()) => {
                 let (routes, unclear) = read.routes.into_values().partition(|located| {
@@ -213,8 +209,8 @@ pub(super) fn found(read: &FullRead) -> Found {
     }
 }
 
-/// What says nothing that we understand is as it was. How many routes that is of.
-pub(super) fn keep(read: &mut FullRead, index: &Index) -> usize {
+/// What says nothing that we understand is as it was.
+pub(super) fn keep(read: &mut FullRead, index: &Index, feed: &Feed) {
     let unclear = read.unclear.iter().filter_map(|guid| index.get(guid));
     let mut kept: Vec<_> = unclear.cloned().collect();
     // Any of those that are missing may be one of these; but no more of them than there are such rows.
@@ -226,9 +222,12 @@ pub(super) fn keep(read: &mut FullRead, index: &Index) -> usize {
         .into_iter()
         .map(|located| (located.route.guid.clone(), located))
         .collect();
-    let count = kept.len();
+    // Even of a read that is not believed: what it could not read may be the reason.
+    feed.holds("kept_routes", kept.len());
     read.routes.extend(kept);
-    count
+    let mut dropped = mem::take(&mut read.dropped);
+    dropped.annotate(|dropped| index.say_what_stays(dropped));
+    feed.dropped_in_read(dropped);
 }
 
 fn read_again(unclear: Vec<Located>, context: &mut Context) {

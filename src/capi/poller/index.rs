@@ -232,33 +232,13 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::model::{AppPort, ProcessType, Protocol, Weight, Workload};
 
     fn route(guid: &str, apps: &[&str]) -> Located {
-        let destination = |app: &&str| Destination {
-            workload: Workload {
-                app: AppGuid::from(*app),
-                process_type: ProcessType::Web,
-            },
-            port: AppPort::Number(8080),
-            weight: Weight::Instances,
-            protocol: Protocol::Http1,
-        };
         let domain = Hostname::parse("example.com").unwrap();
         let route = Route {
-            guid: guid.into(),
-            host: Hostname::parse("a.example.com").unwrap(),
-            path: Arc::default(),
-            internal: false,
-            vip: None,
-            created_at: 0,
-            load_balancing: None,
-            settings: None,
-            refused: None,
-            destinations: apps.iter().map(destination).collect(),
+            destinations: apps.iter().map(|app| Destination::example(app)).collect(),
+            ..Route::example(guid, "a.example.com")
         };
         Located {
             route,

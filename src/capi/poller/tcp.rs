@@ -170,11 +170,7 @@ impl TcpPoller {
             Some(_) => Ok(()),
             None => self.first.judge(found(&read)),
         };
-        let kept = keep(&mut read, &self.index);
-        read.dropped
-            .annotate(|dropped| self.index.say_what_stays(dropped));
-        self.io.routes.dropped_in_read(read.dropped);
-        self.io.routes.holds("kept_routes", kept);
+        keep(&mut read, &self.index, &self.io.routes);
         if let Err(doubt) = verdict {
             // Nobody is served before it is settled.
             let at_once = is_first_doubt && self.first.is_doubted();

@@ -17,7 +17,7 @@ use crate::{
     istio::{self, Kind},
     model::Hostname,
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN, loaded_host},
         daemon::Daemon,
         load::Sight,
@@ -25,8 +25,6 @@ use crate::{
     tls::Identity,
 };
 
-/// How long anything may take before the run says that it failed.
-pub(super) const LONG: Duration = Duration::from_mins(2);
 /// Until memory is read: for the ACKs, and for what was sent to be freed.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -109,7 +107,7 @@ impl Run {
         let _goes_on = Progress::of("loading the foundation and the first sink");
         let mut foundation = CloudFoundry::start().await?;
         if options.backend_tls == BackendTls::None {
-            foundation.doors = Doors::Plain;
+            foundation.cell_ports = CellPorts::Plain;
         }
         let apps = match options.routes {
             0 => Vec::new(),

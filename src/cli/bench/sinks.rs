@@ -1,13 +1,18 @@
 //! The sinks of a run.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::transport::Channel;
 
-use super::{ServedBy, run::LONG};
+use super::ServedBy;
 use crate::{
     istio::Kind,
     sim::{
@@ -18,6 +23,8 @@ use crate::{
     tls::{self, Identity},
 };
 
+/// How long anything may take before the run says that it failed.
+const LONG: Duration = Duration::from_mins(2);
 /// Handshakes at a time.
 const CONNECTING: usize = 16;
 

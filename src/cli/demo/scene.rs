@@ -4,7 +4,7 @@ use super::table;
 use crate::{
     model::{Hostname, RouteGuid},
     sim::{
-        bbs::Doors,
+        bbs::CellPorts,
         cloud_foundry::{App, CloudFoundry, DOMAIN, INTERNAL_DOMAIN},
         sink::State,
     },
@@ -46,9 +46,9 @@ impl Scene {
         let next = f.start_process(&rolled.guid, 1);
         // Cells change over one by one: one has no proxies in its containers yet.
         let mut moving = f.push(2);
-        f.doors = Doors::Plain;
+        f.cell_ports = CellPorts::Plain;
         f.scale(&mut moving, 3);
-        f.doors = Doors::Tls;
+        f.cell_ports = CellPorts::Tls;
         f.map(&f.create_route("moving", ""), &moving, None);
         let promotion = f.create_route("promotion", "");
         Self {

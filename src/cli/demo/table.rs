@@ -8,7 +8,6 @@ use std::{
 
 use prost::Message;
 
-use super::scene;
 use crate::{
     istio::{self, GATEWAY, Kind, OF_HOSTS},
     model::Hostname,
@@ -155,9 +154,10 @@ pub(super) fn endpoints(state: &State, host: &Hostname, path: &str) -> Vec<Strin
     services.flat_map(|(.., endpoints)| endpoints).collect()
 }
 
-/// Each route with its services and their endpoints; `withheld` says why a hostname is not served.
+/// Routes, each with what it is there for, and their services with endpoints; `withheld` says why a hostname is not served.
 pub(super) fn render(
     state: &State,
+    routes: impl IntoIterator<Item = (Hostname, &'static str, &'static str)>,
     withheld: impl Fn(&Hostname) -> Option<String>,
 ) -> Result<String, fmt::Error> {
     let held = Held {
@@ -165,7 +165,7 @@ pub(super) fn render(
         client: Client::Pilot,
     };
     let mut text = String::new();
-    for (host, path, remark) in scene::routes() {
+    for (host, path, remark) in routes {
         writeln!(text, "{host}{path}  ({remark})")?;
         let service = Kind::VirtualService.name(&host, false);
         if held.get(Kind::VirtualService, &service).is_some() {

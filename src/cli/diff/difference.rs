@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
-    doors::Door,
     effect::{Effect, Host},
+    gateways::Listener,
     routes::{Answer, Endpoint, Key, Route, Routes},
 };
 
@@ -28,10 +28,10 @@ pub(super) struct Difference {
 /// Everything in which they differ, in order.
 pub(super) fn differences(a: &Effect, b: &Effect) -> BTreeSet<Difference> {
     let mut found = Found::default();
-    found.sets("gateway", &a.doors.all(), &b.doors.all());
+    found.sets("gateway", &a.gateways.all(), &b.gateways.all());
     // Of a port at which all is otherwise that is said once.
-    let ports = [a, b].map(|side| side.doors.ports());
-    let is_alike = |(port, _): &&Door| ports[0].get(port) == ports[1].get(port);
+    let ports = [a, b].map(|side| side.gateways.ports());
+    let is_alike = |(port, _): &&Listener| ports[0].get(port) == ports[1].get(port);
     let none = BTreeSet::new();
     for labels in keys(&a.reach, &b.reach) {
         let [own, its] = [a, b].map(|side| side.reach.get(labels).unwrap_or(&none));
@@ -48,8 +48,8 @@ pub(super) fn differences(a: &Effect, b: &Effect) -> BTreeSet<Difference> {
         found.routes(host, own, its);
         if !own.is_empty() && !its.is_empty() {
             let [own, its] = [own, its].map(|side| {
-                let doors = side.doors.iter().filter(is_alike);
-                doors.map(|(_, door)| door.clone()).collect()
+                let listeners = side.listeners.iter().filter(is_alike);
+                listeners.map(|(_, listener)| listener.clone()).collect()
             });
             found.sets(&host.to_string(), &own, &its);
         }

@@ -8,7 +8,7 @@ use std::{
 use prost::Message;
 
 use super::{
-    doors::Doors,
+    gateways::Gateways,
     matches::matches,
     routes::{Answer, Endpoint, Routes},
     server::{Protocol, Served},
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Effect {
     /// What the ingress listens to.
-    pub(super) doors: Doors,
+    pub(super) gateways: Gateways,
     pub(super) hosts: BTreeMap<Host, Routes>,
     /// By the labels of their proxies, whom apps may call.
     pub(super) reach: BTreeMap<String, BTreeSet<String>>,
@@ -60,7 +60,7 @@ impl Effect {
         let mut effect = Self::default();
         let services = effect.services(served, era);
         for (name, gateway) in effect.valid::<Gateway>(served, Kind::Gateway, era) {
-            effect.doors.add(&name, &gateway);
+            effect.gateways.add(&name, &gateway);
         }
         for (_, sidecar) in effect.valid::<Sidecar>(served, Kind::Sidecar, era) {
             let labels = sidecar.workload_selector.unwrap_or_default().labels;
@@ -82,9 +82,9 @@ impl Effect {
                     name: name.clone(),
                     internal,
                 };
-                let doors = effect.doors.of(&service.gateways, name);
+                let listeners = effect.gateways.of(&service.gateways, name);
                 let routes = effect.hosts.entry(host).or_default();
-                routes.doors.extend(doors);
+                routes.listeners.extend(listeners);
                 for route in &service.http {
                     routes.insert(&matches(&route.r#match), &services.answer(route));
                 }

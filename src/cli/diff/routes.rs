@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{doors::Door, matches::Match};
+use super::{gateways::Listener, matches::Match};
 
 /// By what a match is found in another's: its pattern of Host headers and its path, and which it is of those with both.
 pub(super) type Key = (Option<String>, String, usize);
@@ -16,7 +16,7 @@ pub(super) struct Routes {
     /// The virtual addresses that it resolves to.
     pub(super) addresses: BTreeSet<String>,
     /// Where the ingress takes its requests.
-    pub(super) doors: BTreeSet<Door>,
+    pub(super) listeners: BTreeSet<Listener>,
     /// Each that some request gets to: behind a wider match nothing is reached.
     pub(super) reached: BTreeMap<Key, Route>,
     /// Those that are behind one.

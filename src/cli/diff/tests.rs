@@ -201,7 +201,7 @@ fn gateways_are_what_they_listen_to_whatever_they_are_called() {
 
 #[test]
 fn where_a_hostname_comes_in_is_told_of_each_where_ports_are_alike_and_once_where_they_are_not() {
-    let doors = || {
+    let gateways = || {
         Served::new()
             .gateway("plain", vec![listener(80, "http", "*", None)])
             .gateway(
@@ -214,8 +214,8 @@ fn where_a_hostname_comes_in_is_told_of_each_where_ports_are_alike_and_once_wher
             )
     };
     let http = || vec![prefix("/", "one")];
-    let spared = doors().host(HOST, &["plain", "secure"], http());
-    let redirected = doors().host(HOST, &["redirecting", "secure"], http());
+    let spared = gateways().host(HOST, &["plain", "secure"], http());
+    let redirected = gateways().host(HOST, &["redirecting", "secure"], http());
     assert_eq!(said(&spared, &spared), [""; 0]);
     assert_eq!(
         said(&spared, &redirected),
@@ -225,7 +225,7 @@ fn where_a_hostname_comes_in_is_told_of_each_where_ports_are_alike_and_once_wher
         ]
     );
     // Bound to what is not there, nobody gets to it.
-    let nowhere = doors().host(HOST, &["gone"], http());
+    let nowhere = gateways().host(HOST, &["gone"], http());
     assert_eq!(
         said(&nowhere, &spared),
         [

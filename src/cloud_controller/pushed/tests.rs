@@ -3,24 +3,12 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::*;
-use crate::model::Hostname;
 
 fn route(guid: &str, host: &str) -> Change {
-    Change::UpsertRoute(Route {
-        guid: guid.into(),
-        host: Hostname::parse(host).unwrap(),
-        path: "".into(),
-        internal: false,
-        vip: None,
-        created_at: 0,
-        load_balancing: None,
-        settings: None,
-        refused: None,
-        destinations: SmallVec::new(),
-    })
+    Change::UpsertRoute(Route::example(guid, host))
 }
 
 fn pair(route: &str, process: &str) -> Pair {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
-use smallvec::SmallVec;
 use tokio::{sync::Semaphore, sync::watch, time::advance};
 
 use super::*;
 use crate::{
     cloud_controller::journal::READ,
     feed::{Feeds, Status},
-    model::{Confirmations, Hostname, Route},
+    model::{Confirmations, Route},
     readiness::Readiness,
 };
 
@@ -73,18 +72,7 @@ impl Rig {
 }
 
 fn upsert(guid: usize) -> Change {
-    Change::UpsertRoute(Route {
-        guid: guid.to_string().as_str().into(),
-        host: Hostname::parse("a.example.com").unwrap(),
-        path: "".into(),
-        internal: false,
-        vip: None,
-        created_at: 0,
-        load_balancing: None,
-        settings: None,
-        refused: None,
-        destinations: SmallVec::new(),
-    })
+    Change::UpsertRoute(Route::example(&guid.to_string(), "a.example.com"))
 }
 
 fn delete(guid: usize) -> Change {

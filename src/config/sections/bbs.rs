@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tls::{ca, identity};
-use crate::{bbs, config::reader::Section};
+use crate::{bbs, config::reader::Section, outbound};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -39,12 +39,14 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<bbs::Settings> {
     section.ignore_doubt("MaxRemovedPercent");
     section.end();
     Some(bbs::Settings {
-        address: address?,
-        ca: ca?,
-        identity: identity?,
+        peer: outbound::Settings {
+            address: address?,
+            ca: ca?,
+            identity: Some(identity?),
+            connect_timeout: 5 * SECOND,
+            request_timeout,
+        },
         sync_interval,
-        request_timeout,
-        connect_timeout: 5 * SECOND,
         backoff: (SECOND / 2, 15 * SECOND),
         confirm_after: 60 * SECOND,
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tls::{ca, identity};
-use crate::{config::reader::Section, policy};
+use crate::{config::reader::Section, outbound, policy};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,12 +27,14 @@ pub(crate) fn read(root: &mut Section<'_>) -> Option<policy::Settings> {
     let request_timeout = root.duration("PolicyServerRequestTimeout", 30 * SECOND);
     root.ignore_doubt("PolicyServerMaxRemovedPercent");
     Some(policy::Settings {
-        address: address?,
-        ca: ca?,
-        identity: identity?,
+        peer: outbound::Settings {
+            address: address?,
+            ca: ca?,
+            identity: Some(identity?),
+            connect_timeout: 5 * SECOND,
+            request_timeout,
+        },
         poll_interval,
-        request_timeout,
-        connect_timeout: 5 * SECOND,
         backoff: (SECOND / 2, 15 * SECOND),
     })
 }

@@ -26,8 +26,8 @@ fn inside() -> Options {
     }
 }
 
-/// The doors of a cell: in plaintext, and over TLS.
-fn with_doors(n: u8, app: &str, host: u16, host_tls: u16) -> Instance {
+/// The ports of a cell: in plaintext, and over TLS.
+fn on_cell(n: u8, app: &str, host: u16, host_tls: u16) -> Instance {
     let mut instance = instance(n, app, &[(8080, host)]);
     instance.ports[0] = PortMapping {
         host_tls,
@@ -40,7 +40,7 @@ fn with_doors(n: u8, app: &str, host: u16, host_tls: u16) -> Instance {
 
 /// As cells of today report it.
 fn tls_alone(n: u8, app: &str) -> Instance {
-    with_doors(n, app, 0, 61_000 + u16::from(n))
+    on_cell(n, app, 0, 61_000 + u16::from(n))
 }
 
 fn plain(n: u8, app: &str) -> Instance {
@@ -112,11 +112,11 @@ fn the_ca_is_enough_where_that_is_asked_for_and_no_certificate_is_presented_in_m
 }
 
 #[test]
-fn without_a_word_on_tls_plain_doors_are_used_and_who_has_none_is_named_with_the_key() {
+fn without_a_word_on_tls_plain_ports_are_used_and_who_has_none_is_named_with_the_key() {
     let made = make(
         [shop([to("app", 8080)])],
         [
-            with_doors(1, "app", 61_001, 62_001),
+            on_cell(1, "app", 61_001, 62_001),
             tls_alone(2, "app"),
             tls_alone(3, "app"),
         ],
@@ -132,11 +132,11 @@ fn without_a_word_on_tls_plain_doors_are_used_and_who_has_none_is_named_with_the
 }
 
 #[test]
-fn of_two_doors_the_one_for_tls_is_used() {
+fn of_two_ports_the_one_for_tls_is_used() {
     let made = make_with(
         &backend(Verify::Instance),
         [shop([to("app", 8080)])],
-        [with_doors(1, "app", 61_001, 62_001)],
+        [on_cell(1, "app", 61_001, 62_001)],
     );
     assert_eq!(made.endpoints(TLS_SHOP), ["10.0.0.1:62001"]);
     assert_eq!(made.entries[0].len(), 1);
@@ -173,7 +173,7 @@ fn while_cells_change_over_a_route_is_two_services_that_share_by_instances() {
 }
 
 #[test]
-fn weights_come_first_and_are_divided_by_the_instances_behind_each_door() {
+fn weights_come_first_and_are_divided_by_the_instances_behind_each_port() {
     let made = make_with(
         &backend(Verify::Instance),
         [shop([weighted("blue", 80), weighted("green", 20)])],
@@ -198,7 +198,7 @@ fn weights_come_first_and_are_divided_by_the_instances_behind_each_door() {
 }
 
 #[test]
-fn no_door_loses_its_share_to_a_weight_that_is_smaller_than_the_instances() {
+fn no_port_loses_its_share_to_a_weight_that_is_smaller_than_the_instances() {
     let made = make_with(
         &backend(Verify::Instance),
         [shop([weighted("blue", 1), weighted("green", 1)])],
@@ -215,7 +215,7 @@ fn no_door_loses_its_share_to_a_weight_that_is_smaller_than_the_instances() {
 }
 
 #[test]
-fn protocols_and_doors_make_those_services_that_have_instances() {
+fn protocols_and_ports_make_those_services_that_have_instances() {
     let made = make_with(
         &backend(Verify::Instance),
         [shop([to("front", 8080), http2("grpc", 8080)])],
@@ -236,7 +236,7 @@ fn protocols_and_doors_make_those_services_that_have_instances() {
 }
 
 #[test]
-fn a_choice_of_an_instance_is_for_each_door_and_each_era_has_its_word_for_it() {
+fn a_choice_of_an_instance_is_for_each_port_and_each_era_has_its_word_for_it() {
     let mut route = shop([to("app", 8080)]);
     route.load_balancing = Some(Box::new(crate::model::LoadBalancing::LeastConnection));
     let made = make_with(
@@ -270,7 +270,7 @@ fn a_row_that_prefers_its_container_is_reached_there_over_tls_if_proxies_know_ho
         ..instance
     };
     let routes = || [shop([to("app", 8080)])];
-    let both = || preferring(with_doors(1, "app", 61_009, 61_010));
+    let both = || preferring(on_cell(1, "app", 61_009, 61_010));
     let made = make(routes(), [both(), preferring(plain(2, "app"))]);
     assert_eq!(made.endpoints(SHOP), ["10.255.0.1:8080", "10.255.0.2:8080"]);
     let made = make(routes(), [preferring(tls_alone(3, "app"))]);
@@ -295,7 +295,7 @@ const RULE: &str = "internal/copilot-rule-for-shop.apps.internal";
 #[test]
 fn apps_reach_each_other_over_tls_where_proxies_know_the_ca() {
     let routes = || [route("shop.apps.internal", [to("app", 8080)])];
-    let instances = || [tls_alone(1, "app"), with_doors(2, "app", 61_002, 0)];
+    let instances = || [tls_alone(1, "app"), on_cell(2, "app", 61_002, 0)];
     let made = make_with(&inside(), routes(), instances());
     assert_eq!(
         made.endpoints(ENTRY),

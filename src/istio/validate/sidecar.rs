@@ -1,19 +1,7 @@
 //! Istio's rules for Sidecars.
 
 use super::{Invalid, Validate, full_name, is_dns_label, labels, require, unique};
-use crate::{
-    istio::{DEFAULT_SIDECAR, Era},
-    proto::istio::networking::v1alpha3::Sidecar,
-};
-
-/// The name of an app's Sidecar: no other resource's, and one that a proxy can be selected by.
-pub(in crate::istio) fn app_name(name: &str) -> Result<(), Invalid> {
-    require(
-        is_dns_label(name) && name != DEFAULT_SIDECAR,
-        "name",
-        || format!("no Sidecar can be named {name:?}"),
-    )
-}
+use crate::{istio::Era, proto::istio::networking::v1alpha3::Sidecar};
 
 impl Validate for Sidecar {
     fn validate(&self, _: Era) -> Result<(), Invalid> {

@@ -315,18 +315,7 @@ fn settings_have_so_many_bytes_and_without_their_headers_fewer() {
 
 /// A route whose owner asks for that.
 fn route(asked: Asked) -> Route {
-    let mut route = Route {
-        guid: "r".into(),
-        host: crate::model::Hostname::parse("a.example.com").unwrap(),
-        path: Arc::default(),
-        internal: false,
-        vip: None,
-        created_at: 0,
-        load_balancing: None,
-        settings: None,
-        refused: None,
-        destinations: smallvec::SmallVec::new(),
-    };
+    let mut route = Route::example("r", "a.example.com");
     route.ask(asked);
     route
 }

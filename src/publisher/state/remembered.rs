@@ -77,7 +77,7 @@ impl State {
     /// What is to be written down: what is served, or was last.
     pub fn saved(&self, knows_policies: bool) -> Saved {
         Saved {
-            routes: self.table.routes(),
+            routes: self.table.all_routes(),
             processes: self.table.processes(),
             associations: self.table.associations(),
             policies: knows_policies.then(|| self.table.policies().to_vec()),

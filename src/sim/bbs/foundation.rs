@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Doors, InstanceSpec, ListFault, ProcessSpec, Subscriber};
+use super::{CellPorts, InstanceSpec, ListFault, ProcessSpec, Subscriber};
 use crate::{
     model::AppPort,
     proto::bbs::{
@@ -408,10 +408,10 @@ fn net_info(spec: &InstanceSpec) -> ActualLrpNetInfo {
     let mut ports = Vec::new();
     for (proxy, (container, host)) in (FIRST_PROXY_PORT..).zip(&spec.ports) {
         let host = u32::from(*host);
-        let (host_port, host_tls) = match spec.doors {
-            Doors::Both => (host, host + 500),
-            Doors::Tls => (0, host),
-            Doors::Plain => (host, 0),
+        let (host_port, host_tls) = match spec.cell_ports {
+            CellPorts::Both => (host, host + 500),
+            CellPorts::Tls => (0, host),
+            CellPorts::Plain => (host, 0),
         };
         let mapping = |container_tls_proxy_port, host_tls_proxy_port| PortMapping {
             container_port: (*container).into(),
@@ -419,7 +419,7 @@ fn net_info(spec: &InstanceSpec) -> ActualLrpNetInfo {
             container_tls_proxy_port,
             host_tls_proxy_port,
         };
-        if spec.doors == Doors::Plain {
+        if spec.cell_ports == CellPorts::Plain {
             ports.push(mapping(0, 0));
             continue;
         }

@@ -3,12 +3,15 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::proto::{
-    envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse},
-    istio::{
-        mcp::v1alpha1::{Resource as Message, Resources},
-        networking::v1alpha3::DestinationRule,
+use crate::{
+    proto::{
+        envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse},
+        istio::{
+            mcp::v1alpha1::{Resource as Message, Resources},
+            networking::v1alpha3::DestinationRule,
+        },
     },
+    snapshot::ResourceVersion,
 };
 
 fn encoded(name: &str, content: u8) -> Encoded {
@@ -164,7 +167,7 @@ proptest! {
 
             // A sink is sent everything, what it had at one end.
             let shared = before.leaves().filter(|old| collection.leaves().any(|leaf| Arc::ptr_eq(leaf, old)));
-            let shared: Vec<_> = shared.map(|leaf| leaf.chunk(Form::Mcp).bytes.as_ptr()).collect();
+            let shared: Vec<_> = shared.map(|leaf| leaf.bytes(Form::Mcp).as_ptr()).collect();
             for (changed, had) in [(Changed::First, total(&collection) - shared.len()..), (Changed::Last, 0..)] {
                 let sent = collection.sent_after(Some(&before), changed);
                 prop_assert_eq!(sent.len_in(Form::Mcp), collection.encoded_len());

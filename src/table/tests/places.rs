@@ -115,7 +115,7 @@ const HAS_ALL: (bool, bool) = (true, true);
 const HAS_NONE: (bool, bool) = (false, false);
 
 #[test]
-fn a_port_of_the_cell_is_the_later_rows_whatever_door_it_is() {
+fn a_port_of_the_cell_is_the_later_rows_whatever_it_takes() {
     for (old, new) in [
         ((61_000, 0), (61_000, 0)),
         ((0, 61_000), (0, 61_000)),
@@ -235,13 +235,13 @@ fn one_that_nobody_may_be_sent_to_has_its_place_all_the_same() {
     assert_eq!(table.sizes().displaced, 1);
 }
 
-/// The doors of an instance: by its cell, and by its container's address.
-fn doors(instance: &Instance) -> [Vec<(IpAddr, u16)>; 2] {
+/// The endpoints of an instance: on its cell, and by its container's address.
+fn endpoints(instance: &Instance) -> [Vec<(IpAddr, u16)>; 2] {
     let numbers = |of: fn(&PortMapping) -> Vec<u16>, address: Option<IpAddr>| {
         let numbers = instance.ports.iter().flat_map(of);
-        let doors = numbers.filter(|number| *number != 0);
+        let endpoints = numbers.filter(|number| *number != 0);
         address.map_or(vec![], |address| {
-            doors.map(|number| (address, number)).collect()
+            endpoints.map(|number| (address, number)).collect()
         })
     };
     [
@@ -259,8 +259,12 @@ fn model(all: &[Arc<Instance>], one: &Instance) -> (bool, bool) {
         (one.since, std::cmp::Reverse(&one.guid)) < (other.since, std::cmp::Reverse(&other.guid))
     };
     let later: Vec<_> = all.iter().filter(|other| later(other)).collect();
-    let [own, _] = doors(one);
-    let shares_port = |other: &Instance| doors(other)[0].iter().any(|door| own.contains(door));
+    let [own, _] = endpoints(one);
+    let shares_port = |other: &Instance| {
+        endpoints(other)[0]
+            .iter()
+            .any(|endpoint| own.contains(endpoint))
+    };
     let shares_address = |other: &Instance| {
         one.container_address.is_some() && other.container_address == one.container_address
     };
@@ -300,10 +304,10 @@ proptest! {
         for instance in &all {
             let standing = table.facts.instances.standing(instance);
             prop_assert_eq!((standing.has_cell, standing.has_container), model(&all, instance));
-            let owned = std::iter::zip(doors(instance), [standing.has_cell, standing.has_container]);
-            for door in owned.filter(|(_, owns)| *owns).flat_map(|(doors, _)| doors) {
-                let before = owners.insert(door, &instance.guid);
-                prop_assert!(before.is_none_or(|before| *before == instance.guid), "{door:?}");
+            let owned = std::iter::zip(endpoints(instance), [standing.has_cell, standing.has_container]);
+            for endpoint in owned.filter(|(_, owns)| *owns).flat_map(|(endpoints, _)| endpoints) {
+                let before = owners.insert(endpoint, &instance.guid);
+                prop_assert!(before.is_none_or(|before| *before == instance.guid), "{endpoint:?}");
             }
         }
     }

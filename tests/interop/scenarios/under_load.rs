@@ -1,7 +1,7 @@
 //! What changes under a constant load: never an answer of the wrong app, and no failure where the change is graceful.
 
+mod backend_tls;
 mod churn;
-mod doors;
 mod outages;
 mod owners;
 mod traffic;
@@ -46,18 +46,22 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(
         GROUP,
         "instances that take nothing but TLS",
-        doors::tls_alone
+        backend_tls::tls_alone
     ),
-    scenario!(GROUP, "instances behind Envoys of their own", doors::envoys),
+    scenario!(
+        GROUP,
+        "instances behind Envoys of their own",
+        backend_tls::envoys
+    ),
     scenario!(
         GROUP,
         "cells that go over to TLS, and back",
-        doors::change_over
+        backend_tls::change_over
     ),
     scenario!(
         GROUP,
         "client certificates that cells refuse",
-        doors::refused
+        backend_tls::refused
     ),
     scenario!(GROUP, "daemon killed", outages::daemon_killed),
     scenario!(GROUP, "daemon terminated", outages::daemon_terminated),

@@ -10,7 +10,7 @@ use std::{
 
 use copilot::model::{AppPort, PortMapping};
 
-use crate::instances::{Credentials, Door, Protocol};
+use crate::instances::{Credentials, Endpoint, Protocol};
 
 /// The first port of a cell that leads to containers, as rep gives them out.
 const FIRST_PORT: u16 = 61_000;
@@ -42,32 +42,32 @@ impl Place {
 
     /// How an app is reached here: from elsewhere at the cell's ports, and by other containers at its own, or over TLS at
     /// the one port that its proxy has for them.
-    pub(super) fn doors(
+    pub(super) fn endpoints(
         &self,
         ports: &[(u16, Protocol)],
         from_outside: &FromOutside,
         for_apps: Option<&Credentials>,
-    ) -> Vec<Door> {
+    ) -> Vec<Endpoint> {
         let mappings = self.mappings(ports).into_iter().zip(ports);
-        let doors = mappings.flat_map(|((port, host), (_, protocol))| {
-            let door = |address: IpAddr, at, tls| Door {
+        let endpoints = mappings.flat_map(|((port, host), (_, protocol))| {
+            let endpoint = |address: IpAddr, at, tls| Endpoint {
                 port,
                 protocol: *protocol,
                 address: (address, at).into(),
                 tls,
             };
             let outer = match from_outside {
-                FromOutside::Plain => Some(door(self.cell, host, None)),
-                FromOutside::Tls(proxy) => Some(door(self.cell, host, Some(proxy.clone()))),
+                FromOutside::Plain => Some(endpoint(self.cell, host, None)),
+                FromOutside::Tls(proxy) => Some(endpoint(self.cell, host, Some(proxy.clone()))),
                 FromOutside::No => None,
             };
             let proxy = for_apps.filter(|_| port == AppPort::DEFAULT);
-            let proxy =
-                proxy.map(|tls| door(self.container, PortMapping::INTERNAL_TLS, Some(tls.clone())));
-            let own = door(self.container, port, None);
+            let proxy = proxy
+                .map(|tls| endpoint(self.container, PortMapping::INTERNAL_TLS, Some(tls.clone())));
+            let own = endpoint(self.container, port, None);
             outer.into_iter().chain([own]).chain(proxy)
         });
-        doors.collect()
+        endpoints.collect()
     }
 }
 

@@ -40,7 +40,7 @@ async fn nobody_at_the_address_is_a_matter_of_the_network() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = closed.local_addr().unwrap().port();
     drop(closed);
-    peers.settings.address.set_port(Some(port)).unwrap();
+    peers.settings.peer.address.set_port(Some(port)).unwrap();
     let problem = peers.follow().event_problem().await;
     assert_eq!(problem.kind, "connect", "{}", problem.message);
 }
@@ -48,8 +48,8 @@ async fn nobody_at_the_address_is_a_matter_of_the_network() {
 #[tokio::test]
 async fn a_client_certificate_that_the_bbs_refuses_is_called_that() {
     let mut peers = Peers::start().await;
-    peers.settings.identity = peers.foreign_identity();
-    peers.settings.connect_timeout = Duration::from_millis(20);
+    peers.settings.peer.identity = Some(peers.foreign_identity());
+    peers.settings.peer.connect_timeout = Duration::from_millis(20);
     let mut rig = peers.follow();
     for problem in [rig.event_problem().await, rig.list_problem().await] {
         assert_eq!(problem.kind, "tls", "{}", problem.message);
@@ -68,7 +68,7 @@ async fn a_client_certificate_that_is_replaced_counts_without_a_restart_and_a_br
 {
     let peers = Peers::start().await;
     running(&peers.bbs, "p", 1);
-    let ours = peers.settings.identity.clone();
+    let ours = peers.settings.peer.identity.clone().unwrap();
     let read = |identity: &Identity| {
         [&identity.cert, &identity.key].map(|file| std::fs::read(file).unwrap())
     };
@@ -93,7 +93,7 @@ async fn a_client_certificate_that_is_replaced_counts_without_a_restart_and_a_br
 async fn a_bbs_that_cannot_prove_itself_is_not_believed() {
     let mut peers = Peers::start().await;
     peers.foreign_identity();
-    peers.settings.ca = peers.folder.path().join("foreign-ca.crt");
+    peers.settings.peer.ca = peers.folder.path().join("foreign-ca.crt");
     let mut rig = peers.follow();
     let problem = rig.event_problem().await;
     assert_eq!(problem.kind, "tls");
@@ -228,7 +228,7 @@ async fn a_list_of_junk_is_counted_named_to_a_number_and_empties_nothing() {
 #[tokio::test]
 async fn a_list_that_hangs_is_given_up_and_asked_for_again() {
     let mut peers = Peers::start().await;
-    peers.settings.request_timeout = Duration::from_millis(200);
+    peers.settings.peer.request_timeout = Duration::from_millis(200);
     running(&peers.bbs, "p", 2);
     peers.bbs.hold_lists();
     let mut rig = peers.follow();

@@ -6,7 +6,7 @@ use copilot::{
     bbs::{Outputs, Settings, Watcher},
     feed::{Feeds, Problem, Status},
     model::{AppGuid, Basis, Confirmations, Instance, InstanceGuid, Reading, Report, Update},
-    outbound::{Sockets, Transport},
+    outbound::{self, Sockets, Transport},
     readiness::Readiness,
     sim::{
         bbs::{Bbs, InstanceSpec, ProcessSpec},
@@ -62,12 +62,14 @@ impl Peers {
         let server = pki.issue("server", &["127.0.0.1", "localhost"]).unwrap();
         let bbs = Bbs::start_on_loopback(&server, pki.ca()).await.unwrap();
         let settings = Settings {
-            address: bbs.address(),
-            ca: pki.ca().to_owned(),
-            identity: pki.issue("copilot", &["copilot"]).unwrap(),
+            peer: outbound::Settings {
+                address: bbs.address(),
+                ca: pki.ca().to_owned(),
+                identity: Some(pki.issue("copilot", &["copilot"]).unwrap()),
+                connect_timeout: LONG,
+                request_timeout: LONG,
+            },
             sync_interval: NEVER,
-            request_timeout: LONG,
-            connect_timeout: LONG,
             backoff: (Duration::from_millis(5), Duration::from_millis(20)),
             confirm_after: NEVER,
         };

@@ -13,14 +13,23 @@ const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 #[tokio::test]
 async fn a_bbs_that_hangs_is_left_although_nothing_was_to_be_asked_or_told() {
     let mut peers = Peers::start().await;
-    let port = peers.settings.address.port().unwrap();
-    let second = Bbs::start((SECOND, port).into(), &peers.server, &peers.settings.ca);
+    let port = peers.settings.peer.address.port().unwrap();
+    let second = Bbs::start(
+        (SECOND, port).into(),
+        &peers.server,
+        &peers.settings.peer.ca,
+    );
     let second = second.await.unwrap();
     for bbs in [&peers.bbs, &second] {
         running(bbs, "p", 2);
     }
-    peers.settings.address.set_host(Some("localhost")).unwrap();
-    peers.settings.connect_timeout = Duration::from_millis(300);
+    peers
+        .settings
+        .peer
+        .address
+        .set_host(Some("localhost"))
+        .unwrap();
+    peers.settings.peer.connect_timeout = Duration::from_millis(300);
     let mut rig = peers.follow_over(Arc::new(TwoAddresses([Ipv4Addr::LOCALHOST, SECOND])));
     rig.synced().await;
     rig.bbs.subscribed().await;
@@ -86,7 +95,7 @@ async fn a_bbs_that_refuses_connections_is_asked_again_within_seconds() {
 #[tokio::test]
 async fn a_list_that_hangs_is_called_off_by_a_subscription_once_in_a_row() {
     let mut peers = Peers::start().await;
-    peers.settings.request_timeout = NEVER;
+    peers.settings.peer.request_timeout = NEVER;
     running(&peers.bbs, "p", 2);
     let mut rig = peers.follow();
     rig.synced().await;

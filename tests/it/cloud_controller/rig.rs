@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use copilot::{
-    cloud_controller::{self, Io, Service, Settings},
+    cloud_controller::{self, Calls, Io, Service, Settings},
     feed::{Feeds, Status as FeedStatus},
     model::{Report, Update},
     proto::api::{self, cloud_controller_copilot_client::CloudControllerCopilotClient},
@@ -171,7 +171,7 @@ fn under_way(status: &FeedStatus) -> u64 {
 pub(super) async fn serve(service: Service) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::builder().add_service(service.into_server());
+    let server = Server::builder().add_service(Calls::new(service));
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
     address
 }

@@ -10,11 +10,11 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Cell, address, door, plain, spec};
+use super::{Cell, address, endpoint, plain, spec};
 use crate::{
     harness::{
         client::{Ask, Client, Over},
-        instances::{Door, Instance, Protocol},
+        instances::{Endpoint, Instance, Protocol},
     },
     mesh::LONG,
 };
@@ -67,14 +67,14 @@ async fn answers_each_protocol_with_who_it_is_and_what_it_saw() {
 
 #[tokio::test]
 async fn says_which_of_its_ports_was_asked() {
-    let doors = [
-        door(Protocol::Http1, address(12)),
-        Door {
+    let endpoints = [
+        endpoint(Protocol::Http1, address(12)),
+        Endpoint {
             port: 9090,
-            ..door(Protocol::Http2, address(13))
+            ..endpoint(Protocol::Http2, address(13))
         },
     ];
-    let _instance = Instance::start(spec("one"), &doors).await.unwrap();
+    let _instance = Instance::start(spec("one"), &endpoints).await.unwrap();
     for (address, over, port) in [
         (address(12), Over::Http11, 8080),
         (address(13), Over::Http2, 9090),
@@ -147,8 +147,8 @@ async fn another_app_gets_the_address_at_once_while_old_connections_are_open() {
     asked(&old, 1).await;
     let draining = tokio::spawn(old.drain(LONG));
     let new = loop {
-        let doors = [door(Protocol::Http1, address(7))];
-        match Instance::start(spec("new"), &doors).await {
+        let endpoints = [endpoint(Protocol::Http1, address(7))];
+        match Instance::start(spec("new"), &endpoints).await {
             Ok(new) => break new,
             Err(_) => tokio::task::yield_now().await,
         }
@@ -204,11 +204,11 @@ async fn answer_over(mut stream: TlsStream<TcpStream>) -> String {
 #[tokio::test]
 async fn over_tls_it_proves_its_guid_and_admits_routers_only() {
     let cell = Cell::new();
-    let doors = [Door {
+    let endpoints = [Endpoint {
         tls: Some(cell.credentials("one-0")),
-        ..door(Protocol::Http1, address(9))
+        ..endpoint(Protocol::Http1, address(9))
     }];
-    let one = Instance::start(spec("one"), &doors).await.unwrap();
+    let one = Instance::start(spec("one"), &endpoints).await.unwrap();
     let router = cell.pki.issue("router", &["router"]).unwrap();
     let admitted = shake_hands(&cell, address(9), "one-0", &router).await;
     assert!(answer_over(admitted).await.contains("one-0"));
@@ -233,8 +233,8 @@ async fn over_tls_it_proves_its_guid_and_admits_routers_only() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let _one = plain("one", Protocol::Http1, address(10)).await;
-    let doors = [door(Protocol::Http1, address(10))];
-    let error = Instance::start(spec("two"), &doors).await;
+    let endpoints = [endpoint(Protocol::Http1, address(10))];
+    let error = Instance::start(spec("two"), &endpoints).await;
     let error = error.unwrap_err().to_string();
     assert_eq!(error, "binding an instance to 127.12.0.10:8080");
 }

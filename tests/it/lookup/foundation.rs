@@ -273,10 +273,10 @@ impl Foundation {
         }
         let alone = |(host, routes): (&Hostname, Vec<&Route>)| {
             let &[route] = &routes[..] else { return None };
-            let doors = route.destinations.iter();
-            let doors: BTreeSet<_> = doors.map(|to| (to.port.number(), to.protocol)).collect();
-            let mut doors = doors.into_iter();
-            let ((port, _), None) = (doors.next()?, doors.next()) else {
+            let ports = route.destinations.iter();
+            let ports: BTreeSet<_> = ports.map(|to| (to.port.number(), to.protocol)).collect();
+            let mut ports = ports.into_iter();
+            let ((port, _), None) = (ports.next()?, ports.next()) else {
                 return None;
             };
             let mut shared = Shared::default();
@@ -292,14 +292,14 @@ impl Foundation {
     fn members(
         &self,
         route: &Route,
-        door: fn(&Instance, PortMapping) -> Option<SocketAddrV4>,
+        endpoint: fn(&Instance, PortMapping) -> Option<SocketAddrV4>,
     ) -> Vec<Member> {
         let member = |to: &Destination| {
             let instances = self
                 .instances
                 .values()
                 .filter(|one| is_of(one, &to.workload));
-            let endpoints = instances.filter_map(|one| door(one, mapping(one, to.port)?));
+            let endpoints = instances.filter_map(|one| endpoint(one, mapping(one, to.port)?));
             Member {
                 endpoints: endpoints.collect(),
                 to: to.clone(),

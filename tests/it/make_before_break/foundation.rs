@@ -70,7 +70,7 @@ pub fn any_foundation() -> impl Strategy<Value = Foundation> {
             let instances = by_guid.into_iter();
             instances
                 .map(|((app, index), (place, tls))| {
-                    // Nor does an instance change its door.
+                    // Nor does an instance change how it is reached.
                     let index = if tls { index + 2 } else { index };
                     let instance = instance(app, index, 61_000 + place);
                     if tls { tls_alone(&instance) } else { instance }

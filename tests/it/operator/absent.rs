@@ -47,7 +47,7 @@ async fn a_route_that_waits_for_its_bindings_is_told_with_the_feed_that_fails() 
 
 #[tokio::test]
 async fn a_route_that_is_one_too_many_is_told_with_the_rule() {
-    let (foundation, app) = foundation_of(Doors::default()).await;
+    let (foundation, app) = foundation_of(CellPorts::default()).await;
     for n in 0..101 {
         let route = foundation.create_route("many", &format!("/p{n}"));
         let mut state = foundation.capi.state();
@@ -74,7 +74,7 @@ async fn a_route_that_is_one_too_many_is_told_with_the_rule() {
 
 /// With TCP domains, one of which Cloud Controller does not have.
 async fn with_tcp() -> (copilot::sim::cloud_foundry::CloudFoundry, Daemon) {
-    let (foundation, app) = foundation_of(Doors::default()).await;
+    let (foundation, app) = foundation_of(CellPorts::default()).await;
     let domain = {
         let mut state = foundation.capi.state();
         state.add_domain("tcp.example.com", DomainKind::Tcp)

@@ -38,7 +38,7 @@ async fn what_an_operator_pastes_is_asked_about_whatever_stands_around_the_hostn
 /// What is missing at Cloud Controller is what a slip in the config is found by.
 #[tokio::test]
 async fn a_mistyped_domain_of_the_mesh_is_rejected_with_the_one_that_there_is() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let other = "blue.example.org";
     foundation.capi.state().add_domain(other, DomainKind::Http);
     foundation

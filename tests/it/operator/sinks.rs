@@ -26,7 +26,7 @@ async fn pilot(mesh: &Mesh, node: &str, answer: fn(&Resources) -> Answer) -> Sin
 /// It asks for the mesh config too, which nobody answers.
 #[tokio::test]
 async fn an_istiod_that_has_acknowledged_all_that_it_is_sent_is_synced() {
-    let (foundation, _) = foundation_of(Doors::default()).await;
+    let (foundation, _) = foundation_of(CellPorts::default()).await;
     let config = with(
         eager(foundation.config()),
         &[("/ListenAddressForXDS", json!("127.0.0.1:0"))],

@@ -306,13 +306,13 @@ async fn while_cells_change_over_as_many_instances_are_reached_as_before() {
     }
 }
 
-/// One of eight instances, with one of a few addresses, by one of its doors, or by none.
+/// One of eight instances, with one of a few addresses, by one of its endpoints, or by none.
 fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
     let port = || prop_oneof![Just(0u16), 61_000u16..61_003];
     let place = (0usize..4, 0usize..2, 1u8..4, 1u8..4, port(), port());
     (place, 0i64..3, any::<bool>(), proptest::bool::weighted(0.8)).prop_map(
         |((app, index, cell, container, host, host_tls), since, prefers_container, routable)| {
-            let doors = PortMapping {
+            let endpoints = PortMapping {
                 host_tls,
                 container_tls: if host_tls == 0 { 0 } else { 61_001 },
                 ..PortMapping::plain(8080, host)
@@ -323,7 +323,7 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
                 prefers_container,
                 host_address: IpAddr::from([10, 0, 0, cell]),
                 container_address: Some(IpAddr::from([10, 255, 0, container])),
-                ports: [doors].into_iter().collect(),
+                ports: [endpoints].into_iter().collect(),
                 ..foundation::instance(app, index, 0).as_ref().clone()
             })
         },
@@ -331,7 +331,7 @@ fn any_instance() -> impl Strategy<Value = Arc<Instance>> {
 }
 
 /// Where an instance may be, over TLS or not.
-fn doors(instance: &Instance) -> BTreeSet<(String, u32)> {
+fn endpoints(instance: &Instance) -> BTreeSet<(String, u32)> {
     let cell = instance.host_address.to_string();
     let container = instance.container_address.unwrap().to_string();
     let of = |mapping: &PortMapping| {
@@ -340,8 +340,8 @@ fn doors(instance: &Instance) -> BTreeSet<(String, u32)> {
         let own = own.map(|port| (container.clone(), port.into()));
         of_cell.into_iter().chain(own).collect::<Vec<_>>()
     };
-    let doors = instance.ports.iter().flat_map(of);
-    doors.filter(|(_, port)| *port != 0).collect()
+    let endpoints = instance.ports.iter().flat_map(of);
+    endpoints.filter(|(_, port)| *port != 0).collect()
 }
 
 proptest! {
@@ -381,7 +381,7 @@ proptest! {
                     let names = names.get(&service);
                     assert_eq!(names.is_some(), service.starts_with("cf--tls."), "{service}");
                     for place in places {
-                        let own = known.values().filter(|one| one.routable && doors(one).contains(&place));
+                        let own = known.values().filter(|one| one.routable && endpoints(one).contains(&place));
                         let mut own = own.map(|one| one.guid.to_string());
                         let Some(names) = names else { continue };
                         assert!(own.any(|guid| names.contains(&guid)), "{place:?} of {service} for {names:?}");

@@ -3,7 +3,7 @@
 use copilot::{
     proto::api::GetVipByNameRequest,
     sim::{
-        bbs::{Doors, InstanceSpec},
+        bbs::{CellPorts, InstanceSpec},
         istiod::{self, Istiod},
     },
 };
@@ -65,7 +65,7 @@ impl Both {
 fn instance(place: u8, ports: Vec<(u16, u16)>) -> InstanceSpec {
     let (cell, container) = ([10, 0, 16, place], [10, 255, 9, place]);
     InstanceSpec {
-        doors: Doors::Plain,
+        cell_ports: CellPorts::Plain,
         ..InstanceSpec::new(cell.into(), container.into(), ports)
     }
 }

@@ -40,9 +40,9 @@ fn placed(foundation: &CloudFoundry, name: &str, spec: &InstanceSpec) -> App {
     app
 }
 
-fn spec(port: u16, doors: Doors) -> InstanceSpec {
+fn spec(port: u16, cell_ports: CellPorts) -> InstanceSpec {
     InstanceSpec {
-        doors,
+        cell_ports,
         ..InstanceSpec::new(
             [10, 0, 9, 1].into(),
             [10, 32, 4, 8].into(),
@@ -53,9 +53,9 @@ fn spec(port: u16, doors: Doors) -> InstanceSpec {
 
 #[tokio::test]
 async fn a_place_that_another_app_has_got_is_its_own_over_tls_as_in_plaintext() {
-    for doors in [Doors::Tls, Doors::Plain, Doors::Both] {
+    for cell_ports in [CellPorts::Tls, CellPorts::Plain, CellPorts::Both] {
         let foundation = CloudFoundry::start().await.unwrap();
-        let place = spec(61_009, doors);
+        let place = spec(61_009, cell_ports);
         let old = placed(&foundation, "old", &place);
         let mesh = Mesh::start(foundation, &[]).await;
         let before = mesh.holds(|state| endpoints(state, "old").len() == 1).await;
@@ -82,11 +82,11 @@ async fn a_place_that_another_app_has_got_is_its_own_over_tls_as_in_plaintext() 
 
 #[tokio::test]
 async fn a_row_that_prefers_its_container_is_reached_there_whatever_its_host_port_is() {
-    for doors in [Doors::Plain, Doors::Tls] {
+    for cell_ports in [CellPorts::Plain, CellPorts::Tls] {
         let foundation = CloudFoundry::start().await.unwrap();
         let place = InstanceSpec {
             prefers_container: true,
-            ..spec(61_009, doors)
+            ..spec(61_009, cell_ports)
         };
         placed(&foundation, "preferred", &place);
         let mesh = Mesh::start(foundation, &[("/BackendTLS", Value::Null)]).await;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use copilot::{
     model::RouteGuid,
-    sim::{bbs::Doors, capi::Destination},
+    sim::{bbs::CellPorts, capi::Destination},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -108,7 +108,7 @@ impl World {
         let mut stage = Stage::start().await?;
         stage.plain_cells = reached == Reached::InPlaintext;
         if stage.plain_cells {
-            stage.foundation.doors = Doors::Plain;
+            stage.foundation.cell_ports = CellPorts::Plain;
         }
         stage.crowd(routes);
         let one = stage.push("times-one", 1, WEB).await?;

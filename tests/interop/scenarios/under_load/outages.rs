@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Lengths, Traffic, WEB, app, doors};
+use super::{Lengths, Traffic, WEB, app, backend_tls};
 use crate::{
     balancer::Balancer,
     client::Ask,
@@ -228,7 +228,7 @@ pub(super) async fn rotation(run: &mut Run<'_>, tally: &mut Tally) -> Result<()>
     let mut app = app(run, "rotation", 2).await?;
     let traffic = Traffic::start(run, &["rotation"]).await?;
     let before = (served_by_ingress(run).await?, served_by_daemon(run).await?);
-    rotate_doors(run, &app).await?;
+    rotate_backend_tls(run, &app).await?;
     run.mesh.frontend.rotate()?;
     let pki = &run.mesh.stage.foundation.pki;
     pki.issue("copilot", &["localhost", "127.0.0.1"])?;
@@ -253,17 +253,17 @@ pub(super) async fn rotation(run: &mut Run<'_>, tally: &mut Tally) -> Result<()>
 
 /// Both authorities between the ingress and instances go on to new certificates: what the ingress presents, and what it
 /// trusts before instances present it.
-async fn rotate_doors(run: &mut Run<'_>, app: &App) -> Result<()> {
-    doors::rotate_client(run).await?;
-    let before = doors::certificates(run).await?;
+async fn rotate_backend_tls(run: &mut Run<'_>, app: &App) -> Result<()> {
+    backend_tls::rotate_client(run).await?;
+    let before = backend_tls::certificates(run).await?;
     run.mesh.stage.foundation.identities.rotate()?;
-    doors::reread(run, &before).await?;
+    backend_tls::reread(run, &before).await?;
     for app in run.apps.iter().chain([app]) {
         run.mesh.stage.rotate_identities(app)?;
     }
-    let before = doors::certificates(run).await?;
+    let before = backend_tls::certificates(run).await?;
     run.mesh.stage.foundation.identities.trust_present_alone()?;
-    doors::reread(run, &before).await
+    backend_tls::reread(run, &before).await
 }
 
 /// The certificate with which the ingress greets a host that has one of its own.

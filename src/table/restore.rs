@@ -1,23 +1,17 @@
-//! What an update put aside, so that some of it can be put back.
+//! Puts back some of what an update took away.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use smallvec::SmallVec;
 
 use super::{
-    RouteTable, changes::Changes, routes::has_same_place, served::Subject, workloads::Workloads,
+    RouteTable,
+    changes::Changes,
+    losses::{Displaced, Subject},
+    routes::has_same_place,
+    workloads::Workloads,
 };
-use crate::model::{Association, Destination, Instance, Policy, Route, Weight, Workload};
-
-/// Items as they were before an update removed or changed them.
-#[derive(Debug, Default)]
-pub struct Displaced {
-    pub(super) routes: Vec<Arc<Route>>,
-    /// With what they were instances of.
-    pub(super) instances: Vec<(Arc<Instance>, Workloads)>,
-    pub(super) associations: Vec<Association>,
-    pub(super) policies: Vec<Policy>,
-}
+use crate::model::{Association, Destination, Policy, Route, Weight, Workload};
 
 impl RouteTable {
     /// Puts back what these subjects were served by, where what is there now serves less of it.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::proto::istio::networking::v1alpha3::{Gateway, Server};
 
-/// A way in: the port, the protocol, and whether over TLS or only to HTTPS.
-pub(super) type Door = (u32, String);
+/// What a server listens with: the port, the protocol, and whether over TLS or only to HTTPS.
+pub(super) type Listener = (u32, String);
 
 /// The servers of Gateways, by the names of these.
 #[derive(Debug, Default)]
-pub(super) struct Doors(BTreeMap<String, Vec<Server>>);
+pub(super) struct Gateways(BTreeMap<String, Vec<Server>>);
 
-impl Doors {
+impl Gateways {
     pub(super) fn add(&mut self, name: &str, gateway: &Gateway) {
         let servers = self.0.entry(bare(name).to_owned()).or_default();
         servers.extend(gateway.servers.iter().cloned());
@@ -21,12 +21,12 @@ impl Doors {
     pub(super) fn all(&self) -> BTreeSet<String> {
         let servers = self.0.values().flatten();
         let all = servers.flat_map(|server| {
-            let (_, door) = door(server);
+            let (_, listener) = listener(server);
             let tls = server.tls.iter().filter(|tls| !tls.https_redirect);
             let certificate = tls.map(|tls| format!(", certificate {}", tls.server_certificate));
             let certificate: String = certificate.collect();
             let hosts = server.hosts.iter();
-            hosts.map(move |host| format!("{door} for {host}{certificate}"))
+            hosts.map(move |host| format!("{listener} for {host}{certificate}"))
         });
         all.collect()
     }
@@ -34,18 +34,18 @@ impl Doors {
     /// What there is at each port, whatever it is for.
     pub(super) fn ports(&self) -> BTreeMap<u32, BTreeSet<String>> {
         let mut ports: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for (port, door) in self.0.values().flatten().map(door) {
-            ports.entry(port).or_default().insert(door);
+        for (port, listener) in self.0.values().flatten().map(listener) {
+            ports.entry(port).or_default().insert(listener);
         }
         ports
     }
 
     /// Where requests for a hostname come in by the Gateways that it is bound to.
-    pub(super) fn of(&self, gateways: &[String], host: &str) -> BTreeSet<Door> {
+    pub(super) fn of(&self, gateways: &[String], host: &str) -> BTreeSet<Listener> {
         let bound = gateways.iter().filter_map(|name| self.0.get(bare(name)));
         let servers = bound.flatten();
         let leading = servers.filter(|server| server.hosts.iter().any(|of| meets(of, host)));
-        leading.map(door).collect()
+        leading.map(listener).collect()
     }
 }
 
@@ -54,7 +54,7 @@ fn bare(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-fn door(server: &Server) -> Door {
+fn listener(server: &Server) -> Listener {
     let port = server.port.clone().unwrap_or_default();
     let how = match &server.tls {
         None => String::new(),
