@@ -3,7 +3,7 @@
 //! Cloud Controller asks the Routing API about each TCP domain, once for each page, and answers 500 where that fails. So this
 //! list has its own client, and what becomes of it is nothing to the other routes.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use tokio::{
     select,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     capi::{
-        domains::{Domains, RouteKind},
+        domains::{DomainChanges, Domains, RouteKind},
         error::Error,
         http::Client,
         reads::full::FullRead,
@@ -160,7 +160,7 @@ impl TcpPoller {
             self.client.renew();
         }
         let mut read = FullRead::new(self.page_size, self.client.budget());
-        if let Err(error) = self.read_pages(&mut read).await {
+        if let Err(error) = self.read_pages(&mut read).await? {
             report(&self.io.routes, &error);
             self.schedule.failed(Duration::ZERO);
             return Flow::Continue(());
@@ -191,11 +191,40 @@ impl TcpPoller {
         self.commit(routes, started, may_hold).await
     }
 
-    async fn read_pages(&mut self, read: &mut FullRead) -> Result<(), Error> {
-        while !read.step(&mut self.client, &mut self.domains).await? {
-            self.client.turned();
+    async fn read_pages(&mut self, read: &mut FullRead) -> ControlFlow<(), Result<(), Error>> {
+        loop {
+            let step = read.step(&mut self.client, &mut self.domains).await;
+            self.follow_domains().await?;
+            match step {
+                Ok(true) => return ControlFlow::Continue(Ok(())),
+                Ok(false) => self.client.turned(),
+                Err(error) => return ControlFlow::Continue(Err(error)),
+            }
         }
-        Ok(())
+    }
+
+    /// Follows what the last read of the domains changed: a restriction counts whatever becomes of the routes.
+    async fn follow_domains(&mut self) -> Flow {
+        let DomainChanges {
+            enforced,
+            is_doubted,
+            ..
+        } = self.domains.take_changes();
+        if !enforced.is_empty() {
+            self.sent = None;
+            self.send(Update::Enforced(enforced), Basis::Told).await?;
+        }
+        if let (true, Some(doubt)) = (is_doubted, self.domains.doubt()) {
+            report(&self.io.routes, &doubt.into());
+        }
+        Flow::Continue(())
+    }
+
+    async fn send(&self, update: Update, basis: Basis) -> Flow {
+        match self.io.updates.send(update.on(basis)).await {
+            Ok(()) => Flow::Continue(()),
+            Err(_) => Flow::Break(()),
+        }
     }
 
     async fn commit(&mut self, mut routes: Vec<Located>, started: Instant, may_hold: bool) -> Flow {
@@ -216,15 +245,17 @@ impl TcpPoller {
         // Whoever holds something waits for reads that say the same.
         if may_hold || self.sent.as_ref() != Some(&routes) {
             self.sent = Some(routes.clone());
-            let report = Update::AllTcpRoutes(routes).on(Basis::read_since(started));
-            if self.io.updates.send(report).await.is_err() {
-                return Flow::Break(());
-            }
+            let update = Update::AllTcpRoutes(routes);
+            self.send(update, Basis::read_since(started)).await?;
         }
-        self.io.routes.succeeded(took);
         self.began = Some(started);
-        let interval = self.settings.interval * self.client.slowdown();
-        self.schedule.succeeded(interval);
+        let mut next = self.settings.interval * self.client.slowdown();
+        if self.domains.doubt().is_none() {
+            self.io.routes.succeeded(took);
+        } else {
+            next = next.min(self.confirm_after);
+        }
+        self.schedule.succeeded(next);
         Flow::Continue(())
     }
 }

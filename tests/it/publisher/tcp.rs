@@ -1,6 +1,6 @@
 //! TCP routes: for how long all others wait for them, and what they cost.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use copilot::{
     istio::{Kind, OF_HOSTS},
@@ -97,4 +97,22 @@ async fn a_change_of_one_encodes_what_it_concerns_and_no_gateway() {
         assert_eq!(changed, collections);
         before = after;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ports_of_a_domain_that_is_enforced_are_closed_at_once_and_no_others() {
+    let mut running = running();
+    tell_others(&running, 3).await;
+    let mut other = tcp(1, 1025);
+    other.host = Hostname::parse("tcp.example.org").unwrap().with_port(1025);
+    let routes = vec![tcp(0, 1024), other];
+    running.send(Update::AllTcpRoutes(routes)).await;
+    running.next().await;
+    let enforced = BTreeSet::from([Hostname::parse("tcp.example.com").unwrap()]);
+    running.send(Update::Enforced(enforced)).await;
+    let after = running.next().await;
+    let services = after.get(Kind::VirtualService).unwrap();
+    let names: Vec<_> = services.iter().map(|service| service.name).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.contains(&"copilot-tcp-service-for-tcp.example.org-1025"));
 }
