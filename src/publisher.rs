@@ -40,7 +40,7 @@ use crate::{
         BackendTls, CertificateRoot, Defaults, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
-    model::{Basis, CapiProcessGuid, Confirmations, Report, Source},
+    model::{Basis, CapiProcessGuid, Confirmations, Report, Route, Source},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store::{self, Saved},
@@ -121,6 +121,12 @@ impl Settings {
     /// For how long a service that is published first is not sent to yet, where something else is.
     fn settling(&self) -> Duration {
         self.linger / SETTLING
+    }
+
+    /// Whether a route that was served before the start is one that would be read now.
+    fn wants(&self, route: &Route) -> bool {
+        let port = route.host.port();
+        port.is_none_or(|port| self.tcp_ports.contains(&port))
     }
 }
 

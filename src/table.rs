@@ -50,6 +50,7 @@ pub use self::{
     instances::Join,
     places::Standing,
     pool::{Part, Pool, Target, Which},
+    ports::Unserved,
     reach::{Endpoint, Tls, Unreachable},
     served::Subject,
 };
@@ -100,6 +101,13 @@ impl RouteTable {
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.facts.tls = tls;
+        self
+    }
+
+    /// The same, with ports of the ingress for TCP routes.
+    #[must_use]
+    pub fn with_ports(mut self, ports: BTreeSet<u16>) -> Self {
+        self.facts.ports.of_ingress = ports;
         self
     }
 

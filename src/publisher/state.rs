@@ -151,10 +151,10 @@ impl State {
             backend_tls: settings.backend_tls.clone(),
             internal_tls: settings.internal_tls.clone(),
             defaults: settings.defaults.clone(),
-            tcp_ports: settings.tcp_ports.clone(),
         };
         let table = RouteTable::new(settings.join, settings.vip_range);
         let table = table.with_tls(options.tls()).with_limits(settings.limits);
+        let table = table.with_ports(settings.tcp_ports.clone());
         metrics.begin(&table);
         Ok(Self {
             table,

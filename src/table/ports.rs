@@ -9,24 +9,33 @@ use super::{
 };
 use crate::model::Hostname;
 
-/// Who wants each port.
+/// The ports of the ingress, and who wants each.
 #[derive(Debug, Default)]
-pub(super) struct Ports(BTreeMap<u16, BTreeSet<Hostname>>);
+pub(super) struct Ports {
+    pub(super) of_ingress: BTreeSet<u16>,
+    wanted: BTreeMap<u16, BTreeSet<Hostname>>,
+}
 
 impl Ports {
     fn of(&self, port: u16) -> impl Iterator<Item = &Hostname> {
-        self.0.get(&port).into_iter().flatten()
+        self.wanted.get(&port).into_iter().flatten()
+    }
+
+    /// Whether another than this hostname wants its port.
+    pub(super) fn has_heir(&self, host: &Hostname) -> bool {
+        let hosts = host.port().into_iter().flat_map(|port| self.of(port));
+        hosts.into_iter().any(|other| other != host)
     }
 
     fn set(&mut self, host: &Hostname, port: u16, is_there: bool) {
-        let hosts = self.0.entry(port).or_default();
+        let hosts = self.wanted.entry(port).or_default();
         if is_there {
             hosts.insert(host.clone());
         } else {
             hosts.remove(host);
         }
         if hosts.is_empty() {
-            self.0.remove(&port);
+            self.wanted.remove(&port);
         }
     }
 }
@@ -45,13 +54,25 @@ impl Facts {
     }
 }
 
+/// Why nothing is served at a port of a TCP domain.
+#[derive(Debug, Clone, Copy)]
+pub enum Unserved<'a> {
+    /// It is no port of the ingress.
+    Outside(u16),
+    /// Another domain has it: the one whose route is the oldest, also while that leads nowhere. Its clients are not to be
+    /// another tenant's while it is mapped to nothing.
+    Taken(u16, HostView<'a>),
+}
+
 impl<'a> HostView<'a> {
-    /// Of a port of a TCP domain that several domains have, the one that has it in the mesh if it is not this: the oldest,
-    /// also while it leads nowhere. Its clients are not to be another tenant's while it is mapped to nothing.
-    pub fn rival(self) -> Option<HostView<'a>> {
-        let hosts = self.facts.ports.of(self.name.port()?);
-        let views = hosts.filter_map(|host| self.facts.host(host));
+    /// Why a port of a TCP domain is not served, if it is not.
+    pub fn unserved(self) -> Option<Unserved<'a>> {
+        let (port, ports) = (self.name.port()?, &self.facts.ports);
+        if !ports.of_ingress.contains(&port) {
+            return Some(Unserved::Outside(port));
+        }
+        let views = ports.of(port).filter_map(|host| self.facts.host(host));
         let holder = views.min_by_key(|host| (host.created_at(), host.name))?;
-        (holder.name != self.name).then_some(holder)
+        (holder.name != self.name).then_some(Unserved::Taken(port, holder))
     }
 }

@@ -3,7 +3,12 @@
 //! Cloud Controller asks the Routing API about each TCP domain, once for each page, and answers 500 where that fails. So this
 //! list has its own client, and what becomes of it is nothing to the other routes.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     select,
@@ -30,7 +35,8 @@ use crate::{
         settings::{Settings, TcpIo, TcpSettings},
         wire::Located,
     },
-    model::{AppGuid, Basis, Refusal, Route, Update},
+    guids::GuidMap,
+    model::{AppGuid, Basis, Refusal, Route, RouteGuid, Update},
     outbound::Transport,
     tls,
 };
@@ -45,6 +51,8 @@ pub struct TcpPoller {
     domains: Domains,
     index: Index,
     first: FirstRead,
+    /// What the last read lacked, and is told all the same, since another has its port.
+    doubted: BTreeSet<RouteGuid>,
     /// What was found last, and told.
     sent: Option<Vec<Route>>,
     /// When the last read began that was believed, and when the last of all did.
@@ -79,6 +87,7 @@ impl TcpPoller {
             confirm_after,
             index: Index::default(),
             first: FirstRead::default(),
+            doubted: BTreeSet::new(),
             sent: None,
             began: None,
             last: None,
@@ -156,7 +165,7 @@ impl TcpPoller {
         let started = Instant::now();
         self.last = Some(started);
         let may_hold = self.confirms().is_some();
-        if self.first.is_doubted() || may_hold {
+        if self.first.is_doubted() || may_hold || !self.doubted.is_empty() {
             self.client.renew();
         }
         let mut read = FullRead::new(self.page_size, self.client.budget());
@@ -170,7 +179,7 @@ impl TcpPoller {
             Some(_) => Ok(()),
             None => self.first.judge(found(&read)),
         };
-        let kept = keep(&mut read, &self.index);
+        let kept = keep(&mut read, &self.index) + self.keep_ports(&mut read.routes);
         read.dropped
             .annotate(|dropped| self.index.say_what_stays(dropped));
         self.io.routes.dropped_in_read(read.dropped);
@@ -189,6 +198,30 @@ impl TcpPoller {
         }
         let routes: Vec<_> = read.routes.into_values().collect();
         self.commit(routes, started, may_hold).await
+    }
+
+    /// By one read no port goes over to a route of another domain: its clients would be another tenant's for as long as that
+    /// read was wrong. How many routes stay for that.
+    fn keep_ports(&mut self, found: &mut GuidMap<RouteGuid, Located>) -> usize {
+        let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for host in found.values().map(|located| &located.route.host) {
+            wanted.entry(host.port()).or_default().insert(host);
+        }
+        let has_heir = |lost: &&Located| {
+            let host = &lost.route.host;
+            let mut hosts = wanted.get(&host.port()).into_iter().flatten();
+            hosts.any(|other| *other != host)
+        };
+        let before = std::mem::take(&mut self.doubted);
+        let lost = self.index.missing_from(found).filter(has_heir);
+        let lost = lost.filter(|lost| !before.contains(&lost.route.guid));
+        let lost: Vec<_> = lost.cloned().collect();
+        for located in &lost {
+            let guid = &located.route.guid;
+            self.doubted.insert(guid.clone());
+            found.insert(guid.clone(), located.clone());
+        }
+        lost.len()
     }
 
     async fn read_pages(&mut self, read: &mut FullRead) -> ControlFlow<(), Result<(), Error>> {
@@ -249,13 +282,18 @@ impl TcpPoller {
             self.send(update, Basis::read_since(started)).await?;
         }
         self.began = Some(started);
-        let mut next = self.settings.interval * self.client.slowdown();
-        if self.domains.doubt().is_none() {
+        let is_open = self.domains.doubt().is_some();
+        if !is_open {
             self.io.routes.succeeded(took);
-        } else {
-            next = next.min(self.confirm_after);
         }
-        self.schedule.succeeded(next);
+        let interval = self.settings.interval * self.client.slowdown();
+        let has_doubts = is_open || !self.doubted.is_empty();
+        let longest = if has_doubts {
+            self.confirm_after
+        } else {
+            interval
+        };
+        self.schedule.succeeded(interval.min(longest));
         Flow::Continue(())
     }
 }

@@ -3,6 +3,7 @@
 use copilot::{
     capi::{TcpIo, TcpPoller, TcpSettings},
     model::Hostname,
+    sim::capi::{DomainSpec, State},
 };
 
 use super::*;
@@ -21,7 +22,7 @@ impl TcpPolling {
         Self::of("tcp.example.com", settings, interval)
     }
 
-    fn of(domain: &str, settings: &Settings, interval: Duration) -> Self {
+    fn of(domains: &str, settings: &Settings, interval: Duration) -> Self {
         let mut feeds = Feeds::new(&mut Registry::default());
         let (updates, reports) = mpsc::channel(16);
         let (touched, touched_apps) = mpsc::channel(16);
@@ -35,7 +36,7 @@ impl TcpPolling {
             token: feeds.register("tcp_routes_token", SOON),
         };
         let tcp = TcpSettings {
-            domains: vec![domain.parse().unwrap()],
+            domains: domains.split(' ').map(|it| it.parse().unwrap()).collect(),
             interval,
             gather: Duration::from_millis(10),
         };
@@ -218,4 +219,39 @@ async fn a_domain_that_is_mistyped_is_named_with_the_tcp_domain_that_there_is_an
     let asked = foundation.capi.requests(Endpoint::Domains);
     let of_all = asked.iter().filter(|it| it.parameter("names").is_none());
     assert_eq!(of_all.count(), 1);
+}
+
+#[tokio::test]
+async fn no_port_goes_over_to_another_domain_by_one_read() {
+    let foundation = Foundation::new().await;
+    let (domain, holder) = add_route(&foundation, 1024, &["echo"]);
+    {
+        let mut state = foundation.capi.state();
+        let other = state.add_domain("tcp.example.org", DomainKind::Tcp);
+        let spec = RouteSpec::new(&other, "").port(1024).to(web("other"));
+        state.create_route(spec);
+    }
+    let (settings, often) = (foundation.settings(), Duration::from_millis(20));
+    let mut polling = TcpPolling::of("tcp.example.com tcp.example.org", &settings, often);
+    assert_eq!(polling.next().await.len(), 2);
+
+    // Once its domain is not found.
+    let rename = |after, name: &'static str| {
+        let domain = domain.clone();
+        let change = move |spec: &mut DomainSpec| spec.name = name.to_owned();
+        let change = move |state: &mut State| state.change_domain(&domain, change);
+        foundation.capi.before(Endpoint::Domains, after, change);
+    };
+    let reads = foundation.capi.count(Endpoint::Domains);
+    rename(0, "tcp.example.net");
+    // One looks around for it.
+    rename(2, "tcp.example.com");
+    foundation
+        .capi
+        .requested(Endpoint::Domains, reads + 6)
+        .await;
+    assert!(polling.reports.try_recv().is_err(), "it was kept");
+
+    foundation.capi.state().delete_route_silently(&holder);
+    assert_eq!(polling.next().await.len(), 1);
 }
