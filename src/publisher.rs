@@ -40,7 +40,7 @@ use crate::{
         BackendTls, CertificateRoot, Defaults, FrontendCertificate, InternalTls,
         validate::{Invalid, Rejected},
     },
-    model::{Basis, CapiProcessGuid, Confirmations, Report, Route, Source},
+    model::{Basis, CapiProcessGuid, Confirmations, Hostname, Report, Route, Source},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store::{self, Saved},
@@ -99,6 +99,8 @@ pub struct Settings {
     pub defaults: Defaults,
     /// The ports of the ingress for TCP routes.
     pub tcp_ports: BTreeSet<u16>,
+    /// The domains of the mesh that these are of.
+    pub tcp_domains: BTreeSet<Hostname>,
     /// Where internal hostnames get their virtual addresses from, if they come without.
     pub vip_range: Option<Ipv4Net>,
     /// Whether istiods are served the ServiceEntries of hostnames without endpoints, which Pilots discard.
@@ -125,8 +127,11 @@ impl Settings {
 
     /// Whether a route that was served before the start is one that would be read now.
     fn wants(&self, route: &Route) -> bool {
-        let port = route.host.port();
-        port.is_none_or(|port| self.tcp_ports.contains(&port))
+        let is_wanted = |(domain, port)| {
+            let mut domains = self.tcp_domains.iter();
+            self.tcp_ports.contains(&port) && domains.any(|wanted| wanted.as_str() == domain)
+        };
+        route.host.tcp().is_none_or(is_wanted)
     }
 }
 

@@ -270,6 +270,7 @@ impl Files {
             policy: None,
             publisher: publisher::Settings {
                 tcp_ports: BTreeSet::new(),
+                tcp_domains: BTreeSet::new(),
                 store: None,
                 guard: guard::Settings::default(),
                 limits: copilot::table::Limits::default(),
@@ -461,6 +462,7 @@ impl Files {
             }),
             publisher: publisher::Settings {
                 tcp_ports: [2000].into(),
+                tcp_domains: [Hostname::parse("tcp.example.com").unwrap()].into(),
                 left_out: [15000, 15001].map(of_proxies).into(),
                 required: &defaults.publisher.required | &[Input::TcpRoutes].into(),
                 log_changes: true,
@@ -591,6 +593,7 @@ fn without_capi_routes_are_pushed() {
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
     expected.publisher.tcp_ports.clear();
+    expected.publisher.tcp_domains.clear();
     expected.publisher.left_out.clear();
     expected.publisher.join = Join::Associated;
     expected.publisher.store.as_mut().unwrap().foundation = "pushed".to_owned();

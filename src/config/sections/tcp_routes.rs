@@ -7,6 +7,7 @@ use crate::{
     capi::{DomainPattern, TcpSettings},
     config::reader::Section,
     istio::validate::Invalid,
+    model::Hostname,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ const OF_PROXIES: [u16; 11] = [
 pub(crate) struct TcpRoutes {
     /// What is read of Cloud Controller.
     pub(super) polled: Option<TcpSettings>,
+    /// Its domains, by their names.
+    pub(super) names: BTreeSet<Hostname>,
     /// The ports of the ingress.
     pub(super) ports: BTreeSet<u16>,
     /// Those of the configured that it cannot listen at, by their key, and why.
@@ -68,7 +71,9 @@ pub(crate) fn read(root: &mut Section<'_>) -> TcpRoutes {
         };
         (format!("TCPRoutes.Ports {port}"), invalid)
     });
+    let names = domains.iter().flatten().map(DomainPattern::domain);
     TcpRoutes {
+        names: names.cloned().collect(),
         left_out: left_out.collect(),
         ports,
         polled: domains.map(|domains| TcpSettings {
