@@ -180,7 +180,7 @@ impl Files {
                     "/TCPRoutes",
                     json!({
                         "Domains": ["tcp.example.com"],
-                        "Ports": ["15000-15001", "2000"],
+                        "Ports": ["15000-15001", "15443", "2000"],
                         "PollInterval": "5s",
                     }),
                 ),
@@ -463,7 +463,7 @@ impl Files {
             publisher: publisher::Settings {
                 tcp_ports: [2000].into(),
                 tcp_domains: [Hostname::parse("tcp.example.com").unwrap()].into(),
-                left_out: [15000, 15001].map(of_proxies).into(),
+                left_out: reserved().into(),
                 required: &defaults.publisher.required | &[Input::TcpRoutes].into(),
                 log_changes: true,
                 debounce_after: Duration::from_millis(11),
@@ -498,13 +498,20 @@ impl Files {
     }
 }
 
-/// A port at which no TCP route is served.
-fn of_proxies(port: u16) -> (String, Invalid) {
-    let invalid = Invalid {
-        rule: "port",
-        detail: format!("proxies listen at {port} themselves: no TCP route there is served"),
-    };
-    (format!("TCPRoutes.Ports {port}"), invalid)
+/// The ports at which no TCP route is served.
+fn reserved() -> [(String, Invalid); 3] {
+    let ports = [
+        (15000, "proxies"),
+        (15001, "proxies"),
+        (15443, "gateways between networks"),
+    ];
+    ports.map(|(port, who)| {
+        let invalid = Invalid {
+            rule: "port",
+            detail: format!("{who} listen at {port} themselves: no TCP route there is served"),
+        };
+        (format!("TCPRoutes.Ports {port}"), invalid)
+    })
 }
 
 /// All that an operator can have for all routes.
