@@ -123,7 +123,10 @@ impl RouteTable {
         let mut changes = Changes::default();
         match update {
             Update::AllRoutes(routes) => self.facts.routes.replace(false, routes, &mut changes),
-            Update::AllTcpRoutes(routes) => self.facts.routes.replace(true, routes, &mut changes),
+            Update::AllTcpRoutes(routes) => {
+                let routes = self.facts.ports.limit(routes);
+                self.facts.routes.replace(true, routes, &mut changes);
+            }
             Update::Routes { current, gone } => {
                 for guid in gone {
                     self.facts.routes.remove(&guid, &mut changes);
@@ -334,6 +337,11 @@ impl RouteTable {
     /// How many routes of a crowd are served, and those that are left out, the newest first.
     pub fn left_out(&self, crowd: &Crowd) -> (usize, Vec<&Route>) {
         self.facts.routes.left_out(crowd)
+    }
+
+    /// How many TCP routes are not known because they, and many others, are at ports that the ingress has not.
+    pub fn more_outside(&self) -> usize {
+        self.facts.ports.more_outside
     }
 
     /// The routes of a hostname whose owners ask for what has no room, the newest first.

@@ -334,6 +334,7 @@ impl State {
         for crowd in pending.crowds() {
             self.tell_left_out(crowd);
         }
+        self.tell_more_outside();
         self.end_names(&without, &pending, &mut edits);
         self.end_lingering(now, &mut edits);
         self.reduce_lingering(now, &mut edits);

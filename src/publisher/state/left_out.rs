@@ -14,6 +14,20 @@ const ROUTES: &str = "routes";
 const MAX_NAMED: usize = 10;
 
 impl State {
+    /// Says how many TCP routes are not even named, each by itself, though nothing is made of them.
+    pub(super) fn tell_more_outside(&mut self) {
+        let more = self.table.more_outside();
+        let reason = (more > 0).then(|| Invalid {
+            rule: "port",
+            detail: format!(
+                "{more} more routes than are named are at ports that are none of TCPRoutes.Ports"
+            ),
+        });
+        let reasons = reason.into_iter().collect();
+        self.told
+            .reject(&mut self.rejected, ROUTES, "TCPRoutes.Ports", reasons);
+    }
+
     /// Says which routes are left out of those of a hostname or of an app, and which are without what their owners ask for.
     pub(super) fn tell_left_out(&mut self, crowd: &Crowd) {
         let (kept, left_out) = self.table.left_out(crowd);

@@ -183,3 +183,29 @@ fn while_a_read_is_held_that_lacks_a_domain_no_port_goes_over_to_another() {
     now_there.retain(|name| !of_com.contains(name));
     assert_eq!(now_there, of_org);
 }
+
+#[test]
+fn of_very_many_routes_at_other_ports_a_thousand_are_kept_and_the_others_counted() {
+    let metrics = Metrics::new(&mut Registry::default());
+    let mut state = State::new(&tcp_settings(), metrics).unwrap();
+    let of_ingress = || (1024..=1033).map(|port| tcp(0, port));
+    let outside = (2000..5000).map(|port| tcp(0, port));
+    state.apply(Update::AllRoutes(Vec::new()));
+    state.apply(Update::AllInstances(vec![foundation::instance(
+        0, 0, 61_000,
+    )]));
+    state.apply(Update::AllTcpRoutes(of_ingress().chain(outside).collect()));
+    let snapshot = state.publish().unwrap();
+    assert_eq!(holders(&snapshot).len(), 10);
+    assert_eq!(state.saved(false).routes.len(), 1010);
+    let rejected = state.rejected();
+    let named = rejected.keys().filter(|(_, host)| host.starts_with("tcp."));
+    assert_eq!(named.count(), 1000);
+    let more = &rejected[&("routes", "TCPRoutes.Ports".to_owned())][0];
+    assert_eq!(more.rule, "port");
+    assert!(more.detail.starts_with("2000 more routes"), "{more:?}");
+
+    state.apply(Update::AllTcpRoutes(of_ingress().collect()));
+    state.publish();
+    assert!(state.rejected().is_empty());
+}
