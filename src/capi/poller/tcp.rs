@@ -175,9 +175,12 @@ impl TcpPoller {
             return Flow::Continue(());
         }
         let is_first_doubt = !self.first.is_doubted();
-        let verdict = match self.began {
-            Some(_) => Ok(()),
-            None => self.first.judge(found(&read)),
+        // Until something is served, there is nothing that a read could be compared with.
+        let is_starting = self.began.is_none() || self.io.confirmations.borrow().is_starting;
+        let verdict = if is_starting {
+            self.first.judge(found(&read))
+        } else {
+            Ok(())
         };
         let kept = keep(&mut read, &self.index) + self.keep_ports(&mut read.routes);
         read.dropped

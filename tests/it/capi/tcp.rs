@@ -13,7 +13,7 @@ struct TcpPolling {
     reports: mpsc::Receiver<Report>,
     touched: mpsc::Sender<AppGuid>,
     feed: Feed,
-    _confirmations: watch::Sender<Confirmations>,
+    confirmations: watch::Sender<Confirmations>,
     _task: tokio_util::task::AbortOnDropHandle<()>,
 }
 
@@ -45,7 +45,7 @@ impl TcpPolling {
             reports,
             touched,
             feed,
-            _confirmations: confirm,
+            confirmations: confirm,
             _task: tokio_util::task::AbortOnDropHandle::new(tokio::spawn(
                 poller.run(CancellationToken::new()),
             )),
@@ -254,4 +254,21 @@ async fn no_port_goes_over_to_another_domain_by_one_read() {
 
     foundation.capi.state().delete_route_silently(&holder);
     assert_eq!(polling.next().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_later_read_of_nothing_has_to_be_confirmed_too_while_nothing_is_served() {
+    let foundation = Foundation::new().await;
+    add_route(&foundation, 1024, &["echo"]);
+    let mut polling = TcpPolling::start(&foundation.settings(), Duration::from_millis(20));
+    let starting = Confirmations {
+        is_starting: true,
+        ..Confirmations::default()
+    };
+    polling.confirmations.send_replace(starting);
+    assert_eq!(polling.next().await.len(), 1);
+    foundation.capi.inject(Endpoint::Routes, 0, 1, Fault::Empty);
+    polling.fails(true).await;
+    polling.fails(false).await;
+    assert!(polling.reports.try_recv().is_err(), "it was not believed");
 }
