@@ -111,8 +111,6 @@ pub struct Options {
     pub internal_tls: Option<InternalTls>,
     /// What routes get whose owners ask for nothing else.
     pub defaults: Defaults,
-    /// The ports of the ingress for TCP routes.
-    pub tcp_ports: BTreeSet<u16>,
 }
 
 impl Options {
@@ -163,7 +161,7 @@ pub fn virtual_service(host: HostView<'_>, held: &Held, options: &Options) -> Ma
     let mut made = Made::new(Kind::VirtualService);
     let name = made.kind.name(host.name, false);
     if host.is_tcp() {
-        let unserved = tcp::unserved(host, &options.tcp_ports);
+        let unserved = tcp::unserved(host);
         let body = unserved.is_none().then(|| tcp::virtual_service(host, held));
         made.add(&name, host.created_at(), Eras::Same(body.flatten()));
         made.remark(unserved.into_iter().chain(virtual_service::remarks(host)));
@@ -184,7 +182,7 @@ pub fn services(pool: &Pool<'_>, options: &Options, rules: bool, ended: &Ended) 
         return Services::Refused;
     }
     let mut entries = Made::new(Kind::ServiceEntry);
-    for (name, part) in served_parts(pool, options, &mut entries) {
+    for (name, part) in served_parts(pool, &mut entries) {
         let entry = service_entry::service_entry(&name, pool, &part, options);
         entries.add(&name, pool.created_at(), entry);
     }
@@ -197,7 +195,7 @@ pub fn services(pool: &Pool<'_>, options: &Options, rules: bool, ended: &Ended) 
 /// `ended`, too.
 pub fn rules(pool: &Pool<'_>, options: &Options, ended: &Ended) -> Made {
     let mut rules = Made::new(Kind::DestinationRule);
-    for (name, part) in served_parts(pool, options, &mut rules) {
+    for (name, part) in served_parts(pool, &mut rules) {
         let rule = destination_rule::destination_rule(&name, pool, &part, options, ended);
         rules.add(&name, pool.created_at(), rule);
     }
@@ -206,12 +204,8 @@ pub fn rules(pool: &Pool<'_>, options: &Options, ended: &Ended) -> Made {
 }
 
 /// The parts of a pool by their services' names. None where its VirtualService says that a port is not served.
-fn served_parts<'a>(
-    pool: &Pool<'a>,
-    options: &Options,
-    made: &mut Made,
-) -> Vec<(String, Part<'a>)> {
-    match tcp::unserved(pool.host(), &options.tcp_ports) {
+fn served_parts<'a>(pool: &Pool<'a>, made: &mut Made) -> Vec<(String, Part<'a>)> {
+    match pool.host().unserved() {
         Some(_) => Vec::new(),
         None => named_parts(pool, made),
     }

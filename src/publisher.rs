@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod names;
 mod pace;
+mod settings;
 mod state;
 mod withdrawn;
 
@@ -19,7 +20,6 @@ use std::{
     time::Duration,
 };
 
-use ipnet::Ipv4Net;
 use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, watch},
@@ -32,97 +32,26 @@ use self::{
     damped::Damped,
     pace::{Pace, gathered},
 };
-pub use self::{metrics::Metrics, state::State};
+pub use self::{
+    metrics::Metrics,
+    settings::{Input, LINGER, Settings},
+    state::State,
+};
 use crate::{
     explain::Question,
     guard,
-    istio::{
-        BackendTls, CertificateRoot, Defaults, FrontendCertificate, InternalTls,
-        validate::{Invalid, Rejected},
-    },
+    istio::validate::{Invalid, Rejected},
     model::{Basis, CapiProcessGuid, Confirmations, Report, Source},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store::{self, Saved},
-    table::{self, Join},
 };
-
-/// What must have been read completely before anything is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Input {
-    /// The routes of the mesh's domains.
-    Routes,
-    /// The TCP routes, for which the others wait for half a minute at the most.
-    TcpRoutes,
-    /// The running instances.
-    Instances,
-    /// What the running instances are instances of.
-    Processes,
-}
 
 /// The gate of whoever tells the routes.
 pub const ROUTES_GATE: &str = "routes from Cloud Controller";
 
 /// How long everything else waits for the first TCP routes: their list fails where the Routing API does.
 const TCP_GRACE: Duration = Duration::from_secs(30);
-
-/// How long a service lingers, if nothing else is set: Pilots and istiods push at most ten seconds after a change.
-pub const LINGER: Duration = Duration::from_secs(15);
-
-/// The part of that for which routes wait for services that are new, and for which services that linger keep their last
-/// instances: as long as it takes to push a change and to make a cluster ready.
-const SETTLING: u32 = 3;
-
-/// How and when snapshots are made. By default each change is published at once, nothing is waited for, and there are no
-/// certificates, virtual addresses or policies.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// How long to wait for more changes after one.
-    pub debounce_after: Duration,
-    /// How long a change waits at most, however many follow it.
-    pub debounce_max: Duration,
-    /// How long a service is still served that no VirtualService names any more.
-    pub linger: Duration,
-    /// What to wait for before the first snapshot.
-    pub required: BTreeSet<Input>,
-    /// Where the router has its certificates.
-    pub certificate_root: CertificateRoot,
-    /// The router's certificates.
-    pub certificates: Vec<FrontendCertificate>,
-    /// Those that cannot be used, by their keys, and why.
-    pub left_out: Vec<(String, Invalid)>,
-    /// How proxies reach instances that are reached over TLS; where there is nothing, nobody does.
-    pub backend_tls: Option<BackendTls>,
-    /// How apps' proxies reach other apps' instances over TLS; where there is nothing, in plaintext.
-    pub internal_tls: Option<InternalTls>,
-    /// What routes get whose owners ask for nothing else.
-    pub defaults: Defaults,
-    /// The ports of the ingress for TCP routes.
-    pub tcp_ports: BTreeSet<u16>,
-    /// Where internal hostnames get their virtual addresses from, if they come without.
-    pub vip_range: Option<Ipv4Net>,
-    /// Whether istiods are served the ServiceEntries of hostnames without endpoints, which Pilots discard.
-    pub keep_empty_service_entries: bool,
-    /// How it is known what an instance is an instance of.
-    pub join: Join,
-    /// Where what is served is written down, if it is.
-    pub store: Option<store::Settings>,
-    /// How much of one hostname and of one app is served.
-    pub limits: table::Limits,
-    /// What may go by a read at once.
-    pub guard: guard::Settings,
-    /// How long after the first snapshot the first network policies may come; `None` where nobody tells them.
-    pub policies: Option<Duration>,
-    /// Whether what changes is logged at `info`, and not at `debug` alone.
-    pub log_changes: bool,
-}
-
-impl Settings {
-    /// For how long a service that is published first is not sent to yet, where something else is.
-    fn settling(&self) -> Duration {
-        self.linger / SETTLING
-    }
-}
 
 /// What the publisher tells others.
 #[derive(Debug, Clone)]

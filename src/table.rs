@@ -55,6 +55,7 @@ pub use self::{
     places::Standing,
     pool::{Part, Pool, Target, Which},
     reach::{Endpoint, Tls, Unreachable},
+    rivals::Unserved,
 };
 use self::{
     fall_backs::FallBacks,
@@ -107,6 +108,13 @@ impl RouteTable {
         self
     }
 
+    /// The same, with ports of the ingress for TCP routes.
+    #[must_use]
+    pub fn with_ports(mut self, ports: BTreeSet<u16>) -> Self {
+        self.facts.ports.of_ingress = ports;
+        self
+    }
+
     /// The same, with limits other than the default. No route may be known yet.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
@@ -119,7 +127,10 @@ impl RouteTable {
         let mut changes = Changes::default();
         match update {
             Update::AllRoutes(routes) => self.facts.routes.replace(false, routes, &mut changes),
-            Update::AllTcpRoutes(routes) => self.facts.routes.replace(true, routes, &mut changes),
+            Update::AllTcpRoutes(routes) => {
+                let routes = self.facts.ports.limit(routes);
+                self.facts.routes.replace(true, routes, &mut changes);
+            }
             Update::Routes { current, gone } => {
                 for guid in gone {
                     self.facts.routes.remove(&guid, &mut changes);
@@ -330,6 +341,11 @@ impl RouteTable {
     /// How many routes of a crowd are served, and those that are left out, the newest first.
     pub fn left_out(&self, crowd: &Crowd) -> (usize, Vec<&Route>) {
         self.facts.routes.left_out(crowd)
+    }
+
+    /// How many TCP routes are not known because they, and many others, are at ports that the ingress has not.
+    pub fn more_outside(&self) -> usize {
+        self.facts.ports.more_outside
     }
 
     /// The routes of a hostname whose owners ask for what has no room, the newest first.

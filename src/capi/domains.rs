@@ -116,7 +116,7 @@ impl Domains {
         }
         if self.has_suffixes() {
             self.read(client, Vec::new(), &mut found).await?;
-        } else if self.kind == RouteKind::Http {
+        } else {
             self.look_around(client, &mut found).await;
         }
         Ok(self.replace(found, Instant::now()))

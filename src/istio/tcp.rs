@@ -14,7 +14,7 @@ use crate::{
         TcpRoute, VirtualService,
     },
     snapshot::Encoded,
-    table::HostView,
+    table::{HostView, Unserved},
 };
 
 /// The gateway of all TCP routes, apart from that of HTTP: neither is another when the other is.
@@ -44,18 +44,18 @@ pub(super) fn gateway(ports: &BTreeSet<u16>) -> Result<Encoded, Invalid> {
 }
 
 /// Why the routes at a port are not served, if they are not.
-pub(super) fn unserved(host: HostView<'_>, ports: &BTreeSet<u16>) -> Option<Invalid> {
-    let port = host.name.port()?;
-    let detail = if !ports.contains(&port) {
-        format!("port {port} is none of TCPRoutes.Ports, at which the ingress listens")
-    } else if let Some(rival) = host.rival() {
-        let route = &rival.routes[0];
-        format!(
-            "port {port} of the ingress is taken by {}, of the older route {}",
-            rival.name, route.guid
-        )
-    } else {
-        return None;
+pub(super) fn unserved(host: HostView<'_>) -> Option<Invalid> {
+    let detail = match host.unserved()? {
+        Unserved::Outside(port) => {
+            format!("port {port} is none of TCPRoutes.Ports, at which the ingress listens")
+        }
+        Unserved::Taken(port, holder) => {
+            let route = &holder.routes[0];
+            format!(
+                "port {port} of the ingress is taken by {}, of the older route {}",
+                holder.name, route.guid
+            )
+        }
     };
     let rule = "port";
     Some(Invalid { rule, detail })

@@ -30,6 +30,7 @@ impl Publisher {
                 if self.settings.policies.is_none() {
                     saved.policies = None;
                 }
+                saved.routes.retain(|route| self.settings.wants(route));
                 let age = written_at.elapsed().unwrap_or_default();
                 let (routes, seconds) = (saved.routes.len(), age.as_secs_f64());
                 info!(routes, seconds, "state file read");

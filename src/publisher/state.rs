@@ -3,6 +3,8 @@
 mod explained;
 mod held;
 mod leaving;
+mod left_out;
+mod made;
 mod remembered;
 mod reviews;
 mod told;
@@ -18,7 +20,7 @@ use self::{remembered::Remembered, told::Told};
 use super::{
     Input, Metrics, Settings,
     collections::Edits,
-    generation::{self, By, Generated},
+    generation::{self, By},
     hold::Holds,
     linger::Linger,
     names::Names,
@@ -28,16 +30,13 @@ use crate::{
     explain::{Cause, Journal},
     guard::Guard,
     istio::{
-        self, DEFAULT_SIDECAR, Era, Eras, Kind, Made, OF_HOSTS, Served,
+        self, DEFAULT_SIDECAR, Era, Eras, Kind, Served,
         validate::{Invalid, Rejected},
     },
-    model::{
-        AppGuid, Basis, CapiProcessGuid, Hostname, Instance, InstanceGuid, Report, Route, Update,
-        Workload,
-    },
+    model::{Basis, CapiProcessGuid, Hostname, Instance, InstanceGuid, Report, Update},
     repeats::Repeats,
     snapshot::{ByKind, Collection, Encoded, Snapshot, Vips},
-    table::{Changes, Crowd, RouteTable, Subject, Touched},
+    table::{Changes, RouteTable, Subject},
 };
 
 /// Hostnames that are generated before their resources move into the collections: what is generated is there twice
@@ -47,14 +46,8 @@ const BATCH: usize = 1024;
 /// What a service is made of.
 const SERVICE_KINDS: [Kind; 2] = [Kind::ServiceEntry, Kind::DestinationRule];
 
-/// Stands where collections do for what is left out before anything is made of it.
-const ROUTES: &str = "routes";
-
 /// What is told of an app on more routes waits for itself alone.
 const MANY_ROUTES: usize = 1000;
-
-/// How many routes that are left out are named.
-const MAX_NAMED: usize = 10;
 
 /// The edits of each collection.
 type AllEdits = ByKind<Edits>;
@@ -136,13 +129,7 @@ impl State {
                 vec![invalid],
             );
         }
-        let mut edits = AllEdits::default();
-        for (name, gateway) in gateways {
-            edits[Kind::Gateway].set(name, Eras::Same(Some(gateway)));
-        }
-        let sidecar = Eras::Same(Some(istio::default_sidecar()));
-        edits[Kind::Sidecar].set(DEFAULT_SIDECAR, sidecar);
-        let collections: Collections = edits.map(|edits| edits.apply(&Eras::default()));
+        let collections = first_collections(gateways);
         for (kind, collection) in collections.iter() {
             metrics.record_collection(kind, collection.of(Era::Classic));
         }
@@ -151,10 +138,10 @@ impl State {
             backend_tls: settings.backend_tls.clone(),
             internal_tls: settings.internal_tls.clone(),
             defaults: settings.defaults.clone(),
-            tcp_ports: settings.tcp_ports.clone(),
         };
         let table = RouteTable::new(settings.join, settings.vip_range);
         let table = table.with_tls(options.tls()).with_limits(settings.limits);
+        let table = table.with_ports(settings.tcp_ports.clone());
         metrics.begin(&table);
         Ok(Self {
             table,
@@ -347,6 +334,7 @@ impl State {
         for crowd in pending.crowds() {
             self.tell_left_out(crowd);
         }
+        self.tell_more_outside();
         self.end_names(&without, &pending, &mut edits);
         self.end_lingering(now, &mut edits);
         self.reduce_lingering(now, &mut edits);
@@ -378,38 +366,6 @@ impl State {
         since.min()
     }
 
-    /// Says which routes are left out of those of a hostname or of an app, and which are without what their owners ask for.
-    fn tell_left_out(&mut self, crowd: &Crowd) {
-        let (kept, left_out) = self.table.left_out(crowd);
-        let reason = (!left_out.is_empty()).then(|| Invalid {
-            rule: "limit",
-            detail: format!(
-                "{kept} routes are served and the {} newest (of one age, as all that are pushed, the last by guid) left out: {}",
-                left_out.len(),
-                named(&left_out)
-            ),
-        });
-        let unheard = match crowd {
-            Crowd::Host(host) => self.table.without_settings(host),
-            Crowd::Workload(_) => Vec::new(),
-        };
-        let unheard = (!unheard.is_empty()).then(|| Invalid {
-            rule: "limit",
-            detail: format!(
-                "what owners ask for beside {kept} routes has no room for the {} newest that ask: {}",
-                unheard.len(),
-                named(&unheard)
-            ),
-        });
-        let whose = match crowd {
-            Crowd::Host(host) => host.to_string(),
-            Crowd::Workload(Workload { app, process_type }) => format!("{app} {process_type}"),
-        };
-        let reasons = reason.into_iter().chain(unheard).collect();
-        self.told
-            .reject(&mut self.rejected, ROUTES, &whose, reasons);
-    }
-
     fn snapshot(&mut self) -> Snapshot {
         let number = self.number;
         self.number += 1;
@@ -438,145 +394,15 @@ impl State {
         }
         changed
     }
-
-    fn regenerate_sidecar(&mut self, app: &AppGuid, edits: &mut Edits) {
-        let made = istio::sidecar(app, self.table.reachable_from(app));
-        let (encoded, reasons) = match made.transpose() {
-            Ok(encoded) => (Eras::Same(encoded), Vec::new()),
-            Err(invalid) => (Eras::Same(None), vec![invalid]),
-        };
-        self.metrics.encoded(&encoded);
-        let name = app.to_string();
-        // Which no app has for its own, whatever policies say.
-        if name != DEFAULT_SIDECAR {
-            edits.set(name.as_str(), encoded);
-        }
-        let collection = Kind::Sidecar.collection();
-        self.told
-            .reject(&mut self.rejected, collection, &name, reasons);
-    }
-
-    fn take_in(
-        &mut self,
-        host: &Hostname,
-        touched: &Touched,
-        generated: Generated,
-        leaving: Leaving<'_>,
-        edits: &mut AllEdits,
-    ) {
-        let other_sort = match generated {
-            Generated::External {
-                virtual_service,
-                routes,
-            } => {
-                if let Some(made) = virtual_service {
-                    self.take_made(host.as_str(), made, edits);
-                }
-                for (key, services) in routes {
-                    self.take_route(host, &key, services, leaving, edits);
-                }
-                true
-            }
-            Generated::Internal(made) => {
-                for made in made {
-                    self.take_made(host.as_str(), made, edits);
-                }
-                self.withdraw_internal(host, leaving.now);
-                for key in touched.services() {
-                    let pool = self.table.host(host).and_then(|host| host.pool(key));
-                    let is_refused = pool.is_some_and(|pool| pool.refused().is_some());
-                    self.retire(host, key, Vec::new(), is_refused, leaving, edits);
-                }
-                false
-            }
-            Generated::Gone => {
-                for key in touched.services() {
-                    self.take_route(host, key, None, leaving, edits);
-                }
-                self.remove_all_of(host, false, edits);
-                for kind in OF_HOSTS {
-                    let collection = kind.collection();
-                    self.told
-                        .reject(&mut self.rejected, collection, host.as_str(), Vec::new());
-                }
-                true
-            }
-        };
-        if touched.routes() {
-            // Its domain may have been of the other sort before.
-            self.remove_all_of(host, other_sort, edits);
-        }
-    }
-
-    /// Removes at once what there is of a hostname; not the services of an external one's routes, which go one by one.
-    fn remove_all_of(&mut self, host: &Hostname, internal: bool, edits: &mut AllEdits) {
-        let is_of_host = |kind: &Kind| internal || !SERVICE_KINDS.contains(kind);
-        for kind in OF_HOSTS.into_iter().filter(is_of_host) {
-            self.remove(kind, kind.name(host, internal).into(), edits);
-        }
-    }
-
-    /// Removes a resource at once, though older VirtualServices may name it.
-    fn remove(&mut self, kind: Kind, name: Arc<str>, edits: &mut AllEdits) {
-        if SERVICE_KINDS.contains(&kind) && self.is_served(kind, &name) {
-            self.complete_since = self.number;
-        }
-        edits[kind].remove(name);
-    }
-
-    fn is_served(&self, kind: Kind, name: &str) -> bool {
-        self.is_lost(kind, name, &Eras::Same(None))
-    }
-
-    /// Whether there is a resource for an era to which it is not served any more.
-    fn is_lost(&self, kind: Kind, name: &str, now: &Eras<Option<Encoded>>) -> bool {
-        let collections = &self.collections[kind];
-        Era::ALL
-            .into_iter()
-            .any(|era| now.of(era).is_none() && collections.of(era).get(name).is_some())
-    }
-
-    fn take_made(&mut self, subject: &str, made: Made, edits: &mut AllEdits) {
-        for (name, encoded) in made.resources {
-            if made.kind == Kind::DestinationRule && self.is_lost(made.kind, &name, &encoded) {
-                // Older VirtualServices may name its subsets.
-                self.complete_since = self.number;
-            }
-            self.metrics.encoded(&encoded);
-            edits[made.kind].set(name, encoded);
-        }
-        let collection = made.kind.collection();
-        self.told
-            .reject(&mut self.rejected, collection, subject, made.reasons);
-    }
-
-    fn edit_all(&mut self, edits: &mut AllEdits) {
-        for kind in Kind::ALL {
-            let edits = mem::take(&mut edits[kind]);
-            self.collections[kind] = edits.apply(&self.collections[kind]);
-        }
-    }
-
-    /// Whether any collection is another than before. However many steps led there, it is one version more.
-    fn record_changes(&self, before: &Collections) -> bool {
-        let mut changed = false;
-        for (kind, collection) in self.collections.iter() {
-            let differs = |era| !Arc::ptr_eq(before[kind].of(era), collection.of(era));
-            if differs(Era::Classic) {
-                self.metrics
-                    .record_collection(kind, collection.of(Era::Classic));
-            }
-            changed |= differs(Era::Classic) || differs(Era::Xds);
-        }
-        changed
-    }
 }
 
-/// The first of some routes, with their URLs.
-fn named(routes: &[&Route]) -> String {
-    let named = routes.iter().take(MAX_NAMED);
-    let named: Vec<_> = named
-        .map(|route| format!("{} ({}{})", route.guid, route.host, route.path))
-        .collect();
-    named.join(", ")
+/// The gateways, and the Sidecar of apps without policies.
+fn first_collections(gateways: Vec<(&'static str, Encoded)>) -> Collections {
+    let mut edits = AllEdits::default();
+    for (name, gateway) in gateways {
+        edits[Kind::Gateway].set(name, Eras::Same(Some(gateway)));
+    }
+    let sidecar = Eras::Same(Some(istio::default_sidecar()));
+    edits[Kind::Sidecar].set(DEFAULT_SIDECAR, sidecar);
+    edits.map(|edits| edits.apply(&Eras::default()))
 }

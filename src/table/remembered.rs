@@ -77,7 +77,7 @@ impl RouteTable {
                 continue;
             };
             let endpoints = match Answer::of(&pool) {
-                Answer::Refusal => continue,
+                Answer::Refusal | Answer::Unserved => continue,
                 Answer::Nobody => 0,
                 Answer::Endpoints(endpoints) => endpoints,
             };

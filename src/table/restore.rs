@@ -38,7 +38,8 @@ impl RouteTable {
         changes
     }
 
-    /// Of a route that was changed several times, what it was first.
+    /// Of a route that was changed several times, what it was first. While anything of TCP is held no port goes over to
+    /// another domain: its clients would be another tenant's.
     fn restore_routes(
         &mut self,
         routes: Vec<Arc<Route>>,
@@ -48,8 +49,14 @@ impl RouteTable {
         let holds_sidecars = subjects
             .iter()
             .any(|subject| matches!(subject, Subject::Source(_)));
+        let holds_ports = subjects
+            .iter()
+            .any(|subject| matches!(subject, Subject::Route(host, _) if host.port().is_some()));
         for route in routes.into_iter().rev() {
-            if subjects.contains(&Subject::of(&route)) || route.internal && holds_sidecars {
+            if subjects.contains(&Subject::of(&route))
+                || route.internal && holds_sidecars
+                || holds_ports && self.facts.ports.has_heir(&route.host)
+            {
                 let now = self.facts.routes.get(&route.guid);
                 if let Some(restored) = restored(&route, now) {
                     self.facts.routes.upsert(restored, changes);

@@ -19,13 +19,25 @@ impl Facts {
     }
 }
 
+/// Why nothing is served at a port of a TCP domain.
+#[derive(Debug, Clone, Copy)]
+pub enum Unserved<'a> {
+    /// It is no port of the ingress.
+    Outside(u16),
+    /// Another domain has it: the one whose route is the oldest, also while that leads nowhere. Its clients are not to be
+    /// another tenant's while it is mapped to nothing.
+    Taken(u16, HostView<'a>),
+}
+
 impl<'a> HostView<'a> {
-    /// Of a port of a TCP domain that several domains have, the one that has it in the mesh if it is not this: the oldest,
-    /// also while it leads nowhere. Its clients are not to be another tenant's while it is mapped to nothing.
-    pub fn rival(self) -> Option<HostView<'a>> {
-        let hosts = self.facts.ports.of(self.name.port()?);
-        let views = hosts.filter_map(|host| self.facts.host(host));
+    /// Why a port of a TCP domain is not served, if it is not.
+    pub fn unserved(self) -> Option<Unserved<'a>> {
+        let (port, ports) = (self.name.port()?, &self.facts.ports);
+        if !ports.of_ingress.contains(&port) {
+            return Some(Unserved::Outside(port));
+        }
+        let views = ports.of(port).filter_map(|host| self.facts.host(host));
         let holder = views.min_by_key(|host| (host.created_at(), host.name))?;
-        (holder.name != self.name).then_some(holder)
+        (holder.name != self.name).then_some(Unserved::Taken(port, holder))
     }
 }

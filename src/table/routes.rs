@@ -158,10 +158,11 @@ impl Routes {
         }
     }
 
-    /// The routes of domains: those that have one for their hostname, or beside one label.
+    /// The routes of domains: those that have one for their hostname, or beside one label or a port.
     pub(super) fn of_domains(&self, domains: &BTreeSet<Hostname>) -> Vec<RouteGuid> {
         let is_of = |host: &Hostname| {
-            let domain = host.as_str().split_once('.').map(|(_, domain)| domain);
+            let below = || host.as_str().split_once('.').map(|(_, domain)| domain);
+            let domain = host.tcp().map(|(domain, _)| domain).or_else(below);
             let mut domains = domains.iter();
             domains.any(|one| one == host || Some(one.as_str()) == domain)
         };

@@ -18,10 +18,15 @@ pub(super) enum Answer {
     Endpoints(u32),
     /// A refusal.
     Refusal,
+    /// Nobody listens for it: it is of no port of the ingress, or of one that another has.
+    Unserved,
 }
 
 impl Answer {
     pub(super) fn of(pool: &Pool<'_>) -> Self {
+        if pool.host().unserved().is_some() {
+            return Self::Unserved;
+        }
         if pool.refused().is_some() {
             return Self::Refusal;
         }
@@ -33,7 +38,7 @@ impl Answer {
 
     fn amount(self) -> Served {
         match self {
-            Self::Nobody => Served::default(),
+            Self::Nobody | Self::Unserved => Served::default(),
             Self::Endpoints(endpoints) => Served {
                 routes: 1,
                 endpoints: endpoints.into(),
@@ -107,7 +112,7 @@ impl Ledger {
     ) {
         let place = (host.clone(), key.clone());
         let before = match now {
-            Answer::Nobody => self.routes.remove(&place),
+            Answer::Nobody | Answer::Unserved => self.routes.remove(&place),
             now => self.routes.insert(place, (now, is_internal)),
         };
         let (before, was_internal) = before.unwrap_or((Answer::Nobody, is_internal));
@@ -117,15 +122,20 @@ impl Ledger {
             return;
         }
         // A new restriction is no loss: it is what was asked for, and so is what Sidecars lose by it.
-        let lost = if now == Answer::Refusal {
-            self.restricted += u64::from(is_internal);
-            Served::default()
-        } else {
-            // A restriction that goes counts like a route that does.
-            let stays = if is_another { Answer::Nobody } else { now };
-            let mut lost = before.amount().beyond(stays.amount());
-            lost.routes = lost.routes.max(lost.restrictions);
-            lost
+        let lost = match now {
+            Answer::Refusal => {
+                self.restricted += u64::from(is_internal);
+                Served::default()
+            }
+            // An older route is there again.
+            Answer::Unserved => Served::default(),
+            Answer::Nobody | Answer::Endpoints(_) => {
+                // A restriction that goes counts like a route that does.
+                let stays = if is_another { Answer::Nobody } else { now };
+                let mut lost = before.amount().beyond(stays.amount());
+                lost.routes = lost.routes.max(lost.restrictions);
+                lost
+            }
         };
         self.move_to(before.amount(), now.amount());
         if host.port().is_some() {

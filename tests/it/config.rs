@@ -180,7 +180,7 @@ impl Files {
                     "/TCPRoutes",
                     json!({
                         "Domains": ["tcp.example.com"],
-                        "Ports": ["15000-15001", "2000"],
+                        "Ports": ["15000-15001", "15443", "2000"],
                         "PollInterval": "5s",
                     }),
                 ),
@@ -272,6 +272,7 @@ impl Files {
             policy: None,
             publisher: publisher::Settings {
                 tcp_ports: BTreeSet::new(),
+                tcp_domains: BTreeSet::new(),
                 store: None,
                 guard: guard::Settings::default(),
                 limits: copilot::table::Limits::default(),
@@ -468,7 +469,8 @@ impl Files {
             }),
             publisher: publisher::Settings {
                 tcp_ports: [2000].into(),
-                left_out: [15000, 15001].map(of_proxies).into(),
+                tcp_domains: [Hostname::parse("tcp.example.com").unwrap()].into(),
+                left_out: reserved().into(),
                 required: &defaults.publisher.required | &[Input::TcpRoutes].into(),
                 log_changes: true,
                 debounce_after: Duration::from_millis(11),
@@ -503,13 +505,20 @@ impl Files {
     }
 }
 
-/// A port at which no TCP route is served.
-fn of_proxies(port: u16) -> (String, Invalid) {
-    let invalid = Invalid {
-        rule: "port",
-        detail: format!("proxies listen at {port} themselves: no TCP route there is served"),
-    };
-    (format!("TCPRoutes.Ports {port}"), invalid)
+/// The ports at which no TCP route is served.
+fn reserved() -> [(String, Invalid); 3] {
+    let ports = [
+        (15000, "proxies"),
+        (15001, "proxies"),
+        (15443, "gateways between networks"),
+    ];
+    ports.map(|(port, who)| {
+        let invalid = Invalid {
+            rule: "port",
+            detail: format!("{who} listen at {port} themselves: no TCP route there is served"),
+        };
+        (format!("TCPRoutes.Ports {port}"), invalid)
+    })
 }
 
 /// All that an operator can have for all routes.
@@ -598,6 +607,7 @@ fn without_capi_routes_are_pushed() {
     });
     expected.publisher.required = [Input::Routes, Input::Instances].into();
     expected.publisher.tcp_ports.clear();
+    expected.publisher.tcp_domains.clear();
     expected.publisher.left_out.clear();
     expected.publisher.join = Join::Associated;
     expected.publisher.store.as_mut().unwrap().foundation = "pushed".to_owned();

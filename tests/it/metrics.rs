@@ -217,6 +217,17 @@ async fn every_metric_of_the_alerts_and_the_dashboard_is_one_of_the_daemons() {
     }
 }
 
+/// An alert on their age would fire for ever.
+#[tokio::test]
+async fn without_tcp_routes_no_metric_tells_of_their_feed() {
+    let page = page().await;
+    let feeds = page
+        .lines()
+        .filter(|line| line.starts_with("copilot_feed_"));
+    let told: Vec<_> = feeds.filter(|line| line.contains("tcp_routes")).collect();
+    assert!(told.is_empty(), "{told:#?}");
+}
+
 #[test]
 fn every_alert_has_a_summary_and_a_row_of_the_runbook() {
     let alerts = fs::read_to_string(root().join("deploy/monitoring/alerts.yml")).unwrap();

@@ -1,5 +1,7 @@
 //! TCP routes through the whole daemon: a list of their own, and a port of the ingress each.
 
+mod restarts;
+
 use std::collections::BTreeSet;
 
 use copilot::{

@@ -210,7 +210,7 @@ pub(super) fn found(read: &FullRead) -> Found {
 }
 
 /// What says nothing that we understand is as it was.
-pub(super) fn keep(read: &mut FullRead, index: &Index, feed: &Feed) {
+pub(super) fn keep(read: &mut FullRead, index: &Index, feed: &Feed) -> usize {
     let unclear = read.unclear.iter().filter_map(|guid| index.get(guid));
     let mut kept: Vec<_> = unclear.cloned().collect();
     // Any of those that are missing may be one of these; but no more of them than there are such rows.
@@ -223,11 +223,13 @@ pub(super) fn keep(read: &mut FullRead, index: &Index, feed: &Feed) {
         .map(|located| (located.route.guid.clone(), located))
         .collect();
     // Even of a read that is not believed: what it could not read may be the reason.
-    feed.holds("kept_routes", kept.len());
+    let count = kept.len();
+    feed.holds("kept_routes", count);
     read.routes.extend(kept);
     let mut dropped = mem::take(&mut read.dropped);
     dropped.annotate(|dropped| index.say_what_stays(dropped));
     feed.dropped_in_read(dropped);
+    count
 }
 
 fn read_again(unclear: Vec<Located>, context: &mut Context) {

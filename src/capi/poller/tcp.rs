@@ -3,7 +3,12 @@
 //! Cloud Controller asks the Routing API about each TCP domain, once for each page, and answers 500 where that fails. So this
 //! list has its own client, and what becomes of it is nothing to the other routes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     select,
@@ -23,14 +28,15 @@ use super::{
 use crate::{
     backoff::Backoff,
     capi::{
-        domains::{Domains, RouteKind},
+        domains::{DomainChanges, Domains, RouteKind},
         error::Error,
         http::Client,
         reads::full::FullRead,
         settings::{Settings, TcpIo, TcpSettings},
         wire::Located,
     },
-    model::{AppGuid, Basis, Refusal, Route, Update},
+    guids::GuidMap,
+    model::{AppGuid, Basis, Refusal, Route, RouteGuid, Update},
     outbound::Transport,
     tls,
 };
@@ -45,6 +51,8 @@ pub struct TcpPoller {
     domains: Domains,
     index: Index,
     first: FirstRead,
+    /// What the last read lacked, and is told all the same, since another has its port.
+    doubted: BTreeSet<RouteGuid>,
     /// What was found last, and told.
     sent: Option<Vec<Route>>,
     /// When the last read began that was believed, and when the last of all did.
@@ -79,6 +87,7 @@ impl TcpPoller {
             confirm_after,
             index: Index::default(),
             first: FirstRead::default(),
+            doubted: BTreeSet::new(),
             sent: None,
             began: None,
             last: None,
@@ -156,21 +165,26 @@ impl TcpPoller {
         let started = Instant::now();
         self.last = Some(started);
         let may_hold = self.confirms().is_some();
-        if self.first.is_doubted() || may_hold {
+        if self.first.is_doubted() || may_hold || !self.doubted.is_empty() {
             self.client.renew();
         }
         let mut read = FullRead::new(self.page_size, self.client.budget());
-        if let Err(error) = self.read_pages(&mut read).await {
+        if let Err(error) = self.read_pages(&mut read).await? {
             report(&self.io.routes, &error);
             self.schedule.failed(Duration::ZERO);
             return Flow::Continue(());
         }
         let is_first_doubt = !self.first.is_doubted();
-        let verdict = match self.began {
-            Some(_) => Ok(()),
-            None => self.first.judge(found(&read)),
+        // Until something is served, there is nothing that a read could be compared with.
+        let is_starting = self.began.is_none() || self.io.confirmations.borrow().is_starting;
+        let verdict = if is_starting {
+            self.first.judge(found(&read))
+        } else {
+            Ok(())
         };
-        keep(&mut read, &self.index, &self.io.routes);
+        let kept = keep(&mut read, &self.index, &self.io.routes);
+        let kept = kept + self.keep_ports(&mut read.routes);
+        self.io.routes.holds("kept_routes", kept);
         if let Err(doubt) = verdict {
             // Nobody is served before it is settled.
             let at_once = is_first_doubt && self.first.is_doubted();
@@ -187,11 +201,64 @@ impl TcpPoller {
         self.commit(routes, started, may_hold).await
     }
 
-    async fn read_pages(&mut self, read: &mut FullRead) -> Result<(), Error> {
-        while !read.step(&mut self.client, &mut self.domains).await? {
-            self.client.turned();
+    /// By one read no port goes over to a route of another domain: its clients would be another tenant's for as long as that
+    /// read was wrong. How many routes stay for that.
+    fn keep_ports(&mut self, found: &mut GuidMap<RouteGuid, Located>) -> usize {
+        let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for host in found.values().map(|located| &located.route.host) {
+            wanted.entry(host.port()).or_default().insert(host);
         }
-        Ok(())
+        let has_heir = |lost: &&Located| {
+            let host = &lost.route.host;
+            let mut hosts = wanted.get(&host.port()).into_iter().flatten();
+            hosts.any(|other| *other != host)
+        };
+        let before = std::mem::take(&mut self.doubted);
+        let lost = self.index.missing_from(found).filter(has_heir);
+        let lost = lost.filter(|lost| !before.contains(&lost.route.guid));
+        let lost: Vec<_> = lost.cloned().collect();
+        for located in &lost {
+            let guid = &located.route.guid;
+            self.doubted.insert(guid.clone());
+            found.insert(guid.clone(), located.clone());
+        }
+        lost.len()
+    }
+
+    async fn read_pages(&mut self, read: &mut FullRead) -> ControlFlow<(), Result<(), Error>> {
+        loop {
+            let step = read.step(&mut self.client, &mut self.domains).await;
+            self.follow_domains().await?;
+            match step {
+                Ok(true) => return ControlFlow::Continue(Ok(())),
+                Ok(false) => self.client.turned(),
+                Err(error) => return ControlFlow::Continue(Err(error)),
+            }
+        }
+    }
+
+    /// Follows what the last read of the domains changed: a restriction counts whatever becomes of the routes.
+    async fn follow_domains(&mut self) -> Flow {
+        let DomainChanges {
+            enforced,
+            is_doubted,
+            ..
+        } = self.domains.take_changes();
+        if !enforced.is_empty() {
+            self.sent = None;
+            self.send(Update::Enforced(enforced), Basis::Told).await?;
+        }
+        if let (true, Some(doubt)) = (is_doubted, self.domains.doubt()) {
+            report(&self.io.routes, &doubt.into());
+        }
+        Flow::Continue(())
+    }
+
+    async fn send(&self, update: Update, basis: Basis) -> Flow {
+        match self.io.updates.send(update.on(basis)).await {
+            Ok(()) => Flow::Continue(()),
+            Err(_) => Flow::Break(()),
+        }
     }
 
     async fn commit(&mut self, mut routes: Vec<Located>, started: Instant, may_hold: bool) -> Flow {
@@ -212,15 +279,22 @@ impl TcpPoller {
         // Whoever holds something waits for reads that say the same.
         if may_hold || self.sent.as_ref() != Some(&routes) {
             self.sent = Some(routes.clone());
-            let report = Update::AllTcpRoutes(routes).on(Basis::read_since(started));
-            if self.io.updates.send(report).await.is_err() {
-                return Flow::Break(());
-            }
+            let update = Update::AllTcpRoutes(routes);
+            self.send(update, Basis::read_since(started)).await?;
         }
-        self.io.routes.succeeded(took);
         self.began = Some(started);
+        let is_open = self.domains.doubt().is_some();
+        if !is_open {
+            self.io.routes.succeeded(took);
+        }
         let interval = self.settings.interval * self.client.slowdown();
-        self.schedule.succeeded(interval);
+        let has_doubts = is_open || !self.doubted.is_empty();
+        let longest = if has_doubts {
+            self.confirm_after
+        } else {
+            interval
+        };
+        self.schedule.succeeded(interval.min(longest));
         Flow::Continue(())
     }
 }

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{HeaderName, LoadBalancing};
+use crate::model::{
+    AppPort, Destination, HeaderName, Hostname, LoadBalancing, Protocol, Route, RouteGuid, Weight,
+};
 
 const ROUTE: &str = "cbad697f-cac1-48f4-9017-ac08f39dfb31";
 const APP: &str = "0a6636b5-7fc4-44d8-8752-0db3e40b35a5";

@@ -88,6 +88,7 @@ pub(crate) fn read(
         internal_tls,
         defaults,
         tcp_ports: tcp.ports,
+        tcp_domains: tcp.names,
         vip_range,
     })
 }

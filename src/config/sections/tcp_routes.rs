@@ -7,6 +7,7 @@ use crate::{
     capi::{DomainPattern, TcpSettings},
     config::reader::Section,
     istio::validate::Invalid,
+    model::Hostname,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,11 +23,17 @@ const OF_PROXIES: [u16; 11] = [
     15000, 15001, 15002, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090,
 ];
 
+/// Where a gateway between networks listens, for istiod and for other clusters: ours would take them from the mesh's own,
+/// and lead them to a tenant. istiod's others (15010, 15014) are on its own machine, and no matter of the ingress.
+const BETWEEN_NETWORKS: [u16; 3] = [15012, 15017, 15443];
+
 /// What is configured of TCP routes; nothing where there are to be none.
 #[derive(Debug, Default)]
 pub(crate) struct TcpRoutes {
     /// What is read of Cloud Controller.
     pub(super) polled: Option<TcpSettings>,
+    /// Its domains, by their names.
+    pub(super) names: BTreeSet<Hostname>,
     /// The ports of the ingress.
     pub(super) ports: BTreeSet<u16>,
     /// Those of the configured that it cannot listen at, by their key, and why.
@@ -60,16 +67,24 @@ pub(crate) fn read(root: &mut Section<'_>) -> TcpRoutes {
         section.problem(PORTS, "is empty: no TCP route would be served");
     }
     section.end();
-    let left_out = OF_PROXIES.iter().filter(|port| ports.remove(port));
-    let left_out = left_out.map(|port| {
-        let invalid = Invalid {
-            rule: "port",
-            detail: format!("proxies listen at {port} themselves: no TCP route there is served"),
-        };
-        (format!("TCPRoutes.Ports {port}"), invalid)
-    });
+    let reserved = [
+        (&OF_PROXIES[..], "proxies"),
+        (&BETWEEN_NETWORKS, "gateways between networks"),
+    ];
+    let mut left_out = Vec::new();
+    for (of_istio, who) in reserved {
+        for port in of_istio.iter().filter(|port| ports.remove(port)) {
+            let invalid = Invalid {
+                rule: "port",
+                detail: format!("{who} listen at {port} themselves: no TCP route there is served"),
+            };
+            left_out.push((format!("TCPRoutes.Ports {port}"), invalid));
+        }
+    }
+    let names = domains.iter().flatten().map(DomainPattern::domain);
     TcpRoutes {
-        left_out: left_out.collect(),
+        names: names.cloned().collect(),
+        left_out,
         ports,
         polled: domains.map(|domains| TcpSettings {
             domains,

@@ -6,11 +6,8 @@ use crate::{
     proto::istio::networking::v1alpha3::Gateway,
 };
 
-fn options() -> Options {
-    Options {
-        tcp_ports: (1024..=1030).collect(),
-        ..keep_empty()
-    }
+fn ports() -> BTreeSet<u16> {
+    (1024..=1030).collect()
 }
 
 fn tcp(domain: &str, port: u16, to: impl IntoIterator<Item = Destination>) -> Route {
@@ -33,7 +30,8 @@ fn made<const R: usize, const I: usize>(
     routes: &[Route; R],
     instances: [Instance; I],
 ) -> Made {
-    let mut table = RouteTable::new(Join::Described, None).with_tls(options.tls());
+    let table = RouteTable::new(Join::Described, None).with_tls(options.tls());
+    let mut table = table.with_ports(ports());
     table.apply(Update::AllTcpRoutes(routes.to_vec()));
     let instances = instances.into_iter().map(Into::into).collect();
     table.apply(Update::AllInstances(instances));
@@ -65,7 +63,7 @@ const ECHO: &str = "1024.cf--tcp.tcp.example.com";
 #[test]
 fn a_tcp_route_is_a_port_of_the_ingress_and_a_service_of_all_its_instances() {
     let made = made(
-        &options(),
+        &keep_empty(),
         &[tcp(
             "tcp.example.com",
             1024,
@@ -95,7 +93,7 @@ fn a_tcp_route_is_a_port_of_the_ingress_and_a_service_of_all_its_instances() {
 #[test]
 fn weights_divide_its_connections() {
     let made = made(
-        &options(),
+        &keep_empty(),
         &[tcp(
             "tcp.example.com",
             1024,
@@ -119,7 +117,7 @@ fn weights_divide_its_connections() {
 fn one_without_instances_keeps_its_port_and_one_that_leads_nowhere_too() {
     for destinations in [vec![to("echo", 7000)], Vec::new()] {
         let made = made(
-            &options(),
+            &keep_empty(),
             &[tcp("tcp.example.com", 1024, destinations)],
             [],
         );
@@ -132,7 +130,7 @@ fn one_without_instances_keeps_its_port_and_one_that_leads_nowhere_too() {
 #[test]
 fn a_port_that_the_ingress_does_not_have_is_named_once_and_nothing_is_made_of_it() {
     let made = made(
-        &options(),
+        &keep_empty(),
         &[tcp("tcp.example.com", 2000, [to("echo", 7000)])],
         [instance(1, "echo", &[(7000, 61001)])],
     );
@@ -159,19 +157,23 @@ fn a_port_of_two_domains_is_the_older_routes_also_unmapped_and_the_other_is_name
             instance(2, "b", &[(7000, 61002)]),
         ]
     };
-    let loser = made(&options(), &[younger.clone(), older.clone()], instances());
+    let loser = made(
+        &keep_empty(),
+        &[younger.clone(), older.clone()],
+        instances(),
+    );
     assert_eq!(loser.services, [None, None]);
     let remark = &loser.remarks[0];
     assert!(
         remark.detail.contains("a.example.com:1024") && remark.rule == "port",
         "{remark}"
     );
-    let winner = made(&options(), &[older, younger.clone()], instances());
+    let winner = made(&keep_empty(), &[older, younger.clone()], instances());
     assert_eq!(split(&winner).1[0].0, "1024.cf--tcp.a.example.com");
     assert_eq!(winner.entries[1].len(), 1, "{:?}", winner.entries);
 
     let unmapped = tcp("a.example.com", 1024, []);
-    let loser = made(&options(), &[younger, unmapped], instances());
+    let loser = made(&keep_empty(), &[younger, unmapped], instances());
     assert_eq!(loser.services, [None, None]);
 }
 
@@ -182,7 +184,7 @@ fn the_end_of_one_domains_route_gives_its_port_to_the_others() {
         created_at: 2,
         ..tcp("b.example.com", 1024, [to("b", 7000)])
     };
-    let mut table = RouteTable::new(Join::Described, None);
+    let mut table = RouteTable::new(Join::Described, None).with_ports(ports());
     table.apply(Update::AllTcpRoutes(vec![older, younger.clone()]));
     let changes = table.apply(Update::AllTcpRoutes(vec![younger.clone()]));
     let (_, touched) = changes
@@ -190,7 +192,7 @@ fn the_end_of_one_domains_route_gives_its_port_to_the_others() {
         .find(|(host, _)| **host == younger.host)
         .expect("it is told anew");
     assert!(touched.lookup() && touched.services().count() == 1);
-    assert!(table.host(&younger.host).unwrap().rival().is_none());
+    assert!(table.host(&younger.host).unwrap().unserved().is_none());
 }
 
 #[test]
@@ -205,7 +207,7 @@ fn what_looks_at_requests_is_nothing_to_it_and_what_looks_at_connections_is() {
             connect_timeout: connect_timeout.map(std::time::Duration::from_secs),
             ..Defaults::default()
         },
-        ..options()
+        ..keep_empty()
     };
     let rules = |options: &Options| {
         let routes = [tcp("tcp.example.com", 1024, [to("echo", 7000)])];
@@ -227,7 +229,7 @@ fn the_gateway_has_each_port_and_is_another_than_that_of_http() {
         let root = CertificateRoot::default();
         gateway(&root, &[], None, ports).unwrap().gateways
     };
-    let [http, tcp] = &with(&options().tcp_ports)[..] else {
+    let [http, tcp] = &with(&ports())[..] else {
         panic!("two gateways");
     };
     assert_eq!(
@@ -253,7 +255,7 @@ fn a_refused_one_has_no_port_and_a_route_service_is_none_for_it() {
         ..echo()
     };
     let made = made(
-        &options(),
+        &keep_empty(),
         &[refused],
         [instance(1, "echo", &[(7000, 61001)])],
     );
@@ -261,7 +263,7 @@ fn a_refused_one_has_no_port_and_a_route_service_is_none_for_it() {
     assert!(made.entries.iter().all(BTreeMap::is_empty));
     assert_eq!(made.remarks[0].rule, "route-policies");
 
-    let mut table = RouteTable::new(Join::Described, None);
+    let mut table = RouteTable::new(Join::Described, None).with_ports(ports());
     table.apply(Update::AllTcpRoutes(vec![echo()]));
     let bound = (echo().guid, crate::model::Refusal::RouteService);
     assert!(table.apply(Update::Refused(vec![bound])).is_empty());

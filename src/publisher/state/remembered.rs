@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::State;
 use crate::{
-    model::{Basis, Process, Route, Update},
+    model::{Basis, Process, Update},
     publisher::Input,
     store::Saved,
     table::Join,
@@ -20,9 +20,7 @@ pub(super) struct Remembered {
 impl State {
     /// Takes in what was served before the start. Nothing of it is published yet.
     pub fn remember(&mut self, saved: Saved, join: Join) {
-        // Nobody would ever replace TCP routes where none are wanted any more.
-        let is_wanted = |route: &Arc<Route>| !route.is_tcp() || !self.options.tcp_ports.is_empty();
-        let routes = saved.routes.into_iter().filter(is_wanted);
+        let routes = saved.routes.into_iter();
         let routes = routes.map(Arc::unwrap_or_clone).collect();
         let update = match join {
             Join::Described => Update::AllRoutes(routes),

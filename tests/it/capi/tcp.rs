@@ -1,6 +1,10 @@
 //! TCP routes: a list of their own.
 
-use copilot::capi::{TcpIo, TcpPoller, TcpSettings};
+use copilot::{
+    capi::{TcpIo, TcpPoller, TcpSettings},
+    model::Hostname,
+    sim::capi::{DomainSpec, State},
+};
 
 use super::*;
 
@@ -9,12 +13,16 @@ struct TcpPolling {
     reports: mpsc::Receiver<Report>,
     touched: mpsc::Sender<AppGuid>,
     feed: Feed,
-    _confirmations: watch::Sender<Confirmations>,
+    confirmations: watch::Sender<Confirmations>,
     _task: tokio_util::task::AbortOnDropHandle<()>,
 }
 
 impl TcpPolling {
     fn start(settings: &Settings, interval: Duration) -> Self {
+        Self::of("tcp.example.com", settings, interval)
+    }
+
+    fn of(domains: &str, settings: &Settings, interval: Duration) -> Self {
         let mut feeds = Feeds::new(&mut Registry::default());
         let (updates, reports) = mpsc::channel(16);
         let (touched, touched_apps) = mpsc::channel(16);
@@ -28,7 +36,7 @@ impl TcpPolling {
             token: feeds.register("tcp_routes_token", SOON),
         };
         let tcp = TcpSettings {
-            domains: vec!["tcp.example.com".parse().unwrap()],
+            domains: domains.split(' ').map(|it| it.parse().unwrap()).collect(),
             interval,
             gather: Duration::from_millis(10),
         };
@@ -37,19 +45,28 @@ impl TcpPolling {
             reports,
             touched,
             feed,
-            _confirmations: confirm,
+            confirmations: confirm,
             _task: tokio_util::task::AbortOnDropHandle::new(tokio::spawn(
                 poller.run(CancellationToken::new()),
             )),
         }
     }
 
+    async fn update(&mut self) -> Update {
+        soon(self.reports.recv()).await.unwrap().update
+    }
+
+    /// The routes of the next read.
+    async fn routes(&mut self) -> Vec<Route> {
+        match self.update().await {
+            Update::AllTcpRoutes(routes) => routes,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The hostnames of the next read, with where they lead.
     async fn next(&mut self) -> BTreeMap<String, Vec<String>> {
-        let report = soon(self.reports.recv()).await.unwrap();
-        let Update::AllTcpRoutes(routes) = report.update else {
-            panic!("{report:?}");
-        };
+        let routes = self.routes().await;
         let apps = |route: &Route| {
             let to = route.destinations.iter();
             to.map(|to| to.workload.app.to_string()).collect()
@@ -136,4 +153,122 @@ async fn without_the_routing_api_nothing_is_read_and_the_list_of_http_routes_is_
     foundation.capi.state().has_routing_api = true;
     assert_eq!(polling.next().await.len(), 1);
     polling.fails(false).await;
+}
+
+/// What is withheld of the routes of the next read.
+async fn refused(polling: &mut TcpPolling) -> Vec<Option<Refusal>> {
+    let routes = polling.routes().await;
+    routes.into_iter().map(|route| route.refused).collect()
+}
+
+#[tokio::test]
+async fn a_domain_that_is_enforced_from_now_on_is_told_before_any_route_can_be_read_again() {
+    let foundation = Foundation::new().await;
+    let (domain, _) = add_route(&foundation, 1024, &["echo"]);
+    let mut polling = TcpPolling::start(&foundation.settings(), Duration::from_millis(20));
+    assert_eq!(refused(&mut polling).await, [None]);
+    let fault = Fault::BadGateway;
+    foundation
+        .capi
+        .inject(Endpoint::Routes, 0, usize::MAX, fault);
+    let change = |policies| {
+        let mut state = foundation.capi.state();
+        state.change_domain(&domain, |spec| spec.route_policies = policies);
+    };
+    change(Some("org"));
+    let name = Hostname::parse("tcp.example.com").unwrap();
+    let told = polling.update().await;
+    assert!(
+        matches!(&told, Update::Enforced(domains) if *domains == [name].into()),
+        "{told:?}"
+    );
+    polling.fails(true).await;
+    foundation.capi.clear();
+    let expected = [Some(Refusal::RoutePolicies)];
+    assert_eq!(refused(&mut polling).await, expected);
+    polling.fails(false).await;
+
+    // That it says so no longer is believed when it says it again.
+    change(None);
+    let problem = &mut polling.feed.status();
+    let seen = problem.wait_for(|status| status.problem.is_some());
+    let problem = soon(seen).await.unwrap().problem.clone().unwrap();
+    assert_eq!(problem.kind, "unconfirmed");
+    assert!(problem.message.contains("tcp.example.com"), "{problem:?}");
+    assert_eq!(refused(&mut polling).await, [None]);
+    polling.fails(false).await;
+}
+
+#[tokio::test]
+async fn a_domain_that_is_mistyped_is_named_with_the_tcp_domain_that_there_is_and_asked_about_once()
+{
+    let foundation = Foundation::new().await;
+    add_route(&foundation, 1024, &["echo"]);
+    let http = DomainKind::Http;
+    foundation.capi.state().add_domain("tcp.exmple.com", http);
+    let settings = foundation.settings();
+    let soon_again = Duration::from_millis(20);
+    let mut polling = TcpPolling::of("tcp.exmaple.com", &settings, soon_again);
+    assert!(polling.next().await.is_empty());
+    foundation.capi.requested(Endpoint::Domains, 5).await;
+    let dropped = polling.feed.status().borrow().dropped.named().clone();
+    assert_eq!(
+        dropped["tcp.exmaple.com"].detail,
+        "cloud controller has no such domain; it has tcp.example.com, which is nearly it"
+    );
+    let asked = foundation.capi.requests(Endpoint::Domains);
+    let of_all = asked.iter().filter(|it| it.parameter("names").is_none());
+    assert_eq!(of_all.count(), 1);
+}
+
+#[tokio::test]
+async fn no_port_goes_over_to_another_domain_by_one_read() {
+    let foundation = Foundation::new().await;
+    let (domain, holder) = add_route(&foundation, 1024, &["echo"]);
+    {
+        let mut state = foundation.capi.state();
+        let other = state.add_domain("tcp.example.org", DomainKind::Tcp);
+        let spec = RouteSpec::new(&other, "").port(1024).to(web("other"));
+        state.create_route(spec);
+    }
+    let (settings, often) = (foundation.settings(), Duration::from_millis(20));
+    let mut polling = TcpPolling::of("tcp.example.com tcp.example.org", &settings, often);
+    assert_eq!(polling.next().await.len(), 2);
+
+    // Once its domain is not found.
+    let rename = |after, name: &'static str| {
+        let domain = domain.clone();
+        let change = move |spec: &mut DomainSpec| spec.name = name.to_owned();
+        let change = move |state: &mut State| state.change_domain(&domain, change);
+        foundation.capi.before(Endpoint::Domains, after, change);
+    };
+    let reads = foundation.capi.count(Endpoint::Domains);
+    rename(0, "tcp.example.net");
+    // One looks around for it.
+    rename(2, "tcp.example.com");
+    foundation
+        .capi
+        .requested(Endpoint::Domains, reads + 6)
+        .await;
+    assert!(polling.reports.try_recv().is_err(), "it was kept");
+
+    foundation.capi.state().delete_route_silently(&holder);
+    assert_eq!(polling.next().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_later_read_of_nothing_has_to_be_confirmed_too_while_nothing_is_served() {
+    let foundation = Foundation::new().await;
+    add_route(&foundation, 1024, &["echo"]);
+    let mut polling = TcpPolling::start(&foundation.settings(), Duration::from_millis(20));
+    let starting = Confirmations {
+        is_starting: true,
+        ..Confirmations::default()
+    };
+    polling.confirmations.send_replace(starting);
+    assert_eq!(polling.next().await.len(), 1);
+    foundation.capi.inject(Endpoint::Routes, 0, 1, Fault::Empty);
+    polling.fails(true).await;
+    polling.fails(false).await;
+    assert!(polling.reports.try_recv().is_err(), "it was not believed");
 }

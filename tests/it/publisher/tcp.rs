@@ -1,21 +1,28 @@
 //! TCP routes: for how long all others wait for them, and what they cost.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use copilot::{
     istio::{Kind, OF_HOSTS},
-    model::{Hostname, Protocol, Route, Update},
+    model::{Basis, Hostname, Protocol, Reading, Route, Source, Update},
+    publisher::{Metrics, State},
     sim::foundation,
+    snapshot::Snapshot,
 };
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::{Input, Running, Settings, changed_collections, settings, start};
 
-fn running() -> Running {
-    start(Settings {
+fn tcp_settings() -> Settings {
+    Settings {
         tcp_ports: (1024..=1033).collect(),
         ..settings([Input::Routes, Input::TcpRoutes, Input::Instances])
-    })
+    }
+}
+
+fn running() -> Running {
+    start(tcp_settings())
 }
 
 /// A route at a port to the app of the `n`th one.
@@ -26,6 +33,15 @@ fn tcp(n: usize, port: u16) -> Route {
     for to in &mut route.destinations {
         to.protocol = Protocol::Tcp;
     }
+    route
+}
+
+/// The same of the other domain, which is younger.
+fn rival(n: usize, port: u16) -> Route {
+    let mut route = tcp(n, port);
+    route.guid = format!("org-{port}").as_str().into();
+    route.host = Hostname::parse("tcp.example.org").unwrap().with_port(port);
+    route.created_at += 1;
     route
 }
 
@@ -97,4 +113,99 @@ async fn a_change_of_one_encodes_what_it_concerns_and_no_gateway() {
         assert_eq!(changed, collections);
         before = after;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ports_of_a_domain_that_is_enforced_are_closed_at_once_and_no_others() {
+    let mut running = running();
+    tell_others(&running, 3).await;
+    let routes = vec![tcp(0, 1024), rival(1, 1025)];
+    running.send(Update::AllTcpRoutes(routes)).await;
+    running.next().await;
+    let enforced = BTreeSet::from([Hostname::parse("tcp.example.com").unwrap()]);
+    running.send(Update::Enforced(enforced)).await;
+    let after = running.next().await;
+    let services = after.get(Kind::VirtualService).unwrap();
+    let names: Vec<_> = services.iter().map(|service| service.name).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.contains(&"copilot-tcp-service-for-tcp.example.org-1025"));
+}
+
+/// The domains that have the ports of the ingress, by port.
+fn holders(snapshot: &Snapshot) -> Vec<String> {
+    let services = snapshot.get(Kind::VirtualService).unwrap();
+    let names = services.iter().map(|service| service.name);
+    let tcp = names.filter_map(|name| name.strip_prefix("copilot-tcp-service-for-"));
+    tcp.map(str::to_owned).collect()
+}
+
+/// Ten ports that two domains have, the first of which leads nowhere.
+#[test]
+fn while_a_read_is_held_that_lacks_a_domain_no_port_goes_over_to_another() {
+    let metrics = Metrics::new(&mut Registry::default());
+    let mut state = State::new(&tcp_settings(), metrics).unwrap();
+    let mut now = Instant::now();
+    let mut read = |state: &mut State, update: Update| {
+        now += Duration::from_secs(11);
+        let (began, ended) = (now, now);
+        let report = update.on(Basis::Read(Reading { began, ended }));
+        state.take(report, now);
+        state.publish_at(now.into_std())
+    };
+    let ports = || (0..10).zip(1024..=1033);
+    let mut older: Vec<_> = ports().map(|(n, port)| tcp(n, port)).collect();
+    older[0].destinations.clear();
+    let younger = || ports().map(|(n, port)| rival(10 + n, port));
+    let instances = (0..20).map(|n| foundation::instance(n, 0, 61_000));
+    read(&mut state, Update::AllRoutes(Vec::new()));
+    read(&mut state, Update::AllInstances(instances.collect()));
+    let all = older.iter().cloned().chain(younger()).collect();
+    let first = read(&mut state, Update::AllTcpRoutes(all)).unwrap();
+    let of_com: Vec<_> = ports()
+        .map(|(_, port)| format!("tcp.example.com-{port}"))
+        .collect();
+    assert_eq!(holders(&first), of_com);
+
+    let lacking = || Update::AllTcpRoutes(younger().collect());
+    for _ in 0..2 {
+        assert!(
+            read(&mut state, lacking()).is_none(),
+            "nothing is different"
+        );
+        assert_eq!(state.held()[0].source, Source::TcpRoutes);
+    }
+    let of_org: Vec<_> = ports()
+        .map(|(_, port)| format!("tcp.example.org-{port}"))
+        .collect();
+    assert!(state.decide(Source::TcpRoutes, true));
+    let last = read(&mut state, lacking()).expect("it is believed");
+    let mut now_there = holders(&last);
+    now_there.retain(|name| !of_com.contains(name));
+    assert_eq!(now_there, of_org);
+}
+
+#[test]
+fn of_very_many_routes_at_other_ports_a_thousand_are_kept_and_the_others_counted() {
+    let metrics = Metrics::new(&mut Registry::default());
+    let mut state = State::new(&tcp_settings(), metrics).unwrap();
+    let of_ingress = || (1024..=1033).map(|port| tcp(0, port));
+    let outside = (2000..5000).map(|port| tcp(0, port));
+    state.apply(Update::AllRoutes(Vec::new()));
+    state.apply(Update::AllInstances(vec![foundation::instance(
+        0, 0, 61_000,
+    )]));
+    state.apply(Update::AllTcpRoutes(of_ingress().chain(outside).collect()));
+    let snapshot = state.publish().unwrap();
+    assert_eq!(holders(&snapshot).len(), 10);
+    assert_eq!(state.saved(false).routes.len(), 1010);
+    let rejected = state.rejected();
+    let named = rejected.keys().filter(|(_, host)| host.starts_with("tcp."));
+    assert_eq!(named.count(), 1000);
+    let more = &rejected[&("routes", "TCPRoutes.Ports".to_owned())][0];
+    assert_eq!(more.rule, "port");
+    assert!(more.detail.starts_with("2000 more routes"), "{more:?}");
+
+    state.apply(Update::AllTcpRoutes(of_ingress().collect()));
+    state.publish();
+    assert!(state.rejected().is_empty());
 }
