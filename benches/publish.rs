@@ -11,6 +11,7 @@ use copilot::{
 };
 use divan::{AllocProfiler, Bencher, black_box};
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -118,6 +119,22 @@ fn unchanged_full_read(bencher: Bencher, count: usize) {
             state.apply(update);
             black_box(state.publish())
         });
+}
+
+/// What `copilot explain` takes of the publisher's time.
+#[divan::bench(args = ROUTES)]
+fn a_hostname_is_explained(bencher: Bencher, count: usize) {
+    let state = published(count);
+    let route = foundation::route(count / 2);
+    let now = Instant::now();
+    bencher.bench_local(|| black_box(state.explain(&route.host, &route.path, now)));
+}
+
+/// What `copilot routes` and `copilot instances` take of it.
+#[divan::bench(args = ROUTES)]
+fn everything_is_listed(bencher: Bencher, count: usize) {
+    let state = published(count);
+    bencher.bench_local(|| black_box(state.everything()));
 }
 
 /// Internal routes, each app with ten policies.

@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use prometheus_client::registry::Registry;
@@ -44,7 +44,7 @@ use crate::{
     model::{Basis, CapiProcessGuid, Confirmations, Report, Source},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
-    store::{self, Saved},
+    store,
 };
 
 /// The gate of whoever tells the routes.
@@ -103,13 +103,15 @@ pub struct Publisher {
     confirmations: BTreeMap<Source, watch::Sender<Confirmations>>,
     held: watch::Sender<Arc<Vec<guard::Summary>>>,
     vips: watch::Sender<Option<Vips>>,
-    saved: watch::Sender<Option<Arc<Saved>>>,
+    saved: watch::Sender<Option<store::State>>,
     /// When what has changed is to be written down.
     unsaved: Option<Instant>,
     /// When that was handed over last.
     saved_at: Option<Instant>,
     /// When all routes were read last.
     routes_read: Option<Instant>,
+    /// The same by the clock of the state file, and until then when what it has was said.
+    said_at: SystemTime,
     /// When what an earlier process served stands in for sources that are silent.
     stands_in: Option<Instant>,
     /// That time has come, and the instances are not known yet.
@@ -172,6 +174,7 @@ impl Publisher {
             unsaved: None,
             saved_at: None,
             routes_read: None,
+            said_at: SystemTime::now(),
             stands_in: None,
             stands_in_late: false,
             readiness: readiness.clone(),

@@ -21,7 +21,7 @@ use std::{
 use prost::Message as _;
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use self::writer::{Receiver, Writer};
+pub use self::writer::{Receiver, State, Writer};
 use crate::{
     model::{Association, Policy, Process, Route, Workload},
     proto::state,

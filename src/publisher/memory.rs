@@ -1,6 +1,9 @@
 //! The publisher's memory: what it writes down, and what it finds at its start.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -9,6 +12,7 @@ use super::{Input, Publisher, ROUTES_GATE};
 use crate::{
     feed::chain,
     model::{Report, Update},
+    store,
 };
 
 /// From a change of routes or policies to its being written down.
@@ -35,6 +39,7 @@ impl Publisher {
                 let (routes, seconds) = (saved.routes.len(), age.as_secs_f64());
                 info!(routes, seconds, "state file read");
                 self.stands_in = Some(Instant::now() + store.after);
+                self.said_at = written_at;
                 self.knows_policies = saved.policies.is_some();
                 self.state.remember(saved, self.settings.join);
                 self.vips.send_replace(Some(self.state.vips().clone()));
@@ -105,6 +110,7 @@ impl Publisher {
             Update::AllRoutes(_) | Update::AllPushed { .. }
         ) {
             self.routes_read = Some(now);
+            self.said_at = SystemTime::now();
         }
         let within = match report.update {
             Update::AllInstances(_) | Update::Instances { .. } => COUNTED_WITHIN,
@@ -123,9 +129,12 @@ impl Publisher {
         let saved = self.state.saved(self.knows_policies);
         let is_aged = self.is_aged();
         let is_sent = self.saved.send_if_modified(|sent| {
-            let is_due = is_aged || sent.as_deref() != Some(&saved);
+            let is_due = is_aged || sent.as_ref().is_none_or(|sent| *sent.saved != saved);
             if is_due {
-                *sent = Some(Arc::new(saved));
+                *sent = Some(store::State {
+                    saved: Arc::new(saved),
+                    said_at: self.said_at,
+                });
             }
             is_due
         });

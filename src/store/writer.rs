@@ -23,7 +23,16 @@ const PAUSE: Duration = Duration::from_secs(5);
 const LAST: Duration = Duration::from_secs(1);
 
 /// Where what is to be written comes from.
-pub type Receiver = watch::Receiver<Option<Arc<Saved>>>;
+pub type Receiver = watch::Receiver<Option<State>>;
+
+/// What is to be written down.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// What was served.
+    pub saved: Arc<Saved>,
+    /// When Cloud Controller said it: what is written anew while it is silent is no younger for that.
+    pub said_at: SystemTime,
+}
 
 /// The state file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -86,14 +95,14 @@ impl Writer {
             let written = self.written.as_ref();
             written.is_some_and(|written| Arc::ptr_eq(written, saved))
         };
-        let Some(saved) = newest.filter(|saved| !is_written(saved)) else {
+        let Some(State { saved, said_at }) = newest.filter(|state| !is_written(&state.saved))
+        else {
             return;
         };
         let state = saved.clone();
         let (settings, started) = (self.settings.clone(), Instant::now());
         // Encoding and the disk may take long.
-        let mut written =
-            tokio::task::spawn_blocking(move || settings.write(&saved, SystemTime::now()));
+        let mut written = tokio::task::spawn_blocking(move || settings.write(&saved, said_at));
         // A disk that hangs is no reason to end the process.
         let written = loop {
             tokio::select! {

@@ -106,7 +106,10 @@ async fn the_admin_surface_shows_what_is_served_to_whom_and_what_is_not() {
         .unwrap();
     assert_eq!(
         (status.as_u16(), text.as_str()),
-        (404, "no collection or resource \"nothing\"\n")
+        (
+            404,
+            "no collection or resource \"nothing\": there are destinationrules, gateways, serviceentries, sidecars, virtualservices\n"
+        )
     );
 
     let acked =

@@ -1,6 +1,8 @@
 //! Answers that are well-formed and wrong.
 
-use copilot::proto::bbs::{ActualLrPsResponse, DomainsResponse};
+use copilot::proto::bbs::{
+    ActualLrPsResponse, DesiredLrPsResponse, DomainsResponse, ModificationTag,
+};
 use fastrand::Rng;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ pub(super) fn tell(rng: &mut Rng, path: &str, body: &mut Vec<u8>) {
         "/v3/routes" | "/v3/domains" | "/v3/processes" => json(rng, body, "resources"),
         "/networking/v1/internal/policies" => json(rng, body, "policies"),
         "/v1/actual_lrps/list" => actual(rng, body),
+        "/v1/desired_lrp_routing_infos/list" => desired(rng, body),
         "/v1/domains/list" => *body = DomainsResponse::default().encode_to_vec(),
         _ => {}
     }
@@ -23,7 +26,12 @@ fn json(rng: &mut Rng, body: &mut Vec<u8>, list: &str) {
     let Some(rows) = answer[list].as_array_mut() else {
         return;
     };
-    match rng.u32(0..4) {
+    match rng.u32(0..5) {
+        // Hostnames of another kind, where these are domains.
+        4 => rows
+            .iter_mut()
+            .filter(|row| row.get("internal").is_some())
+            .for_each(|row| row["internal"] = json!(rng.bool())),
         0 => rows.clear(),
         1 => rows.retain(|_| rng.bool()),
         2 => rows
@@ -48,7 +56,7 @@ fn actual(rng: &mut Rng, body: &mut Vec<u8>) {
         return;
     };
     let rows = &mut list.actual_lrps;
-    match rng.u32(0..6) {
+    match rng.u32(0..7) {
         0 => rows.clear(),
         1 => rows.retain(|_| rng.bool()),
         2 => rows.iter_mut().for_each(|row| row.state.clear()),
@@ -58,7 +66,34 @@ fn actual(rng: &mut Rng, body: &mut Vec<u8>) {
                 net.ports.clear();
             }
         }),
+        5 => rows.iter_mut().for_each(|row| {
+            "CLAIMED".clone_into(&mut row.state);
+            newer(rng, &mut row.modification_tag);
+        }),
         _ => rows.truncate(3),
     }
     *body = list.encode_to_vec();
+}
+
+fn desired(rng: &mut Rng, body: &mut Vec<u8>) {
+    let Ok(mut list) = DesiredLrPsResponse::decode(&**body) else {
+        return;
+    };
+    let rows = &mut list.desired_lrps;
+    match rng.u32(0..3) {
+        0 => rows.clear(),
+        1 => rows.retain(|_| rng.bool()),
+        _ => rows.iter_mut().for_each(|row| {
+            row.instances = 0;
+            newer(rng, &mut row.modification_tag);
+        }),
+    }
+    *body = list.encode_to_vec();
+}
+
+/// Now and then it is a newer state of the row.
+fn newer(rng: &mut Rng, tag: &mut Option<ModificationTag>) {
+    if let Some(tag) = tag.as_mut().filter(|_| rng.bool()) {
+        tag.index += 1;
+    }
 }

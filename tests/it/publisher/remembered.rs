@@ -240,7 +240,7 @@ async fn what_is_served_is_handed_over_to_be_written() {
     advance(MINUTE).await;
     let written = &mut restarted.running.outputs.saved;
     let written = written.wait_for(Option::is_some).await.unwrap().clone();
-    let mut written = written.unwrap().as_ref().clone();
+    let mut written = Saved::clone(&written.unwrap().saved);
     let mut expected = saved();
     expected.policies.as_mut().unwrap().sort_unstable();
     for saved in [&mut written, &mut expected] {
@@ -249,6 +249,20 @@ async fn what_is_served_is_handed_over_to_be_written() {
     }
     assert_eq!(written, expected);
     drop(restarted.folder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_while_cloud_controller_is_silent_is_no_younger_for_that() {
+    let mut restarted = Restarted::with(Some(saved()));
+    let file = store(&restarted.folder).read().unwrap();
+    let (_, said_at) = file.unwrap();
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    advance(2 * MINUTE).await;
+    let written = &mut restarted.running.outputs.saved;
+    let written = written.wait_for(Option::is_some).await.unwrap().clone();
+    assert_eq!(written.unwrap().said_at, said_at);
 }
 
 #[tokio::test(start_paused = true)]
