@@ -319,9 +319,22 @@ impl<S: Ord + Clone + Display> Guard<S> {
         held.map(|held| held.is_accepted = true).count() > 0
     }
 
-    /// An operator does not believe what is held of a source: a read that lacks it begins anew.
-    pub fn reject(&mut self, source: Source) -> bool {
-        self.held.remove(&source).is_some()
+    /// An operator does not believe what is held of a source: reads that lack it begin anew.
+    pub fn reject(&mut self, source: Source, now: Instant) -> bool {
+        let held = self.held.get_mut(&source);
+        let held = held.into_iter().flat_map(BTreeMap::values_mut);
+        let anew = held.map(|held| {
+            *held = Held {
+                since: now,
+                last: now,
+                agreeing: 0,
+                is_first: false,
+                is_accepted: false,
+                is_confirmed: false,
+                ..*held
+            };
+        });
+        anew.count() > 0
     }
 }
 

@@ -355,7 +355,7 @@ impl Publisher {
             is_believed,
             reply,
         } = decision;
-        let is_held = self.state.decide(source, is_believed);
+        let is_held = self.state.decide(source, is_believed, Instant::now());
         self.tell_held();
         // Whoever asked may have gone.
         let _gone = reply.send(is_held);

@@ -23,6 +23,8 @@ const DOUBTED_READS: u32 = 3;
 pub(super) struct FirstList {
     confirm_after: Duration,
     doubted: Option<Doubted>,
+    /// How many instances ran by the one that was believed last: before anything is served they are to run by the next one.
+    ran: usize,
 }
 
 /// Lists that were doubted for the same reason, one after the other.
@@ -40,6 +42,7 @@ impl FirstList {
         Self {
             confirm_after,
             doubted: None,
+            ran: 0,
         }
     }
 
@@ -59,6 +62,7 @@ impl FirstList {
             wanted,
             unwanted,
         } = amounts(&read.list);
+        let wanted = wanted.max(self.ran);
         let why = if !read.list.fresh {
             Doubt::NotFresh
         } else if running * 2 < wanted {
@@ -69,6 +73,7 @@ impl FirstList {
             Doubt::Nothing
         } else {
             self.doubted = None;
+            self.ran = running;
             return Ok(read);
         };
         let (age, reads) = self.doubt(why, read.began);
@@ -78,7 +83,11 @@ impl FirstList {
             Doubt::Nothing => reads > 1,
             Doubt::Unreadable { .. } => false,
         };
-        if is_believed { Ok(read) } else { Err(why) }
+        if !is_believed {
+            return Err(why);
+        }
+        self.ran = running;
+        Ok(read)
     }
 
     /// How long lists have been doubted for this reason, and how many were.

@@ -150,16 +150,15 @@ impl Merge {
 
     /// What an event ends, although it is not served any more by all that is known: others may have held it.
     pub(super) fn repeat_end(&self, event: &Event, changes: &mut InstanceChanges) {
-        let members = match event {
-            Event::Observed(observed) => std::slice::from_ref(&observed.guid),
-            Event::Desired(desired) | Event::DesiredRemoved(desired) => {
-                let process = self.processes.get(&desired.process);
-                process.map_or(&[][..], |process| &process.members)
-            }
-            _ => &[],
+        let (members, from) = match event {
+            Event::Observed(observed) => (std::slice::from_ref(&observed.guid), 0),
+            Event::Desired(desired) => (self.members_of(&desired.process), desired.instances),
+            Event::DesiredRemoved(desired) => (self.members_of(&desired.process), 0),
+            _ => return,
         };
         for guid in members {
-            let Some(known) = self.instances.get(guid) else {
+            let known = self.instances.get(guid);
+            let Some(known) = known.filter(|known| known.index() >= from) else {
                 continue;
             };
             match &known.served {
@@ -172,6 +171,11 @@ impl Merge {
                 None => changes.gone.push(guid.clone()),
             }
         }
+    }
+
+    fn members_of(&self, process: &DiegoProcessGuid) -> &[InstanceGuid] {
+        let process = self.processes.get(process);
+        process.map_or(&[], |process| &process.members)
     }
 
     /// What lists lacked of what an event ends.

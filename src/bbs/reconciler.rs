@@ -369,15 +369,14 @@ impl Reconciler {
     }
 
     fn judge(&mut self, read: Read) -> Result<Read, Error> {
-        let Some(first) = &mut self.first else {
-            return Ok(read);
-        };
-        let read = first.judge(read)?;
         // Before anything is served there is still nothing that the next one could be compared with.
-        if !self.confirmations.borrow().is_starting {
+        if self.synced.is_none() && !self.confirmations.borrow().is_starting {
             self.first = None;
         }
-        Ok(read)
+        match &mut self.first {
+            Some(first) => Ok(first.judge(read)?),
+            None => Ok(read),
+        }
     }
 
     fn on_failure(&mut self, error: &Error) {

@@ -72,6 +72,8 @@ pub(super) struct Domains {
     page_size: u32,
     confirm_after: Duration,
     mesh: BTreeMap<DomainGuid, MeshDomain>,
+    /// Since when a domain of it says that it is of another kind than before.
+    kinds: BTreeMap<DomainGuid, Instant>,
     outside: HashSet<DomainGuid>,
     /// Also those that are gone: whatever is still known of their routes is restricted.
     enforced: BTreeMap<Hostname, Enforced>,
@@ -95,6 +97,7 @@ impl Domains {
             page_size,
             confirm_after,
             mesh: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             outside: HashSet::new(),
             enforced: BTreeMap::new(),
             changes: DomainChanges::default(),
@@ -136,6 +139,7 @@ impl Domains {
                 self.mesh.insert(guid, domain);
             }
         }
+        self.kinds.retain(|guid, _| self.mesh.contains_key(guid));
         for (name, enforced) in &mut self.enforced {
             if !found.names.contains(name) {
                 enforced.doubted = None;
@@ -176,8 +180,7 @@ impl Domains {
     }
 
     /// Takes in a domain of the mesh. Cloud Controller never changes whether one enforces route policies, so the same
-    /// one without it is believed only when it says so again after a while. Nor does it change whether one is internal:
-    /// what says nothing of that is of the kind that was known.
+    /// one without it is believed only when it says so again after a while.
     fn admit(&mut self, domain: wire::Domain, before: Option<DomainKind>, now: Instant) {
         let wire::Domain {
             guid,
@@ -210,8 +213,30 @@ impl Domains {
         if before.is_none() {
             self.changes.stale.insert(name.clone());
         }
-        let kind = kind.or(before).unwrap_or(DomainKind::Http);
+        let kind = self.kind_of(&guid, kind, before, now);
         self.mesh.insert(guid, MeshDomain { name, kind });
+    }
+
+    /// Nor does Cloud Controller change whether a domain is internal: one that says nothing of that is of the kind that was
+    /// known, and one of another kind is when it says so again after a while.
+    fn kind_of(
+        &mut self,
+        guid: &DomainGuid,
+        said: Option<DomainKind>,
+        known: Option<DomainKind>,
+        now: Instant,
+    ) -> DomainKind {
+        let (Some(said), Some(known)) = (said, known) else {
+            return said.or(known).unwrap_or(DomainKind::Http);
+        };
+        if said != known {
+            let since = *self.kinds.entry(guid.clone()).or_insert(now);
+            if now.duration_since(since) < self.confirm_after {
+                return known;
+            }
+        }
+        self.kinds.remove(guid);
+        said
     }
 
     /// What changed since the last call.

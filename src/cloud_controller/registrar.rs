@@ -185,7 +185,9 @@ impl Registrar {
         for change in newer {
             pushed.take(change)?;
         }
-        if is_empty && !self.has_synced && !self.is_confirmed_by(&sync.ticket) {
+        let is_starting = self.io.confirmations.borrow().is_starting;
+        let is_first = !self.has_synced || is_starting;
+        if is_empty && is_first && !self.is_confirmed_by(&sync.ticket) {
             self.io.feed.failed(Kind::Unconfirmed, &Unconfirmed);
             return Ok(None);
         }

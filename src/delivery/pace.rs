@@ -43,6 +43,8 @@ pub(super) struct Pace {
     last: Option<Instant>,
     /// Until when the burst is paid for with a rest.
     paid: Option<Instant>,
+    /// The same of the push that it causes, which keeps from another push and not from new endpoints.
+    pushed: Option<Instant>,
 }
 
 impl Pace {
@@ -57,14 +59,14 @@ impl Pace {
     /// When the next burst may begin; at any time if `None`.
     pub(super) fn ready_at(&self, next: Burst) -> Option<Instant> {
         let last = self.last.filter(|_| !self.interval.is_zero())?;
-        let owed = self
-            .paid
-            .map_or(Duration::ZERO, |paid| paid.saturating_duration_since(last));
-        let distance = self.interval.max(owed.min(LONGEST));
+        let distance = |paid: Option<Instant>| {
+            let owed = paid.map_or(Duration::ZERO, |paid| paid.saturating_duration_since(last));
+            self.interval.max(owed.min(LONGEST))
+        };
         Some(
             last + match next {
-                Burst::Any => distance,
-                Burst::Services => (distance / 2).max(self.interval.min(DEBOUNCE)),
+                Burst::Any => distance(self.paid.max(self.pushed)),
+                Burst::Services => (distance(self.paid) / 2).max(self.interval.min(DEBOUNCE)),
             },
         )
     }
@@ -77,13 +79,21 @@ impl Pace {
     /// A burst begins. What came before it is paid, but for what is left where it began sooner.
     pub(super) fn begin(&mut self, now: Instant) {
         self.paid = self.paid.filter(|paid| *paid > now);
+        self.pushed = self.pushed.filter(|pushed| *pushed > now);
     }
 
     /// So many bytes of it are sent.
     pub(super) fn send(&mut self, bytes: usize, now: Instant) {
-        let from = self.paid.map_or(now, |paid| paid.max(now));
-        self.paid = Some(from + time_of(bytes).min(LONGEST));
+        self.paid = Some(self.paid.max(Some(now)).unwrap_or(now) + time_of(bytes).min(LONGEST));
         self.last = Some(now);
+    }
+
+    /// So many bytes are sent of what such a reader pushes, for which it has no answer.
+    pub(super) fn push(&mut self, form: Form, role: Role, bytes: usize, now: Instant) {
+        if (form, role) == (Form::Ads, Role::Naming) {
+            let takes = time_of(bytes.saturating_mul(PUSH)).min(LONGEST);
+            self.pushed = Some(self.pushed.max(Some(now)).unwrap_or(now) + takes);
+        }
     }
 
     /// What was `sent` is answered: only now has the sink taken it in, and begins to wait for more. It is left alone for as
@@ -97,14 +107,6 @@ impl Pace {
     /// Whoever asks for something does not wait.
     pub(super) fn waive(&mut self) {
         self.last = None;
-    }
-}
-
-/// As how many bytes a collection counts that was sent to such a reader.
-pub(super) fn cost(form: Form, role: Role, bytes: usize) -> usize {
-    match (form, role) {
-        (Form::Ads, Role::Naming) => bytes.saturating_mul(PUSH),
-        _ => bytes,
     }
 }
 
@@ -159,7 +161,14 @@ mod tests {
             (Form::Ads, Role::Rules, 1_000),
             (Form::Mcp, Role::Naming, 1_000),
         ] {
-            assert_eq!(cost(form, role, 1_000), expected, "{form:?}, {role:?}");
+            let now = Instant::now();
+            let mut pace = Pace::new(INTERVAL);
+            pace.send(1_000 * BYTES, now);
+            pace.push(form, role, 1_000 * BYTES, now);
+            let next = pace.ready_at(Burst::Any).unwrap();
+            assert_eq!(next - now, MS * expected, "{form:?}, {role:?}");
+            let endpoints = pace.ready_at(Burst::Services).unwrap();
+            assert_eq!(endpoints - now, MS * 500, "new endpoints are no push");
         }
     }
 

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Protocol,
     order::{Order, Subscriptions},
-    pace::{self, Burst, Pace},
+    pace::{Burst, Pace},
     role::Role,
     subscription::{Content, Held, Interest, Pending, Response, Subscription, listed_bytes},
 };
@@ -307,12 +307,11 @@ impl StreamState {
                     self.last_sent = name.clone();
                     self.order.on_sent(role);
                     let bytes = match &response.content {
-                        Content::Full(_) => {
-                            pace::cost(self.form, role, target.collection.encoded_len())
-                        }
+                        Content::Full(_) => target.collection.encoded_len(),
                         Content::Delta { .. } => 0,
                     };
                     self.pace.send(bytes, now);
+                    self.pace.push(self.form, role, bytes, now);
                     return Some(response);
                 }
             }

@@ -264,8 +264,15 @@ fn an_operator_lets_it_go_or_begins_it_anew() {
     assert!(world.lose(Basis::Asked, |_| true).hold.is_empty());
     let mut world = World::of(100);
     world.read(|_| true);
-    assert!(world.guard.reject(Source::Routes) && !world.guard.reject(Source::Routes));
-    assert_eq!(world.read(|_| true).began.amount, amount(100));
+    world.pass(300);
+    world.read(|_| true);
+    let now = world.now;
+    assert!(world.guard.reject(Source::Routes, now));
+    world.pass(599);
+    assert_eq!(world.read(|_| true).hold.len(), 100, "it is held on");
+    world.read(|_| true);
+    world.pass(1);
+    assert_eq!(world.read(|_| true).confirmed.amount, amount(100));
 }
 
 proptest! {

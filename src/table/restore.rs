@@ -38,7 +38,8 @@ impl RouteTable {
         changes
     }
 
-    /// Of a route that was changed several times, what it was first. While anything of TCP is held no port goes over to
+    /// Of a route that was changed several times, what it was first. A route that nobody answers at the moment is no loss,
+    /// and may be answered the next: it stays with those that are held. While anything of TCP is held no port goes over to
     /// another domain: its clients would be another tenant's.
     fn restore_routes(
         &mut self,
@@ -53,7 +54,9 @@ impl RouteTable {
             .iter()
             .any(|subject| matches!(subject, Subject::Route(host, _) if host.port().is_some()));
         for route in routes.into_iter().rev() {
-            if subjects.contains(&Subject::of(&route))
+            let is_gone = self.facts.routes.get(&route.guid).is_none();
+            if is_gone
+                || subjects.contains(&Subject::of(&route))
                 || route.internal && holds_sidecars
                 || holds_ports && self.facts.ports.has_heir(&route.host)
             {

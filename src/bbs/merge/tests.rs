@@ -176,6 +176,12 @@ fn what_an_event_ends_is_said_again_for_who_holds_it() {
         desired: vec![wanted(0, 9, 10)],
         ..listed(vec![at(1, 5, 100)])
     });
+    let mut changes = InstanceChanges::default();
+    for instances in [1, 5] {
+        let scale = Event::Desired(wanted(instances, 9, 9));
+        bench.merge.repeat_end(&scale, &mut changes);
+        assert!(changes.is_empty(), "it is to run");
+    }
     let stop = Event::DesiredRemoved(wanted(0, 9, 11));
     let mut changes = bench.event(stop.clone());
     assert!(changes.is_empty());

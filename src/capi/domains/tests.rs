@@ -121,3 +121,27 @@ fn a_domain_that_cannot_be_read_is_the_one_that_was_known() {
     assert!(matches!(domains.get(&"a".into()), KnownDomain::Mesh(_)));
     assert!(domains.is_enforced(&name("a.com")));
 }
+
+#[test]
+fn a_domain_is_of_another_kind_when_it_says_so_again_after_a_while() {
+    let (mut domains, now) = (domains(), Instant::now());
+    let mut kind_after = |later, said| {
+        let mut found = found(&[("a", "a.com", false)]);
+        for domain in &mut found.mesh {
+            domain.kind = said;
+        }
+        domains.replace(found, now + later);
+        domains.mesh[&"a".into()].kind
+    };
+    let (http, internal) = (DomainKind::Http, DomainKind::Internal);
+    for (later, said, expected) in [
+        (Duration::ZERO, Some(internal), internal),
+        (Duration::ZERO, None, internal),
+        (Duration::ZERO, Some(http), internal),
+        (CONFIRM_AFTER / 2, Some(internal), internal),
+        (CONFIRM_AFTER, Some(http), internal),
+        (2 * CONFIRM_AFTER, Some(http), http),
+    ] {
+        assert_eq!(kind_after(later, said), expected, "{later:?}: {said:?}");
+    }
+}

@@ -153,7 +153,9 @@ impl FullReads {
             }
             Err((doubt, is_first_doubt)) => {
                 // Nobody is served before it is settled.
-                let at_once = is_first_doubt && self.first.is_doubted();
+                let is_new = is_first_doubt && self.first.is_doubted();
+                // What a read before has found is not gone by two that are one.
+                let at_once = is_new && !self.has_synced();
                 report(&context.io.routes, &doubt.into());
                 let next = context.settings.confirm_after;
                 self.schedule

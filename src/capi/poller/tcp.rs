@@ -201,8 +201,8 @@ impl TcpPoller {
         self.commit(routes, started, may_hold).await
     }
 
-    /// By one read no port goes over to a route of another domain: its clients would be another tenant's for as long as that
-    /// read was wrong. How many routes stay for that.
+    /// By one read that lacks a route its port does not go over to one of another domain: its clients would be another tenant's for
+    /// as long as that read was wrong. An older route that a read brings has the port at once. How many routes stay.
     fn keep_ports(&mut self, found: &mut GuidMap<RouteGuid, Located>) -> usize {
         let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for host in found.values().map(|located| &located.route.host) {

@@ -629,7 +629,7 @@ fn a_binding_guards_its_route_unless_it_could_not_be_made() {
 #[test]
 fn domains_are_http_internal_or_tcp_in_every_version() {
     let kind = |value: Value| {
-        let mut domain_value = json!({"guid": "d", "name": "Example.com"});
+        let mut domain_value = json!({"guid": "d", "name": "Example.com", "internal": false});
         domain_value
             .as_object_mut()
             .unwrap()
@@ -654,12 +654,9 @@ fn domains_are_http_internal_or_tcp_in_every_version() {
         ),
         (json!({"supported_protocols": null}), DomainKind::Http),
     ] {
-        assert_eq!(
-            kind(value.clone()).unwrap_or(DomainKind::Http),
-            expected,
-            "{value}"
-        );
+        assert_eq!(kind(value.clone()), Some(expected), "{value}");
     }
+    assert_eq!(kind(json!({"internal": null})), None, "it does not say");
 }
 
 #[test]

@@ -118,11 +118,11 @@ impl State {
     }
 
     /// An operator's word on what is held of a source. Whether anything is.
-    pub fn decide(&mut self, source: Source, is_believed: bool) -> bool {
+    pub fn decide(&mut self, source: Source, is_believed: bool, now: Instant) -> bool {
         let is_held = if is_believed {
             self.guard.accept(source)
         } else {
-            self.guard.reject(source)
+            self.guard.reject(source, now)
         };
         if is_held {
             info!(

@@ -267,6 +267,26 @@ async fn while_routes_are_held_they_can_be_restricted_and_instances_come_and_go(
     assert_eq!(entries.len(), 2 * ROUTES - 2);
 }
 
+#[tokio::test]
+async fn a_route_that_nobody_answers_at_the_moment_stays_with_those_that_are_held() {
+    let mut mesh = Mesh::new();
+    let restarting = foundation::instance(5, 0, 61_000);
+    mesh.state.apply(Update::Instances {
+        current: vec![],
+        gone: vec![restarting.guid.clone()],
+    });
+    mesh.publish().expect("one instance less");
+    mesh.read(Update::AllRoutes(vec![]));
+    assert_eq!(mesh.held(), 1);
+    mesh.state.apply(Update::Instances {
+        current: vec![restarting],
+        gone: vec![],
+    });
+    let snapshot = mesh.publish().expect("it is back");
+    let entries = snapshot.get(Kind::ServiceEntry).unwrap();
+    assert_eq!(entries.len(), 2 * ROUTES);
+}
+
 /// How long it takes until what complete reads lack is gone, and how many it takes, each when it could confirm that.
 fn until_gone(mesh: &mut Mesh, lacking: impl Fn() -> Update) -> (Duration, u32) {
     let began = mesh.now;

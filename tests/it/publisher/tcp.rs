@@ -177,7 +177,7 @@ fn while_a_read_is_held_that_lacks_a_domain_no_port_goes_over_to_another() {
     let of_org: Vec<_> = ports()
         .map(|(_, port)| format!("tcp.example.org-{port}"))
         .collect();
-    assert!(state.decide(Source::TcpRoutes, true));
+    assert!(state.decide(Source::TcpRoutes, true, Instant::now()));
     let last = read(&mut state, lacking()).expect("it is believed");
     let mut now_there = holders(&last);
     now_there.retain(|name| !of_com.contains(name));
