@@ -28,7 +28,7 @@ class Loopback
     status = answer.call(path)
     return @silent = client unless status
 
-    client.write("HTTP/1.1 #{status} X\r\nContent-Length: 7\r\nConnection: close\r\n\r\nanswer\n")
+    client.write("HTTP/1.1 #{status} X\r\nServer: copilot\r\nContent-Length: 7\r\nConnection: close\r\n\r\nanswer\n")
     client.close
   end
 end

@@ -26,6 +26,7 @@ use crate::{
 };
 
 const PATH: &str = "/v3/domains";
+
 /// How many names go into one URL: each has at most 253 characters.
 const MAX_NAMES: usize = 25;
 /// With more domains than this a filter would leave little room for other guids in the URL.
