@@ -4,8 +4,9 @@ use super::REDACTED;
 
 /// What stands around a private key.
 const BEGIN: &str = "-----BEGIN ";
-const PRIVATE: &str = "PRIVATE KEY-----";
+const PRIVATE: &str = "PRIVATE KEY";
 const END: &str = "-----END ";
+const DASHES: &str = "-----";
 /// What stands before a token.
 const BEARER: &str = "bearer ";
 
@@ -14,25 +15,32 @@ pub(super) fn without(text: &str) -> String {
     without_users(&without_tokens(&without_keys(text)))
 }
 
-/// A key goes to its end, or to the text's.
 fn without_keys(text: &str) -> String {
     let mut clean = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(BEGIN) {
         let (before, block) = rest.split_at(at);
         clean.push_str(before);
-        let label = block.lines().next().unwrap_or_default();
-        if !label.contains(PRIVATE) {
+        let from = &block[BEGIN.len()..];
+        let label = from.split_once(DASHES).map(|(label, _)| label);
+        let Some(label) = label.filter(|label| label.contains(PRIVATE)) else {
             clean.push_str(BEGIN);
-            rest = &block[BEGIN.len()..];
+            rest = from;
             continue;
-        }
+        };
         clean.push_str(REDACTED);
-        let end = block.find(END).map(|at| at + END.len());
-        let end = end.and_then(|from| Some(from + block[from..].find(PRIVATE)? + PRIVATE.len()));
-        rest = end.map_or("", |end| &block[end..]);
+        rest = after_key(&from[label.len() + DASHES.len()..], label);
     }
     clean + rest
+}
+
+/// What follows a key: one without an end is cut off or only a mention, and goes as far as a key may.
+fn after_key<'a>(body: &'a str, label: &str) -> &'a str {
+    let end = format!("{END}{label}{DASHES}");
+    let whole = body.split_once(&end);
+    let whole = whole.filter(|(key, _)| !key.contains(&format!("{BEGIN}{label}{DASHES}")));
+    let is_of_key = |c: char| c.is_ascii_alphanumeric() || c.is_whitespace() || "+/=\\".contains(c);
+    whole.map_or_else(|| body.trim_start_matches(is_of_key), |(_, rest)| rest)
 }
 
 fn without_tokens(text: &str) -> String {
@@ -93,6 +101,30 @@ mod tests {
                 "-----BEGIN CERTIFICATE-----\nabc",
             ),
             ("bearer", "bearer"),
+            (
+                r#"{"C":"-----BEGIN CERTIFICATE-----\nMI\n-----END CERTIFICATE-----\n","K":"-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\n"}"#,
+                r#"{"C":"-----BEGIN CERTIFICATE-----\nMI\n-----END CERTIFICATE-----\n","K":"[redacted]\n"}"#,
+            ),
+            (
+                "-----BEGIN CERTIFICATE-----\nMI\n-----END CERTIFICATE----- -----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----",
+                "-----BEGIN CERTIFICATE-----\nMI\n-----END CERTIFICATE----- [redacted]",
+            ),
+            (
+                "-----BEGIN EC PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\nde\n-----END EC PRIVATE KEY-----.",
+                "[redacted].",
+            ),
+            (
+                "expected -----BEGIN PRIVATE KEY----- in /a/b.key\nmore: of it",
+                "expected [redacted].key\nmore: of it",
+            ),
+            (
+                "-----BEGIN PRIVATE KEY-----: none\nmore -----BEGIN PRIVATE KEY-----\na\n-----END PRIVATE KEY-----.",
+                "[redacted]: none\nmore [redacted].",
+            ),
+            (
+                r#""-----BEGIN PRIVATE KEY-----\nab+/=\n", b"#,
+                r#""[redacted]", b"#,
+            ),
         ] {
             assert_eq!(without(text), clean, "{text}");
         }
