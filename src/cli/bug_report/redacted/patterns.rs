@@ -7,10 +7,14 @@ const BEGIN: &str = "-----BEGIN ";
 const PRIVATE: &str = "PRIVATE KEY";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
-/// What stands before a token.
-const BEARER: &str = "bearer ";
+/// What stands before a token in a header.
+const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+/// The ends of names whose values are secret.
+const NAMES: [&str; 3] = ["token", "secret", "password"];
+/// What a signed token begins with: `{"` in base64.
+const JWT: &str = "eyJ";
 
-/// The text without private keys, tokens of headers, and names and passwords of URLs.
+/// The text without private keys, tokens, values of names of secrets, and names and passwords of URLs.
 pub(super) fn without(text: &str) -> String {
     without_users(&without_tokens(&without_keys(text)))
 }
@@ -44,23 +48,42 @@ fn after_key<'a>(body: &'a str, label: &str) -> &'a str {
 }
 
 fn without_tokens(text: &str) -> String {
-    let lower = text.to_ascii_lowercase();
-    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | ',');
     let mut clean = String::new();
     let mut done = 0;
-    for (at, _) in lower.match_indices(BEARER) {
-        let from = at + BEARER.len();
-        if from < done {
-            continue;
-        }
-        clean.push_str(&text[done..from]);
-        let token = &text[from..];
-        done = from + token.find(is_end).unwrap_or(token.len());
-        if done > from {
+    for from in secrets(text) {
+        let secret = &text[from..];
+        let to = from + secret.find(is_end).unwrap_or(secret.len());
+        if from >= done && to > from {
+            clean.push_str(&text[done..from]);
             clean.push_str(REDACTED);
+            done = to;
         }
     }
     clean + &text[done..]
+}
+
+/// Where secrets begin: behind a scheme or a name with its sign, or with what a token begins with.
+fn secrets(text: &str) -> Vec<usize> {
+    let lower = text.to_ascii_lowercase();
+    let ends = |word| lower.match_indices(word).map(|(at, word)| at + word.len());
+    let behind = |from: usize, between: &str| {
+        let rest = text[from..].trim_start_matches(|c| between.contains(c));
+        text.len() - rest.len()
+    };
+    let schemes = SCHEMES.into_iter().flat_map(ends);
+    let schemes = schemes.map(|from| behind(from, " \t"));
+    let names = NAMES.into_iter().flat_map(ends).filter_map(|from| {
+        let start = behind(from, "=: \t\"\\");
+        text[from..start].contains(['=', ':']).then_some(start)
+    });
+    let tokens = text.match_indices(JWT).map(|(at, _)| at);
+    let mut all: Vec<_> = schemes.chain(names).chain(tokens).collect();
+    all.sort_unstable();
+    all
+}
+
+fn is_end(c: char) -> bool {
+    c.is_whitespace() || "\"'\\,&;!{}[]".contains(c)
 }
 
 fn without_users(text: &str) -> String {
@@ -101,6 +124,20 @@ mod tests {
                 "-----BEGIN CERTIFICATE-----\nabc",
             ),
             ("bearer", "bearer"),
+            ("Basic \t dTpw, b", "Basic \t [redacted], b"),
+            ("got eyJhbGciOi.J9_x-y.z!", "got [redacted]!"),
+            (
+                "?token=abc&Password: d e",
+                "?token=[redacted]&Password: [redacted] e",
+            ),
+            (
+                r#"{"client_secret":"s","b":"{\"password\":\"p\"}"}"#,
+                r#"{"client_secret":"[redacted]","b":"{\"password\":\"[redacted]\"}"}"#,
+            ),
+            (
+                r#"{"name":"capi_token","of":1}"#,
+                r#"{"name":"capi_token","of":1}"#,
+            ),
             (
                 r#"{"C":"-----BEGIN CERTIFICATE-----\nMI\n-----END CERTIFICATE-----\n","K":"-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\n"}"#,
                 r#"{"C":"-----BEGIN CERTIFICATE-----\nMI\n-----END CERTIFICATE-----\n","K":"[redacted]\n"}"#,
