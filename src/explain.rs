@@ -59,6 +59,8 @@ pub struct Known {
     pub lookups: Vec<Lookup>,
     /// Some of the paths that its hostname has, wherever its requests go.
     pub paths: Vec<String>,
+    /// The longest path that covers what was asked for, of the routes of its hostname that are left out by limits.
+    pub left_out: Option<String>,
     /// What has changed of late for its hostname.
     pub changes: Vec<Change>,
 }

@@ -68,6 +68,8 @@ pub(super) struct Explanation {
     domain: Option<Domain>,
     /// Some of the paths that the hostname has.
     paths: Vec<String>,
+    /// The longest path that covers what was asked for, of the routes that are left out by limits.
+    left_out: Option<String>,
     /// How many routes could not be read at all, of each feed with any: what was asked for may be among them.
     unread: BTreeMap<&'static str, usize>,
     lookups: Vec<Lookup>,
@@ -157,6 +159,7 @@ impl Sources {
         let Known {
             lookups,
             paths,
+            left_out,
             changes,
         } = self.ask(question, told).await?;
         let snapshot = self.snapshots.borrow().clone();
@@ -169,6 +172,7 @@ impl Sources {
             domain: self.domain_of(&host),
             port: None,
             paths,
+            left_out,
             unread: self.unread(),
             processes: self.processes_of(&lookups).await,
             served: snapshot.map_or_else(Vec::new, |snapshot| served(&snapshot, &lookups)),

@@ -1,6 +1,7 @@
 //! Who is served, how far each has come, and who is not served though they try.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeSet,
     fmt,
     net::IpAddr,
@@ -66,7 +67,8 @@ impl SinkLine {
         let collections = sink.collections.iter();
         let states = collections.filter(|(name, _)| *name != xds::MESH_CONFIG);
         let states = states.map(|(name, one)| (state(one, versions, published), name, one));
-        let worst = states.max_by_key(|((progress, _), ..)| *progress);
+        // Of equals, the one that has waited longest.
+        let worst = states.max_by_key(|((progress, since), ..)| (*progress, Reverse(*since)));
         let ((progress, since), collection, words) = match worst {
             Some((state, name, one)) => {
                 let words = one.nack.as_ref().map(|nack| nack.message.clone());
@@ -279,7 +281,18 @@ mod tests {
             acks: 0,
             nacks: 0,
         };
-        let collections = [(Kind::ServiceEntry.collection().to_owned(), pending)];
+        let later = PendingStatus {
+            nonce: "2".to_owned(),
+            since: SystemTime::now(),
+        };
+        let later = CollectionStatus {
+            pending: Some(later),
+            ..pending.clone()
+        };
+        let collections = [
+            (Kind::ServiceEntry.collection().to_owned(), pending),
+            (Kind::VirtualService.collection().to_owned(), later),
+        ];
         SinkLine::new(silent(collections.into()), &BTreeSet::new(), since)
     }
 

@@ -127,6 +127,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         // Secrets that are not known cannot be taken out.
         None => vec![(logs::NONE.to_owned(), WITHOUT_CONFIG.to_owned())],
     };
+    let has_logs = logs.iter().any(|(name, _)| name != logs::NONE);
     for (name, text) in logs {
         archive
             .add(&format!("logs/{name}"), &text)
@@ -139,7 +140,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         .with_context(writing)?
         .len();
     say!("{}: {bytes} bytes\n", output.display());
-    options.tell_missing(has_config).await?;
+    options.tell_missing(has_config, has_logs).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -160,12 +161,14 @@ fn system() -> String {
 
 impl Options {
     /// Says what is not in the archive: whoever sends it can still do something about that.
-    async fn tell_missing(&self, has_config: bool) -> anyhow::Result<()> {
+    async fn tell_missing(&self, has_config: bool, has_logs: bool) -> anyhow::Result<()> {
         if !has_config {
             complain!("without the config: --config names no file that can be read\n");
         }
-        if !has_config || self.logs.is_none() {
-            complain!("without logs: they need --logs, and --config for what is secret in them\n");
+        if !has_logs {
+            complain!(
+                "without logs: --logs names no folder with any, or --config no file that says what is secret in them\n"
+            );
         }
         let request = Admin::client()?.get(self.admin.url("/healthz"));
         if let Err(error) = self.admin.send(request).await {

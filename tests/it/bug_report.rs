@@ -135,6 +135,24 @@ async fn without_a_config_that_can_be_read_there_are_no_logs() {
 #[tokio::test]
 async fn what_is_missing_in_a_report_is_told_when_it_is_made() {
     let folder = tempfile::tempdir().unwrap();
+    let (config, logs) = (
+        folder.path().join("config.json"),
+        folder.path().join("logs"),
+    );
+    fs::write(&config, "{}").unwrap();
+    fs::create_dir(&logs).unwrap();
+    for logs in [logs, folder.path().join("nowhere")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_copilot"));
+        command.args(["bug-report", "--admin", "127.0.0.1:1", "--output"]);
+        command.arg(logs.with_extension("tar.gz"));
+        command
+            .arg("--config")
+            .arg(&config)
+            .arg("--logs")
+            .arg(&logs);
+        let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        assert!(said.contains("without logs: --logs"), "{said}");
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_copilot"));
     command.args(["bug-report", "--admin", "127.0.0.1:1", "--output"]);
     command.arg(folder.path().join("report.tar.gz"));

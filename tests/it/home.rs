@@ -68,7 +68,7 @@ async fn the_page_says_whether_all_is_well_and_explains_a_hostname() {
         &[
             "ready, nothing is wrong",
             "SYNCED",
-            "GOOD: it is served with 2 endpoints",
+            "GOOD: it is served by shop.apps.example.com with 2 endpoints",
             "value=\"https://shop.apps.example.com/a?b\"",
         ],
     );

@@ -13,7 +13,7 @@ impl Explanation {
         }
         let domain = self.domain.as_ref();
         let of_domain = domain.and_then(|domain| self.outside(domain));
-        let verdict = of_domain.or_else(|| self.left_out());
+        let verdict = of_domain.or_else(|| self.limited());
         Some(verdict.unwrap_or_else(|| {
             let remedy = self.how_to_find();
             Verdict::new("no_route", self.no_route(), remedy)
@@ -52,12 +52,13 @@ impl Explanation {
         Some(Verdict::new("domain", what, remedy))
     }
 
-    /// The hostname has more routes than it may.
-    pub(super) fn left_out(&self) -> Option<Verdict> {
+    /// The hostname has more routes than it may, and one of those without a place is what was asked for.
+    pub(super) fn limited(&self) -> Option<Verdict> {
+        let path = self.left_out.as_ref()?;
         let mut withheld = self.withheld.iter();
         let limit = withheld.find(|one| one.rule == "limit" && one.host == self.host)?;
         let what = format!(
-            "some of {} is left out by rule limit: {}",
+            "{}{path} is left out by rule limit: {}",
             self.host, limit.detail
         );
         let remedy = "delete routes of it, or raise MaxHostRoutes (limits.host_routes) or MaxHostBytes (limits.host_bytes)";
@@ -74,13 +75,18 @@ impl Explanation {
             [] => String::new(),
             paths => format!("; it has {}", paths.join(", ")),
         };
+        let unread = self.unread_rows();
+        format!("Cloud Controller has no route for {url} as of {age}{failing}{paths}{unread}")
+    }
+
+    /// How many rows could not be read, if any.
+    pub(super) fn unread_rows(&self) -> String {
         let unread = self.unread.iter();
         let unread = unread.map(|(feed, rows)| {
             let rows = counted(*rows as u64, "row");
             format!("; {rows} of {feed} could not be read")
         });
-        let unread: String = unread.collect();
-        format!("Cloud Controller has no route for {url} as of {age}{failing}{paths}{unread}")
+        unread.collect()
     }
 
     /// Where such a route may be all the same, or how to make one.

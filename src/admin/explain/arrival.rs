@@ -4,7 +4,10 @@ use super::{
     Explanation,
     grade::{Grade, Verdict},
 };
-use crate::admin::{page::counted, sinks::Progress};
+use crate::{
+    admin::{page::counted, sinks::Progress},
+    explain::Lookup,
+};
 
 impl Explanation {
     pub(super) fn unsent(&self) -> Option<Verdict> {
@@ -54,29 +57,55 @@ impl Explanation {
             .filter(|one| services.contains(&one.name));
         let endpoints: usize = of_it.filter_map(|one| one.endpoints).sum();
         let endpoints = counted(endpoints as u64, "endpoint");
-        let served = format!("is served with {endpoints}, and {}", self.arrival());
-        let is_own = |host: &String| *host == self.host;
-        let verdict = match taking {
-            Some(taking) if !is_own(&taking.host) => {
-                let (host, path) = (&taking.host, &taking.path);
-                let none = self.no_route();
-                let what = format!("{none}; requests go to {host}{path}, which {served}");
-                let remedy = self.how_to_find();
-                Verdict::new(
-                    "elsewhere",
-                    what,
-                    format!("if it should have one: {remedy}"),
-                )
+        let arrival = self.arrival();
+        let served = |by: &str| format!("it is served{by} with {endpoints}, and {arrival}");
+        let wider = taking.filter(|taking| taking.host == self.host && taking.path != self.key());
+        let verdict = match (wider, self.doubts()) {
+            (Some(Lookup { host, path, .. }), Some(doubts)) => {
+                let what = format!("requests go to {host}{path}{doubts}: {}", served(""));
+                let remedy = format!(
+                    "if it should have a route of its own: {}",
+                    self.how_to_find()
+                );
+                Verdict::new("elsewhere", what, remedy)
             }
-            _ => Verdict::new(
-                "good",
-                format!("it {served}"),
-                "nothing here; what is wrong is at the sinks or behind them",
-            ),
+            (wider, _) => {
+                let by = wider.map_or_else(String::new, |Lookup { host, path, .. }| {
+                    format!(" by {host}{path}")
+                });
+                let remedy = "nothing here; what is wrong is at the sinks or behind them";
+                Verdict::new("good", served(&by), remedy)
+            }
         };
         Verdict {
             grade: Grade::Good,
             ..verdict
+        }
+    }
+
+    /// Why there may be a route that is not known.
+    fn doubts(&self) -> Option<String> {
+        let (_, failing) = self.age_of(self.routes_feeds());
+        let doubts = failing + &self.unread_rows();
+        (!doubts.is_empty()).then_some(doubts)
+    }
+
+    /// The verdict, which is of another hostname if there is no route of this one.
+    pub(super) fn elsewhere(&self, verdict: Verdict) -> Verdict {
+        let mut lookups = self.lookups.iter();
+        let has_own = lookups.any(|lookup| lookup.host == self.host) || self.left_out.is_some();
+        let Some(Lookup { host, path, .. }) = self.taking().filter(|_| !has_own) else {
+            return verdict;
+        };
+        let none = self.no_route();
+        let what = format!("{none}; requests go to {host}{path}: {}", verdict.what);
+        if verdict.grade != Grade::Good {
+            return Verdict { what, ..verdict };
+        }
+        let remedy = format!("if it should have one: {}", self.how_to_find());
+        Verdict {
+            grade: Grade::Good,
+            ..Verdict::new("elsewhere", what, remedy)
         }
     }
 

@@ -15,7 +15,7 @@ impl Explanation {
         let verdict = destinations
             .find_map(|to| self.lacking(to))
             .or_else(|| self.left_out_of(taking))
-            .or_else(|| self.remarked())?;
+            .or_else(|| self.remarked(taking))?;
         Some(Verdict {
             grade: Grade::Partly,
             ..verdict
@@ -43,30 +43,33 @@ impl Explanation {
         too_few(to, &own.collect::<Vec<_>>(), reached)
     }
 
-    /// The route that was asked for has no place, and another takes its requests.
+    /// The route that was asked for has no place, and a wider one takes its requests.
     fn left_out_of(&self, taking: &Lookup) -> Option<Verdict> {
-        let is_asked = taking.host == self.host && taking.path == self.key();
-        let verdict = self.left_out().filter(|_| !is_asked)?;
+        let left_out = self.left_out.as_ref()?;
+        if taking.host == self.host && taking.path.len() >= left_out.len() {
+            return None;
+        }
+        let verdict = self.limited()?;
         let (host, path) = (&taking.host, &taking.path);
         let what = format!("{}; requests go to {host}{path} instead", verdict.what);
         Some(Verdict { what, ..verdict })
     }
 
-    /// Something of it is not served as it is.
-    fn remarked(&self) -> Option<Verdict> {
-        let url = format!("{}{}", self.host, self.key());
+    /// Something of what takes the requests is not served as it is.
+    fn remarked(&self, taking: &Lookup) -> Option<Verdict> {
+        let url = format!("{}{}", taking.host, taking.path);
         let mut withheld = self.withheld.iter().filter(|one| one.rule != "limit");
-        let one = withheld.find(|one| one.host == self.host || one.host == url)?;
+        let one = withheld.find(|one| one.host == taking.host || one.host == url)?;
         let what = format!(
             "{} is not served as it is, by rule {}: {}",
             one.host, one.rule, one.detail
         );
-        let remedy = format!("`copilot rejected --host {}` has all of that", self.host);
+        let remedy = format!("`copilot rejected --host {}` has all of that", taking.host);
         Some(Verdict::new(one.rule, what, remedy))
     }
 
     /// The path by which the table finds what was asked about.
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         self.path.trim_end_matches('/').to_ascii_lowercase()
     }
 }

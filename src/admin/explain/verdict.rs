@@ -6,9 +6,13 @@ use crate::explain::Lookup;
 impl Verdict {
     /// The first cause that there is.
     pub(super) fn of(all: &Explanation) -> Self {
-        all.not_ready()
-            .or_else(|| all.not_there())
-            .or_else(|| all.refused())
+        let verdict = all.not_ready().or_else(|| all.not_there());
+        verdict.unwrap_or_else(|| all.elsewhere(Self::of_taking(all)))
+    }
+
+    /// The first that there is of what takes the requests.
+    fn of_taking(all: &Explanation) -> Self {
+        all.refused()
             .or_else(|| all.rejected())
             .or_else(|| all.empty())
             .or_else(|| all.held())
@@ -161,8 +165,9 @@ impl Explanation {
 const OF_NEW: [&str; 2] = ["capi_tail", "capi_access"];
 
 /// Rules by which something is remarked, while the rest is served.
-const REMARKS: [&str; 9] = [
+const REMARKS: [&str; 10] = [
     "limit",
+    "settings_limit",
     "tls",
     "taken",
     "unreachable",

@@ -1,6 +1,10 @@
 //! What is known of a hostname, and what has changed: for people who ask.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -14,7 +18,7 @@ use crate::{
     istio::{self, Era, Kind},
     model::{AppPort, Destination, Hostname, Instance, Protocol, Refusal, Route, Weight, path},
     snapshot::{Collection, ResourceVersion},
-    table::{Changes, HostView, Pool, Subject, Unreachable},
+    table::{Changes, Crowd, HostView, Pool, Subject, Unreachable},
 };
 
 /// Changes of one moment that are looked at: more is a full read, and would take long.
@@ -62,8 +66,17 @@ impl State {
         Known {
             lookups: lookups.collect(),
             paths: pools.take(PATHS).map(|pool| pool.key().into()).collect(),
+            left_out: self.left_out(host, &key),
             changes,
         }
+    }
+
+    /// The longest path of a route that has no place and that would take this one.
+    fn left_out(&self, host: &Hostname, asked: &str) -> Option<String> {
+        let (_, left_out) = self.table.left_out(&Crowd::Host(host.clone()));
+        let left_out: HashSet<_> = left_out.iter().map(|route| route.key()).collect();
+        let mut keys = std::iter::once(asked).chain(path::above(asked));
+        keys.find(|key| left_out.contains(*key)).map(str::to_owned)
     }
 
     /// All routes and instances.

@@ -44,7 +44,7 @@ impl State {
             Crowd::Workload(_) => Vec::new(),
         };
         let unheard = (!unheard.is_empty()).then(|| Invalid {
-            rule: "limit",
+            rule: "settings_limit",
             detail: format!(
                 "what owners ask for beside {kept} routes has no room for the {} newest that ask: {}",
                 unheard.len(),

@@ -61,15 +61,54 @@ async fn a_route_that_is_one_too_many_is_told_with_the_rule() {
     let daemon = Daemon::start(config).await;
     let _pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
     let url = format!("{}/p100", host("many"));
-    let expected = ["left out by rule limit: 100 routes are served and the 1 newest"];
+    let expected = ["/p100 is left out by rule limit: 100 routes are served and the 1 newest"];
     concludes(&daemon, &url, &expected).await;
+    concludes(&daemon, &format!("{url}/below"), &expected).await;
+    let other = format!("{}/other", host("many"));
+    concludes(&daemon, &other, &["no route for many."]).await;
     // Another takes its requests.
     let route = foundation.create_route("*", "");
     foundation.map(&route, &app, None);
     let expected = ["rule limit", "requests go to *.apps.example.com instead"];
     partly(&daemon, &url, &expected).await;
     let first = format!("{}/p0", host("many"));
-    says(&daemon, &["explain", &first], &["\nGOOD: "]).await;
+    for served in [first.clone(), format!("{first}/below")] {
+        says(&daemon, &["explain", &served], &["\nGOOD: "]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_may_be_of_a_route_that_is_not_read_is_told_with_the_path_that_answers() {
+    let mesh = Mesh::start().await;
+    let any = format!("{}/any", host("shop"));
+    let expected = ["\nGOOD: it is served by shop.apps.example.com with 2 endpoints"];
+    says(&mesh.daemon, &["explain", &any], &expected).await;
+    let capi = &mesh.foundation.capi;
+    capi.inject(Endpoint::Bindings, 0, usize::MAX, Fault::UnknownError);
+    let cart = mesh.foundation.create_route("shop", "/cart");
+    mesh.foundation.map(&cart, &mesh.app, None);
+    let expected = [
+        "\nGOOD: requests go to shop.apps.example.com (feed capi_access fails since 20",
+        "if it should have a route of its own: repair what feed capi_access reads",
+    ];
+    let url = format!("{}/cart", host("shop"));
+    let said = says(&mesh.daemon, &["explain", &url], &expected).await;
+    assert!(!said.contains("nothing here"), "{said}");
+    capi.clear();
+    says(
+        &mesh.daemon,
+        &["explain", &url],
+        &["\nGOOD: it is served with 2 endpoints"],
+    )
+    .await;
+    let weird = mesh.foundation.create_route("shop", "/weird");
+    capi.state().spoil(&weird);
+    let url = format!("{}/weird", host("shop"));
+    let expected = [
+        "\nGOOD: requests go to shop.apps.example.com; 1 row of capi_routes could not be read: it",
+        "`copilot rejected`",
+    ];
+    says(&mesh.daemon, &["explain", &url], &expected).await;
 }
 
 /// With TCP domains, one of which Cloud Controller does not have.

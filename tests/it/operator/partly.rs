@@ -49,7 +49,7 @@ async fn what_takes_the_requests_of_a_hostname_without_a_route_is_named() {
     mesh.foundation.map(&route, &mesh.app, None);
     let deep = mesh.foundation.create_route("deep", "/cart");
     mesh.foundation.map(&deep, &mesh.app, None);
-    let elsewhere = "requests go to *.apps.example.com, which is served with 2 endpoints";
+    let elsewhere = "requests go to *.apps.example.com: it is served with 2 endpoints";
     let expected = ["no route for gone.apps.example.com/", elsewhere];
     let said = says(&mesh.daemon, &["explain", &host("gone")], &expected).await;
     assert!(!said.contains("nothing here"), "{said}");
@@ -59,6 +59,51 @@ async fn what_takes_the_requests_of_a_hostname_without_a_route_is_named() {
     mesh.foundation.capi.state().spoil(&weird);
     let expected = ["1 row of capi_routes could not be read", elsewhere];
     says(&mesh.daemon, &["explain", &host("weird")], &expected).await;
+    mesh.foundation.bbs.crash(&mesh.app.instances[0]);
+    let expected = [
+        "no route for gone.apps.example.com/",
+        "requests go to *.apps.example.com: 1 of 2 wanted instances",
+    ];
+    partly(&mesh.daemon, &host("gone"), &expected).await;
+}
+
+#[tokio::test]
+async fn of_a_path_below_a_route_it_is_told_what_that_route_has_not() {
+    let mesh = Mesh::start().await;
+    for (path, choice) in [("/Cart", "round-robin"), ("/cart", "least-connection")] {
+        let route = mesh.foundation.create_route("shop", path);
+        mesh.foundation.map(&route, &mesh.app, None);
+        let mut state = mesh.foundation.capi.state();
+        state.set_options(&route, json!({ "loadbalancing": choice }));
+        state.advance(60);
+    }
+    let expected = ["is not served as it is, by rule options"];
+    for path in ["/cart", "/cart/below"] {
+        let url = host("shop") + path;
+        partly(&mesh.daemon, &url, &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn what_owners_ask_for_without_room_is_told_and_no_route_is_left_out() {
+    let (foundation, app) = foundation_of(CellPorts::default()).await;
+    let lines = (0..7).map(|n| format!("x-{n}: {}\n", "v".repeat(250)));
+    let lines: String = lines.collect();
+    for n in 0..10 {
+        let route = foundation.create_route("asks", &format!("/p{n}"));
+        let mut state = foundation.capi.state();
+        state.map(&route, Destination::web(&app.guid));
+        state.annotate(&route, "mesh.example.com/request-headers-set", &lines, true);
+    }
+    let changes = [
+        ("/MaxHostBytes", json!(12_000)),
+        ("/CAPI/AnnotationPrefix", json!("mesh.example.com/")),
+    ];
+    let daemon = Daemon::start(with(eager(foundation.config()), &changes)).await;
+    let _pilot = foundation.connect_pilot(daemon.mcp, collections()).await;
+    let expected =
+        ["not served as it is, by rule settings_limit: what owners ask for beside 10 routes"];
+    partly(&daemon, &format!("{}/p0", host("asks")), &expected).await;
 }
 
 #[tokio::test]
