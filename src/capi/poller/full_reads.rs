@@ -141,7 +141,8 @@ impl FullReads {
                 .judge(found(&read))
                 .map_err(|doubt| (doubt, is_first_doubt))
         };
-        keep(&mut read, &context.index, &context.io.routes);
+        let kept = keep(&mut read, &context.index, &context.io.routes);
+        context.io.routes.holds("kept_routes", kept);
         match verdict {
             Ok(()) => {
                 let (routes, unclear) = read.routes.into_values().partition(|located| {
@@ -211,7 +212,7 @@ pub(super) fn found(read: &FullRead) -> Found {
     }
 }
 
-/// What says nothing that we understand is as it was.
+/// What says nothing that we understand is as it was. How many routes that is of.
 pub(super) fn keep(read: &mut FullRead, index: &Index, feed: &Feed) -> usize {
     let unclear = read.unclear.iter().filter_map(|guid| index.get(guid));
     let mut kept: Vec<_> = unclear.cloned().collect();
@@ -224,12 +225,11 @@ pub(super) fn keep(read: &mut FullRead, index: &Index, feed: &Feed) -> usize {
         .into_iter()
         .map(|located| (located.route.guid.clone(), located))
         .collect();
-    // Even of a read that is not believed: what it could not read may be the reason.
     let count = kept.len();
-    feed.holds("kept_routes", count);
     read.routes.extend(kept);
     let mut dropped = mem::take(&mut read.dropped);
     dropped.annotate(|dropped| index.say_what_stays(dropped));
+    // Even of a read that is not believed: what it could not read may be the reason.
     feed.dropped_in_read(dropped);
     count
 }
