@@ -26,6 +26,8 @@ const AGREEING: u32 = 2;
 const AGAIN: Duration = Duration::from_secs(10);
 /// For so long reads have to agree, however little is lost.
 const AT_LEAST: Duration = Duration::from_secs(20);
+/// For so long they have to where nothing is served yet.
+const AT_A_START: Duration = Duration::from_mins(1);
 /// So many TCP routes, and endpoints of them, are few.
 const FEW: u64 = 10;
 /// Names of what is held that are told.
@@ -260,6 +262,11 @@ impl<S: Ord + Clone + Display> Guard<S> {
             .any(|(lost, served)| lost > free && lost * 100 > served * percent)
     }
 
+    /// Whether a start may serve nothing although so many instances run: a small foundation looks like that.
+    pub fn lets_pass(&self, instances: u64) -> bool {
+        instances <= self.settings.free
+    }
+
     /// When complete reads could confirm what is held.
     pub fn confirmations(&self, served: impl Fn(Source) -> Served) -> Confirmations {
         let next = |source| {
@@ -392,8 +399,12 @@ fn release<S: Ord + Display>(
 }
 
 /// How long reads have to agree, by how much of anything is lost. TCP routes are known by reads alone, also that one was
-/// deleted, and of a few one may well be all.
+/// deleted, and of a few one may well be all. Where nobody is served anything yet, a start waits, and nobody loses what there
+/// was.
 fn required(source: Source, lost: Served, served: Served) -> Duration {
+    if served.endpoints == 0 && lost.endpoints > 0 {
+        return AT_A_START;
+    }
     let amounts = lost.beside(served).into_iter();
     let most = amounts.map(|(lost, _)| lost).max();
     if source == Source::TcpRoutes && most <= Some(FEW) {

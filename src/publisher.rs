@@ -404,7 +404,9 @@ impl Publisher {
             "no TCP routes so far, and no state file that has any: all others are served without them"
         );
         self.state.forgo_tcp_routes();
-        self.publish();
+        if self.state.is_due() {
+            self.publish();
+        }
     }
 
     fn publish(&mut self) {

@@ -332,6 +332,11 @@ impl RouteTable {
         self.ledger.of(source)
     }
 
+    /// How many instances could answer a route.
+    pub fn answering(&self) -> u64 {
+        self.facts.instances.answering() as u64
+    }
+
     /// How much of it is of these.
     pub fn served_of<'a>(&self, subjects: impl IntoIterator<Item = &'a Subject>) -> Served {
         let amounts = subjects.into_iter().map(|one| self.ledger.amount(one));

@@ -186,8 +186,8 @@ impl Registrar {
             pushed.take(change)?;
         }
         let is_starting = self.io.confirmations.borrow().is_starting;
-        let is_first = !self.has_synced || is_starting;
-        if is_empty && is_first && !self.is_confirmed_by(&sync.ticket) {
+        let is_new = !self.has_synced || is_starting && self.pushed.sizes().routes > 0;
+        if is_empty && is_new && !self.is_confirmed_by(&sync.ticket) {
             self.io.feed.failed(Kind::Unconfirmed, &Unconfirmed);
             return Ok(None);
         }

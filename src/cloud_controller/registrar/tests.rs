@@ -114,6 +114,10 @@ async fn the_first_bulk_sync_has_to_be_confirmed_where_it_is_empty() {
     assert!(rig.sync(&[]));
     assert_eq!(rig.problem(), None);
     assert_eq!(rig.readiness.pending(), [""; 0]);
+    rig.confirmations
+        .send_modify(|confirmations| confirmations.is_starting = true);
+    rig.sync(&[]);
+    assert_eq!(rig.problem(), None, "it is confirmed already");
 }
 
 #[tokio::test]

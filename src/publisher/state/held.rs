@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::State;
 use crate::{
     guard::{Part, Summary, Verdict},
-    model::{Confirmations, Report, Served, Source},
+    model::{Basis, Confirmations, Report, Served, Source},
     table::{Changes, Subject},
 };
 
@@ -37,6 +37,9 @@ impl State {
         if is_first {
             losses.extend(self.table.shortfall());
         }
+        if source == Source::Routes && self.is_nothing_doubted() {
+            losses.extend(self.unreached());
+        }
         let verdict = self.guard.judge(source, basis, &losses, served, now);
         let is_held = !verdict.hold.is_empty();
         if is_held {
@@ -56,6 +59,41 @@ impl State {
         }
         self.tell(source, &verdict);
         (changes, !(is_first && is_held))
+    }
+
+    /// All is read that a start needs, and it would serve nobody. Where instances run it may be that Cloud Controller has
+    /// lost its routes, and sinks hold those of an earlier process: later reads have to agree.
+    pub(super) fn doubt_nothing(&mut self, now: Instant) {
+        let instances = self.table.answering();
+        if self.serves_nobody() && !self.guard.lets_pass(instances) {
+            self.unreached = Some(instances);
+            let served = self.table.served(Source::Routes);
+            let losses = self.unreached().collect();
+            let verdict = self
+                .guard
+                .judge(Source::Routes, Basis::Asked, &losses, served, now);
+            self.tell(Source::Routes, &verdict);
+        }
+    }
+
+    /// Whether the first snapshot waits for reads that agree that it is to serve nobody.
+    pub(super) fn is_nothing_doubted(&self) -> bool {
+        let is_held = || self.guard.holds(&Subject::Everything).is_some();
+        self.unreached.is_some() && self.serves_nobody() && is_held()
+    }
+
+    fn serves_nobody(&self) -> bool {
+        !self.has_published() && self.table.served(Source::Routes).endpoints == 0
+    }
+
+    /// What a start would lack that serves nobody: always as much, since instances come and go.
+    fn unreached(&self) -> impl Iterator<Item = (Subject, Served)> + use<> {
+        let lost = |endpoints| Served {
+            endpoints,
+            ..Served::default()
+        };
+        let unreached = self.unreached.map(lost).into_iter();
+        unreached.map(|lost| (Subject::Everything, lost))
     }
 
     fn tell(&self, source: Source, verdict: &Verdict<Subject>) {
