@@ -154,6 +154,12 @@ impl Index {
         })
     }
 
+    /// The routes of the last read.
+    pub(super) fn present(&self) -> impl Iterator<Item = &Located> {
+        let present = self.entries.values().filter(|entry| !entry.is_missing);
+        present.map(|entry| &entry.located)
+    }
+
     /// The routes of the last read that are not among `found`.
     pub(super) fn missing_from<T>(
         &self,
