@@ -57,7 +57,9 @@ impl State {
             self.is_expecting = is_held;
             self.table.expect_only(&verdict.hold);
         }
-        self.tell(source, &verdict);
+        if matches!(basis, Basis::Read(_)) || !verdict.is_no_news() {
+            self.tell(source, &verdict);
+        }
         (changes, !(is_first && is_held))
     }
 
@@ -97,9 +99,6 @@ impl State {
     }
 
     fn tell(&self, source: Source, verdict: &Verdict<Subject>) {
-        if verdict.is_nothing() {
-            return;
-        }
         let Verdict {
             began,
             confirmed,
@@ -141,6 +140,11 @@ impl State {
             let held = self.guard.held_of(source).amount;
             self.metrics.holds(source, held);
         }
+    }
+
+    /// Whether what is held may be other than when this was asked last.
+    pub fn take_held_otherwise(&mut self) -> bool {
+        self.guard.take_changed()
     }
 
     /// When complete reads could confirm what is held.

@@ -216,6 +216,32 @@ async fn rows_that_all_claim_one_place_put_nobody_out() {
     assert_eq!(entries.len(), 2 * ROUTES);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_told_anew_only_where_it_is_different() {
+    let mut running = start(settings([Input::Routes, Input::Instances]));
+    for update in [
+        Update::AllRoutes(routes()),
+        Update::AllInstances(instances()),
+        Update::AllInstances(instances()[20..].to_vec()),
+    ] {
+        let basis = Basis::read_since(Instant::now());
+        running.updates.send(update.on(basis)).await.unwrap();
+    }
+    running.next().await;
+    let held = &mut running.outputs.held;
+    assert_eq!(
+        held.wait_for(|held| held.len() == 1).await.unwrap().len(),
+        1
+    );
+    let runs = Update::Instances {
+        current: vec![foundation::instance(30, 1, 61_000)],
+        gone: vec![],
+    };
+    running.updates.send(runs.on(Basis::Asked)).await.unwrap();
+    running.next().await;
+    assert!(!running.outputs.held.has_changed().unwrap());
+}
+
 #[tokio::test]
 async fn a_true_loss_goes_in_its_time_with_all_that_was_held() {
     let mut mesh = Mesh::new();
