@@ -37,7 +37,8 @@ impl State {
         if is_first {
             losses.extend(self.table.shortfall());
         }
-        if source == Source::Routes && self.is_nothing_doubted() {
+        let is_unreached = source == Source::Routes && self.is_nothing_doubted();
+        if is_unreached {
             losses.extend(self.unreached());
         }
         let verdict = self.guard.judge(source, basis, &losses, served, now);
@@ -48,8 +49,13 @@ impl State {
             restored.take_losses();
             changes.merge(restored);
             let kept = self.table.served_of(&verdict.hold).beyond(before);
-            if !is_first && !verdict.began.is_empty() {
-                warn_of_others(source, verdict.began.amount.beyond(kept));
+            // What others had the places of before this is none of its losses.
+            let lost = losses
+                .iter()
+                .filter(|(lost, _)| verdict.hold.contains(lost));
+            let lost = lost.fold(Served::default(), |sum, (_, lost)| sum + *lost);
+            if !is_first && !is_unreached {
+                warn_of_others(source, lost.beyond(kept));
             }
         }
         if is_first {

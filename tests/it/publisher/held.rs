@@ -216,6 +216,40 @@ async fn rows_that_all_claim_one_place_put_nobody_out() {
     assert_eq!(entries.len(), 2 * ROUTES);
 }
 
+/// At the place of another one.
+fn at_the_place_of(n: usize, by: usize) -> Arc<copilot::model::Instance> {
+    let place = foundation::instance(n, 0, 61_000);
+    let mut instance = foundation::instance(by, 0, 61_000).as_ref().clone();
+    instance.host_address = place.host_address;
+    instance.container_address = place.container_address;
+    instance.ports.clone_from(&place.ports);
+    instance.since = 1;
+    Arc::new(instance)
+}
+
+#[tokio::test]
+async fn what_is_held_and_others_have_the_place_of_is_warned_of_whenever_it_becomes_more() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(Arc::new(log.reopen().unwrap()))
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let warnings = || {
+        let written = std::fs::read_to_string(log.path()).unwrap();
+        written.matches("has others at the places").count()
+    };
+    let mut mesh = Mesh::new();
+    // Twenty are gone; others are at the places of this many of them.
+    let list = |taken: usize| {
+        let others = (0..taken).map(|n| at_the_place_of(n, 2 * ROUTES + n));
+        Update::AllInstances(instances()[20..].iter().cloned().chain(others).collect())
+    };
+    for (taken, expected) in [(0, 0), (1, 1), (1, 1), (3, 2), (3, 2)] {
+        mesh.read(list(taken));
+        assert_eq!((mesh.held(), warnings()), (1, expected), "{taken}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_held_is_told_anew_only_where_it_is_different() {
     let mut running = start(settings([Input::Routes, Input::Instances]));
