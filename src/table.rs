@@ -139,6 +139,9 @@ impl RouteTable {
                     self.facts.routes.upsert(route, &mut changes);
                 }
             }
+            Update::Unmapped(guid, workload) => {
+                self.facts.routes.unmap(&guid, &workload, &mut changes);
+            }
             Update::Refused(routes) => {
                 for (guid, why) in routes {
                     self.facts.routes.refuse(&guid, why, &mut changes);

@@ -193,6 +193,7 @@ impl State {
             Update::AllTcpRoutes(_) => Some(Input::TcpRoutes),
             Update::AllInstances(_) => Some(Input::Instances),
             Update::Routes { .. }
+            | Update::Unmapped(..)
             | Update::Refused(_)
             | Update::Enforced(_)
             | Update::Instances { .. }

@@ -328,6 +328,30 @@ async fn while_routes_are_held_they_can_be_restricted_and_instances_come_and_go(
 }
 
 #[tokio::test]
+async fn what_is_told_unmapped_goes_while_the_rest_of_its_route_is_held() {
+    let mut mesh = Mesh::new();
+    let mut shared = foundation::route(0);
+    let [own, other] = [0, 1].map(|n| foundation::route(n).destinations[0].clone());
+    shared.destinations.push(other.clone());
+    shared.destinations.sort_unstable();
+    mesh.state.apply(Update::Routes {
+        current: vec![shared.clone()],
+        gone: vec![],
+    });
+    let name = format!("{}.routes.cloudfoundry", shared.host);
+    let ports = |snapshot: &Snapshot| endpoints(snapshot).remove(&name).map(|all| all.len());
+    assert_eq!(ports(&mesh.publish().unwrap()), Some(2));
+    mesh.read(Update::AllRoutes(vec![]));
+    for (gone, left) in [(other, Some(1)), (own, None)] {
+        let unmapped = Update::Unmapped(shared.guid.clone(), gone.workload);
+        mesh.state.apply(unmapped);
+        assert_eq!(ports(&mesh.publish().unwrap()), left);
+        mesh.read(Update::AllRoutes(vec![]));
+        assert_eq!(mesh.held(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_route_that_nobody_answers_at_the_moment_stays_with_those_that_are_held() {
     let mut mesh = Mesh::new();
     let restarting = foundation::instance(5, 0, 61_000);
