@@ -26,6 +26,8 @@ const AGREEING: u32 = 2;
 const AGAIN: Duration = Duration::from_secs(10);
 /// For so long reads have to agree, however little is lost.
 const AT_LEAST: Duration = Duration::from_secs(20);
+/// For so long they have to where nothing is served yet.
+const AT_A_START: Duration = Duration::from_mins(1);
 /// So many TCP routes, and endpoints of them, are few.
 const FEW: u64 = 10;
 /// Names of what is held that are told.
@@ -91,10 +93,10 @@ pub struct Verdict<S> {
 }
 
 impl<S> Verdict<S> {
-    /// Whether nothing is or was held.
-    pub fn is_nothing(&self) -> bool {
+    /// Whether what is held is the same as before.
+    pub fn is_no_news(&self) -> bool {
         let parts = [&self.began, &self.confirmed, &self.refuted];
-        self.hold.is_empty() && parts.into_iter().all(Part::is_empty)
+        parts.into_iter().all(Part::is_empty)
     }
 }
 
@@ -131,6 +133,8 @@ pub struct Guard<S> {
     passed: VecDeque<(Instant, Served)>,
     /// When a source was last asked for everything again at once.
     asked_again: BTreeMap<Source, Instant>,
+    /// Whether nobody has asked yet what is held now.
+    is_changed: bool,
 }
 
 // === impl Guard ===
@@ -143,6 +147,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
             held: BTreeMap::new(),
             passed: VecDeque::new(),
             asked_again: BTreeMap::new(),
+            is_changed: false,
         }
     }
 
@@ -155,47 +160,50 @@ impl<S: Ord + Clone + Display> Guard<S> {
         served: Served,
         now: Instant,
     ) -> Verdict<S> {
-        let mut held = self.held.remove(&source).unwrap_or_default();
         let mut verdict = Verdict {
             hold: BTreeSet::new(),
             began: Part::default(),
             confirmed: Part::default(),
             refuted: Part::default(),
         };
-        match basis {
-            Basis::Told => {}
-            Basis::Asked => {
-                self.hold(source, &mut held, losses, (now, served), &mut verdict);
-                let lost = held
-                    .iter_mut()
-                    .filter(|(lost, _)| losses.contains_key(lost));
-                for (subject, held) in lost.filter(|(_, held)| held.is_accepted) {
-                    if !std::mem::replace(&mut held.is_confirmed, true) {
-                        verdict.confirmed.add(subject, held.amount);
-                    }
+        // Only a complete read that takes nothing away has something to say of what is held.
+        if basis == Basis::Told || basis == Basis::Asked && losses.is_empty() {
+            return verdict;
+        }
+        let mut held = self.held.remove(&source).unwrap_or_default();
+        if let Basis::Read(reading) = basis {
+            settle(&mut held, losses, &mut verdict);
+            agree(&mut held, losses, reading);
+            self.hold(
+                source,
+                &mut held,
+                losses,
+                (reading.ended, served),
+                &mut verdict,
+            );
+            release(source, &mut held, served, reading, &mut verdict);
+        } else {
+            self.hold(source, &mut held, losses, (now, served), &mut verdict);
+            for subject in losses.keys() {
+                if let Some(held) = held.get_mut(subject).filter(|held| held.is_accepted)
+                    && !std::mem::replace(&mut held.is_confirmed, true)
+                {
+                    verdict.confirmed.add(subject, held.amount);
                 }
             }
-            Basis::Read(reading) => {
-                settle(&mut held, losses, &mut verdict);
-                agree(&mut held, losses, reading);
-                self.hold(
-                    source,
-                    &mut held,
-                    losses,
-                    (reading.ended, served),
-                    &mut verdict,
-                );
-                release(source, &mut held, served, reading, &mut verdict);
-            }
         }
-        if basis != Basis::Told {
-            let lost = open(&held).filter(|(subject, _)| losses.contains_key(subject));
-            verdict.hold = lost.map(|(subject, _)| subject.clone()).collect();
-        }
+        let is_open = |subject: &&S| held.get(subject).is_some_and(|held| !held.is_confirmed);
+        verdict.hold = losses.keys().filter(is_open).cloned().collect();
         if open(&held).next().is_some() {
             self.held.insert(source, held);
         }
+        self.is_changed |= matches!(basis, Basis::Read(_)) || !verdict.is_no_news();
         verdict
+    }
+
+    /// Whether what is held, or when it could be confirmed, may be other than when this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
     }
 
     /// Holds what is lost now and was not held, if it is implausibly much together with what went lately.
@@ -258,6 +266,11 @@ impl<S: Ord + Clone + Display> Guard<S> {
         lost.beside(served)
             .into_iter()
             .any(|(lost, served)| lost > free && lost * 100 > served * percent)
+    }
+
+    /// Whether a start may serve nothing although so many instances run: a small foundation looks like that.
+    pub fn lets_pass(&self, instances: u64) -> bool {
+        instances <= self.settings.free
     }
 
     /// When complete reads could confirm what is held.
@@ -392,8 +405,12 @@ fn release<S: Ord + Display>(
 }
 
 /// How long reads have to agree, by how much of anything is lost. TCP routes are known by reads alone, also that one was
-/// deleted, and of a few one may well be all.
+/// deleted, and of a few one may well be all. Where nobody is served anything yet, a start waits, and nobody loses what there
+/// was.
 fn required(source: Source, lost: Served, served: Served) -> Duration {
+    if served.endpoints == 0 && lost.endpoints > 0 {
+        return AT_A_START;
+    }
     let amounts = lost.beside(served).into_iter();
     let most = amounts.map(|(lost, _)| lost).max();
     if source == Source::TcpRoutes && most <= Some(FEW) {

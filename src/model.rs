@@ -352,6 +352,8 @@ pub enum Update {
         /// Deleted.
         gone: Vec<RouteGuid>,
     },
+    /// This route does not lead to this workload any more, wherever else it is known to lead.
+    Unmapped(RouteGuid, Workload),
     /// These routes are refused from now on, whatever else is known of them, until they come again.
     Refused(Vec<(RouteGuid, Refusal)>),
     /// So are all routes of these domains, by [`Refusal::RoutePolicies`].

@@ -41,7 +41,7 @@ use crate::{
     explain::Question,
     guard,
     istio::validate::{Invalid, Rejected},
-    model::{Basis, CapiProcessGuid, Confirmations, Report, Source},
+    model::{CapiProcessGuid, Confirmations, Report, Source},
     readiness::{Gate, Readiness},
     snapshot::{self, Snapshot, Vips},
     store,
@@ -314,9 +314,8 @@ impl Publisher {
     fn take_in(&mut self, report: Report, armed: &mut Option<Armed>) {
         let now = Instant::now();
         self.note_unsaved(&report, now);
-        let is_told = report.basis == Basis::Told;
         self.state.take(report, now);
-        if !is_told {
+        if self.state.take_held_otherwise() {
             self.tell_held();
         }
         self.stand_in_late();
@@ -404,7 +403,9 @@ impl Publisher {
             "no TCP routes so far, and no state file that has any: all others are served without them"
         );
         self.state.forgo_tcp_routes();
-        self.publish();
+        if self.state.is_due() {
+            self.publish();
+        }
     }
 
     fn publish(&mut self) {

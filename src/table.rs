@@ -139,6 +139,9 @@ impl RouteTable {
                     self.facts.routes.upsert(route, &mut changes);
                 }
             }
+            Update::Unmapped(guid, workload) => {
+                self.facts.routes.unmap(&guid, &workload, &mut changes);
+            }
             Update::Refused(routes) => {
                 for (guid, why) in routes {
                     self.facts.routes.refuse(&guid, why, &mut changes);
@@ -330,6 +333,11 @@ impl RouteTable {
     /// How much sinks are served of what a source tells.
     pub fn served(&self, source: Source) -> Served {
         self.ledger.of(source)
+    }
+
+    /// How many instances could answer a route.
+    pub fn answering(&self) -> u64 {
+        self.facts.instances.answering() as u64
     }
 
     /// How much of it is of these.

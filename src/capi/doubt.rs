@@ -19,16 +19,6 @@ pub(crate) enum Doubt {
         /// How many rows.
         unreadable: usize,
     },
-    /// Too many of the routes that were bound to a route service are bound no longer.
-    #[error(
-        "{lost} of {known} routes are bound to no route service any more; another read has to confirm it"
-    )]
-    Unbound {
-        /// How many are not.
-        lost: usize,
-        /// How many were.
-        known: usize,
-    },
     /// Bindings that cannot be read may be those of any route.
     #[error(
         "{unreadable} bindings to route services could not be read; no route counts as unbound until they can"
@@ -53,7 +43,6 @@ pub(crate) enum Doubt {
 impl Doubt {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Unbound { .. } => Kind::ImplausibleShrink,
             Self::Nothing | Self::Domains(_) | Self::Opened { .. } => Kind::Unconfirmed,
             Self::Unreadable { .. } | Self::UnreadableBindings { .. } => Kind::Unreadable,
         }

@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::{
     model::{
         Association, CapiProcessGuid, DiegoProcessGuid, Hostname, InvalidHostname, InvalidPath,
-        Route, RouteGuid, Update, path::MAX_PATH,
+        Route, RouteGuid, Update, Workload, path::MAX_PATH,
     },
     proto::api,
 };
@@ -50,14 +50,6 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Whether it says of something that it is there.
-    pub(super) fn is_addition(&self) -> bool {
-        matches!(
-            self,
-            Self::UpsertRoute(_) | Self::Map(..) | Self::Associate(_)
-        )
-    }
-
     /// What it takes away, whether or not that is known.
     pub(super) fn deletion(&self) -> Option<Update> {
         match self {
@@ -65,11 +57,14 @@ impl Change {
                 current: Vec::new(),
                 gone: vec![guid.clone()],
             }),
+            Self::Unmap((route, process)) => {
+                Some(Update::Unmapped(route.clone(), Workload::pushed(process)))
+            }
             Self::Dissociate(process) => Some(Update::Associations {
                 current: Vec::new(),
                 gone: vec![process.clone()],
             }),
-            _ => None,
+            Self::UpsertRoute(_) | Self::Map(..) | Self::Associate(_) => None,
         }
     }
 }

@@ -140,21 +140,6 @@ impl Pushed {
         }
     }
 
-    /// A route that leads where either has it lead; `None` where neither knows it.
-    pub(super) fn route_beside(&self, other: &Self, guid: &RouteGuid) -> Option<Update> {
-        let route = self.routes.get(guid).or_else(|| other.routes.get(guid))?;
-        let mut route = self.with_destinations(route);
-        let others = other.with_destinations(&route).destinations;
-        let more = others.into_iter().filter(|to| !route.leads_to(to));
-        let more: Vec<_> = more.collect();
-        route.destinations.extend(more);
-        route.destinations.sort_unstable();
-        Some(Update::Routes {
-            current: vec![route],
-            gone: Vec::new(),
-        })
-    }
-
     /// Everything at once.
     pub fn all(&self) -> Update {
         let routes = self.routes.values();

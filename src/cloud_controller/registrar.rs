@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     feed::{Dropped, Kind},
-    model::{Basis, Report, Update},
+    model::{Basis, Report},
 };
 
 /// An idle loop still comes round this often, to show that it is not stuck.
@@ -56,8 +56,6 @@ pub struct Registrar {
     commands: mpsc::Receiver<Command>,
     io: Io,
     pushed: Pushed,
-    /// What was, before BulkSyncs that may be held, without what was deleted since; nothing if it is the same.
-    before: Pushed,
     journal: Journal,
     has_synced: bool,
     /// If the BulkSync before was not believed: the first ticket that can confirm it.
@@ -73,7 +71,6 @@ impl Registrar {
             commands,
             io,
             pushed: Pushed::default(),
-            before: Pushed::default(),
             journal: Journal::default(),
             has_synced: false,
             confirmed_from: None,
@@ -151,27 +148,14 @@ impl Registrar {
     /// While the publisher holds what a BulkSync lacked, it may know more: what is upserted then takes nothing away from
     /// that, and what is deleted may be known to it alone.
     fn apply(&mut self, change: &Change) -> Result<Option<Report>, Full> {
-        let is_held = self.io.confirmations.borrow().routes.is_some();
-        let mut update = self.pushed.apply(change.clone())?;
+        let update = self.pushed.apply(change.clone())?;
         self.journal.note(change);
-        if is_held && !change.is_addition() {
-            update = self.told_while_held(change)?.or(update);
-        }
-        let basis = if is_held && change.is_addition() {
-            Basis::Asked
-        } else {
-            Basis::Told
-        };
-        Ok(update.map(|update| update.on(basis)))
-    }
-
-    /// What is deleted may be known to the publisher alone; a route of which one mapping is deleted keeps the others that are
-    /// held.
-    fn told_while_held(&mut self, change: &Change) -> Result<Option<Update>, Full> {
-        self.before.take(change.clone())?;
-        Ok(match change {
-            Change::Unmap((route, _)) => self.pushed.route_beside(&self.before, route),
-            change => change.deletion(),
+        let is_held = self.io.confirmations.borrow().routes.is_some();
+        Ok(match change.deletion().filter(|_| is_held) {
+            Some(deletion) => Some(deletion.on(Basis::Told)),
+            None => {
+                update.map(|update| update.on(if is_held { Basis::Asked } else { Basis::Told }))
+            }
         })
     }
 
@@ -186,8 +170,8 @@ impl Registrar {
             pushed.take(change)?;
         }
         let is_starting = self.io.confirmations.borrow().is_starting;
-        let is_first = !self.has_synced || is_starting;
-        if is_empty && is_first && !self.is_confirmed_by(&sync.ticket) {
+        let is_new = !self.has_synced || is_starting && self.pushed.sizes().routes > 0;
+        if is_empty && is_new && !self.is_confirmed_by(&sync.ticket) {
             self.io.feed.failed(Kind::Unconfirmed, &Unconfirmed);
             return Ok(None);
         }
@@ -195,11 +179,7 @@ impl Registrar {
         self.journal.overtake(&sync.ticket);
         let confirms = self.io.confirmations.borrow().routes.is_some();
         let is_news = !self.has_synced || pushed != self.pushed || confirms;
-        let before = std::mem::replace(&mut self.pushed, pushed);
-        if !confirms {
-            let is_same = before == self.pushed;
-            self.before = if is_same { Pushed::default() } else { before };
-        }
+        self.pushed = pushed;
         self.io
             .feed
             .dropped_in_read(sync.dropped.into_iter().collect());

@@ -63,7 +63,7 @@ impl Cause {
     pub fn of(update: &Update, basis: Basis) -> Self {
         match update {
             Update::AllRoutes(_) | Update::AllTcpRoutes(_) => Self::RoutesRead,
-            Update::Routes { .. } => Self::RoutesNamed,
+            Update::Routes { .. } | Update::Unmapped(..) => Self::RoutesNamed,
             Update::Refused(_) | Update::Enforced(_) => Self::RouteRestricted,
             Update::AllPushed { .. } | Update::Associations { .. } => Self::RoutesPushed,
             Update::Processes { .. } => Self::ProcessesRead,

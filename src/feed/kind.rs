@@ -41,8 +41,6 @@ pub enum Kind {
     StreamEnded,
     /// Events, or calls, come faster than they are taken.
     Overflow,
-    /// A read lacks so much that another one has to confirm it.
-    ImplausibleShrink,
     /// A first read is not believed before something confirms it.
     Unconfirmed,
     /// What is newer than it has come meanwhile.
@@ -83,7 +81,6 @@ impl Kind {
         Self::Uaa,
         Self::StreamEnded,
         Self::Overflow,
-        Self::ImplausibleShrink,
         Self::Unconfirmed,
         Self::Outdated,
         Self::ShuttingDown,
@@ -116,7 +113,6 @@ impl Kind {
             Self::Uaa => "uaa",
             Self::StreamEnded => "stream_ended",
             Self::Overflow => "overflow",
-            Self::ImplausibleShrink => "implausible_shrink",
             Self::Unconfirmed => "unconfirmed",
             Self::Outdated => "outdated",
             Self::ShuttingDown => "shutting_down",

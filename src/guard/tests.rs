@@ -1,5 +1,7 @@
 //! What is held and for how long: by example, and by properties of any sequence of reads.
 
+use std::{cell::Cell, cmp::Ordering, fmt};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -60,6 +62,49 @@ impl World {
         let served = amount(self.served.len());
         let next = self.guard.confirmations(|_| served).routes?;
         Some(next.saturating_duration_since(self.now).as_secs())
+    }
+}
+
+thread_local! {
+    static COMPARED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A route that counts how often one is compared with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Counted(u32);
+
+impl Ord for Counted {
+    fn cmp(&self, other: &Self) -> Ordering {
+        COMPARED.set(COMPARED.get() + 1);
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Counted {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[test]
+fn what_is_asked_for_while_much_is_held_costs_what_it_takes_away() {
+    let (mut guard, now) = (Guard::new(Settings::default()), Instant::now());
+    let lost = |routes: u32| (0..routes).map(|route| (Counted(route), ONE)).collect();
+    let read = Basis::read_since(now);
+    let verdict = guard.judge(Source::Routes, read, &lost(10_000), amount(10_000), now);
+    assert_eq!(verdict.hold.len(), 10_000);
+    for (routes, most) in [(0, 0), (1, 100)] {
+        let losses = lost(routes);
+        COMPARED.set(0);
+        let verdict = guard.judge(Source::Routes, Basis::Asked, &losses, amount(10_000), now);
+        assert_eq!(verdict.hold.len(), routes as usize);
+        assert!(COMPARED.get() <= most, "{} at {routes}", COMPARED.get());
     }
 }
 

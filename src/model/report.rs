@@ -99,6 +99,7 @@ impl Update {
         match self {
             Self::AllRoutes(_)
             | Self::Routes { .. }
+            | Self::Unmapped(..)
             | Self::Refused(_)
             | Self::Enforced(_)
             | Self::AllPushed { .. }

@@ -98,6 +98,8 @@ pub struct State {
     remembered: Option<Remembered>,
     /// Whether the first list of instances is compared with what there was before the start.
     is_expecting: bool,
+    /// How many instances a start leaves without a route, once that was seen.
+    unreached: Option<u64>,
     metrics: Metrics,
     /// What is to be published brought about what, by hostname; nothing before the first snapshot.
     causes: HashMap<Hostname, Cause>,
@@ -164,6 +166,7 @@ impl State {
             guard: Guard::new(settings.guard),
             remembered: None,
             is_expecting: false,
+            unreached: None,
             metrics,
             causes: HashMap::new(),
             since: BTreeMap::new(),
@@ -190,6 +193,7 @@ impl State {
             Update::AllTcpRoutes(_) => Some(Input::TcpRoutes),
             Update::AllInstances(_) => Some(Input::Instances),
             Update::Routes { .. }
+            | Update::Unmapped(..)
             | Update::Refused(_)
             | Update::Enforced(_)
             | Update::Instances { .. }
@@ -202,6 +206,7 @@ impl State {
         let has_places = matches!(update, Update::AllInstances(_) | Update::Instances { .. });
         let (mut changes, is_believed) = self.believe(report, now);
         let complete = complete.filter(|_| is_believed);
+        let lacked_facts = self.lacks_facts();
         if has_places {
             self.linger.touch_patient();
         }
@@ -223,6 +228,9 @@ impl State {
         // Known once the instances are, and every process of theirs was described or looked up in vain.
         if !self.missing.contains(&Input::Instances) && self.table.is_answered() {
             self.missing.remove(&Input::Processes);
+        }
+        if lacked_facts && !self.lacks_facts() {
+            self.doubt_nothing(now);
         }
         self.metrics.record_sizes(&self.table);
     }
@@ -256,6 +264,11 @@ impl State {
         self.missing.contains(&input)
     }
 
+    /// Whether it is not known yet what runs and what routes lead to.
+    fn lacks_facts(&self) -> bool {
+        self.missing.iter().any(|input| *input != Input::TcpRoutes)
+    }
+
     /// Whether nothing but the TCP routes is still to come.
     pub fn awaits_tcp_routes(&self) -> bool {
         self.missing.iter().eq([&Input::TcpRoutes])
@@ -276,11 +289,11 @@ impl State {
         self.due |= mem::take(&mut self.awaits_policies);
     }
 
-    /// Whether there is something to publish, and everything required is there.
+    /// Whether there is something to publish, and everything required is there and believed.
     pub fn is_due(&self) -> bool {
         let of_services = self.linger.is_touched() || self.withdrawn.is_changed();
         let is_different = self.due || !self.pending.is_empty() || of_services;
-        self.missing.is_empty() && is_different
+        self.missing.is_empty() && !self.is_nothing_doubted() && is_different
     }
 
     /// When something goes or changes though nothing else happens: a service that no VirtualService names any more, the

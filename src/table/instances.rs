@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     guids::{GuidMap, GuidSet},
-    model::{Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
+    model::{AppPort, Association, CapiProcessGuid, Instance, InstanceGuid, Process, Workload},
 };
 
 /// How it is known what an instance is an instance of.
@@ -63,6 +63,13 @@ impl Instances {
         let known = self.by_guid.get(guid).map(Arc::as_ref);
         let both = known.into_iter().chain(told);
         both.flat_map(|instance| self.workloads(instance))
+    }
+
+    /// How many could answer a route.
+    pub(super) fn answering(&self) -> usize {
+        let instances = self.by_guid.values();
+        let answers = |one: &&Arc<Instance>| one.routable && one.mapping(AppPort::Main).is_some();
+        instances.filter(answers).count()
     }
 
     /// All of them.

@@ -12,6 +12,8 @@ pub enum Subject {
     Route(Hostname, Arc<str>),
     /// What an app may connect to.
     Source(AppGuid),
+    /// Whatever a start should serve, though nobody has said so far which routes that is.
+    Everything,
 }
 
 impl Subject {
@@ -26,6 +28,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Route(host, key) => write!(f, "{host}{key}"),
             Self::Source(app) => write!(f, "the Sidecar of {app}"),
+            Self::Everything => f.write_str("every instance that runs"),
         }
     }
 }

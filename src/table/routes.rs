@@ -147,6 +147,14 @@ impl Routes {
         self.enter(&Arc::new(route), changes);
     }
 
+    pub(super) fn unmap(&mut self, guid: &RouteGuid, workload: &Workload, changes: &mut Changes) {
+        if let Some(route) = self.guids.get(guid) {
+            let mut route = Route::clone(route);
+            route.destinations.retain(|to| to.workload != *workload);
+            self.upsert(route, changes);
+        }
+    }
+
     pub(super) fn refuse(&mut self, guid: &RouteGuid, why: Refusal, changes: &mut Changes) {
         // A route service is for requests, and the TCP router passes it by, too.
         let is_passed_by = |route: &Route| route.is_tcp() && why == Refusal::RouteService;

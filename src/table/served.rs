@@ -88,6 +88,7 @@ impl Ledger {
                 sidecar_hosts: self.sources.get(app).copied().unwrap_or_default(),
                 ..Served::default()
             },
+            Subject::Everything => Served::default(),
         }
     }
 

@@ -79,10 +79,10 @@ fn forget(foundation: &CloudFoundry, apps: &[App]) {
 
 #[rustfmt::skip]
 const TOLD: [Told; 29] = [
-    Told { row: "domains of another kind", shows: false, tell: |cf, _| cf.capi.inject(Endpoint::Domains, 0, usize::MAX, Fault::Lie(Lie::Internal)) },
+    Told { row: "domains of another kind", shows: true, tell: |cf, _| cf.capi.inject(Endpoint::Domains, 0, usize::MAX, Fault::Lie(Lie::Internal)) },
     Told { row: "B1, claimed", shows: true, tell: |cf, _| rows(cf, |row| "CLAIMED".clone_into(&mut row.state)) },
-    Told { row: "C11", shows: false, tell: |cf, _| capi(cf, Fault::Empty) },
-    Told { row: "C4", shows: false, tell: |cf, _| capi(cf, Fault::Lie(Lie::NoDestinations)) },
+    Told { row: "C11", shows: true, tell: |cf, _| capi(cf, Fault::Empty) },
+    Told { row: "C4", shows: true, tell: |cf, _| capi(cf, Fault::Lie(Lie::NoDestinations)) },
     Told { row: "C5", shows: true, tell: |cf, _| capi(cf, Fault::Lie(Lie::Rows(3, false))) },
     Told { row: "C6", shows: true, tell: |cf, _| capi(cf, Fault::Lie(Lie::Rows(3, true))) },
     Told { row: "C7", shows: true, tell: |cf, _| capi(cf, Fault::Lie(Lie::Rows(0, true))) },

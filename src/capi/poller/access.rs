@@ -13,7 +13,6 @@ use crate::{
     backoff::Backoff,
     capi::{
         domains::{DomainChanges, Domains, RouteKind, Unmatched},
-        doubt::Doubt,
         http::MAX_GUIDS,
         reads::{
             batch::Batch,
@@ -179,21 +178,20 @@ impl Access {
         let changes = bindings.take_in(&found, Instant::now());
         let doubt = bindings.doubt().cloned();
         context.io.access.dropped_in_read(found.dropped);
-        match doubt {
-            Some(Doubt::Unbound { .. }) => {
-                self.binding_reads.repeat(context.settings.confirm_after);
-            }
-            // No second read helps against rows that cannot be read.
-            _ => self.binding_reads.succeeded(Duration::ZERO),
+        // No second read helps against rows that cannot be read.
+        if bindings.has_unsure() {
+            self.binding_reads.repeat(context.settings.confirm_after);
+        } else {
+            self.binding_reads.succeeded(Duration::ZERO);
         }
         let unbound = changes.unbound.iter().cloned().collect();
         self.follow_bindings(context, changes).await?;
         context.read_again(unbound);
-        match &doubt {
-            Some(doubt) => report(&context.io.access, &doubt.clone().into()),
+        let is_known = doubt.is_none();
+        match doubt {
+            Some(doubt) => report(&context.io.access, &doubt.into()),
             None => self.succeeded(started, context),
         }
-        let is_known = !matches!(doubt, Some(Doubt::UnreadableBindings { .. }));
         ControlFlow::Continue(is_known)
     }
 

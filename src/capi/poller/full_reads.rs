@@ -150,7 +150,14 @@ impl FullReads {
                 });
                 // Whether these are bound is asked again, of each.
                 read_again(unclear, context);
-                self.commit(routes, read.started, context, access).await?;
+                // Of restrictions, one without bindings says nothing by itself.
+                let basis = if are_bindings_known {
+                    Basis::read_since(read.started)
+                } else {
+                    Basis::Asked
+                };
+                self.commit(routes, (read.started, basis), context, access)
+                    .await?;
             }
             Err((doubt, is_first_doubt)) => {
                 // Nobody is served before it is settled.
@@ -169,7 +176,7 @@ impl FullReads {
     async fn commit(
         &mut self,
         mut routes: Vec<Located>,
-        started: Instant,
+        (started, basis): (Instant, Basis),
         context: &mut Context,
         access: &Access,
     ) -> Flow {
@@ -186,15 +193,18 @@ impl FullReads {
         let seconds = took.as_secs_f64();
         info!(routes = routes.len(), seconds, "full read");
         let routes = routes.into_iter().map(|located| located.route).collect();
-        context
-            .send(Update::AllRoutes(routes), Basis::read_since(started))
-            .await?;
+        context.send(Update::AllRoutes(routes), basis).await?;
         context.io.routes.succeeded(took);
         self.began = Some(started);
         if let Some(synced) = context.io.synced.take() {
             synced.open();
         }
-        self.schedule.succeeded(context.settings.full_read_interval);
+        if may_hold && basis == Basis::Asked {
+            // Another one could confirm what is held.
+            self.schedule.failed(Duration::ZERO);
+        } else {
+            self.schedule.succeeded(context.settings.full_read_interval);
+        }
         if std::mem::take(&mut self.read_again) {
             self.schedule.make_due();
         }

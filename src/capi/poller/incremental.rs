@@ -16,7 +16,7 @@ use crate::{
     capi::{
         reads::{
             refresh::{Refreshed, refresh},
-            tail::{Source, Tail},
+            tail::{Binding, Source, Tail},
         },
         settings::Settings,
         wire::Located,
@@ -78,6 +78,11 @@ impl IncrementalReads {
                     self.told.add(findings.said, now);
                     context.pending.changed(findings.changed, now);
                     context.pending.announced(findings.announced, now);
+                    for (route, binding) in &findings.bindings {
+                        if *binding == Binding::Deleted {
+                            self.told.add_unbound(route.clone(), now);
+                        }
+                    }
                     bindings.extend(findings.bindings);
                     if findings.has_nameless_binding {
                         access.want_bindings();
@@ -183,7 +188,8 @@ impl IncrementalReads {
         for located in current {
             let guid = &located.route.guid;
             let is_told = |app: &AppGuid| self.told.is_unmapped(guid, app, now);
-            let is_told = context.index.upsert(&located, is_told);
+            let is_unbound = self.told.is_unbound(guid, now) && context.index.leads_as(&located);
+            let is_told = context.index.upsert(&located, is_told) || is_unbound;
             full.overlay(guid, Some(&located), is_told);
             let to = if is_told { &mut told } else { &mut asked };
             to.0.push(located.route);

@@ -145,6 +145,21 @@ impl Index {
         self.entries.get(guid).map(|entry| &entry.located)
     }
 
+    /// Whether a route is where it was, and leads wherever it did, and nothing of it is in doubt.
+    pub(super) fn leads_as(&self, located: &Located) -> bool {
+        self.entries.get(&located.route.guid).is_some_and(|entry| {
+            let (known, now) = (&entry.located.route, &located.route);
+            let mut destinations = known.destinations.iter().chain(&entry.doubted);
+            known.key() == now.key() && destinations.all(|to| now.leads_to(to))
+        })
+    }
+
+    /// The routes of the last read.
+    pub(super) fn present(&self) -> impl Iterator<Item = &Located> {
+        let present = self.entries.values().filter(|entry| !entry.is_missing);
+        present.map(|entry| &entry.located)
+    }
+
     /// The routes of the last read that are not among `found`.
     pub(super) fn missing_from<T>(
         &self,

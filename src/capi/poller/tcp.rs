@@ -201,8 +201,8 @@ impl TcpPoller {
         self.commit(routes, started, may_hold).await
     }
 
-    /// By one read that lacks a route its port does not go over to one of another domain: its clients would be another tenant's for
-    /// as long as that read was wrong. An older route that a read brings has the port at once. How many routes stay.
+    /// By one read no port goes over to a route of another domain: its clients would be another tenant's for as long as that read
+    /// was wrong. A route that it lacks stays, and an older one that it brings waits. How many routes are kept as they were.
     fn keep_ports(&mut self, found: &mut GuidMap<RouteGuid, Located>) -> usize {
         let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for host in found.values().map(|located| &located.route.host) {
@@ -222,7 +222,18 @@ impl TcpPoller {
             self.doubted.insert(guid.clone());
             found.insert(guid.clone(), located.clone());
         }
-        lost.len()
+        let mut takers = takers(&self.index, found);
+        takers.retain(|guid| !before.contains(guid));
+        for guid in &takers {
+            let known = self.index.present().find(|known| known.route.guid == *guid);
+            match known {
+                Some(known) => found.insert(guid.clone(), known.clone()),
+                None => found.remove(guid),
+            };
+        }
+        let kept = lost.len() + takers.len();
+        self.doubted.extend(takers);
+        kept
     }
 
     async fn read_pages(&mut self, read: &mut FullRead) -> ControlFlow<(), Result<(), Error>> {
@@ -297,4 +308,26 @@ impl TcpPoller {
         self.schedule.succeeded(interval.min(longest));
         Flow::Continue(())
     }
+}
+
+/// The routes that would have a port which by the last read was another one's, though that is still there.
+fn takers(index: &Index, found: &GuidMap<RouteGuid, Located>) -> Vec<RouteGuid> {
+    let rank = |route: &Route| (route.created_at, route.host.clone());
+    let mut holders: BTreeMap<_, &Route> = BTreeMap::new();
+    for Located { route, .. } in index.present() {
+        let holder = holders.entry(route.host.port()).or_insert(route);
+        if rank(route) < rank(holder) {
+            *holder = route;
+        }
+    }
+    let is_there = |holder: &&&Route| {
+        let now = found.get(&holder.guid);
+        now.is_some_and(|now| now.route.host == holder.host)
+    };
+    let routes = found.values().map(|located| &located.route);
+    let takers = routes.filter(|route| {
+        let holder = holders.get(&route.host.port()).filter(is_there);
+        holder.is_some_and(|holder| holder.host != route.host && rank(route) < rank(holder))
+    });
+    takers.map(|route| route.guid.clone()).collect()
 }

@@ -21,6 +21,7 @@ pub(super) struct Told {
     routes: Until<RouteGuid>,
     apps: Until<AppGuid>,
     unmapped: Until<(RouteGuid, AppGuid)>,
+    unbound: Until<RouteGuid>,
 }
 
 #[derive(Debug)]
@@ -62,6 +63,17 @@ impl Told {
                 Said::Unmapped(route, app) => self.unmapped.add((route, app), now),
             }
         }
+    }
+
+    /// An event says that a route is bound to no route service any more.
+    pub(super) fn add_unbound(&mut self, route: RouteGuid, now: Instant) {
+        self.unbound.expire(now);
+        self.unbound.add(route, now);
+    }
+
+    /// Whether an event said that a route is bound no longer.
+    pub(super) fn is_unbound(&self, route: &RouteGuid, now: Instant) -> bool {
+        self.unbound.has(route, now)
     }
 
     /// Whether an event said that a route is deleted.

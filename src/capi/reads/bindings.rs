@@ -25,8 +25,6 @@ const PATH: &str = "/v3/service_route_bindings";
 const ROOT: &str = "/v3";
 /// Of more unreadable rows than this, smaller parts tell no more.
 const MAX_UNREADABLE: usize = 9;
-/// The share of the bound routes that a list may lack without a second one that agrees.
-const MAX_UNBOUND_PERCENT: usize = 20;
 
 /// How it is known that a route is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +114,12 @@ impl Bindings {
     /// How many routes are bound.
     pub(crate) fn len(&self) -> usize {
         self.routes.len()
+    }
+
+    /// Whether a list lacked some that another one has to lack too.
+    pub(crate) fn has_unsure(&self) -> bool {
+        let mut bound = self.routes.values();
+        self.doubt.is_none() && bound.any(|bound| matches!(bound, Bound::Doubted(_)))
     }
 
     /// Why the last list of all was not believed.
@@ -231,7 +235,6 @@ impl Bindings {
 
     /// Takes in what a read says.
     pub(crate) fn take_in(&mut self, found: &FoundBindings, now: Instant) -> BindingChanges {
-        let known = self.routes.len();
         let mut changes = BindingChanges::default();
         for route in &found.bound {
             match self.routes.get_mut(route) {
@@ -244,28 +247,27 @@ impl Bindings {
                 }
             }
         }
-        let lost = self.lost(found);
-        let is_plausible = found.is_of_all() && !is_implausible(known, &lost);
-        for (route, bound) in &lost {
+        for (route, bound) in self.lost(found) {
             let is_gone = match bound {
-                _ if found.failed.contains(route) => true,
+                _ if found.failed.contains(&route) => true,
                 _ if found.unreadable > 0 => false,
                 Bound::Released => true,
-                Bound::Doubted(since) => now.duration_since(*since) >= self.confirm_after,
-                Bound::Listed | Bound::Announced => is_plausible,
+                Bound::Doubted(since) => now.duration_since(since) >= self.confirm_after,
+                Bound::Listed | Bound::Announced => false,
             };
             if is_gone {
-                self.routes.remove(route);
-                changes.unbound.push(route.clone());
+                self.routes.remove(&route);
+                changes.unbound.push(route);
             } else if !matches!(bound, Bound::Doubted(_)) && found.unreadable == 0 {
                 self.routes.insert(route.clone(), Bound::Doubted(now));
-                changes.unsure.insert(route.clone());
+                changes.unsure.insert(route);
             }
         }
         if found.is_of_all() {
             // Another list of all settles these.
             changes.unsure.clear();
-            self.doubt = doubt(known, lost.len() - changes.unbound.len(), found.unreadable);
+            let unreadable = found.unreadable;
+            self.doubt = (unreadable > 0).then_some(Doubt::UnreadableBindings { unreadable });
         }
         changes
     }
@@ -302,23 +304,6 @@ impl FoundBindings {
         self.failed.extend(other.failed);
         self.unreadable += other.unreadable;
         self.dropped.append(other.dropped);
-    }
-}
-
-fn is_implausible(known: usize, lost: &[(RouteGuid, Bound)]) -> bool {
-    let unexplained = lost.iter().filter(|(_, bound)| *bound != Bound::Released);
-    let lost = unexplained.count();
-    lost > 0 && (lost >= known || lost * 100 > known * MAX_UNBOUND_PERCENT)
-}
-
-/// What speaks against a list of all.
-fn doubt(known: usize, lost: usize, unreadable: usize) -> Option<Doubt> {
-    if unreadable > 0 {
-        Some(Doubt::UnreadableBindings { unreadable })
-    } else if lost > 0 {
-        Some(Doubt::Unbound { lost, known })
-    } else {
-        None
     }
 }
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     cloud_controller::journal::READ,
     feed::{Feeds, Status},
-    model::{Confirmations, Route},
+    model::{Confirmations, Route, Update, Workload},
     readiness::Readiness,
 };
 
@@ -114,6 +114,10 @@ async fn the_first_bulk_sync_has_to_be_confirmed_where_it_is_empty() {
     assert!(rig.sync(&[]));
     assert_eq!(rig.problem(), None);
     assert_eq!(rig.readiness.pending(), [""; 0]);
+    rig.confirmations
+        .send_modify(|confirmations| confirmations.is_starting = true);
+    rig.sync(&[]);
+    assert_eq!(rig.problem(), None, "it is confirmed already");
 }
 
 #[tokio::test]
@@ -227,7 +231,8 @@ async fn while_something_is_held_what_is_upserted_takes_nothing_away_and_what_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_route_that_is_unmapped_while_something_is_held_keeps_what_is() {
+async fn what_is_unmapped_while_something_is_held_is_told_of_that_alone_however_many_reads_lacked_it()
+ {
     let mut rig = Rig::new();
     let map = |process: &str| Change::Map(("1".into(), process.into()), 1);
     let unmap = |process: &str| Change::Unmap(("1".into(), process.into()));
@@ -240,16 +245,18 @@ async fn a_route_that_is_unmapped_while_something_is_held_keeps_what_is() {
     rig.confirmations.send_modify(|confirmations| {
         confirmations.routes = Some(Instant::now());
     });
-    let report = rig.registrar.apply(&unmap("p")).unwrap().unwrap();
-    let Update::Routes { current, gone } = report.update else {
-        panic!("{report:?}");
-    };
-    assert_eq!((current[0].destinations.len(), gone.len()), (2, 0));
-    assert_eq!(report.basis, Basis::Told);
-    let report = rig.registrar.apply(&unmap("q")).unwrap().unwrap();
-    assert!(
-        matches!(report.update, Update::Routes { current, .. } if current[0].destinations.len() == 1)
-    );
+    for process in ["p", "q"] {
+        let report = rig.registrar.apply(&unmap(process)).unwrap().unwrap();
+        assert_eq!(report.basis, Basis::Told);
+        let Update::Unmapped(route, workload) = report.update else {
+            panic!("{report:?}");
+        };
+        assert_eq!(
+            (route, workload),
+            ("1".into(), Workload::pushed(&process.into()))
+        );
+        rig.sync(&[]);
+    }
 }
 
 #[derive(Debug, Clone)]

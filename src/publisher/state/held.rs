@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::State;
 use crate::{
     guard::{Part, Summary, Verdict},
-    model::{Confirmations, Report, Served, Source},
+    model::{Basis, Confirmations, Report, Served, Source},
     table::{Changes, Subject},
 };
 
@@ -37,6 +37,10 @@ impl State {
         if is_first {
             losses.extend(self.table.shortfall());
         }
+        let is_unreached = source == Source::Routes && self.is_nothing_doubted();
+        if is_unreached {
+            losses.extend(self.unreached());
+        }
         let verdict = self.guard.judge(source, basis, &losses, served, now);
         let is_held = !verdict.hold.is_empty();
         if is_held {
@@ -45,8 +49,13 @@ impl State {
             restored.take_losses();
             changes.merge(restored);
             let kept = self.table.served_of(&verdict.hold).beyond(before);
-            if !is_first && !verdict.began.is_empty() {
-                warn_of_others(source, verdict.began.amount.beyond(kept));
+            // What others had the places of before this is none of its losses.
+            let lost = losses
+                .iter()
+                .filter(|(lost, _)| verdict.hold.contains(lost));
+            let lost = lost.fold(Served::default(), |sum, (_, lost)| sum + *lost);
+            if !is_first && !is_unreached {
+                warn_of_others(source, lost.beyond(kept));
             }
         }
         if is_first {
@@ -54,14 +63,48 @@ impl State {
             self.is_expecting = is_held;
             self.table.expect_only(&verdict.hold);
         }
-        self.tell(source, &verdict);
+        if matches!(basis, Basis::Read(_)) || !verdict.is_no_news() {
+            self.tell(source, &verdict);
+        }
         (changes, !(is_first && is_held))
     }
 
-    fn tell(&self, source: Source, verdict: &Verdict<Subject>) {
-        if verdict.is_nothing() {
-            return;
+    /// All is read that a start needs, and it would serve nobody. Where instances run it may be that Cloud Controller has
+    /// lost its routes, and sinks hold those of an earlier process: later reads have to agree.
+    pub(super) fn doubt_nothing(&mut self, now: Instant) {
+        let instances = self.table.answering();
+        if self.serves_nobody() && !self.guard.lets_pass(instances) {
+            self.unreached = Some(instances);
+            let served = self.table.served(Source::Routes);
+            let losses = self.unreached().collect();
+            let verdict = self
+                .guard
+                .judge(Source::Routes, Basis::Asked, &losses, served, now);
+            self.tell(Source::Routes, &verdict);
         }
+    }
+
+    /// Whether the first snapshot waits for reads that agree that it is to serve nobody.
+    pub(super) fn is_nothing_doubted(&self) -> bool {
+        let is_held = || self.guard.holds(&Subject::Everything).is_some();
+        self.unreached.is_some() && self.serves_nobody() && is_held()
+    }
+
+    fn serves_nobody(&self) -> bool {
+        !self.has_published() && self.table.served(Source::Routes).endpoints == 0
+    }
+
+    /// What a start would lack that serves nobody: always as much, since instances come and go.
+    fn unreached(&self) -> impl Iterator<Item = (Subject, Served)> + use<> {
+        let lost = |endpoints| Served {
+            endpoints,
+            ..Served::default()
+        };
+        let unreached = self.unreached.map(lost).into_iter();
+        unreached.map(|lost| (Subject::Everything, lost))
+    }
+
+    fn tell(&self, source: Source, verdict: &Verdict<Subject>) {
         let Verdict {
             began,
             confirmed,
@@ -103,6 +146,11 @@ impl State {
             let held = self.guard.held_of(source).amount;
             self.metrics.holds(source, held);
         }
+    }
+
+    /// Whether what is held may be other than when this was asked last.
+    pub fn take_held_otherwise(&mut self) -> bool {
+        self.guard.take_changed()
     }
 
     /// When complete reads could confirm what is held.

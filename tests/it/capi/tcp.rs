@@ -257,6 +257,39 @@ async fn no_port_goes_over_to_another_domain_by_one_read() {
 }
 
 #[tokio::test]
+async fn an_older_route_of_another_domain_has_the_port_when_a_second_read_brings_it_too() {
+    let foundation = Foundation::new().await;
+    let other = {
+        let mut state = foundation.capi.state();
+        let other = state.add_domain("tcp.example.net", DomainKind::Tcp);
+        let spec = RouteSpec::new(&other, "").port(1024).to(web("other"));
+        state.create_route(spec);
+        state.advance(1);
+        other
+    };
+    add_route(&foundation, 1024, &["echo"]);
+    let (settings, often) = (foundation.settings(), Duration::from_millis(20));
+    let mut polling = TcpPolling::of("tcp.example.com tcp.example.org", &settings, often);
+    assert_eq!(polling.next().await.len(), 1);
+
+    // Once the other domain is among those of the mesh.
+    let rename = |after, name: &'static str| {
+        let domain = other.clone();
+        let change = move |spec: &mut DomainSpec| spec.name = name.to_owned();
+        let change = move |state: &mut State| state.change_domain(&domain, change);
+        foundation.capi.before(Endpoint::Domains, after, change);
+    };
+    let reads = foundation.capi.count(Endpoint::Routes);
+    rename(0, "tcp.example.org");
+    rename(1, "tcp.example.net");
+    foundation.capi.requested(Endpoint::Routes, reads + 6).await;
+    assert!(polling.reports.try_recv().is_err(), "it had to wait");
+
+    rename(0, "tcp.example.org");
+    assert_eq!(polling.next().await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_later_read_of_nothing_has_to_be_confirmed_too_while_nothing_is_served() {
     let foundation = Foundation::new().await;
     add_route(&foundation, 1024, &["echo"]);

@@ -216,6 +216,66 @@ async fn rows_that_all_claim_one_place_put_nobody_out() {
     assert_eq!(entries.len(), 2 * ROUTES);
 }
 
+/// At the place of another one.
+fn at_the_place_of(n: usize, by: usize) -> Arc<copilot::model::Instance> {
+    let place = foundation::instance(n, 0, 61_000);
+    let mut instance = foundation::instance(by, 0, 61_000).as_ref().clone();
+    instance.host_address = place.host_address;
+    instance.container_address = place.container_address;
+    instance.ports.clone_from(&place.ports);
+    instance.since = 1;
+    Arc::new(instance)
+}
+
+#[tokio::test]
+async fn what_is_held_and_others_have_the_place_of_is_warned_of_whenever_it_becomes_more() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(Arc::new(log.reopen().unwrap()))
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let warnings = || {
+        let written = std::fs::read_to_string(log.path()).unwrap();
+        written.matches("has others at the places").count()
+    };
+    let mut mesh = Mesh::new();
+    // Twenty are gone; others are at the places of this many of them.
+    let list = |taken: usize| {
+        let others = (0..taken).map(|n| at_the_place_of(n, 2 * ROUTES + n));
+        Update::AllInstances(instances()[20..].iter().cloned().chain(others).collect())
+    };
+    for (taken, expected) in [(0, 0), (1, 1), (1, 1), (3, 2), (3, 2)] {
+        mesh.read(list(taken));
+        assert_eq!((mesh.held(), warnings()), (1, expected), "{taken}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_told_anew_only_where_it_is_different() {
+    let mut running = start(settings([Input::Routes, Input::Instances]));
+    for update in [
+        Update::AllRoutes(routes()),
+        Update::AllInstances(instances()),
+        Update::AllInstances(instances()[20..].to_vec()),
+    ] {
+        let basis = Basis::read_since(Instant::now());
+        running.updates.send(update.on(basis)).await.unwrap();
+    }
+    running.next().await;
+    let held = &mut running.outputs.held;
+    assert_eq!(
+        held.wait_for(|held| held.len() == 1).await.unwrap().len(),
+        1
+    );
+    let runs = Update::Instances {
+        current: vec![foundation::instance(30, 1, 61_000)],
+        gone: vec![],
+    };
+    running.updates.send(runs.on(Basis::Asked)).await.unwrap();
+    running.next().await;
+    assert!(!running.outputs.held.has_changed().unwrap());
+}
+
 #[tokio::test]
 async fn a_true_loss_goes_in_its_time_with_all_that_was_held() {
     let mut mesh = Mesh::new();
@@ -265,6 +325,30 @@ async fn while_routes_are_held_they_can_be_restricted_and_instances_come_and_go(
     let snapshot = mesh.publish().expect("a refusal and two changes");
     let entries = snapshot.get(Kind::ServiceEntry).unwrap();
     assert_eq!(entries.len(), 2 * ROUTES - 2);
+}
+
+#[tokio::test]
+async fn what_is_told_unmapped_goes_while_the_rest_of_its_route_is_held() {
+    let mut mesh = Mesh::new();
+    let mut shared = foundation::route(0);
+    let [own, other] = [0, 1].map(|n| foundation::route(n).destinations[0].clone());
+    shared.destinations.push(other.clone());
+    shared.destinations.sort_unstable();
+    mesh.state.apply(Update::Routes {
+        current: vec![shared.clone()],
+        gone: vec![],
+    });
+    let name = format!("{}.routes.cloudfoundry", shared.host);
+    let ports = |snapshot: &Snapshot| endpoints(snapshot).remove(&name).map(|all| all.len());
+    assert_eq!(ports(&mesh.publish().unwrap()), Some(2));
+    mesh.read(Update::AllRoutes(vec![]));
+    for (gone, left) in [(other, Some(1)), (own, None)] {
+        let unmapped = Update::Unmapped(shared.guid.clone(), gone.workload);
+        mesh.state.apply(unmapped);
+        assert_eq!(ports(&mesh.publish().unwrap()), left);
+        mesh.read(Update::AllRoutes(vec![]));
+        assert_eq!(mesh.held(), 1);
+    }
 }
 
 #[tokio::test]

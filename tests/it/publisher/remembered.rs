@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use copilot::{
-    model::{Instance, Reading},
+    model::{Instance, Reading, Source},
     store::{self, Saved},
 };
 use tempfile::TempDir;
@@ -121,6 +121,58 @@ async fn a_first_list_of_few_instances_is_not_served_until_lists_go_on_to_say_so
     assert_eq!(restarted.entries(), None);
     advance(MINUTE / 2).await;
     restarted.read(few()).await;
+    assert_eq!(restarted.entries(), Some(ROUTES));
+    assert!(restarted.running.outputs.held.borrow().is_empty());
+}
+
+/// A start without a file, in which routes lead nowhere although so many instances run.
+async fn started(instances_running: usize, are_routes_first: bool) -> Restarted {
+    let restarted = Restarted::with(None);
+    let mut inputs = [
+        Update::AllRoutes(vec![]),
+        Update::AllInstances(instances(instances_running)),
+    ];
+    if !are_routes_first {
+        inputs.reverse();
+    }
+    for input in inputs {
+        restarted.read(input).await;
+    }
+    restarted
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_that_lead_to_nobody_who_runs_are_not_served_until_reads_over_a_minute_say_so() {
+    for are_routes_first in [true, false] {
+        let restarted = started(11, are_routes_first).await;
+        let held = restarted.running.outputs.held.borrow()[0].clone();
+        assert_eq!(held.part.amount.endpoints, 11);
+        assert_eq!(held.due, held.since + MINUTE);
+        for (wait, running) in [(9, 12), (40, 13), (9, 14)] {
+            assert_eq!(restarted.entries(), None);
+            let confirmations = &restarted.running.outputs.confirmations[&Source::Routes];
+            assert!(confirmations.borrow().routes.is_some());
+            advance(Duration::from_secs(wait)).await;
+            // Instances come and go meanwhile.
+            restarted
+                .read(Update::AllInstances(instances(running)))
+                .await;
+            restarted.read(Update::AllRoutes(vec![])).await;
+        }
+        assert_eq!(restarted.entries(), Some(0), "three have agreed");
+        assert!(restarted.running.outputs.held.borrow().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_serves_nobody_does_not_wait_where_few_run_or_somebody_is_served_after_all() {
+    for few in [0, 10] {
+        let restarted = started(few, true).await;
+        assert_eq!(restarted.entries(), Some(0), "{few}");
+    }
+    let restarted = started(ROUTES, true).await;
+    assert_eq!(restarted.entries(), None);
+    restarted.read(Update::AllRoutes(routes())).await;
     assert_eq!(restarted.entries(), Some(ROUTES));
     assert!(restarted.running.outputs.held.borrow().is_empty());
 }

@@ -58,6 +58,23 @@ async fn a2_a_route_that_is_bound_later_is_refused_and_served_again_when_it_is_u
 }
 
 #[tokio::test]
+async fn a2_that_a_route_is_unbound_is_told_where_an_event_says_so() {
+    let foundation = Foundation::new().await;
+    let route = foundation.load(2).remove(0);
+    foundation.capi.state().bind(&route);
+    let mut polling = Polling::start(tailing(&foundation));
+    polling
+        .holds(|held| held.is_refused(&route, RouteService))
+        .await;
+    looks(&foundation, 2).await;
+    polling.catch_up();
+    foundation.capi.state().unbind(&route);
+    let report = polling.report().await;
+    assert!(matches!(report.update, Update::Routes { .. }));
+    assert_eq!(report.basis, Basis::Told);
+}
+
+#[tokio::test]
 async fn a2_a_route_that_is_created_and_bound_at_once_is_never_served() {
     let foundation = Foundation::new().await;
     foundation.load(1);

@@ -42,12 +42,6 @@ async fn p2_an_empty_list_of_bindings_once_releases_none() {
         foundation
             .capi
             .inject(Endpoint::Bindings, 0, 1, Fault::Empty);
-        let message = problem(&mut polling.access, "implausible_shrink").await;
-        assert!(
-            message.contains(&format!("{bound} of {bound}")),
-            "{message}"
-        );
-        is_well(&mut polling.access).await;
         let reads = foundation.capi.count(Endpoint::Bindings);
         soon(foundation.capi.requested(Endpoint::Bindings, reads + 3)).await;
         assert!(all_refused(polling.catch_up(), &routes));
@@ -60,11 +54,28 @@ async fn p2_an_empty_list_is_believed_when_a_later_one_is_empty_too() {
     for route in &routes {
         foundation.capi.state().unbind_silently(route);
     }
-    problem(&mut polling.access, "implausible_shrink").await;
     polling
         .holds(|held| routes.iter().all(|route| held.is_open(route)))
         .await;
+}
+
+#[tokio::test]
+async fn p2_a_read_of_routes_confirms_nothing_while_bindings_cannot_be_read() {
+    let (foundation, _, mut polling) = refused(1).await;
+    polling.ask_for_routes();
+    foundation
+        .capi
+        .inject(Endpoint::Bindings, 0, usize::MAX, Fault::UnknownError);
+    problem(&mut polling.access, "server_error").await;
+    polling.catch_up();
+    let report = polling.report().await;
+    assert!(matches!(report.update, Update::AllRoutes(_)));
+    assert_eq!(report.basis, Basis::Asked);
+    foundation.capi.clear();
     is_well(&mut polling.access).await;
+    polling.catch_up();
+    let report = polling.report().await;
+    assert!(matches!(report.basis, Basis::Read(_)), "{report:?}");
 }
 
 #[tokio::test]
