@@ -6,7 +6,7 @@ mod wiring;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -16,7 +16,7 @@ use crate::{
     config::{self, Config, Routes},
     descriptors,
     feed::Watchdog,
-    grpc,
+    grpc, guard,
     model::Source,
     outbound::{Sockets, Transport},
     readiness::Readiness,
@@ -37,12 +37,14 @@ const SHUTDOWN: Duration = Duration::from_secs(8);
 pub struct Bound {
     /// Where it listens.
     pub addresses: Addresses,
-    /// Ways in for sinks within the process.
+    /// Ways in for peers within the process.
     pub entrances: Entrances,
     /// What it waits for before it serves anything.
     pub readiness: Readiness,
     /// What ends a process whose loops do not turn.
     pub watchdog: Watchdog,
+    /// What the guard holds.
+    pub held: watch::Receiver<Arc<Vec<guard::Summary>>>,
     tasks: Tasks,
     admin: admin::Server,
 }
@@ -54,6 +56,8 @@ pub struct Entrances {
     pub mcp: grpc::Entrance,
     /// For istiods.
     pub xds: Option<grpc::Entrance>,
+    /// For Cloud Controllers that push.
+    pub cloud_controller: Option<grpc::Entrance>,
 }
 
 /// Where the daemon listens.
@@ -141,10 +145,8 @@ pub async fn bind_over(
     }
 
     let mcp = wiring.mcp(config.mcp_address, config.mcp, &outputs).await?;
-    let cloud_controller = match config.cloud_controller {
-        Some(listener) => Some(wiring.pushes(listener, pushes).await?),
-        None => None,
-    };
+    let listening = wiring.pushes(config.cloud_controller, pushes).await?;
+    let (cloud_controller, entrance) = listening.unzip();
     let vip_resolver = match config.vip_resolver {
         Some(listener) => Some(wiring.vip_resolver(listener, &outputs).await?),
         None => None,
@@ -155,6 +157,7 @@ pub async fn bind_over(
     let mut entrances = Entrances {
         mcp: mcp.entrance,
         xds: None,
+        cloud_controller: entrance,
     };
     if let Some(config::Xds { address, settings }) = config.xds {
         let server = wiring.xds(address, settings, &outputs).await?;
@@ -163,6 +166,7 @@ pub async fn bind_over(
         sinks.push(server.sinks);
     }
     let watchdog = wiring.watchdog();
+    let held = outputs.held.clone();
     let (sources, starting) = wiring.finish(outputs, sinks, shown, log_level);
     let address = config.admin.address;
     let bound = admin::Server::bind(config.admin, sources).await;
@@ -184,6 +188,7 @@ pub async fn bind_over(
         entrances,
         readiness,
         watchdog,
+        held,
         tasks,
         admin,
     })

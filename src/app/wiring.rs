@@ -254,20 +254,23 @@ impl Wiring {
         Ok(serving)
     }
 
-    /// The listener for Cloud Controllers that push.
+    /// The listener for Cloud Controllers that push, if they may.
     pub(super) async fn pushes(
         &mut self,
-        listener: Listener,
+        listener: Option<Listener>,
         service: cloud_controller::Service,
-    ) -> anyhow::Result<SocketAddr> {
+    ) -> anyhow::Result<Option<(SocketAddr, grpc::Entrance)>> {
+        let Some(listener) = listener else {
+            return Ok(None);
+        };
         let (_, reports) = self.reports("cloud_controller", "cloud_controller_certificates");
-        let bound = listen("ListenAddressForCloudController", listener, reports).await?;
-        let address = bound.local_addr();
+        let mut bound = listen("ListenAddressForCloudController", listener, reports).await?;
+        let (address, entrance) = (bound.local_addr(), bound.entrance());
         let services = Services::new(DESCRIPTOR_SET).with(cloud_controller::Calls::new(service));
         // It can be pushed to from the start: what is pushed is what the others wait for.
         let serving = bound.serve(services, std::future::ready(()), self.shutdown.clone());
         self.start("cloud_controller_listener", serving);
-        Ok(address)
+        Ok(Some((address, entrance)))
     }
 
     /// The listener for resolvers of virtual addresses.

@@ -14,6 +14,7 @@ mod clock;
 mod lies;
 mod oracle;
 mod peers;
+mod rows;
 mod sinks;
 mod trace;
 mod world;

@@ -82,8 +82,8 @@ type Scope = (bool, String);
 /// What a sink holds, as its proxies would use it.
 #[derive(Debug, Default, Clone)]
 pub(super) struct View {
-    pairs: BTreeSet<Pair>,
-    reaches: BTreeSet<Reach>,
+    pub(super) pairs: BTreeSet<Pair>,
+    pub(super) reaches: BTreeSet<Reach>,
     /// The services that VirtualServices name, with their hostnames; and those that are not there.
     named: BTreeMap<String, String>,
     absent: BTreeSet<String>,
@@ -385,7 +385,7 @@ impl View {
         failures
     }
 
-    fn of(state: &State, speaks: Protocol) -> Self {
+    pub(super) fn of(state: &State, speaks: Protocol) -> Self {
         let mut services: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
         for entry in decoded::<ServiceEntry>(state, Kind::ServiceEntry.collection()) {
             let addresses = entry.endpoints.iter();

@@ -74,7 +74,7 @@ pub(super) struct Pilot {
     pub(super) home: Option<usize>,
 }
 
-async fn connect(entrance: Entrance) -> Result<Channel, Error> {
+pub(super) async fn connect(entrance: Entrance) -> Result<Channel, Error> {
     let connector = tower::service_fn(move |_: Uri| {
         let entrance = entrance.clone();
         async move {
