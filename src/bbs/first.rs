@@ -34,6 +34,8 @@ struct Doubted {
     /// When the first of them was asked for.
     since: Instant,
     reads: u32,
+    /// Whether one of them was believed.
+    is_believed: bool,
 }
 
 impl FirstList {
@@ -51,7 +53,7 @@ impl FirstList {
     /// A BBS whose database was lost lists nothing at first, then some, and does not vouch for it; so what it does not
     /// vouch for is believed after a while only, and nothing never. Of what it vouches for, nothing has to be said twice,
     /// and three times that fewer than half of what is to run does, or that fewer than half of what runs is to.
-    pub(super) fn judge(&mut self, read: Read) -> Result<Read, Doubt> {
+    pub(super) fn judge(&mut self, mut read: Read) -> Result<Read, Doubt> {
         let (listed, unreadable) = (read.list.instances.len(), read.dropped.len());
         let is_much = unreadable > MAX_UNREADABLE && unreadable * 10 > listed + unreadable;
         if is_much || listed == 0 && unreadable > 0 {
@@ -69,7 +71,7 @@ impl FirstList {
             Doubt::Few { running, wanted }
         } else if unwanted * 2 > running {
             Doubt::Unwanted { running, unwanted }
-        } else if listed == 0 {
+        } else if running == 0 {
             Doubt::Nothing
         } else {
             self.doubted = None;
@@ -87,6 +89,11 @@ impl FirstList {
             return Err(why);
         }
         self.ran = running;
+        // The next one has to say it by itself.
+        if let Some(doubted) = self.doubted.as_mut().filter(|doubted| !doubted.is_believed) {
+            doubted.is_believed = true;
+            read.said_since = doubted.since;
+        }
         Ok(read)
     }
 
@@ -98,6 +105,7 @@ impl FirstList {
             why,
             since: began,
             reads: 0,
+            is_believed: false,
         }));
         doubted.reads += 1;
         (began.duration_since(doubted.since), doubted.reads)
@@ -204,14 +212,37 @@ mod tests {
                 fresh,
                 ..List::default()
             };
-            let read = Read {
-                list,
-                mark: Mark::default(),
-                dropped: Drops::default(),
-                parts: Drops::default(),
-                began: self.now,
-            };
-            self.first.judge(read).is_ok()
+            self.first.judge(read(list, self.now)).is_ok()
+        }
+    }
+
+    fn read(list: List, began: Instant) -> Read {
+        Read {
+            list,
+            mark: Mark::default(),
+            dropped: Drops::default(),
+            parts: Drops::default(),
+            began,
+            said_since: began,
+        }
+    }
+
+    fn running(process: &str, index: u32) -> Observation {
+        Observation {
+            guid: format!("{process}-{index}").as_str().into(),
+            process: process.into(),
+            index,
+            tag: Tag { epoch: 1, index: 1 },
+            since: 0,
+            workload: None,
+            endpoint: Some(Endpoint {
+                host_address: Ipv4Addr::LOCALHOST.into(),
+                container_address: None,
+                prefers_container: false,
+                zone: None,
+                ports: SmallVec::new(),
+            }),
+            routable: true,
         }
     }
 
@@ -230,22 +261,6 @@ mod tests {
 
     #[test]
     fn that_most_of_what_runs_is_not_to_is_doubted() {
-        let running = |process: &str, index| Observation {
-            guid: format!("{process}-{index}").as_str().into(),
-            process: process.into(),
-            index,
-            tag: Tag { epoch: 1, index: 1 },
-            since: 0,
-            workload: None,
-            endpoint: Some(Endpoint {
-                host_address: Ipv4Addr::LOCALHOST.into(),
-                container_address: None,
-                prefers_container: false,
-                zone: None,
-                ports: SmallVec::new(),
-            }),
-            routable: true,
-        };
         let unwanted = |wanted: &[(&str, u32)]| {
             let desired = wanted
                 .iter()
@@ -273,6 +288,28 @@ mod tests {
         let mut bench = Bench::new();
         assert!(!bench.believes(0, true, 0));
         assert!(bench.believes(0, true, 0));
+    }
+
+    #[test]
+    fn rows_of_which_none_runs_are_nothing() {
+        let mut first = FirstList::new(NEVER);
+        let stopped = Observation {
+            endpoint: None,
+            routable: false,
+            ..running("a", 0)
+        };
+        let mut believes = |began| {
+            let list = List {
+                instances: vec![stopped.clone()],
+                desired: vec![desired("a", 0)],
+                fresh: true,
+                ..List::default()
+            };
+            first.judge(read(list, began)).is_ok()
+        };
+        let now = Instant::now();
+        assert!(!believes(now));
+        assert!(believes(now));
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Merge {
                 self.unplaced
                     .remove(&observation.process, observation.index);
                 let guid = observation.guid.clone();
-                self.observe(observation, self.events, None);
+                self.observe(observation, Heard::event(self.events));
                 self.settle(&guid, &mut changes);
             }
             Event::Removed(observation) => self.remove_observed(&observation, now, &mut changes),
@@ -218,7 +218,7 @@ impl Merge {
 
     /// Takes a list that was requested at `mark`.
     pub(super) fn list(&mut self, list: List, mark: Mark, now: Instant) -> InstanceChanges {
-        self.take_list(list, (mark, None), now)
+        self.take_list(list, Heard::list(mark, false), now)
     }
 
     /// The same while an earlier one is in doubt: its rows and tags may be wrong ones, so that whatever a later one says
@@ -229,15 +229,10 @@ impl Merge {
         mark: Mark,
         now: Instant,
     ) -> InstanceChanges {
-        self.take_list(list, (mark, Some(mark)), now)
+        self.take_list(list, Heard::list(mark, true), now)
     }
 
-    fn take_list(
-        &mut self,
-        list: List,
-        (mark, trusted): (Mark, Option<Mark>),
-        now: Instant,
-    ) -> InstanceChanges {
+    fn take_list(&mut self, list: List, heard: Heard, now: Instant) -> InstanceChanges {
         let List {
             instances,
             desired,
@@ -248,9 +243,9 @@ impl Merge {
         self.unplaced.replace(unplaced);
         self.tombstones.expire(now);
         let members: Vec<_> = self.instances.keys().cloned().collect();
-        let mut changes = self.list_instances(instances, &unclear, members, (mark, trusted));
+        let mut changes = self.list_instances(instances, &unclear, members, heard);
         // Last, when all processes are known.
-        self.list_desired(desired, fresh, &unclear, (mark, trusted), now);
+        self.list_desired(desired, fresh, &unclear, heard, now);
         let guids: Vec<_> = self.instances.keys().cloned().collect();
         for guid in guids {
             self.settle(&guid, &mut changes);
@@ -269,7 +264,8 @@ impl Merge {
     ) -> InstanceChanges {
         let process = self.processes.get(guid);
         let members = process.map_or_else(Vec::new, |process| process.members.to_vec());
-        let mut changes = self.list_instances(list.instances, &list.unclear, members, (mark, None));
+        let heard = Heard::list(mark, false);
+        let mut changes = self.list_instances(list.instances, &list.unclear, members, heard);
         let process = self.processes.get(guid);
         let members = process.map_or_else(Vec::new, |process| process.members.to_vec());
         for guid in members {
@@ -285,8 +281,9 @@ impl Merge {
         rows: Vec<Observation>,
         unclear: &Unclear,
         members: Vec<InstanceGuid>,
-        (mark, trusted): (Mark, Option<Mark>),
+        heard: Heard,
     ) -> InstanceChanges {
+        let mark = heard.known_until;
         let mut changes = InstanceChanges::default();
         let listed = latest(&rows);
         let is_gone = |guid: &InstanceGuid| {
@@ -308,7 +305,7 @@ impl Merge {
             if listed[&observation.guid].0 == index {
                 let (guid, tag) = (observation.guid.clone(), observation.tag);
                 let before = self.instances.get(&guid).map(|known| known.tag);
-                self.observe(observation, Mark(0), trusted);
+                self.observe(observation, heard);
                 let now = self.instances.get(&guid).map(|known| known.tag);
                 if before != now && now == Some(tag) {
                     self.news.changed.push(guid);
@@ -326,13 +323,13 @@ impl Merge {
         changes
     }
 
-    fn observe(&mut self, observation: Observation, last_event: Mark, trusted: Option<Mark>) {
+    fn observe(&mut self, observation: Observation, heard: Heard) {
         if self.tombstones.covers(&observation.guid, observation.tag) {
             return;
         }
         if let Some(known) = self.instances.get_mut(&observation.guid) {
             let guid = observation.guid.clone();
-            if known.observe(observation, last_event, trusted) {
+            if known.observe(observation, heard) {
                 self.kept.push(guid);
             }
             return;
@@ -341,7 +338,7 @@ impl Merge {
         let process = self.processes.entry(observation.process.clone());
         process.or_default().members.push(guid.clone());
         self.instances
-            .insert(guid, Known::new(observation, last_event));
+            .insert(guid, Known::new(observation, heard.last_event));
     }
 
     /// The tombstone outlives the instance: a retired one stays in the lists, running, until its container has
@@ -386,12 +383,7 @@ impl Merge {
         changes: &mut InstanceChanges,
     ) {
         let process = desired.process.clone();
-        let heard = Heard {
-            last_event: self.events,
-            known_until: Mark(u64::MAX),
-            trusted: None,
-        };
-        self.desire(desired, removed_at, heard);
+        self.desire(desired, removed_at, Heard::event(self.events));
         let members = self
             .processes
             .get(&process)
@@ -406,17 +398,14 @@ impl Merge {
     fn desire(&mut self, desired: Desired, removed_at: Option<Instant>, heard: Heard) {
         let process = self.processes.entry(desired.process.clone()).or_default();
         process.unwanted = None;
-        let current = process.desired.take();
-        process.desired = match current {
-            Some(current) if !current.precedes(&desired, heard) => Some(current),
-            current => {
-                let mut limit = Limit::new(desired, heard.last_event, removed_at);
-                limit.workload = limit
-                    .workload
-                    .or(current.and_then(|current| current.workload));
-                Some(limit)
-            }
-        };
+        let known = process.desired.as_mut();
+        if known.is_some_and(|known| !known.precedes(&desired, heard)) {
+            return;
+        }
+        let mut limit = Limit::new(desired, heard.last_event, removed_at);
+        let before = process.desired.take();
+        limit.workload = limit.workload.or(before.and_then(|before| before.workload));
+        process.desired = Some(limit);
     }
 
     /// Nothing is to run of a process that is not listed, if the BBS vouches for that, or has; else it has no limit that we
@@ -426,14 +415,10 @@ impl Merge {
         desired: Vec<Desired>,
         fresh: bool,
         unclear: &Unclear,
-        (mark, trusted): (Mark, Option<Mark>),
+        heard: Heard,
         now: Instant,
     ) {
-        let heard = Heard {
-            last_event: Mark(0),
-            known_until: mark,
-            trusted,
-        };
+        let mark = heard.known_until;
         let mut listed = GuidSet::default();
         listed.reserve(desired.len());
         for desired in desired {

@@ -25,6 +25,8 @@ pub(super) struct Known {
     first_event: Mark,
     /// The last event about it.
     pub(super) last_event: Mark,
+    /// The last list had an older row, although it was requested after all that was heard.
+    is_contradicted: bool,
     /// What others were told of it: mostly the very same that was seen.
     pub(super) served: Option<Arc<Instance>>,
 }
@@ -53,17 +55,47 @@ pub(super) struct Limit {
     pub(super) workload: Option<Workload>,
     pub(super) last_event: Mark,
     pub(super) removed_at: Option<Instant>,
+    /// As of an instance.
+    is_contradicted: bool,
 }
 
-/// How something of a process was heard of.
+/// How something was heard of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heard {
     /// By which event, if not by a list.
     pub(super) last_event: Mark,
     /// What was heard until then may be older than another incarnation of the row.
     pub(super) known_until: Mark,
-    /// Whatever is known of until then may be wrong.
-    pub(super) trusted: Option<Mark>,
+    /// What lists have said until then may be wrong.
+    pub(super) after_doubt: bool,
+}
+
+impl Heard {
+    /// By an event.
+    pub(super) fn event(last_event: Mark) -> Self {
+        Self {
+            last_event,
+            known_until: Mark(u64::MAX),
+            after_doubt: false,
+        }
+    }
+
+    /// By a list that was requested at a mark.
+    pub(super) fn list(known_until: Mark, after_doubt: bool) -> Self {
+        Self {
+            last_event: Mark(0),
+            known_until,
+            after_doubt,
+        }
+    }
+
+    /// Whether it counts although a newer state of the row is known, by an event or not: if lists were in doubt, or two in a
+    /// row say so. The BBS's database may have been restored from an earlier day.
+    fn counts(self, known: Mark, is_older: bool, is_contradicted: &mut bool) -> bool {
+        let is_later = self.last_event == Mark(0) && known <= self.known_until;
+        let was_contradicted = std::mem::replace(is_contradicted, is_older && is_later);
+        is_later && (self.after_doubt || was_contradicted)
+    }
 }
 
 impl Known {
@@ -76,6 +108,7 @@ impl Known {
             seen: Seen::new(observation),
             first_event: last_event,
             last_event,
+            is_contradicted: false,
             served: None,
         }
     }
@@ -125,16 +158,11 @@ impl Known {
     }
 
     /// Takes what was observed, unless something newer is known. Whether ports were kept that it lacks.
-    /// It counts whatever is known, if nothing of it was heard after the mark up to which a list is `trusted`.
-    pub(super) fn observe(
-        &mut self,
-        mut observation: Observation,
-        last_event: Mark,
-        trusted: Option<Mark>,
-    ) -> bool {
-        let counts = trusted.is_some_and(|mark| self.last_event <= mark);
-        self.last_event = self.last_event.max(last_event);
-        if !counts && !self.precedes(&observation) {
+    pub(super) fn observe(&mut self, mut observation: Observation, heard: Heard) -> bool {
+        let is_older = !self.precedes(&observation);
+        let counts = heard.counts(self.last_event, is_older, &mut self.is_contradicted);
+        self.last_event = self.last_event.max(heard.last_event);
+        if is_older && !counts {
             return false;
         }
         let keeps_ports = self.keep_ports(&mut observation);
@@ -258,17 +286,17 @@ impl Limit {
             workload: desired.workload,
             last_event,
             removed_at,
+            is_contradicted: false,
         }
     }
 
     /// Whether `later` is as new as this or newer.
-    pub(super) fn precedes(&self, later: &Desired, heard: Heard) -> bool {
-        let is_removed = self.removed_at.is_some();
-        let counts = heard.trusted.is_some_and(|mark| self.last_event <= mark);
-        if self.tag.epoch == later.tag.epoch {
-            !is_removed && (counts || later.tag.index >= self.tag.index)
-        } else {
-            self.last_event <= heard.known_until
+    pub(super) fn precedes(&mut self, later: &Desired, heard: Heard) -> bool {
+        if self.tag.epoch != later.tag.epoch {
+            return self.last_event <= heard.known_until;
         }
+        let is_older = later.tag.index < self.tag.index;
+        let counts = heard.counts(self.last_event, is_older, &mut self.is_contradicted);
+        self.removed_at.is_none() && (counts || !is_older)
     }
 }

@@ -168,6 +168,43 @@ fn after_a_doubt_what_is_to_run_counts_too() {
     assert!(bench.is_served());
 }
 
+/// As after a database was restored from an earlier day.
+#[test]
+fn an_older_state_is_believed_when_two_lists_in_a_row_have_it() {
+    let older = || List {
+        desired: vec![wanted(1, 9, 9)],
+        ..listed(vec![at(1, 4, 100)])
+    };
+    let newer = || List {
+        desired: vec![wanted(0, 9, 10)],
+        ..listed(vec![stopped(at(1, 5, 100))])
+    };
+    let mut bench = Bench::new();
+    bench.list(newer());
+    bench.list(older());
+    assert!(!bench.is_served(), "it may have been late");
+    bench.list(newer());
+    bench.list(older());
+    assert!(!bench.is_served(), "not in a row");
+    bench.list(older());
+    assert!(bench.is_served());
+    bench.list(older());
+    assert!(bench.is_served(), "it is what is known now");
+
+    let mut bench = Bench::new();
+    bench.list(older());
+    let mark = bench.merge.mark();
+    bench.observe(stopped(at(1, 5, 100)));
+    for _ in 0..3 {
+        bench.merge.list(older(), mark, bench.now);
+        assert!(!bench.is_served(), "requested before the event");
+    }
+    bench.list(older());
+    bench.observe(stopped(at(1, 5, 100)));
+    bench.list(older());
+    assert!(!bench.is_served(), "an event has said so again in between");
+}
+
 #[test]
 fn what_an_event_ends_is_said_again_for_who_holds_it() {
     let mut bench = Bench::new();
