@@ -63,6 +63,14 @@ struct Enforced {
     doubted: Option<Instant>,
 }
 
+/// The kind of a domain.
+#[derive(Debug)]
+struct Known {
+    kind: DomainKind,
+    /// Since when it says that it is of another one.
+    doubted: Option<Instant>,
+}
+
 /// The domains of the mesh as last read.
 #[derive(Debug)]
 pub(super) struct Domains {
@@ -73,8 +81,8 @@ pub(super) struct Domains {
     page_size: u32,
     confirm_after: Duration,
     mesh: BTreeMap<DomainGuid, MeshDomain>,
-    /// Since when a domain of it says that it is of another kind than before.
-    kinds: BTreeMap<DomainGuid, Instant>,
+    /// Of domains that are or were of it.
+    kinds: BTreeMap<DomainGuid, Known>,
     outside: HashSet<DomainGuid>,
     /// Also those that are gone: whatever is still known of their routes is restricted.
     enforced: BTreeMap<Hostname, Enforced>,
@@ -130,8 +138,8 @@ impl Domains {
     fn replace(&mut self, mut found: Found, now: Instant) -> Drops {
         let before = std::mem::take(&mut self.mesh);
         for domain in std::mem::take(&mut found.mesh) {
-            let known = before.get(&domain.guid).map(|known| known.kind);
-            self.admit(domain, known, now);
+            let is_new = !before.contains_key(&domain.guid);
+            self.admit(domain, is_new, now);
         }
         for (guid, domain) in before {
             // What says nothing that can be read is no less there.
@@ -140,7 +148,9 @@ impl Domains {
                 self.mesh.insert(guid, domain);
             }
         }
-        self.kinds.retain(|guid, _| self.mesh.contains_key(guid));
+        if self.kinds.len() > self.mesh.len() + MAX_OUTSIDE {
+            self.kinds.retain(|guid, _| self.mesh.contains_key(guid));
+        }
         for (name, enforced) in &mut self.enforced {
             if !found.names.contains(name) {
                 enforced.doubted = None;
@@ -170,8 +180,8 @@ impl Domains {
             // A name has one domain at a time: the one that it had before is gone.
             self.mesh
                 .retain(|guid, known| known.name != domain.name || *guid == domain.guid);
-            let known = self.mesh.get(&domain.guid).map(|known| known.kind);
-            self.admit(domain, known, now);
+            let is_new = !self.mesh.contains_key(&domain.guid);
+            self.admit(domain, is_new, now);
         }
         if self.outside.len() + found.outside.len() > MAX_OUTSIDE {
             self.outside.clear();
@@ -182,7 +192,7 @@ impl Domains {
 
     /// Takes in a domain of the mesh. Cloud Controller never changes whether one enforces route policies, so the same
     /// one without it is believed only when it says so again after a while.
-    fn admit(&mut self, domain: wire::Domain, before: Option<DomainKind>, now: Instant) {
+    fn admit(&mut self, domain: wire::Domain, is_new: bool, now: Instant) {
         let wire::Domain {
             guid,
             name,
@@ -211,33 +221,34 @@ impl Domains {
                 self.changes.is_doubted |= doubted.is_none();
             }
         }
-        if before.is_none() {
+        if is_new {
             self.changes.stale.insert(name.clone());
         }
-        let kind = self.kind_of(&guid, kind, before, now);
+        let kind = self.kind_of(&guid, kind, now);
         self.mesh.insert(guid, MeshDomain { name, kind });
     }
 
     /// Nor does Cloud Controller change whether a domain is internal: one that says nothing of that is of the kind that was
-    /// known, and one of another kind is when it says so again after a while.
-    fn kind_of(
-        &mut self,
-        guid: &DomainGuid,
-        said: Option<DomainKind>,
-        known: Option<DomainKind>,
-        now: Instant,
-    ) -> DomainKind {
-        let (Some(said), Some(known)) = (said, known) else {
-            return said.or(known).unwrap_or(DomainKind::Http);
-        };
-        if said != known {
-            let since = *self.kinds.entry(guid.clone()).or_insert(now);
-            if now.duration_since(since) < self.confirm_after {
-                return known;
+    /// known, also if a read did not have it meanwhile, and one of another kind is when it says so again after a while.
+    fn kind_of(&mut self, guid: &DomainGuid, said: Option<DomainKind>, now: Instant) -> DomainKind {
+        let Some(known) = self.kinds.get_mut(guid) else {
+            if let Some(kind) = said {
+                let doubted = None;
+                self.kinds.insert(guid.clone(), Known { kind, doubted });
             }
+            return said.unwrap_or(DomainKind::Http);
+        };
+        match said {
+            Some(said) if said != known.kind => {
+                let since = *known.doubted.get_or_insert(now);
+                if now.duration_since(since) >= self.confirm_after {
+                    (known.kind, known.doubted) = (said, None);
+                }
+            }
+            Some(_) => known.doubted = None,
+            None => {}
         }
-        self.kinds.remove(guid);
-        said
+        known.kind
     }
 
     /// What changed since the last call.

@@ -145,3 +145,18 @@ fn a_domain_is_of_another_kind_when_it_says_so_again_after_a_while() {
         assert_eq!(kind_after(later, said), expected, "{later:?}: {said:?}");
     }
 }
+
+#[test]
+fn a_domain_that_was_missing_is_of_the_kind_that_it_was() {
+    let (mut domains, now) = (domains(), Instant::now());
+    let of_kind = |kind| {
+        let mut found = found(&[("a", "a.com", false)]);
+        found.mesh[0].kind = Some(kind);
+        found
+    };
+    domains.replace(of_kind(DomainKind::Internal), now);
+    domains.replace(Found::default(), now);
+    domains.replace(of_kind(DomainKind::Http), now + CONFIRM_AFTER);
+    assert_eq!(domains.mesh[&"a".into()].kind, DomainKind::Internal);
+    assert!(domains.take_changes().stale.contains(&name("a.com")));
+}
