@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// For so long reads have to agree, however little is lost.
 const AT_LEAST: Duration = Duration::from_secs(20);
 /// For so long they have to where nothing is served yet.
-const AT_A_START: Duration = Duration::from_mins(1);
+pub const AT_A_START: Duration = Duration::from_mins(1);
 /// So many TCP routes, and endpoints of them, are few.
 const FEW: u64 = 10;
 /// Names of what is held that are told.
@@ -268,9 +268,10 @@ impl<S: Ord + Clone + Display> Guard<S> {
             .any(|(lost, served)| lost > free && lost * 100 > served * percent)
     }
 
-    /// Whether a start may serve nothing although so many instances run: a small foundation looks like that.
-    pub fn lets_pass(&self, instances: u64) -> bool {
-        instances <= self.settings.free
+    /// Whether a start may serve nobody although so many instances run, or routes lead to apps: a small foundation looks like
+    /// that.
+    pub fn lets_pass(&self, unreached: u64) -> bool {
+        unreached <= self.settings.free
     }
 
     /// When complete reads could confirm what is held.
@@ -370,10 +371,13 @@ fn settle<S: Ord + Display>(
 fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, reading: Reading) {
     for (subject, held) in held {
         let amount = losses[subject];
-        let mut amounts = amount.beside(held.amount).into_iter();
-        let is_more = amounts.any(|(now, before)| now > before);
+        let mut more = amount.beyond(held.amount);
+        if held.amount.routes > 0 {
+            // Of a route that is lost as a whole, one that is scaled up meanwhile is not lost any more.
+            more.endpoints = 0;
+        }
         held.amount = amount;
-        if is_more {
+        if !more.is_nothing() {
             (held.since, held.agreeing) = (reading.ended, 0);
             (held.is_accepted, held.is_confirmed) = (false, false);
             held.is_first = false;

@@ -340,6 +340,11 @@ impl RouteTable {
         self.facts.instances.answering() as u64
     }
 
+    /// How many routes lead to an app, but for those of TCP.
+    pub fn leading(&self) -> u64 {
+        self.facts.routes.leading() as u64
+    }
+
     /// How much of it is of these.
     pub fn served_of<'a>(&self, subjects: impl IntoIterator<Item = &'a Subject>) -> Served {
         let amounts = subjects.into_iter().map(|one| self.ledger.amount(one));

@@ -262,6 +262,30 @@ fn a_read_that_finds_it_again_ends_the_hold_and_one_that_lacks_more_begins_anew(
 }
 
 #[test]
+fn a_route_that_is_scaled_up_while_its_loss_is_held_goes_in_its_time() {
+    let mut world = World::of(100);
+    let mut endpoints = 0;
+    let mut lose = |world: &mut World| {
+        endpoints += 1;
+        let lost = Served { endpoints, ..ONE };
+        let losses = (0..30).map(|route| (route, lost)).collect();
+        let (now, served) = (world.now, amount(1000));
+        let basis = Basis::Read(Reading {
+            began: now,
+            ended: now,
+        });
+        let verdict = world
+            .guard
+            .judge(Source::Routes, basis, &losses, served, now);
+        world.pass(10);
+        verdict.hold.len()
+    };
+    assert_eq!(lose(&mut world), 30);
+    assert_eq!(lose(&mut world), 30);
+    assert_eq!(lose(&mut world), 0);
+}
+
+#[test]
 fn who_lacks_now_this_and_now_that_is_not_asked_for_everything_all_the_time() {
     let mut world = World::of(100);
     let mut waits = Vec::new();

@@ -98,8 +98,13 @@ pub struct State {
     remembered: Option<Remembered>,
     /// Whether the first list of instances is compared with what there was before the start.
     is_expecting: bool,
-    /// How many instances a start leaves without a route, once that was seen.
+    /// How many instances or routes a start leaves without each other, once that was seen; none that count beside a state
+    /// file.
     unreached: Option<u64>,
+    /// How many routes led to an app by the last complete read.
+    led: u64,
+    /// Whether lists over a minute agree on what runs.
+    are_few_confirmed: bool,
     metrics: Metrics,
     /// What is to be published brought about what, by hostname; nothing before the first snapshot.
     causes: HashMap<Hostname, Cause>,
@@ -167,6 +172,8 @@ impl State {
             remembered: None,
             is_expecting: false,
             unreached: None,
+            led: 0,
+            are_few_confirmed: false,
             metrics,
             causes: HashMap::new(),
             since: BTreeMap::new(),
@@ -230,7 +237,7 @@ impl State {
             self.missing.remove(&Input::Processes);
         }
         if lacked_facts && !self.lacks_facts() {
-            self.doubt_nothing(now);
+            self.doubt_start(now);
         }
         self.metrics.record_sizes(&self.table);
     }
@@ -293,7 +300,7 @@ impl State {
     pub fn is_due(&self) -> bool {
         let of_services = self.linger.is_touched() || self.withdrawn.is_changed();
         let is_different = self.due || !self.pending.is_empty() || of_services;
-        self.missing.is_empty() && !self.is_nothing_doubted() && is_different
+        self.missing.is_empty() && !self.is_start_doubted() && is_different
     }
 
     /// When something goes or changes though nothing else happens: a service that no VirtualService names any more, the

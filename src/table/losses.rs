@@ -1,6 +1,6 @@
 //! What an update takes away, so that some of it can be put back.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{key::shared_key, workloads::Workloads};
 use crate::model::{AppGuid, Association, Hostname, Instance, Policy, Route};
@@ -28,7 +28,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Route(host, key) => write!(f, "{host}{key}"),
             Self::Source(app) => write!(f, "the Sidecar of {app}"),
-            Self::Everything => f.write_str("every instance that runs"),
+            Self::Everything => f.write_str("everything that runs or is mapped"),
         }
     }
 }
@@ -41,4 +41,11 @@ pub struct Displaced {
     pub(super) instances: Vec<(Arc<Instance>, Workloads)>,
     pub(super) associations: Vec<Association>,
     pub(super) policies: Vec<Policy>,
+}
+
+impl Displaced {
+    /// The routes among them.
+    pub fn routes(&self) -> BTreeSet<Subject> {
+        self.routes.iter().map(|route| Subject::of(route)).collect()
+    }
 }

@@ -64,6 +64,13 @@ impl Routes {
         self.guids.len()
     }
 
+    /// How many lead to an app, but for those of TCP.
+    pub(super) fn leading(&self) -> usize {
+        let routes = self.guids.values();
+        let leads = |route: &&Arc<Route>| !route.is_tcp() && !route.destinations.is_empty();
+        routes.filter(leads).count()
+    }
+
     /// How many do not count, of a hostname or to a workload, because there are too many.
     pub(super) fn left_out_count(&self) -> usize {
         self.by_host.count() + self.by_workload.count()

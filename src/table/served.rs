@@ -69,11 +69,12 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// What is served of that which a source tells: TCP routes are few beside all that there is, and few of all that were
-    /// lost if all of them were.
+    /// lost if all of them were; and they are no sign that other routes are there.
     pub(super) fn of(&self, source: Source) -> Served {
         match source {
             Source::TcpRoutes => self.tcp,
-            Source::Routes | Source::Instances | Source::Policies => self.total,
+            Source::Routes => self.total.beyond(self.tcp),
+            Source::Instances | Source::Policies => self.total,
         }
     }
 

@@ -1,14 +1,19 @@
 //! What is believed of an update: the guard in front of the table's changes.
 
+use std::mem;
+
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::State;
 use crate::{
-    guard::{Part, Summary, Verdict},
+    guard::{self, Part, Summary, Verdict},
     model::{Basis, Confirmations, Report, Served, Source},
     table::{Changes, Subject},
 };
+
+/// A start that serves less than one of so many has few.
+const FEW: u64 = 10;
 
 /// A place belongs to who has it last, also where that is held which had it: else requests for one app would be answered
 /// by another one's instance.
@@ -30,14 +35,23 @@ impl State {
     pub(super) fn believe(&mut self, report: Report, now: Instant) -> (Changes, bool) {
         let Report { update, basis, .. } = report;
         let source = update.source();
-        let served = self.table.served(source);
+        let served = self.served(source);
         let is_first = self.expects(&update, basis);
         let mut changes = self.table.apply(update);
-        let (mut losses, displaced) = changes.take_losses();
+        let (mut losses, mut displaced) = changes.take_losses();
+        if basis == Basis::Asked && source == Source::Routes && !self.has_published() {
+            // Nothing is served yet that could be lost: what some routes are asked for by name takes nothing away.
+            let all = displaced.routes();
+            let mut restored = self.table.restore(mem::take(&mut displaced), &all);
+            restored.take_losses();
+            changes.merge(restored);
+            losses.clear();
+        }
         if is_first {
             losses.extend(self.table.shortfall());
         }
-        let is_unreached = source == Source::Routes && self.is_nothing_doubted();
+        self.look_at_start(source, basis);
+        let is_unreached = source == Source::Routes && self.is_start_doubted();
         if is_unreached {
             losses.extend(self.unreached());
         }
@@ -69,39 +83,76 @@ impl State {
         (changes, !(is_first && is_held))
     }
 
-    /// All is read that a start needs, and it would serve nobody. Where instances run it may be that Cloud Controller has
-    /// lost its routes, and sinks hold those of an earlier process: later reads have to agree.
-    pub(super) fn doubt_nothing(&mut self, now: Instant) {
-        let instances = self.table.answering();
-        if self.serves_nobody() && !self.guard.lets_pass(instances) {
-            self.unreached = Some(instances);
-            let served = self.table.served(Source::Routes);
+    /// All is read that a start needs, and it would serve next to nobody of those who run, or whom routes lead to: it may be
+    /// that Cloud Controller or the BBS has lost its database, and sinks hold what an earlier process served. Later reads have
+    /// to agree. Beside a state file there is more to compare with.
+    pub(super) fn doubt_start(&mut self, now: Instant) {
+        let of_tcp = self.table.served(Source::TcpRoutes).endpoints;
+        let running = self.table.answering().saturating_sub(of_tcp);
+        // What lists over a minute have said is no slip.
+        let mapped = if self.are_few_confirmed {
+            0
+        } else {
+            self.table.leading()
+        };
+        let unreached = running.max(mapped);
+        let is_new = self.unreached.is_none() && !self.guard.lets_pass(unreached);
+        if is_new && self.reaches_few(unreached) {
+            self.unreached = Some(unreached);
             let losses = self.unreached().collect();
+            let nothing = Served::default();
             let verdict = self
                 .guard
-                .judge(Source::Routes, Basis::Asked, &losses, served, now);
+                .judge(Source::Routes, Basis::Asked, &losses, nothing, now);
             self.tell(Source::Routes, &verdict);
         }
     }
 
-    /// Whether the first snapshot waits for reads that agree that it is to serve nobody.
-    pub(super) fn is_nothing_doubted(&self) -> bool {
+    /// Whether the first snapshot waits for reads that agree that it is to serve next to nobody.
+    pub(super) fn is_start_doubted(&self) -> bool {
         let is_held = || self.guard.holds(&Subject::Everything).is_some();
-        self.unreached.is_some() && self.serves_nobody() && is_held()
+        self.unreached.is_some() && !self.has_published() && is_held()
     }
 
-    fn serves_nobody(&self) -> bool {
-        !self.has_published() && self.table.served(Source::Routes).endpoints == 0
+    /// A complete read ends the doubt where it has more. What was asked for by name does not.
+    fn look_at_start(&mut self, source: Source, basis: Basis) {
+        let Basis::Read(reading) = basis else {
+            return;
+        };
+        if source == Source::Instances {
+            self.are_few_confirmed = reading.ended - reading.began >= guard::AT_A_START;
+        }
+        if source == Source::Routes {
+            self.led = self.table.leading();
+        }
+        if self.is_start_doubted() && !self.unreached.is_some_and(|much| self.reaches_few(much)) {
+            self.unreached = Some(0);
+        }
     }
 
-    /// What a start would lack that serves nobody: always as much, since instances come and go.
+    /// Whether a start would serve less than a tenth of so much, or the last complete read had no route that leads anywhere.
+    fn reaches_few(&self, unreached: u64) -> bool {
+        self.led == 0 || self.table.served(Source::Routes).endpoints * FEW < unreached
+    }
+
+    /// What is served of what a source tells: nothing that counts while a start is doubted.
+    fn served(&self, source: Source) -> Served {
+        if source == Source::Routes && self.is_start_doubted() {
+            return Served::default();
+        }
+        self.table.served(source)
+    }
+
+    /// What a start would lack that serves next to nobody: always as much, since instances come and go.
     fn unreached(&self) -> impl Iterator<Item = (Subject, Served)> + use<> {
         let lost = |endpoints| Served {
             endpoints,
             ..Served::default()
         };
-        let unreached = self.unreached.map(lost).into_iter();
-        unreached.map(|lost| (Subject::Everything, lost))
+        let unreached = self.unreached.filter(|much| *much > 0).map(lost);
+        unreached
+            .into_iter()
+            .map(|lost| (Subject::Everything, lost))
     }
 
     fn tell(&self, source: Source, verdict: &Verdict<Subject>) {
@@ -155,14 +206,12 @@ impl State {
 
     /// When complete reads could confirm what is held.
     pub fn confirmations(&self) -> Confirmations {
-        self.guard.confirmations(|source| self.table.served(source))
+        self.guard.confirmations(|source| self.served(source))
     }
 
     /// What is held, by source.
     pub fn held(&self) -> Vec<Summary> {
-        self.guard
-            .held(|source| self.table.served(source))
-            .collect()
+        self.guard.held(|source| self.served(source)).collect()
     }
 
     /// An operator's word on what is held of a source. Whether anything is.

@@ -40,6 +40,7 @@ impl State {
         self.missing.remove(&Input::TcpRoutes);
         self.table.expect(&saved.instances);
         self.is_expecting = true;
+        self.unreached = Some(0);
         self.remembered = Some(Remembered {
             processes: saved.processes,
             has_policies: saved.policies.is_some(),

@@ -210,6 +210,21 @@ async fn routes_that_lose_their_destinations_before_the_first_list_are_held_as_r
     assert_eq!(restarted.entries(), Some(2 * ROUTES));
 }
 
+/// Row C1 of the lies: nothing is served yet that could be lost, and so it was believed.
+#[tokio::test(start_paused = true)]
+async fn routes_that_are_not_found_by_their_names_before_the_first_list_are_those_of_the_read() {
+    let restarted = Restarted::with(None);
+    restarted.read(Update::AllRoutes(routes())).await;
+    let gone = routes().into_iter().map(|route| route.guid).collect();
+    let current = Vec::new();
+    let asked = Update::Routes { current, gone }.on(Basis::Asked);
+    restarted.running.updates.send(asked).await.unwrap();
+    restarted
+        .read(Update::AllInstances(instances(2 * ROUTES)))
+        .await;
+    assert_eq!(restarted.entries(), Some(2 * ROUTES));
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_the_policy_server_alone_is_silent_the_policies_of_the_file_are_served() {
     let mut restarted = Restarted::waiting_for_policies(Some(saved()), 10 * MINUTE);

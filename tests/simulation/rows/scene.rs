@@ -204,7 +204,11 @@ impl Foundation {
     }
 
     fn config(&self, has_file: bool) -> Value {
-        let mut config = config(false, &self.folder.path().join("state"));
+        let kind = crate::Kind {
+            lies: false,
+            pushes: false,
+        };
+        let mut config = config(kind, &self.folder.path().join("state"));
         let between = json!(format!("{}s", BETWEEN_READS.as_secs()));
         let mut unused = vec!["MaxLoss", "MaxLossPercent"];
         if !has_file {

@@ -1,5 +1,4 @@
-//! The rows of the list of lies, and what looks like each of them and is true. B9 and B10 are of a daemon that knows nothing; B12 to B15
-//! and Q1 have tests of their own, and X1 is what the seeds are for.
+//! The rows of the list of lies, and what looks like each of them and is true.
 
 use std::ops::RangeInclusive;
 
@@ -249,10 +248,10 @@ const UNVOUCHED: RangeInclusive<u64> = 60..=76;
 
 #[rustfmt::skip]
 pub(super) const FOUND: [Found; 16] = [
-    Found { row: "C4", of: Of::Routes, make: |cf| unmap(cf, ALL), read: Read::Routes, reads: 1, seconds: AT_ONCE, left: 0 },
-    Found { row: "C11", of: Of::Routes, make: |cf| delete(cf, ALL), read: Read::Routes, reads: 2, seconds: AT_ONCE, left: 0 },
-    Found { row: "a domain", of: Of::Routes, make: |cf| cf.capi.state().delete_domain(&cf.domain), read: Read::Routes, reads: 2, seconds: AT_ONCE, left: 0 },
-    Found { row: "TCP routes", of: Of::TcpRoutes, make: |cf| delete(cf, ALL), read: Read::TcpRoutes, reads: 2, seconds: AT_ONCE, left: 0 },
+    Found { row: "C4", of: Of::Routes, make: |cf| unmap(cf, ALL), read: Read::Routes, reads: 3, seconds: A_MINUTE, left: 0 },
+    Found { row: "C11", of: Of::Routes, make: |cf| delete(cf, ALL), read: Read::Routes, reads: 3, seconds: A_MINUTE, left: 0 },
+    Found { row: "a domain", of: Of::Routes, make: |cf| cf.capi.state().delete_domain(&cf.domain), read: Read::Routes, reads: 3, seconds: A_MINUTE, left: 0 },
+    Found { row: "TCP routes", of: Of::TcpRoutes, make: |cf| delete(cf, ALL), read: Read::TcpRoutes, reads: 2, seconds: A_MINUTE, left: 0 },
     Found { row: "B1, claimed", of: Of::Routes, make: |cf| claim(cf, ALL), read: Read::Instances, reads: 3, seconds: A_MINUTE, left: 0 },
     Found { row: "B4", of: Of::Routes, make: |cf| scale_to_nothing(cf, ALL), read: Read::Instances, reads: 3, seconds: A_MINUTE, left: 0 },
     Found { row: "B7", of: Of::Routes, make: |cf| cf.bbs.set_fresh(false), read: Read::Instances, reads: 2, seconds: UNVOUCHED, left: ALL },
@@ -261,7 +260,7 @@ pub(super) const FOUND: [Found; 16] = [
     Found { row: "B10, nearly half", of: Of::Routes, make: |cf| forget(cf, ALL - 19), read: Read::Instances, reads: 3, seconds: A_MINUTE, left: 19 },
     Found { row: "B10, half", of: Of::Routes, make: |cf| forget(cf, ALL - 20), read: Read::Instances, reads: 1, seconds: AT_ONCE, left: 20 },
     Found { row: "B16", of: Of::Routes, make: |cf| stop(cf, ALL), read: Read::Instances, reads: 3, seconds: A_MINUTE, left: 0 },
-    Found { row: "B16, nothing runs either", of: Of::Routes, make: |cf| { stop(cf, ALL); forget(cf, ALL); }, read: Read::Instances, reads: 2, seconds: AT_ONCE, left: 0 },
+    Found { row: "B16, nothing runs either", of: Of::Routes, make: |cf| { stop(cf, ALL); forget(cf, ALL); }, read: Read::Instances, reads: 2, seconds: A_MINUTE, left: 0 },
     Found { row: "P1", of: Of::Policies, make: |cf| forbid(cf, ALL), read: Read::Policies, reads: 2, seconds: AT_ONCE, left: 0 },
     Found { row: "P2", of: Of::Bound, make: |cf| unbind(cf, ALL), read: Read::Bindings, reads: 1, seconds: AT_ONCE, left: 0 },
     Found { row: "P2, a domain", of: Of::Enforced, make: |cf| cf.enforce(false), read: Read::Domains, reads: 1, seconds: AT_ONCE, left: 0 },
