@@ -14,6 +14,7 @@ mod clock;
 mod lies;
 mod oracle;
 mod peers;
+mod pusher;
 mod rows;
 mod sinks;
 mod trace;
@@ -53,6 +54,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     oracle::{Oracle, soon},
     peers::{BBS, CAPI, Network, POLICIES, Weather},
+    pusher::Pusher,
     sinks::{AllEntrances, Pilot, Protocol},
     trace::{Line, Trace},
     world::{TCP_DOMAIN, TCP_PORTS, World},
@@ -77,13 +79,31 @@ static CERTIFICATES: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     (folder, ca)
 });
 
-fn config(lies: bool, file: &Path) -> Value {
+/// What a seed decides of the whole run.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// Whether peers lie.
+    lies: bool,
+    /// Whether Cloud Controller pushes its routes.
+    pushes: bool,
+}
+
+impl Kind {
+    fn of(seed: u64) -> Self {
+        Self {
+            lies: seed % 2 == 1,
+            pushes: seed / 2 % 4 == 3,
+        }
+    }
+}
+
+fn config(Kind { lies, pushes }: Kind, file: &Path) -> Value {
     // Where peers lie, whatever a read takes away is held: no lie is small enough to pass.
     let most = if lies { 0 } else { 1_000_000 };
     let (folder, ca) = &*CERTIFICATES;
     let certificate = |name: &str| folder.path().join(name);
     let address = |name: &str| format!("https://{name}/");
-    json!({
+    let mut config = json!({
         "ListenAddressForMCP": "127.0.0.1:0",
         "ServerCertPath": certificate("copilot.crt"),
         "ServerKeyPath": certificate("copilot.key"),
@@ -94,20 +114,7 @@ fn config(lies: bool, file: &Path) -> Value {
         "StateFile": file,
         "MaxLoss": most,
         "MaxLossPercent": 0,
-        "MeshDomains": [DOMAIN, INTERNAL_DOMAIN],
         "VIPCIDR": "127.128.0.0/9",
-        "TCPRoutes": {
-            "Domains": [TCP_DOMAIN],
-            "Ports": [format!("{}-{}", TCP_PORTS.start(), TCP_PORTS.end())],
-        },
-        "CAPI": {
-            "Address": address(CAPI),
-            "CACertPath": ca,
-            "ClientID": CLIENT_ID,
-            "ClientSecret": CLIENT_SECRET,
-            "TailInterval": "5s",
-            "FullReadInterval": "1m",
-        },
         "BBS": {
             "Address": address(BBS),
             "ServerCACertPath": ca,
@@ -120,7 +127,34 @@ fn config(lies: bool, file: &Path) -> Value {
         "PolicyServerClientCertPath": certificate("copilot.crt"),
         "PolicyServerClientKeyPath": certificate("copilot.key"),
         "PolicyServerPollInterval": "10s",
-    })
+    });
+    let of_routes = if pushes {
+        json!({
+            "ListenAddressForCloudController": "127.0.0.1:0",
+            "CloudControllerClientCAPath": ca,
+        })
+    } else {
+        json!({
+            "MeshDomains": [DOMAIN, INTERNAL_DOMAIN],
+            "TCPRoutes": {
+                "Domains": [TCP_DOMAIN],
+                "Ports": [format!("{}-{}", TCP_PORTS.start(), TCP_PORTS.end())],
+            },
+            "CAPI": {
+                "Address": address(CAPI),
+                "CACertPath": ca,
+                "ClientID": CLIENT_ID,
+                "ClientSecret": CLIENT_SECRET,
+                "TailInterval": "5s",
+                "FullReadInterval": "1m",
+            },
+        })
+    };
+    let Value::Object(of_routes) = of_routes else {
+        unreachable!()
+    };
+    config.as_object_mut().unwrap().extend(of_routes);
+    config
 }
 
 /// A daemon, and the way to its peers.
@@ -132,8 +166,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(network: Network, file: PathBuf, lies: bool) -> (Self, Entrances) {
-        let Value::Object(config) = config(lies, &file) else {
+    async fn start(network: Network, file: PathBuf, kind: Kind) -> (Self, Entrances) {
+        let Value::Object(config) = config(kind, &file) else {
             unreachable!()
         };
         let config = Config::parse(config).unwrap();
@@ -187,8 +221,7 @@ impl Finds {
 
 /// One run.
 struct Run {
-    /// Whether peers lie.
-    lies: bool,
+    kind: Kind,
     rng: Rng,
     oracle: Oracle,
     daemons: Vec<Daemon>,
@@ -199,27 +232,36 @@ struct Run {
 impl Run {
     async fn start(seed: u64, folder: &Path, trace: &Trace) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let world = World::new(rng.fork());
-        let peers = (
-            world.capi.clone(),
-            world.bbs.clone(),
-            world.policies.clone(),
-        );
+        let kind = Kind::of(seed);
+        let world = World::new(rng.fork(), kind.pushes);
         let mut run = Self {
-            lies: seed % 2 == 1,
-            oracle: Oracle::new(world, seed % 2 == 1),
+            kind,
+            oracle: Oracle::new(world, kind.lies),
             daemons: Vec::new(),
             entrances: AllEntrances::default(),
             sinks: rng.usize(1..=3),
             rng,
         };
         for number in 0..run.rng.usize(1..=2) {
-            let (capi, bbs, policies) = &peers;
-            let network = Network::new(run.rng.u64(..), trace.clone(), capi, bbs, policies);
+            let seed = run.rng.u64(..);
+            let network = |world: &mut World| Network::new(seed, trace.clone(), world);
+            let network = run.oracle.world(network);
             let file = folder.join(number.to_string());
-            let (daemon, entrances) = Daemon::start(network, file, run.lies).await;
+            let (daemon, entrances) = Daemon::start(network, file, kind).await;
             run.daemons.push(daemon);
             run.entrances.lock().unwrap().push(entrances);
+        }
+        if kind.pushes {
+            for (number, daemon) in run.daemons.iter().enumerate() {
+                let pusher = Pusher {
+                    number,
+                    entrances: run.entrances.clone(),
+                    oracle: run.oracle.clone(),
+                    network: daemon.network.clone(),
+                    trace: trace.clone(),
+                };
+                tokio::spawn(pusher.run());
+            }
         }
         for number in 0..run.sinks {
             run.follow(number, None, trace);
@@ -253,6 +295,9 @@ impl Run {
             if daemon.running.is_finished() {
                 self.oracle.fails("a daemon has ended");
             }
+            if self.oracle.serves(number) {
+                daemon.network.serves();
+            }
             if let Some(at) = daemon.network.told_policies() {
                 self.oracle.told_policies(number, at);
             }
@@ -263,13 +308,13 @@ impl Run {
     /// Peers fail, in other ways at other times, while the foundation changes.
     async fn storm(&mut self) -> Result<(), String> {
         let until = Instant::now() + Duration::from_secs(self.rng.u64(20..90));
-        let is_lying = self.lies && self.rng.bool();
+        let is_lying = self.kind.lies && self.rng.bool();
         while Instant::now() < until {
             if self.rng.u32(0..10) == 0 {
                 self.weather(is_lying);
             }
             if self.rng.u32(0..60) == 0 {
-                self.restart(is_lying).await;
+                self.restart().await;
             }
             let changes = self.rng.usize(0..3).saturating_sub(1);
             self.second(changes, false).await?;
@@ -318,7 +363,7 @@ impl Run {
     }
 
     /// A daemon ends, in order or not, and another takes its place.
-    async fn restart(&mut self, is_lying: bool) {
+    async fn restart(&mut self) {
         let number = self.rng.usize(..self.daemons.len());
         let ended = self.daemons.remove(number);
         if self.rng.bool() {
@@ -326,17 +371,16 @@ impl Run {
             ended.running.await.unwrap().unwrap();
         } else {
             ended.running.abort();
+            // Time does not pass while a file is being written.
+            sleep(Duration::from_secs(1)).await;
         }
         fastrand::seed(self.rng.u64(..));
-        // Who knows nothing has to believe what it is told.
-        let finds = if is_lying {
-            Finds::Whole
-        } else {
-            self.rng.choice(Finds::ALL).unwrap()
-        };
+        let finds = self.rng.choice(Finds::ALL).unwrap();
         finds.leave(&ended.file);
-        self.oracle.begins(number, matches!(finds, Finds::Whole));
-        let (daemon, entrances) = Daemon::start(ended.network, ended.file, self.lies).await;
+        let has_file = matches!(finds, Finds::Whole) && ended.file.exists();
+        ended.network.begins(has_file);
+        self.oracle.begins(number, has_file);
+        let (daemon, entrances) = Daemon::start(ended.network, ended.file, self.kind).await;
         self.daemons.insert(number, daemon);
         self.entrances.lock().unwrap()[number] = entrances;
         let what = format!("daemon {number} is another, with a state file that is {finds:?}");
@@ -360,7 +404,7 @@ impl Run {
 
     /// While all is well, changes reach sinks soon.
     async fn calm(&mut self) -> Result<(), String> {
-        let (begin, soon) = (Instant::now(), soon(self.lies).as_secs());
+        let (begin, soon) = (Instant::now(), soon(self.kind.lies).as_secs());
         let long = 2 * soon + 5;
         for second in 0..long {
             let changes = self.rng.usize(0..4).saturating_sub(2);
@@ -445,7 +489,8 @@ fn whatever_peers_do_nothing_true_is_lost_and_what_is_served_becomes_what_is_tru
             .init();
         let (ran, trace) = traced(seed);
         if let Err(failure) = ran {
-            for (at, what) in &trace[trace.len().saturating_sub(40)..] {
+            let lines = number("SIMULATION_LINES").map_or(40, |lines| lines as usize);
+            for (at, what) in &trace[trace.len().saturating_sub(lines)..] {
                 println!("{at:?} {what}");
             }
             panic!("seed {seed}: {failure}");

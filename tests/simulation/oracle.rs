@@ -18,6 +18,7 @@ use prost::Message;
 use tokio::time::Instant;
 
 use super::{
+    lies::{GHOST, GHOSTS},
     sinks::Protocol,
     world::{Pair, Reach, TCP_DOMAIN, World},
 };
@@ -40,7 +41,10 @@ pub(super) fn soon(lies: bool) -> Duration {
 const GRACE: Duration = Duration::from_secs(30);
 
 /// For how long such a daemon may lack TCP routes.
-const LACKS_TCP: Duration = Duration::from_mins(5);
+pub(super) const LACKS_TCP: Duration = Duration::from_mins(5);
+
+/// How old something is at most that a daemon which ends has not written down.
+const UNSAVED: Duration = Duration::from_secs(15);
 
 /// How long the guid of an app is, which its name begins with.
 const GUID: usize = 36;
@@ -66,6 +70,8 @@ struct Inner {
     without_policies: BTreeMap<usize, Instant>,
     /// The daemons that began without one, and when.
     without_file: BTreeMap<usize, Instant>,
+    /// When daemons began.
+    began_at: BTreeMap<usize, Instant>,
 }
 
 /// The daemon that a sink reads from.
@@ -74,6 +80,21 @@ struct Home {
     daemon: usize,
     /// When it answered first.
     answered: Option<Instant>,
+    /// Whether the process there now has answered.
+    serves: bool,
+    /// What has gone there that was not true any more.
+    buried: BTreeSet<Pair>,
+}
+
+impl Home {
+    fn of(daemon: usize) -> Self {
+        Self {
+            daemon,
+            answered: None,
+            serves: false,
+            buried: BTreeSet::new(),
+        }
+    }
 }
 
 /// A collection, and whether xDS says it.
@@ -105,6 +126,7 @@ impl Oracle {
             homes: BTreeMap::new(),
             without_policies: BTreeMap::new(),
             without_file: BTreeMap::new(),
+            began_at: BTreeMap::new(),
         })))
     }
 
@@ -139,19 +161,34 @@ impl Oracle {
     pub(super) fn moves(&self, sink: usize, daemon: usize) {
         let mut inner = self.inner();
         inner.views.remove(&sink);
-        let answered = None;
-        inner.homes.insert(sink, Home { daemon, answered });
+        inner.homes.insert(sink, Home::of(daemon));
     }
 
     /// A daemon begins, and finds no state file or a whole one.
     pub(super) fn begins(&self, daemon: usize, has_file: bool) {
         let mut inner = self.inner();
+        for home in inner
+            .homes
+            .values_mut()
+            .filter(|home| home.daemon == daemon)
+        {
+            home.buried.clear();
+            home.serves = false;
+        }
+        inner.began_at.insert(daemon, Instant::now());
         if has_file {
             inner.without_file.remove(&daemon);
         } else {
             inner.without_policies.insert(daemon, Instant::now());
             inner.without_file.insert(daemon, Instant::now());
         }
+    }
+
+    /// Whether the process of a daemon has answered a sink.
+    pub(super) fn serves(&self, daemon: usize) -> bool {
+        let inner = self.inner();
+        let mut homes = inner.homes.values();
+        homes.any(|home| home.daemon == daemon && home.serves)
     }
 
     /// What a daemon was told of the policies last, it was told then.
@@ -187,9 +224,13 @@ impl Oracle {
         let home = inner.homes.get_mut(&sink);
         let is_at_home =
             home.is_some_and(|home| home.answered.get_or_insert(now).elapsed() > SETTLED);
+        if let Some(home) = inner.homes.get_mut(&sink) {
+            home.serves = true;
+        }
         let is_past_grace = inner.is_past_grace(sink);
         let may_lack_tcp = inner.may_lack_tcp(sink);
         let truth = &inner.world.truth;
+        let is_known = |since: Instant| since + YOUNG <= now && inner.was_saved(sink, since);
         // Endpoints are counted: a lie that hides one of a hostname's and has a new one takes nothing away by that.
         let is_exchanged = |host: &String| {
             let mut gained = view.pairs.difference(&before.pairs);
@@ -198,7 +239,7 @@ impl Oracle {
         for lost in before.pairs.difference(&view.pairs) {
             let since = truth.since.get(lost).filter(|_| !is_exchanged(&lost.0));
             let is_lacking = may_lack_tcp && lost.0.starts_with(TCP_DOMAIN);
-            if is_at_home && !is_lacking && since.is_some_and(|since| *since + YOUNG <= now) {
+            if is_at_home && !is_lacking && since.is_some_and(|since| is_known(*since)) {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
         }
@@ -209,14 +250,32 @@ impl Oracle {
         };
         for lost in before.reaches.difference(&view.reaches) {
             let since = truth.reaches.get(lost).filter(|_| !is_exchanged(&lost.0));
-            if is_at_home && !is_past_grace && since.is_some_and(|since| *since + YOUNG <= now) {
+            if is_at_home && !is_past_grace && since.is_some_and(|since| is_known(*since)) {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
         }
         for pair in &view.pairs {
-            if !truth.since.contains_key(pair) && truth.end(pair).is_none() {
+            if !truth.since.contains_key(pair)
+                && truth.end(pair).is_none()
+                && !inner.may_be_told(pair)
+            {
                 failures.push(format!("sink {sink} is served {pair:?}, which never was"));
             }
+        }
+        let is_long_gone = |pair: &Pair| {
+            let end = truth.end(pair).filter(|_| !truth.since.contains_key(pair));
+            end.is_some_and(|end| end + YOUNG <= now)
+        };
+        let gone = before.pairs.difference(&view.pairs);
+        let gone: BTreeSet<_> = gone.filter(|pair| is_long_gone(pair)).cloned().collect();
+        let come: BTreeSet<_> = view.pairs.difference(&before.pairs).cloned().collect();
+        let come_back = come.into_iter().filter(is_long_gone);
+        let come_back: Vec<_> = come_back.collect();
+        if let Some(home) = inner.homes.get_mut(&sink) {
+            for pair in come_back.iter().filter(|pair| home.buried.contains(pair)) {
+                failures.push(format!("sink {sink} is served {pair:?} again"));
+            }
+            home.buried.extend(gone);
         }
         for (name, replica) in &state.collections {
             failures.extend(inner.compare(&(speaks.is_xds(), name.clone()), replica));
@@ -235,7 +294,7 @@ impl Oracle {
             let soon = soon(inner.lies);
             // TCP routes are known by reads alone: what they lack is held anew where they lack more.
             let of = |(host, _): &Pair| {
-                let is_tcp = inner.lies && host.starts_with(TCP_DOMAIN);
+                let is_tcp = host.starts_with(TCP_DOMAIN);
                 if is_tcp { soon + HELD } else { soon }
             };
             let long_ago = |pair: &Pair, at: &Instant| (*at).max(calm) + of(pair) <= Instant::now();
@@ -296,12 +355,30 @@ impl Oracle {
 }
 
 impl Inner {
+    /// Whether something that never was may be told where peers lie.
+    fn may_be_told(&self, pair @ (host, address): &Pair) -> bool {
+        let is_ghost = host.starts_with(GHOST)
+            || GHOSTS
+                .into_iter()
+                .any(|of| address.to_string().starts_with(of));
+        self.lies && (is_ghost || self.world.truth.is_known(pair))
+    }
+
     /// Whether the daemon of a sink serves Sidecars although it was never told the policies truly: what it takes away of
     /// them then is no loss.
     fn is_past_grace(&self, sink: usize) -> bool {
         let home = self.homes.get(&sink);
         let since = home.and_then(|home| self.without_policies.get(&home.daemon));
         since.is_some_and(|since| since.elapsed() >= GRACE)
+    }
+
+    /// Whether what is true since then was not too new to be in what the daemon of a sink began with.
+    fn was_saved(&self, sink: usize, since: Instant) -> bool {
+        let began = self
+            .homes
+            .get(&sink)
+            .and_then(|home| self.began_at.get(&home.daemon));
+        began.is_none_or(|began| since + UNSAVED <= *began || since > *began)
     }
 
     /// Whether the daemon of a sink began a while ago without a state file: then nobody else waits for TCP routes, which

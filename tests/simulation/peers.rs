@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{clock, lies, trace::Trace};
+use super::{clock, lies, oracle::LACKS_TCP, trace::Trace, world::World};
 
 /// The names of the peers.
 pub(super) const CAPI: &str = "capi.test";
@@ -55,7 +55,7 @@ pub(super) enum Weather {
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Answered,
     Stale,
     Lie,
@@ -76,6 +76,8 @@ struct Shared {
     capi: Capi,
     bbs: Bbs,
     policies: PolicyServer,
+    /// The guid of the domain of TCP routes.
+    tcp_domain: String,
     state: Mutex<State>,
     /// Streams of an earlier number have ended.
     streams: watch::Sender<u64>,
@@ -90,6 +92,10 @@ struct State {
     lies: BTreeMap<String, u32>,
     /// When the policies were told last.
     told_policies: Option<Instant>,
+    /// When the daemon began, if it found no state file.
+    began_empty: Option<Instant>,
+    /// Whether it serves something.
+    serves: bool,
 }
 
 /// An answer whose body has arrived.
@@ -100,24 +106,21 @@ struct Whole {
 }
 
 impl Network {
-    pub(super) fn new(
-        seed: u64,
-        trace: Trace,
-        capi: &Capi,
-        bbs: &Bbs,
-        policies: &PolicyServer,
-    ) -> Self {
+    pub(super) fn new(seed: u64, trace: Trace, world: &World) -> Self {
         Self(Arc::new(Shared {
             trace,
-            capi: capi.clone(),
-            bbs: bbs.clone(),
-            policies: policies.clone(),
+            capi: world.capi.clone(),
+            bbs: world.bbs.clone(),
+            policies: world.policies.clone(),
+            tcp_domain: world.tcp_domain().to_string(),
             seed,
             state: Mutex::new(State {
                 weather: BTreeMap::new(),
                 answered: BTreeMap::new(),
                 lies: BTreeMap::new(),
                 told_policies: None,
+                began_empty: None,
+                serves: true,
             }),
             streams: watch::Sender::new(0),
         }))
@@ -134,6 +137,30 @@ impl Network {
         }
     }
 
+    /// Another daemon begins, and finds no state file or a whole one.
+    pub(super) fn begins(&self, has_file: bool) {
+        let mut state = self.state();
+        state.began_empty = (!has_file).then(Instant::now);
+        state.serves = has_file;
+    }
+
+    /// It serves something.
+    pub(super) fn serves(&self) {
+        self.state().serves = true;
+    }
+
+    /// Whether the daemon has nothing to compare an answer with.
+    pub(super) fn knows_nothing(&self, host: &str, asked: &str) -> bool {
+        let state = self.state();
+        let Some(began) = state.began_empty else {
+            return false;
+        };
+        let is_of_tcp = asked.contains(&self.0.tcp_domain);
+        !state.serves
+            || host == POLICIES && state.told_policies <= Some(began)
+            || is_of_tcp && began.elapsed() < LACKS_TCP
+    }
+
     /// When the policies were told last.
     pub(super) fn told_policies(&self) -> Option<Instant> {
         self.state().told_policies
@@ -145,6 +172,13 @@ impl Network {
         let at = clock::now();
         (self.0.seed, at, asked).hash(&mut hasher);
         Rng::with_seed(hasher.finish())
+    }
+
+    /// What becomes of something that a peer says of itself, and chance for how.
+    pub(super) fn fate_of(&self, peer: &str, said: &str) -> (Fate, Rng) {
+        let mut rng = self.rng(said);
+        let (fate, _) = self.fate(peer, &mut rng);
+        (self.after_lies(fate, said), rng)
     }
 
     fn fate(&self, peer: &str, rng: &mut Rng) -> (Fate, Duration) {
@@ -224,10 +258,11 @@ impl Network {
         }
         let mut whole = Whole::read(response).await?;
         if is_get || host == BBS {
-            whole = self.perhaps_stale(asked, whole, fate);
+            whole = self.perhaps_stale(asked.clone(), whole, fate);
         }
         if fate == Fate::Lie {
-            lies::tell(&mut rng, &path, &mut whole.body);
+            let knows_nothing = self.knows_nothing(&host, &asked);
+            lies::tell(&mut rng, &path, &mut whole.body, knows_nothing);
         }
         clock::wait(time / 2, 0).await;
         if host == POLICIES && matches!(fate, Fate::Answered | Fate::Stale) {

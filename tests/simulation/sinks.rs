@@ -74,6 +74,7 @@ pub(super) struct Pilot {
     pub(super) home: Option<usize>,
 }
 
+/// A way into a daemon.
 pub(super) async fn connect(entrance: Entrance) -> Result<Channel, Error> {
     let connector = tower::service_fn(move |_: Uri| {
         let entrance = entrance.clone();

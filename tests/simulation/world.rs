@@ -5,10 +5,13 @@ use std::{
     net::IpAddr,
 };
 
+use copilot::proto::api::{
+    BulkSyncRequest, CapiDiegoProcessAssociation, Route as PushedRoute, RouteMapping,
+};
 use copilot::{
-    model::{AppGuid, InstanceGuid, RouteGuid},
+    model::{AppGuid, DomainGuid, InstanceGuid, RouteGuid},
     sim::{
-        bbs::{Bbs, CellPorts, InstanceSpec},
+        bbs::{Bbs, CellPorts, InstanceSpec, ProcessSpec},
         capi::{Capi, Destination, DomainKind, RouteSpec},
         cloud_foundry::{self, DOMAIN, INTERNAL_DOMAIN},
         policy::PolicyServer,
@@ -52,6 +55,12 @@ impl Truth {
         let unmapped = self.mapped.get(&(host.clone(), app.clone()))?;
         stopped.iter().chain(unmapped).min().copied()
     }
+
+    /// Whether there ever was such a hostname, and such an address, of whatever app.
+    pub(super) fn is_known(&self, (host, address): &Pair) -> bool {
+        let mut mapped = self.mapped.keys();
+        self.running.contains_key(address) && mapped.any(|(of, _)| of == host)
+    }
 }
 
 #[derive(Debug)]
@@ -74,8 +83,17 @@ struct App {
 #[derive(Debug)]
 struct Route {
     host: String,
-    is_internal: bool,
+    sort: Sort,
     apps: BTreeSet<AppGuid>,
+    /// Whether its requests have to go through a route service, so that it is not served.
+    is_bound: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Http,
+    Internal,
+    Tcp,
 }
 
 /// The foundation.
@@ -85,8 +103,10 @@ pub(super) struct World {
     pub(super) bbs: Bbs,
     pub(super) policies: PolicyServer,
     pub(super) truth: Truth,
+    /// Whether Cloud Controller pushes its routes, to a mesh that has none of TCP and knows no route services.
+    pushes: bool,
     rng: Rng,
-    domains: [copilot::model::DomainGuid; 3],
+    domains: [DomainGuid; 3],
     apps: BTreeMap<AppGuid, App>,
     routes: BTreeMap<RouteGuid, Route>,
     /// Who may connect to whom.
@@ -101,7 +121,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(mut rng: Rng) -> Self {
+    pub(super) fn new(mut rng: Rng, pushes: bool) -> Self {
         let capi = Capi::within(CAPI);
         let domains = {
             let mut state = capi.state();
@@ -116,6 +136,7 @@ impl World {
             capi,
             bbs: Bbs::within(),
             policies: PolicyServer::within(),
+            pushes,
             truth: Truth::default(),
             rng,
             domains,
@@ -158,6 +179,39 @@ impl World {
         self.look();
     }
 
+    /// Everything as a Cloud Controller pushes it.
+    pub(super) fn pushed(&self) -> BulkSyncRequest {
+        let routes = self.routes.iter().map(|(guid, of)| PushedRoute {
+            guid: guid.to_string(),
+            host: of.host.clone(),
+            internal: of.sort == Sort::Internal,
+            ..PushedRoute::default()
+        });
+        let mapped = self.routes.iter();
+        let mapped = mapped.flat_map(|(guid, of)| of.apps.iter().map(move |app| (guid, app)));
+        let mappings = mapped.map(|(guid, app)| RouteMapping {
+            route_guid: guid.to_string(),
+            capi_process_guid: app.to_string(),
+            route_weight: 1,
+        });
+        let running = self.apps.values();
+        let associations = running.map(|app| CapiDiegoProcessAssociation {
+            capi_process_guid: app.guid.to_string(),
+            diego_process_guids: vec![app.process.clone()],
+        });
+        BulkSyncRequest {
+            routes: routes.collect(),
+            route_mappings: mappings.collect(),
+            capi_diego_process_associations: associations.collect(),
+        }
+    }
+
+    /// The domain of TCP routes.
+    pub(super) fn tcp_domain(&self) -> &DomainGuid {
+        let [.., tcp] = &self.domains;
+        tcp
+    }
+
     /// Every change that is under way comes to its end.
     pub(super) fn is_settled(&self) -> bool {
         self.stopping.is_empty()
@@ -191,8 +245,9 @@ impl World {
             66..76 => self.crash(),
             76..84 => self.evacuate(),
             84..90 => self.deploy(),
-            90..94 => self.stop(),
-            94..96 if !is_calm => self.delete_org(),
+            90..93 => self.stop(),
+            93..95 => self.bind(),
+            95 if !is_calm => self.delete_org(),
             _ => self.allow(),
         }
     }
@@ -226,17 +281,24 @@ impl World {
         self.hosts += 1;
         let label = format!("app-{}", self.hosts);
         let [http, internal, tcp] = &self.domains;
-        let sort = self.rng.u32(0..6);
+        let draw = self.rng.u32(0..6);
         let port = self.rng.u16(TCP_PORTS);
         let tcp_host = format!("{TCP_DOMAIN}:{port}");
         let is_taken = self.routes.values().any(|route| route.host == tcp_host);
-        let (spec, host) = match sort {
+        let (sort, spec, host) = match draw {
             0 | 1 => (
+                Sort::Internal,
                 RouteSpec::new(internal, &label),
                 format!("{label}.{INTERNAL_DOMAIN}"),
             ),
-            2 if !is_taken => (RouteSpec::new(tcp, "").port(port), tcp_host),
-            _ => (RouteSpec::new(http, &label), format!("{label}.{DOMAIN}")),
+            2 if !is_taken && !self.pushes => {
+                (Sort::Tcp, RouteSpec::new(tcp, "").port(port), tcp_host)
+            }
+            _ => (
+                Sort::Http,
+                RouteSpec::new(http, &label),
+                format!("{label}.{DOMAIN}"),
+            ),
         };
         let route = {
             let mut state = self.capi.state();
@@ -246,9 +308,10 @@ impl World {
         };
         self.touch(app);
         let route_of = Route {
-            is_internal: host.ends_with(INTERNAL_DOMAIN),
             host,
+            sort,
             apps: BTreeSet::from([app.clone()]),
+            is_bound: false,
         };
         self.routes.insert(route, route_of);
     }
@@ -261,7 +324,11 @@ impl World {
     }
 
     fn start_process(&mut self, app: &AppGuid, instances: u32) {
-        let process = cloud_foundry::desire(&self.capi, &self.bbs, app, instances);
+        let process = if self.pushes {
+            self.desire_again(app, instances)
+        } else {
+            cloud_foundry::desire(&self.capi, &self.bbs, app, instances)
+        };
         let mut instances_of = BTreeMap::new();
         for index in 0..instances {
             instances_of.insert(index, self.start(&process, index));
@@ -273,6 +340,19 @@ impl World {
             leaving: Vec::new(),
         };
         self.apps.insert(app.clone(), started);
+    }
+
+    /// A Cloud Controller that pushes has one process of an app, with its guid, and Diego one for each time it starts.
+    fn desire_again(&self, app: &AppGuid, instances: u32) -> String {
+        let process_guid = format!("{app}-{}", self.capi.state().new_guid());
+        self.bbs.desire(ProcessSpec {
+            process_guid: process_guid.clone(),
+            app_guid: app.to_string(),
+            process_type: "web".to_owned(),
+            instances,
+            metric_tags: true,
+        });
+        process_guid
     }
 
     fn start(&mut self, process: &str, index: u32) -> Running {
@@ -317,6 +397,28 @@ impl World {
             self.touch(&app);
             self.note(&format!("unmap {route} from {app}"));
         }
+    }
+
+    /// Binds a route to the route service, or releases one.
+    fn bind(&mut self) {
+        let Some(guid) = self.any_route() else {
+            return;
+        };
+        let served = self.routes.values().filter(|route| !route.is_bound);
+        let are_few = served.count() <= LEAST;
+        let route = self.routes.get_mut(&guid).unwrap();
+        let is_bound = !route.is_bound;
+        if self.pushes || route.sort != Sort::Http || is_bound && are_few {
+            return;
+        }
+        route.is_bound = is_bound;
+        let what = if is_bound { "bind" } else { "release" };
+        if is_bound {
+            self.capi.state().bind(&guid);
+        } else {
+            self.capi.state().unbind(&guid);
+        }
+        self.note(&format!("{what} {guid}"));
     }
 
     fn delete_route(&mut self) {
@@ -495,13 +597,13 @@ impl World {
             until.get_or_insert(now);
         }
         let mut pairs = BTreeSet::new();
-        for route in self.routes.values() {
+        for route in self.routes.values().filter(|route| !route.is_bound) {
             for app in &route.apps {
                 mapped.insert((route.host.clone(), app.clone()), None);
             }
             let apps = route.apps.iter().filter_map(|app| self.apps.get(app));
             for running in apps.flat_map(|app| app.instances.values().chain(&app.leaving)) {
-                let address = if route.is_internal {
+                let address = if route.sort == Sort::Internal {
                     running.container
                 } else {
                     running.cell
@@ -511,7 +613,8 @@ impl World {
         }
         let mut reached = BTreeSet::new();
         for (source, destination) in &self.allowed {
-            let internal = self.routes.values().filter(|route| route.is_internal);
+            let internal = self.routes.values();
+            let internal = internal.filter(|route| route.sort == Sort::Internal);
             let led = internal.filter(|route| route.apps.contains(destination));
             reached.extend(led.map(|route| (source.clone(), route.host.clone())));
         }
