@@ -370,6 +370,9 @@ fn settle<S: Ord + Display>(
 /// A later read that takes away no more than the one before agrees. One that takes more is the first to say so.
 fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, reading: Reading) {
     for (subject, held) in held {
+        if !says(reading, held) {
+            continue;
+        }
         let amount = losses[subject];
         let mut more = amount.beyond(held.amount);
         if held.amount.routes > 0 {
@@ -391,6 +394,11 @@ fn agree<S: Ord>(held: &mut BTreeMap<S, Held>, losses: &BTreeMap<S, Served>, rea
     }
 }
 
+/// Whether a read says something of what is held.
+fn says(reading: Reading, held: &Held) -> bool {
+    reading.restrictions || held.amount.restrictions == 0
+}
+
 fn release<S: Ord + Display>(
     source: Source,
     held: &mut BTreeMap<S, Held>,
@@ -399,7 +407,10 @@ fn release<S: Ord + Display>(
     verdict: &mut Verdict<S>,
 ) {
     let required = required(source, amount_of(held), served);
-    for (subject, held) in held.iter_mut().filter(|(_, held)| !held.is_confirmed) {
+    let unconfirmed = held
+        .iter_mut()
+        .filter(|(_, held)| !held.is_confirmed && says(reading, held));
+    for (subject, held) in unconfirmed {
         let has_lasted = reading.ended.duration_since(held.since) >= required;
         held.is_confirmed = held.is_accepted || held.agreeing >= AGREEING && has_lasted;
         if held.is_confirmed {

@@ -52,6 +52,7 @@ impl World {
     /// A complete read that takes no time.
     fn read(&mut self, lacks: impl Fn(u32) -> bool) -> Verdict<u32> {
         let basis = Basis::Read(Reading {
+            restrictions: true,
             began: self.now,
             ended: self.now,
         });
@@ -218,7 +219,11 @@ fn a_read_that_was_under_way_with_the_first_confirms_nothing() {
     for _ in 0..4 {
         world.pass(20);
         let ended = world.now;
-        let under_way = Basis::Read(Reading { began, ended });
+        let under_way = Basis::Read(Reading {
+            began,
+            ended,
+            restrictions: true,
+        });
         assert_eq!(world.lose(under_way, |route| route < 30).hold.len(), 30);
     }
 }
@@ -269,8 +274,13 @@ fn a_route_that_is_scaled_up_while_its_loss_is_held_goes_in_its_time() {
         endpoints += 1;
         let lost = Served { endpoints, ..ONE };
         let losses = (0..30).map(|route| (route, lost)).collect();
-        let (now, served) = (world.now, amount(1000));
+        let served = Served {
+            endpoints: 1000,
+            ..amount(100)
+        };
+        let now = world.now;
         let basis = Basis::Read(Reading {
+            restrictions: true,
             began: now,
             ended: now,
         });
@@ -361,7 +371,7 @@ proptest! {
             let began = world.now;
             world.pass(takes);
             let (lacks, before) = (|route| (from..from + count).contains(&route), world.served.clone());
-            let basis = Basis::Read(Reading { began, ended: world.now });
+            let basis = Basis::Read(Reading { began, ended: world.now, restrictions: true });
             world.lose(basis, lacks);
             let mut unconfirmed = 0;
             for route in &before {

@@ -33,6 +33,8 @@ pub struct Reading {
     pub began: Instant,
     /// When its last byte was there.
     pub ended: Instant,
+    /// Whether it says which routes are restricted: those that are not may be all the same.
+    pub restrictions: bool,
 }
 
 /// Whose complete reads an update belongs to: only those confirm what it takes away.
@@ -117,6 +119,10 @@ impl Basis {
     /// A complete read that was asked for at a time and ends now.
     pub fn read_since(began: Instant) -> Self {
         let ended = Instant::now();
-        Self::Read(Reading { began, ended })
+        Self::Read(Reading {
+            began,
+            ended,
+            restrictions: true,
+        })
     }
 }

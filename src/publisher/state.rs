@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use self::{remembered::Remembered, told::Told};
+use self::{held::Start, remembered::Remembered, told::Told};
 use super::{
     Input, Metrics, Settings,
     collections::Edits,
@@ -98,13 +98,7 @@ pub struct State {
     remembered: Option<Remembered>,
     /// Whether the first list of instances is compared with what there was before the start.
     is_expecting: bool,
-    /// How many instances or routes a start leaves without each other, once that was seen; none that count beside a state
-    /// file.
-    unreached: Option<u64>,
-    /// How many routes led to an app by the last complete read.
-    led: u64,
-    /// Whether lists over a minute agree on what runs.
-    are_few_confirmed: bool,
+    start: Start,
     metrics: Metrics,
     /// What is to be published brought about what, by hostname; nothing before the first snapshot.
     causes: HashMap<Hostname, Cause>,
@@ -171,9 +165,7 @@ impl State {
             guard: Guard::new(settings.guard),
             remembered: None,
             is_expecting: false,
-            unreached: None,
-            led: 0,
-            are_few_confirmed: false,
+            start: Start::new(settings.required.contains(&Input::Instances)),
             metrics,
             causes: HashMap::new(),
             since: BTreeMap::new(),

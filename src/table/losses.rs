@@ -1,6 +1,6 @@
 //! What an update takes away, so that some of it can be put back.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use super::{key::shared_key, workloads::Workloads};
 use crate::model::{AppGuid, Association, Hostname, Instance, Policy, Route};
@@ -41,11 +41,4 @@ pub struct Displaced {
     pub(super) instances: Vec<(Arc<Instance>, Workloads)>,
     pub(super) associations: Vec<Association>,
     pub(super) policies: Vec<Policy>,
-}
-
-impl Displaced {
-    /// The routes among them.
-    pub fn routes(&self) -> BTreeSet<Subject> {
-        self.routes.iter().map(|route| Subject::of(route)).collect()
-    }
 }

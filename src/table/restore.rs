@@ -38,6 +38,17 @@ impl RouteTable {
         changes
     }
 
+    /// Puts back the routes that are gone or lead nowhere any more.
+    pub fn restore_emptied(&mut self, mut displaced: Displaced) -> Changes {
+        displaced.routes.retain(|route| {
+            let now = self.facts.routes.get(&route.guid);
+            now.is_none_or(|now| now.destinations.is_empty())
+        });
+        let emptied = displaced.routes.iter().map(|route| Subject::of(route));
+        let emptied = emptied.collect();
+        self.restore(displaced, &emptied)
+    }
+
     /// Of a route that was changed several times, what it was first. A route that nobody answers at the moment is no loss,
     /// and may be answered the next: it stays with those that are held. While anything of TCP is held no port goes over to
     /// another domain: its clients would be another tenant's.

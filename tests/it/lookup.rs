@@ -15,7 +15,7 @@ mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
-use copilot::{model::Update, snapshot::Snapshot, table::Join};
+use copilot::{guard, model::Update, snapshot::Snapshot, table::Join};
 
 use self::{envoy::Envoy, foundation::Foundation, reader::Reader};
 use crate::publisher::{Input, Running, Settings, settings, start};
@@ -36,6 +36,11 @@ async fn published(foundation: &Foundation) -> Running {
     let running = start(Settings {
         join,
         keep_empty_service_entries: true,
+        // It is told everything once, and that is true.
+        guard: guard::Settings {
+            free: u64::MAX,
+            ..guard::Settings::default()
+        },
         ..settings([Input::Routes, Input::Instances])
     });
     send(&running, foundation.read()).await;

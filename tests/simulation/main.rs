@@ -2,7 +2,8 @@
 //! do, nothing is lost that is true, and in the end what is served is what is true.
 //!
 //! Everything follows from a seed; with an odd one, peers lie too. `SEED=7 cargo test --test simulation -- whatever` runs
-//! one alone, and says what happened; `SIMULATION_SEEDS` is how many run otherwise, from `SIMULATION_FIRST` on.
+//! one alone, and says what happened; `SIMULATION_SEEDS` is how many run otherwise, from `SIMULATION_FIRST` on. `SIMULATION_LOG` is a level,
+//! and `SIMULATION_LINES` how many of the last requests and answers are told.
 
 #![allow(
     clippy::unwrap_used,
@@ -489,8 +490,9 @@ fn whatever_peers_do_nothing_true_is_lost_and_what_is_served_becomes_what_is_tru
             .init();
         let (ran, trace) = traced(seed);
         if let Err(failure) = ran {
-            let lines = number("SIMULATION_LINES").map_or(40, |lines| lines as usize);
-            for (at, what) in &trace[trace.len().saturating_sub(lines)..] {
+            let lines = number("SIMULATION_LINES").unwrap_or(40);
+            for (at, what) in &trace[trace.len().saturating_sub(usize::try_from(lines).unwrap())..]
+            {
                 println!("{at:?} {what}");
             }
             panic!("seed {seed}: {failure}");

@@ -306,7 +306,11 @@ impl Oracle {
                 }
                 let gone = view.pairs.iter();
                 let gone = gone.filter(|pair| !truth.since.contains_key(*pair));
-                let is_over = |pair: &&Pair| truth.end(pair).is_some_and(|at| long_ago(pair, &at));
+                // Of TCP routes it may be all, and of many endpoints: that takes long.
+                let is_over = |pair: &&Pair| {
+                    let end = truth.end(pair).filter(|_| !pair.0.starts_with(TCP_DOMAIN));
+                    end.is_some_and(|at| long_ago(pair, &at))
+                };
                 for stale in gone.filter(is_over) {
                     failures.push(format!("sink {sink} is still served {stale:?}"));
                 }
@@ -361,7 +365,7 @@ impl Inner {
             || GHOSTS
                 .into_iter()
                 .any(|of| address.to_string().starts_with(of));
-        self.lies && (is_ghost || self.world.truth.is_known(pair))
+        self.lies && (is_ghost || self.world.truth.is_of_one_app(pair))
     }
 
     /// Whether the daemon of a sink serves Sidecars although it was never told the policies truly: what it takes away of
@@ -372,13 +376,15 @@ impl Inner {
         since.is_some_and(|since| since.elapsed() >= GRACE)
     }
 
-    /// Whether what is true since then was not too new to be in what the daemon of a sink began with.
+    /// Whether what is true since then was not too new to be in what the daemon of a sink began with, or is long since.
     fn was_saved(&self, sink: usize, since: Instant) -> bool {
         let began = self
             .homes
             .get(&sink)
             .and_then(|home| self.began_at.get(&home.daemon));
-        began.is_none_or(|began| since + UNSAVED <= *began || since > *began)
+        began.is_none_or(|began| {
+            since + UNSAVED <= *began || since > *began || began.elapsed() > 2 * YOUNG
+        })
     }
 
     /// Whether the daemon of a sink began a while ago without a state file: then nobody else waits for TCP routes, which

@@ -23,7 +23,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{clock, lies, oracle::LACKS_TCP, trace::Trace, world::World};
+use super::{
+    clock, lies,
+    oracle::LACKS_TCP,
+    trace::Trace,
+    world::{TCP_DOMAIN, World},
+};
 
 /// The names of the peers.
 pub(super) const CAPI: &str = "capi.test";
@@ -36,7 +41,7 @@ pub(super) const LAG: Duration = Duration::from_secs(15);
 /// By how many milliseconds an event is late at most.
 const LATE: u64 = 3000;
 
-/// How often in a row the same question is answered with a lie at most.
+/// How many reads in a row have a lie at most.
 const MAX_LIES: u32 = 2;
 
 /// How a peer fares.
@@ -88,14 +93,80 @@ struct State {
     weather: BTreeMap<&'static str, Weather>,
     /// What was answered lately, by what was asked.
     answered: BTreeMap<String, (Instant, Whole)>,
-    /// How often in a row an answer was a lie, by what was asked.
-    lies: BTreeMap<String, u32>,
+    /// By what is read.
+    lies: BTreeMap<String, Lies>,
     /// When the policies were told last.
     told_policies: Option<Instant>,
     /// When the daemon began, if it found no state file.
     began_empty: Option<Instant>,
-    /// Whether it serves something.
+    /// Whether it serves something, or has a state file.
     serves: bool,
+    /// Whether it serves something.
+    has_published: bool,
+}
+
+/// The lies in complete reads of something.
+#[derive(Debug, Default)]
+struct Lies {
+    /// How many reads in a row had one, before the present one.
+    reads: u32,
+    /// Whether the present one has.
+    is_lie: bool,
+    /// Whether it ended, and has none.
+    is_true: bool,
+    /// Whether one was told since the last true read to who asked for something by name.
+    has_named: bool,
+}
+
+impl Lies {
+    fn begin(&mut self) {
+        if self.is_lie {
+            self.reads += 1;
+        } else if self.is_true {
+            (self.reads, self.has_named) = (0, false);
+        }
+        (self.is_lie, self.is_true) = (false, false);
+    }
+}
+
+/// Which part of what read a request is.
+#[derive(Debug)]
+struct Part {
+    read: String,
+    begins: bool,
+    ends: bool,
+    is_named: bool,
+}
+
+impl Part {
+    fn of(asked: &str, tcp_domain: &str) -> Self {
+        let has = |text: &str| asked.contains(text);
+        let is_tcp = has(TCP_DOMAIN) || has(tcp_domain);
+        let is_named = [
+            "&guids=",
+            "?guids=",
+            "app_guids=",
+            "route_guids=",
+            "updated_ats",
+        ];
+        let is_named = is_named.into_iter().any(has);
+        let (read, begins, ends) =
+            if has("/v3/domains") || has("/v3/routes") || has("/v3/service_route_bindings") {
+                let read = if is_tcp { "TCP routes" } else { "routes" };
+                (read, has("/v3/domains?names="), has("/v3/routes"))
+            } else if has("/v1/") {
+                ("instances", has("/v1/actual_lrps"), has("/v1/domains"))
+            } else {
+                // Each is a read of its own.
+                (asked, true, true)
+            };
+        Self {
+            read: read.to_owned(),
+            begins: begins && !is_named,
+            ends,
+            is_named,
+        }
+    }
 }
 
 /// An answer whose body has arrived.
@@ -121,6 +192,7 @@ impl Network {
                 told_policies: None,
                 began_empty: None,
                 serves: true,
+                has_published: true,
             }),
             streams: watch::Sender::new(0),
         }))
@@ -142,16 +214,22 @@ impl Network {
         let mut state = self.state();
         state.began_empty = (!has_file).then(Instant::now);
         state.serves = has_file;
+        state.has_published = false;
     }
 
     /// It serves something.
     pub(super) fn serves(&self) {
-        self.state().serves = true;
+        let mut state = self.state();
+        (state.serves, state.has_published) = (true, true);
     }
 
     /// Whether the daemon has nothing to compare an answer with.
     pub(super) fn knows_nothing(&self, host: &str, asked: &str) -> bool {
         let state = self.state();
+        // Of what kind domains are is in no file.
+        if asked.contains("/v3/domains") && !state.has_published {
+            return true;
+        }
         let Some(began) = state.began_empty else {
             return false;
         };
@@ -205,25 +283,28 @@ impl Network {
         }
     }
 
-    /// Who tells the same lie three times is believed: that is what agreeing reads are for. So nobody does.
+    /// Who tells the same lie three times is believed: that is what agreeing reads are for. So nobody does, in whatever parts
+    /// of a read it lies; what is asked for by name is one of the three.
     fn after_lies(&self, fate: Fate, asked: &str) -> Fate {
         let mut state = self.state();
-        let lies = state.lies.entry(asked.to_owned()).or_default();
-        match fate {
-            Fate::Lie if *lies == MAX_LIES => {
-                *lies = 0;
-                Fate::Answered
-            }
-            Fate::Lie => {
-                *lies += 1;
-                fate
-            }
-            Fate::Answered => {
-                *lies = 0;
-                fate
-            }
-            _ => fate,
+        let part = Part::of(asked, &self.0.tcp_domain);
+        let lies = state.lies.entry(part.read).or_default();
+        if part.begins {
+            lies.begin();
         }
+        if part.is_named {
+            lies.has_named |= fate == Fate::Lie;
+            return fate;
+        }
+        let most = MAX_LIES - u32::from(lies.has_named);
+        let fate = if fate == Fate::Lie && lies.reads >= most {
+            Fate::Answered
+        } else {
+            fate
+        };
+        lies.is_lie |= fate == Fate::Lie;
+        lies.is_true |= part.ends && fate == Fate::Answered;
+        fate
     }
 
     async fn carry(self, request: Request) -> io::Result<Response> {

@@ -56,10 +56,10 @@ impl Truth {
         stopped.iter().chain(unmapped).min().copied()
     }
 
-    /// Whether there ever was such a hostname, and such an address, of whatever app.
-    pub(super) fn is_known(&self, (host, address): &Pair) -> bool {
-        let mut mapped = self.mapped.keys();
-        self.running.contains_key(address) && mapped.any(|(of, _)| of == host)
+    /// Whether the app at an address, of its cell or its container, is or was one of a hostname.
+    pub(super) fn is_of_one_app(&self, (host, address): &Pair) -> bool {
+        let app = self.running.get(address).map(|(app, _)| app.clone());
+        app.is_some_and(|app| self.mapped.contains_key(&(host.clone(), app)))
     }
 }
 

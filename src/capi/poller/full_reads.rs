@@ -16,7 +16,7 @@ use crate::{
     backoff::Backoff,
     capi::{domains, reads::full::FullRead, wire::Located},
     feed::Feed,
-    model::{Basis, RouteGuid, Update},
+    model::{Basis, Reading, RouteGuid, Update},
 };
 
 /// Routes that a full read finds while bindings cannot be read; more of them wait for the next one.
@@ -28,6 +28,8 @@ pub(super) struct FullReads {
     read_again: bool,
     /// When the last one began that was believed.
     began: Option<Instant>,
+    /// When the last one began that was complete.
+    asked: Option<Instant>,
     schedule: Schedule,
 }
 
@@ -38,6 +40,7 @@ impl FullReads {
             read: None,
             read_again: false,
             began: None,
+            asked: None,
             schedule: Schedule::new(backoff),
         }
     }
@@ -45,8 +48,8 @@ impl FullReads {
     /// When the next page is due, if a read could confirm something at a time: one that begins then or later.
     pub(super) fn at(&self, confirms: Option<Instant>) -> Instant {
         let at = self.schedule.at();
-        match (confirms, self.began) {
-            (Some(confirms), Some(began)) if began < confirms && !self.schedule.fails() => {
+        match (confirms, self.asked) {
+            (Some(confirms), Some(asked)) if asked < confirms && !self.schedule.fails() => {
                 at.min(confirms)
             }
             _ => at,
@@ -141,6 +144,7 @@ impl FullReads {
                 .judge(found(&read))
                 .map_err(|doubt| (doubt, is_first_doubt))
         };
+        self.asked = Some(read.started);
         let kept = keep(&mut read, &context.index, &context.io.routes);
         context.io.routes.holds("kept_routes", kept);
         match verdict {
@@ -150,14 +154,12 @@ impl FullReads {
                 });
                 // Whether these are bound is asked again, of each.
                 read_again(unclear, context);
-                // Of restrictions, one without bindings says nothing by itself.
-                let basis = if are_bindings_known {
-                    Basis::read_since(read.started)
-                } else {
-                    Basis::Asked
+                let reading = Reading {
+                    began: read.started,
+                    ended: Instant::now(),
+                    restrictions: are_bindings_known,
                 };
-                self.commit(routes, (read.started, basis), context, access)
-                    .await?;
+                self.commit(routes, reading, context, access).await?;
             }
             Err((doubt, is_first_doubt)) => {
                 // Nobody is served before it is settled.
@@ -176,11 +178,11 @@ impl FullReads {
     async fn commit(
         &mut self,
         mut routes: Vec<Located>,
-        (started, basis): (Instant, Basis),
+        reading: Reading,
         context: &mut Context,
         access: &Access,
     ) -> Flow {
-        let took = started.elapsed();
+        let took = reading.began.elapsed();
         for located in &mut routes {
             context.index.keep_settings(located);
             located.route.refused = access.refusal(located);
@@ -193,18 +195,15 @@ impl FullReads {
         let seconds = took.as_secs_f64();
         info!(routes = routes.len(), seconds, "full read");
         let routes = routes.into_iter().map(|located| located.route).collect();
-        context.send(Update::AllRoutes(routes), basis).await?;
+        context
+            .send(Update::AllRoutes(routes), Basis::Read(reading))
+            .await?;
         context.io.routes.succeeded(took);
-        self.began = Some(started);
+        self.began = Some(reading.began);
         if let Some(synced) = context.io.synced.take() {
             synced.open();
         }
-        if may_hold && basis == Basis::Asked {
-            // Another one could confirm what is held.
-            self.schedule.failed(Duration::ZERO);
-        } else {
-            self.schedule.succeeded(context.settings.full_read_interval);
-        }
+        self.schedule.succeeded(context.settings.full_read_interval);
         if std::mem::take(&mut self.read_again) {
             self.schedule.make_due();
         }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::State;
 use crate::{
     guard::{self, Part, Summary, Verdict},
-    model::{Basis, Confirmations, Report, Served, Source},
+    model::{Basis, Confirmations, Report, Served, Source, Update},
     table::{Changes, Subject},
 };
 
@@ -29,6 +29,34 @@ fn warn_of_others(source: Source, lost: Served) {
     }
 }
 
+/// What is known of how much a start reaches, before anything is published.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// How many instances or routes a doubted start leaves without each other. None that count once it is doubted no longer,
+    /// beside a state file, which says more, and where nobody says what runs.
+    unreached: Option<u64>,
+    /// How many routes led to an app when all were told last.
+    led: u64,
+    /// Whether lists over a minute agree on what runs.
+    are_few_confirmed: bool,
+}
+
+impl Start {
+    /// One that may be doubted, if anybody says what runs.
+    pub(super) fn new(is_told_what_runs: bool) -> Self {
+        Self {
+            unreached: (!is_told_what_runs).then_some(0),
+            led: 0,
+            are_few_confirmed: false,
+        }
+    }
+
+    /// There is a state file.
+    pub(super) fn remember(&mut self) {
+        self.unreached = Some(0);
+    }
+}
+
 impl State {
     /// Takes an update into the table, but for what the guard holds of it: that stays as it was. Whether it counts: a first
     /// list of instances that lacks much of what there was before the start does not yet, since there is nothing to stay.
@@ -37,18 +65,21 @@ impl State {
         let source = update.source();
         let served = self.served(source);
         let is_first = self.expects(&update, basis);
+        let are_all_routes = matches!(update, Update::AllRoutes(_) | Update::AllPushed { .. });
         let mut changes = self.table.apply(update);
         let (mut losses, mut displaced) = changes.take_losses();
         if basis == Basis::Asked && source == Source::Routes && !self.has_published() {
             // Nothing is served yet that could be lost: what some routes are asked for by name takes nothing away.
-            let all = displaced.routes();
-            let mut restored = self.table.restore(mem::take(&mut displaced), &all);
+            let mut restored = self.table.restore_emptied(mem::take(&mut displaced));
             restored.take_losses();
             changes.merge(restored);
             losses.clear();
         }
         if is_first {
             losses.extend(self.table.shortfall());
+        }
+        if are_all_routes {
+            self.start.led = self.table.leading();
         }
         self.look_at_start(source, basis);
         let is_unreached = source == Source::Routes && self.is_start_doubted();
@@ -90,15 +121,16 @@ impl State {
         let of_tcp = self.table.served(Source::TcpRoutes).endpoints;
         let running = self.table.answering().saturating_sub(of_tcp);
         // What lists over a minute have said is no slip.
-        let mapped = if self.are_few_confirmed {
-            0
-        } else {
+        let reaches_none = self.table.served(Source::Routes).endpoints == 0;
+        let mapped = if reaches_none && !self.start.are_few_confirmed {
             self.table.leading()
+        } else {
+            0
         };
         let unreached = running.max(mapped);
-        let is_new = self.unreached.is_none() && !self.guard.lets_pass(unreached);
+        let is_new = self.start.unreached.is_none() && !self.guard.lets_pass(unreached);
         if is_new && self.reaches_few(unreached) {
-            self.unreached = Some(unreached);
+            self.start.unreached = Some(unreached);
             let losses = self.unreached().collect();
             let nothing = Served::default();
             let verdict = self
@@ -111,7 +143,8 @@ impl State {
     /// Whether the first snapshot waits for reads that agree that it is to serve next to nobody.
     pub(super) fn is_start_doubted(&self) -> bool {
         let is_held = || self.guard.holds(&Subject::Everything).is_some();
-        self.unreached.is_some() && !self.has_published() && is_held()
+        let is_open = self.start.unreached.is_some_and(|much| much > 0);
+        is_open && !self.has_published() && is_held()
     }
 
     /// A complete read ends the doubt where it has more. What was asked for by name does not.
@@ -120,19 +153,21 @@ impl State {
             return;
         };
         if source == Source::Instances {
-            self.are_few_confirmed = reading.ended - reading.began >= guard::AT_A_START;
+            self.start.are_few_confirmed |= reading.ended - reading.began >= guard::AT_A_START;
         }
-        if source == Source::Routes {
-            self.led = self.table.leading();
-        }
-        if self.is_start_doubted() && !self.unreached.is_some_and(|much| self.reaches_few(much)) {
-            self.unreached = Some(0);
+        if self.is_start_doubted()
+            && !self
+                .start
+                .unreached
+                .is_some_and(|much| self.reaches_few(much))
+        {
+            self.start.unreached = Some(0);
         }
     }
 
     /// Whether a start would serve less than a tenth of so much, or the last complete read had no route that leads anywhere.
     fn reaches_few(&self, unreached: u64) -> bool {
-        self.led == 0 || self.table.served(Source::Routes).endpoints * FEW < unreached
+        self.start.led == 0 || self.table.served(Source::Routes).endpoints * FEW < unreached
     }
 
     /// What is served of what a source tells: nothing that counts while a start is doubted.
@@ -149,7 +184,7 @@ impl State {
             endpoints,
             ..Served::default()
         };
-        let unreached = self.unreached.filter(|much| *much > 0).map(lost);
+        let unreached = self.start.unreached.filter(|much| *much > 0).map(lost);
         unreached
             .into_iter()
             .map(|lost| (Subject::Everything, lost))

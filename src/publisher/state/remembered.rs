@@ -20,6 +20,9 @@ pub(super) struct Remembered {
 impl State {
     /// Takes in what was served before the start. Nothing of it is published yet.
     pub fn remember(&mut self, saved: Saved, join: Join) {
+        if !saved.routes.is_empty() {
+            self.start.remember();
+        }
         let routes = saved.routes.into_iter();
         let routes = routes.map(Arc::unwrap_or_clone).collect();
         let update = match join {
@@ -40,7 +43,6 @@ impl State {
         self.missing.remove(&Input::TcpRoutes);
         self.table.expect(&saved.instances);
         self.is_expecting = true;
-        self.unreached = Some(0);
         self.remembered = Some(Remembered {
             processes: saved.processes,
             has_policies: saved.policies.is_some(),

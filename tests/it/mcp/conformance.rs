@@ -21,13 +21,15 @@ fn exists(path: &str) -> bool {
     let (module, name) = path.rsplit_once("::").unwrap();
     let module = module.replace("::", "/");
     let function = format!("fn {name}(");
-    ["src", "tests/it"].into_iter().any(|folder| {
-        let module = Path::new(ROOT).join(folder).join(&module);
-        module.ancestors().any(|file| {
-            let source = fs::read_to_string(file.with_extension("rs"));
-            source.is_ok_and(|source| source.contains(&function))
+    ["src", "tests/it", "tests/simulation"]
+        .into_iter()
+        .any(|folder| {
+            let module = Path::new(ROOT).join(folder).join(&module);
+            module.ancestors().any(|file| {
+                let source = fs::read_to_string(file.with_extension("rs"));
+                source.is_ok_and(|source| source.contains(&function))
+            })
         })
-    })
 }
 
 #[test]

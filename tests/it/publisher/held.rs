@@ -67,6 +67,7 @@ impl Mesh {
     fn read(&mut self, update: Update) {
         self.now += Duration::from_secs(1);
         let basis = Basis::Read(Reading {
+            restrictions: true,
             began: self.now,
             ended: self.now,
         });
@@ -97,6 +98,7 @@ fn elsewhere(instance: &Arc<copilot::model::Instance>) -> Arc<copilot::model::In
 /// Reads that lose much of a foundation, each in another way.
 fn lies() -> Vec<(&'static str, Basis, Update)> {
     let read = Basis::Read(Reading {
+        restrictions: true,
         began: Instant::now(),
         ended: Instant::now(),
     });
@@ -163,6 +165,7 @@ async fn no_lie_of_one_read_changes_a_byte_of_what_is_served() {
         mesh.now += Duration::from_secs(1);
         let basis = match basis {
             Basis::Read(_) => Basis::Read(Reading {
+                restrictions: true,
                 began: mesh.now,
                 ended: mesh.now,
             }),

@@ -76,6 +76,7 @@ impl Restarted {
     async fn read(&self, update: Update) {
         let now = Instant::now();
         let basis = Basis::Read(Reading {
+            restrictions: true,
             began: now,
             ended: now,
         });
