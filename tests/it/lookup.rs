@@ -15,10 +15,10 @@ mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
-use copilot::{guard, model::Update, snapshot::Snapshot, table::Join};
+use copilot::{model::Update, snapshot::Snapshot, table::Join};
 
 use self::{envoy::Envoy, foundation::Foundation, reader::Reader};
-use crate::publisher::{Input, Running, Settings, settings, start};
+use crate::publisher::{Input, Running, Settings, settings, start, told_once};
 
 /// A runtime whose clock stands still while somebody works, and jumps while nobody does.
 fn runtime() -> tokio::runtime::Runtime {
@@ -36,11 +36,7 @@ async fn published(foundation: &Foundation) -> Running {
     let running = start(Settings {
         join,
         keep_empty_service_entries: true,
-        // It is told everything once, and that is true.
-        guard: guard::Settings {
-            free: u64::MAX,
-            ..guard::Settings::default()
-        },
+        guard: told_once(),
         ..settings([Input::Routes, Input::Instances])
     });
     send(&running, foundation.read()).await;

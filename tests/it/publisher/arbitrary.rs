@@ -294,6 +294,7 @@ proptest! {
                 certificates: vec![FrontendCertificate { names: vec!["*.example.com".to_owned()] }],
                 defaults,
                 tcp_ports: (1024..=1026).collect(),
+                guard: told_once(),
                 ..settings([Input::Routes, Input::TcpRoutes, Input::Instances])
             });
             running.send(Update::AllInstances(instances)).await;
