@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// For so long reads have to agree, however little is lost.
 const AT_LEAST: Duration = Duration::from_secs(20);
 /// For so long they have to where nothing is served yet.
-pub const AT_A_START: Duration = Duration::from_mins(1);
+const AT_A_START: Duration = Duration::from_mins(1);
 /// So many TCP routes, and endpoints of them, are few.
 const FEW: u64 = 10;
 /// Names of what is held that are told.
@@ -268,8 +268,7 @@ impl<S: Ord + Clone + Display> Guard<S> {
             .any(|(lost, served)| lost > free && lost * 100 > served * percent)
     }
 
-    /// Whether a start may serve nobody although so many instances run, or routes lead to apps: a small foundation looks like
-    /// that.
+    /// Whether a start may serve nobody although so many instances run: a small foundation looks like that.
     pub fn lets_pass(&self, unreached: u64) -> bool {
         unreached <= self.settings.free
     }

@@ -67,8 +67,6 @@ pub(super) struct Read {
     /// What is left out alone of rows that can.
     pub(super) parts: Drops,
     pub(super) began: Instant,
-    /// When the first one began that was doubted, and that it agrees with.
-    pub(super) said_since: Instant,
 }
 
 /// What there is of one process.
@@ -124,7 +122,6 @@ impl Client {
             dropped,
             parts,
             began,
-            said_since: began,
         })
     }
 

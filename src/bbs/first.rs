@@ -34,8 +34,6 @@ struct Doubted {
     /// When the first of them was asked for.
     since: Instant,
     reads: u32,
-    /// Whether one of them was believed.
-    is_believed: bool,
 }
 
 impl FirstList {
@@ -53,7 +51,7 @@ impl FirstList {
     /// A BBS whose database was lost lists nothing at first, then some, and does not vouch for it; so what it does not
     /// vouch for is believed after a while only, and nothing never. Of what it vouches for, nothing has to be said twice,
     /// and three times that fewer than half of what is to run does, or that fewer than half of what runs is to.
-    pub(super) fn judge(&mut self, mut read: Read) -> Result<Read, Doubt> {
+    pub(super) fn judge(&mut self, read: Read) -> Result<Read, Doubt> {
         let (listed, unreadable) = (read.list.instances.len(), read.dropped.len());
         let is_much = unreadable > MAX_UNREADABLE && unreadable * 10 > listed + unreadable;
         if is_much || listed == 0 && unreadable > 0 {
@@ -89,11 +87,6 @@ impl FirstList {
             return Err(why);
         }
         self.ran = running;
-        // The next one has to say it by itself.
-        if let Some(doubted) = self.doubted.as_mut().filter(|doubted| !doubted.is_believed) {
-            doubted.is_believed = true;
-            read.said_since = doubted.since;
-        }
         Ok(read)
     }
 
@@ -105,7 +98,6 @@ impl FirstList {
             why,
             since: began,
             reads: 0,
-            is_believed: false,
         }));
         doubted.reads += 1;
         (began.duration_since(doubted.since), doubted.reads)
@@ -223,7 +215,6 @@ mod tests {
             dropped: Drops::default(),
             parts: Drops::default(),
             began,
-            said_since: began,
         }
     }
 

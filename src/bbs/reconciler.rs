@@ -318,8 +318,7 @@ impl Reconciler {
         };
         self.failures = 0;
         self.backoff.reset();
-        let (began, said_since) = (read.began, read.said_since);
-        let fresh = read.list.fresh;
+        let (began, fresh) = (read.began, read.list.fresh);
         self.rested = Instant::now() + began.elapsed();
         let is_empty = read.list.instances.is_empty();
         for (guid, name) in &read.list.unclear.instances {
@@ -347,7 +346,7 @@ impl Reconciler {
         self.confirm_after(Some(began));
         // A BBS that has lost its database lists nothing, and vouches for nothing.
         let basis = if fresh || !is_empty {
-            Basis::read_since(said_since)
+            Basis::read_since(began)
         } else {
             Basis::Asked
         };

@@ -28,7 +28,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Route(host, key) => write!(f, "{host}{key}"),
             Self::Source(app) => write!(f, "the Sidecar of {app}"),
-            Self::Everything => f.write_str("everything that runs or is mapped"),
+            Self::Everything => f.write_str("every instance that runs"),
         }
     }
 }

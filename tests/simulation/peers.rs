@@ -297,7 +297,9 @@ impl Network {
             return fate;
         }
         let most = MAX_LIES - u32::from(lies.has_named);
-        let fate = if fate == Fate::Lie && lies.reads >= most {
+        // That nothing runs, and nothing is to, is what an empty BBS says.
+        let is_over = lies.reads >= most || lies.is_lie && asked.contains("/v1/desired");
+        let fate = if fate == Fate::Lie && is_over {
             Fate::Answered
         } else {
             fate

@@ -7,13 +7,10 @@ use tracing::{info, warn};
 
 use super::State;
 use crate::{
-    guard::{self, Part, Summary, Verdict},
+    guard::{Part, Summary, Verdict},
     model::{Basis, Confirmations, Report, Served, Source, Update},
     table::{Changes, Subject},
 };
-
-/// A start that serves less than one of so many has few.
-const FEW: u64 = 10;
 
 /// A place belongs to who has it last, also where that is held which had it: else requests for one app would be answered
 /// by another one's instance.
@@ -32,13 +29,11 @@ fn warn_of_others(source: Source, lost: Served) {
 /// What is known of how much a start reaches, before anything is published.
 #[derive(Debug)]
 pub(super) struct Start {
-    /// How many instances or routes a doubted start leaves without each other. None that count once it is doubted no longer,
+    /// How many instances a doubted start leaves without a route. None that count once it is doubted no longer,
     /// beside a state file, which says more, and where nobody says what runs.
     unreached: Option<u64>,
     /// How many routes led to an app when all were told last.
     led: u64,
-    /// Whether lists over a minute agree on what runs.
-    are_few_confirmed: bool,
 }
 
 impl Start {
@@ -47,7 +42,6 @@ impl Start {
         Self {
             unreached: (!is_told_what_runs).then_some(0),
             led: 0,
-            are_few_confirmed: false,
         }
     }
 
@@ -81,7 +75,7 @@ impl State {
         if are_all_routes {
             self.start.led = self.table.leading();
         }
-        self.look_at_start(source, basis);
+        self.look_at_start(basis);
         let is_unreached = source == Source::Routes && self.is_start_doubted();
         if is_unreached {
             losses.extend(self.unreached());
@@ -114,22 +108,14 @@ impl State {
         (changes, !(is_first && is_held))
     }
 
-    /// All is read that a start needs, and it would serve next to nobody of those who run, or whom routes lead to: it may be
-    /// that Cloud Controller or the BBS has lost its database, and sinks hold what an earlier process served. Later reads have
-    /// to agree. Beside a state file there is more to compare with.
+    /// All is read that a start needs, and it would serve nobody: it may be that Cloud Controller has
+    /// lost its routes, and sinks hold those of an earlier process. Later reads have to agree. Beside a state file there is more
+    /// to compare with.
     pub(super) fn doubt_start(&mut self, now: Instant) {
         let of_tcp = self.table.served(Source::TcpRoutes).endpoints;
-        let running = self.table.answering().saturating_sub(of_tcp);
-        // What lists over a minute have said is no slip.
-        let reaches_none = self.table.served(Source::Routes).endpoints == 0;
-        let mapped = if reaches_none && !self.start.are_few_confirmed {
-            self.table.leading()
-        } else {
-            0
-        };
-        let unreached = running.max(mapped);
+        let unreached = self.table.answering().saturating_sub(of_tcp);
         let is_new = self.start.unreached.is_none() && !self.guard.lets_pass(unreached);
-        if is_new && self.reaches_few(unreached) {
+        if is_new && self.reaches_nobody() {
             self.start.unreached = Some(unreached);
             let losses = self.unreached().collect();
             let nothing = Served::default();
@@ -140,7 +126,7 @@ impl State {
         }
     }
 
-    /// Whether the first snapshot waits for reads that agree that it is to serve next to nobody.
+    /// Whether the first snapshot waits for reads that agree that it is to serve nobody.
     pub(super) fn is_start_doubted(&self) -> bool {
         let is_held = || self.guard.holds(&Subject::Everything).is_some();
         let is_open = self.start.unreached.is_some_and(|much| much > 0);
@@ -148,26 +134,18 @@ impl State {
     }
 
     /// A complete read ends the doubt where it has more. What was asked for by name does not.
-    fn look_at_start(&mut self, source: Source, basis: Basis) {
-        let Basis::Read(reading) = basis else {
+    fn look_at_start(&mut self, basis: Basis) {
+        if !matches!(basis, Basis::Read(_)) {
             return;
-        };
-        if source == Source::Instances {
-            self.start.are_few_confirmed |= reading.ended - reading.began >= guard::AT_A_START;
         }
-        if self.is_start_doubted()
-            && !self
-                .start
-                .unreached
-                .is_some_and(|much| self.reaches_few(much))
-        {
+        if self.is_start_doubted() && !self.reaches_nobody() {
             self.start.unreached = Some(0);
         }
     }
 
-    /// Whether a start would serve less than a tenth of so much, or the last complete read had no route that leads anywhere.
-    fn reaches_few(&self, unreached: u64) -> bool {
-        self.start.led == 0 || self.table.served(Source::Routes).endpoints * FEW < unreached
+    /// Whether a start would serve nobody, or the last complete read had no route that leads anywhere.
+    fn reaches_nobody(&self) -> bool {
+        self.start.led == 0 || self.table.served(Source::Routes).endpoints == 0
     }
 
     /// What is served of what a source tells: nothing that counts while a start is doubted.
@@ -178,7 +156,7 @@ impl State {
         self.table.served(source)
     }
 
-    /// What a start would lack that serves next to nobody: always as much, since instances come and go.
+    /// What a start would lack that serves nobody: always as much, since instances come and go.
     fn unreached(&self) -> impl Iterator<Item = (Subject, Served)> + use<> {
         let lost = |endpoints| Served {
             endpoints,

@@ -260,7 +260,7 @@ pub(super) const FOUND: [Found; 16] = [
     Found { row: "B10, nearly half", of: Of::Routes, make: |cf| forget(cf, ALL - 19), read: Read::Instances, reads: 3, seconds: A_MINUTE, left: 19 },
     Found { row: "B10, half", of: Of::Routes, make: |cf| forget(cf, ALL - 20), read: Read::Instances, reads: 1, seconds: AT_ONCE, left: 20 },
     Found { row: "B16", of: Of::Routes, make: |cf| stop(cf, ALL), read: Read::Instances, reads: 3, seconds: A_MINUTE, left: 0 },
-    Found { row: "B16, nothing runs either", of: Of::Routes, make: |cf| { stop(cf, ALL); forget(cf, ALL); }, read: Read::Instances, reads: 2, seconds: A_MINUTE, left: 0 },
+    Found { row: "B16, nothing runs either", of: Of::Routes, make: |cf| { stop(cf, ALL); forget(cf, ALL); }, read: Read::Instances, reads: 2, seconds: AT_ONCE, left: 0 },
     Found { row: "P1", of: Of::Policies, make: |cf| forbid(cf, ALL), read: Read::Policies, reads: 2, seconds: AT_ONCE, left: 0 },
     Found { row: "P2", of: Of::Bound, make: |cf| unbind(cf, ALL), read: Read::Bindings, reads: 1, seconds: AT_ONCE, left: 0 },
     Found { row: "P2, a domain", of: Of::Enforced, make: |cf| cf.enforce(false), read: Read::Domains, reads: 1, seconds: AT_ONCE, left: 0 },
