@@ -113,14 +113,19 @@ pub fn desire(capi: &Capi, bbs: &Bbs, app: &AppGuid, instances: u32) -> String {
         let process = state.add_process(app, "web");
         format!("{process}-{}", state.new_guid())
     };
+    desire_as(&process_guid, bbs, app, instances);
+    process_guid
+}
+
+/// Has Diego run a process of an app that has this guid there.
+pub fn desire_as(process: &str, bbs: &Bbs, app: &AppGuid, instances: u32) {
     bbs.desire(ProcessSpec {
-        process_guid: process_guid.clone(),
+        process_guid: process.to_owned(),
         app_guid: app.to_string(),
         process_type: "web".to_owned(),
         instances,
         metric_tags: true,
     });
-    process_guid
 }
 
 impl CloudFoundry {

@@ -12,8 +12,8 @@ pub enum Subject {
     Route(Hostname, Arc<str>),
     /// What an app may connect to.
     Source(AppGuid),
-    /// Whatever a start should serve, though nobody has said so far which routes that is.
-    Everything,
+    /// The instances that run at a start, none of which a route leads to.
+    EveryInstance,
 }
 
 impl Subject {
@@ -28,7 +28,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Route(host, key) => write!(f, "{host}{key}"),
             Self::Source(app) => write!(f, "the Sidecar of {app}"),
-            Self::Everything => f.write_str("every instance that runs"),
+            Self::EveryInstance => f.write_str("every instance that runs"),
         }
     }
 }

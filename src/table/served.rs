@@ -89,7 +89,7 @@ impl Ledger {
                 sidecar_hosts: self.sources.get(app).copied().unwrap_or_default(),
                 ..Served::default()
             },
-            Subject::Everything => Served::default(),
+            Subject::EveryInstance => Served::default(),
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) const CAPI: &str = "capi.test";
 pub(super) const BBS: &str = "bbs.test";
 pub(super) const POLICIES: &str = "policies.test";
 
+/// How a question about all that runs ends.
+const OF_THE_DOMAIN: &str = "cf-apps\"";
 const EVENTS: &str = "/v1/events/lrp_instances.r1";
 /// How old an answer of a replica is at most that lags.
 pub(super) const LAG: Duration = Duration::from_secs(15);
@@ -149,7 +151,8 @@ impl Part {
             "route_guids=",
             "updated_ats",
         ];
-        let is_named = is_named.into_iter().any(has);
+        let is_of_one_process = has("/v1/actual_lrps") && !asked.ends_with(OF_THE_DOMAIN);
+        let is_named = is_named.into_iter().any(has) || is_of_one_process;
         let (read, begins, ends) =
             if has("/v3/domains") || has("/v3/routes") || has("/v3/service_route_bindings") {
                 let read = if is_tcp { "TCP routes" } else { "routes" };

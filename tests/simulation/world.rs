@@ -11,7 +11,7 @@ use copilot::proto::api::{
 use copilot::{
     model::{AppGuid, DomainGuid, InstanceGuid, RouteGuid},
     sim::{
-        bbs::{Bbs, CellPorts, InstanceSpec, ProcessSpec},
+        bbs::{Bbs, CellPorts, InstanceSpec},
         capi::{Capi, Destination, DomainKind, RouteSpec},
         cloud_foundry::{self, DOMAIN, INTERNAL_DOMAIN},
         policy::PolicyServer,
@@ -345,13 +345,7 @@ impl World {
     /// A Cloud Controller that pushes has one process of an app, with its guid, and Diego one for each time it starts.
     fn desire_again(&self, app: &AppGuid, instances: u32) -> String {
         let process_guid = format!("{app}-{}", self.capi.state().new_guid());
-        self.bbs.desire(ProcessSpec {
-            process_guid: process_guid.clone(),
-            app_guid: app.to_string(),
-            process_type: "web".to_owned(),
-            instances,
-            metric_tags: true,
-        });
+        cloud_foundry::desire_as(&process_guid, &self.bbs, app, instances);
         process_guid
     }
 

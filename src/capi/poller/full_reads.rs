@@ -26,10 +26,10 @@ pub(super) struct FullReads {
     first: FirstRead,
     read: Option<FullRead>,
     read_again: bool,
-    /// When the last one began that was believed.
-    began: Option<Instant>,
+    /// Whether one was complete and believed.
+    has_synced: bool,
     /// When the last one began that was complete.
-    asked: Option<Instant>,
+    began: Option<Instant>,
     schedule: Schedule,
 }
 
@@ -39,8 +39,8 @@ impl FullReads {
             first: FirstRead::default(),
             read: None,
             read_again: false,
+            has_synced: false,
             began: None,
-            asked: None,
             schedule: Schedule::new(backoff),
         }
     }
@@ -48,8 +48,8 @@ impl FullReads {
     /// When the next page is due, if a read could confirm something at a time: one that begins then or later.
     pub(super) fn at(&self, confirms: Option<Instant>) -> Instant {
         let at = self.schedule.at();
-        match (confirms, self.asked) {
-            (Some(confirms), Some(asked)) if asked < confirms && !self.schedule.fails() => {
+        match (confirms, self.began) {
+            (Some(confirms), Some(began)) if began < confirms && !self.schedule.fails() => {
                 at.min(confirms)
             }
             _ => at,
@@ -58,7 +58,7 @@ impl FullReads {
 
     /// Whether one was complete and believed.
     pub(super) fn has_synced(&self) -> bool {
-        self.began.is_some()
+        self.has_synced
     }
 
     /// Whether the next page is the first that is ever read.
@@ -144,7 +144,7 @@ impl FullReads {
                 .judge(found(&read))
                 .map_err(|doubt| (doubt, is_first_doubt))
         };
-        self.asked = Some(read.started);
+        self.began = Some(read.started);
         let kept = keep(&mut read, &context.index, &context.io.routes);
         context.io.routes.holds("kept_routes", kept);
         match verdict {
@@ -199,11 +199,16 @@ impl FullReads {
             .send(Update::AllRoutes(routes), Basis::Read(reading))
             .await?;
         context.io.routes.succeeded(took);
-        self.began = Some(reading.began);
+        self.has_synced = true;
         if let Some(synced) = context.io.synced.take() {
             synced.open();
         }
-        self.schedule.succeeded(context.settings.full_read_interval);
+        if may_hold && !reading.restrictions {
+            // Restrictions that are held wait for their bindings, and the rest for the next read.
+            self.schedule.failed(Duration::ZERO);
+        } else {
+            self.schedule.succeeded(context.settings.full_read_interval);
+        }
         if std::mem::take(&mut self.read_again) {
             self.schedule.make_due();
         }

@@ -120,8 +120,8 @@ impl TcpPoller {
 
     fn next(&self) -> Instant {
         let mut next = self.schedule.at();
-        if let (Some(confirms), Some(began)) = (self.confirms(), self.began)
-            && began < confirms
+        if let (Some(confirms), Some(last)) = (self.confirms(), self.last)
+            && last < confirms
             && !self.schedule.fails()
         {
             next = next.min(confirms);

@@ -26,28 +26,41 @@ fn warn_of_others(source: Source, lost: Served) {
     }
 }
 
-/// What is known of how much a start reaches, before anything is published.
+/// Whether a start may have lost its routes, before anything is published.
 #[derive(Debug)]
 pub(super) struct Start {
-    /// How many instances a doubted start leaves without a route. None that count once it is doubted no longer,
-    /// beside a state file, which says more, and where nobody says what runs.
-    unreached: Option<u64>,
+    doubt: StartDoubt,
     /// How many routes led to an app when all were told last.
-    led: u64,
+    mapped: u64,
+}
+
+/// Whether it is doubted that a start is to serve nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StartDoubt {
+    /// Not yet.
+    Possible,
+    /// By so many instances that run and have no route.
+    Open(u64),
+    /// No longer. Nor is it where a state file says more, or nobody says what runs.
+    Over,
 }
 
 impl Start {
     /// One that may be doubted, if anybody says what runs.
     pub(super) fn new(is_told_what_runs: bool) -> Self {
         Self {
-            unreached: (!is_told_what_runs).then_some(0),
-            led: 0,
+            doubt: if is_told_what_runs {
+                StartDoubt::Possible
+            } else {
+                StartDoubt::Over
+            },
+            mapped: 0,
         }
     }
 
-    /// There is a state file.
-    pub(super) fn remember(&mut self) {
-        self.unreached = Some(0);
+    /// A state file has routes to compare with.
+    pub(super) fn trust(&mut self) {
+        self.doubt = StartDoubt::Over;
     }
 }
 
@@ -63,7 +76,7 @@ impl State {
         let mut changes = self.table.apply(update);
         let (mut losses, mut displaced) = changes.take_losses();
         if basis == Basis::Asked && source == Source::Routes && !self.has_published() {
-            // Nothing is served yet that could be lost: what some routes are asked for by name takes nothing away.
+            // Nothing is served yet that could be lost: no route goes, or leads nowhere, because some were asked for by name.
             let mut restored = self.table.restore_emptied(mem::take(&mut displaced));
             restored.take_losses();
             changes.merge(restored);
@@ -72,10 +85,10 @@ impl State {
         if is_first {
             losses.extend(self.table.shortfall());
         }
-        if are_all_routes {
-            self.start.led = self.table.leading();
+        if are_all_routes && !self.has_published() {
+            self.start.mapped = self.table.leading();
         }
-        self.look_at_start(basis);
+        self.end_start_doubt(basis);
         let is_unreached = source == Source::Routes && self.is_start_doubted();
         if is_unreached {
             losses.extend(self.unreached());
@@ -108,15 +121,14 @@ impl State {
         (changes, !(is_first && is_held))
     }
 
-    /// All is read that a start needs, and it would serve nobody: it may be that Cloud Controller has
-    /// lost its routes, and sinks hold those of an earlier process. Later reads have to agree. Beside a state file there is more
-    /// to compare with.
+    /// All is read that a start needs, and it would serve nobody: it may be that Cloud Controller has lost its routes, and
+    /// sinks hold those of an earlier process. Later reads have to agree. Beside a state file there is more to compare with.
     pub(super) fn doubt_start(&mut self, now: Instant) {
         let of_tcp = self.table.served(Source::TcpRoutes).endpoints;
         let unreached = self.table.answering().saturating_sub(of_tcp);
-        let is_new = self.start.unreached.is_none() && !self.guard.lets_pass(unreached);
+        let is_new = self.start.doubt == StartDoubt::Possible && !self.guard.lets_pass(unreached);
         if is_new && self.reaches_nobody() {
-            self.start.unreached = Some(unreached);
+            self.start.doubt = StartDoubt::Open(unreached);
             let losses = self.unreached().collect();
             let nothing = Served::default();
             let verdict = self
@@ -128,24 +140,24 @@ impl State {
 
     /// Whether the first snapshot waits for reads that agree that it is to serve nobody.
     pub(super) fn is_start_doubted(&self) -> bool {
-        let is_held = || self.guard.holds(&Subject::Everything).is_some();
-        let is_open = self.start.unreached.is_some_and(|much| much > 0);
+        let is_held = || self.guard.holds(&Subject::EveryInstance).is_some();
+        let is_open = matches!(self.start.doubt, StartDoubt::Open(_));
         is_open && !self.has_published() && is_held()
     }
 
     /// A complete read ends the doubt where it has more. What was asked for by name does not.
-    fn look_at_start(&mut self, basis: Basis) {
+    fn end_start_doubt(&mut self, basis: Basis) {
         if !matches!(basis, Basis::Read(_)) {
             return;
         }
         if self.is_start_doubted() && !self.reaches_nobody() {
-            self.start.unreached = Some(0);
+            self.start.doubt = StartDoubt::Over;
         }
     }
 
     /// Whether a start would serve nobody, or the last complete read had no route that leads anywhere.
     fn reaches_nobody(&self) -> bool {
-        self.start.led == 0 || self.table.served(Source::Routes).endpoints == 0
+        self.start.mapped == 0 || self.table.served(Source::Routes).endpoints == 0
     }
 
     /// What is served of what a source tells: nothing that counts while a start is doubted.
@@ -162,10 +174,11 @@ impl State {
             endpoints,
             ..Served::default()
         };
-        let unreached = self.start.unreached.filter(|much| *much > 0).map(lost);
-        unreached
-            .into_iter()
-            .map(|lost| (Subject::Everything, lost))
+        let unreached = match self.start.doubt {
+            StartDoubt::Open(instances) => Some((Subject::EveryInstance, lost(instances))),
+            StartDoubt::Possible | StartDoubt::Over => None,
+        };
+        unreached.into_iter()
     }
 
     fn tell(&self, source: Source, verdict: &Verdict<Subject>) {

@@ -21,7 +21,7 @@ impl State {
     /// Takes in what was served before the start. Nothing of it is published yet.
     pub fn remember(&mut self, saved: Saved, join: Join) {
         if !saved.routes.is_empty() {
-            self.start.remember();
+            self.start.trust();
         }
         let routes = saved.routes.into_iter();
         let routes = routes.map(Arc::unwrap_or_clone).collect();
