@@ -6,6 +6,10 @@ use reqwest::{Client, StatusCode};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde_json::Value;
 
+/// How long a connection is kept for the next look: well below what the surface gives an idle one, whose end a request
+/// would meet.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Looks at one daemon.
 #[derive(Debug, Clone)]
 pub struct Operator {
@@ -28,6 +32,7 @@ impl Operator {
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .timeout(Duration::from_secs(10))
+            .pool_idle_timeout(IDLE)
             .build()?;
         Ok(Self { admin, client })
     }

@@ -111,6 +111,8 @@ pub(super) struct View {
     /// Those that were named first and are not there yet, and since when.
     early: BTreeMap<String, Instant>,
     versions: BTreeMap<Scope, String>,
+    /// Whether all collections are of the present stream.
+    is_whole: bool,
 }
 
 impl Oracle {
@@ -210,9 +212,10 @@ impl Oracle {
         let mut failures = Vec::new();
         let mut inner = self.inner();
         let before = inner.views.remove(&sink).unwrap_or_default();
+        view.is_whole = is_whole;
         let services = view.follows(&before, now);
         // A new route that a lie leaves without destinations is named before it has a service.
-        if is_whole && !inner.lies {
+        if !inner.lies {
             for service in services {
                 failures.push(format!(
                     "sink {sink} ({speaks:?}): {service} was named before it was there"
@@ -438,6 +441,7 @@ fn decoded<M: Message + Default>(state: &State, collection: &str) -> Vec<M> {
 
 impl View {
     /// The services that were named by a new VirtualService, and came right after it, though where they lead to was known.
+    /// What a stream begins with names services of apps that do not run, too.
     fn follows(&mut self, before: &Self, now: Instant) -> Vec<String> {
         let known: BTreeSet<_> = before.pairs.iter().map(|(_, address)| *address).collect();
         let mut failures = Vec::new();
@@ -456,7 +460,7 @@ impl View {
             }
         }
         let hosts: BTreeSet<_> = before.named.values().collect();
-        for service in &self.absent {
+        for service in self.absent.iter().filter(|_| before.is_whole) {
             if self
                 .named
                 .get(service)
