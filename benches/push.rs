@@ -60,7 +60,7 @@ fn route(n: usize) -> Route {
 fn update(message: &[u8]) -> Update {
     let (pushed, _, dropped) = Pushed::from_bulk_sync(message).expect("a valid BulkSync");
     assert!(dropped.is_empty());
-    pushed.all()
+    pushed.all(true)
 }
 
 fn with_instances(count: usize, registry: &mut Registry) -> State {

@@ -406,9 +406,10 @@ fn release<S: Ord + Display>(
     verdict: &mut Verdict<S>,
 ) {
     let required = required(source, amount_of(held), served);
+    // An operator may know what no read says.
     let unconfirmed = held
         .iter_mut()
-        .filter(|(_, held)| !held.is_confirmed && says(reading, held));
+        .filter(|(_, held)| !held.is_confirmed && (held.is_accepted || says(reading, held)));
     for (subject, held) in unconfirmed {
         let has_lasted = reading.ended.duration_since(held.since) >= required;
         held.is_confirmed = held.is_accepted || held.agreeing >= AGREEING && has_lasted;

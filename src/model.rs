@@ -364,6 +364,8 @@ pub enum Update {
         routes: Vec<Route>,
         /// The associations.
         associations: Vec<Association>,
+        /// Whether a route of the message leads to an app by itself, without what single calls have said lately.
+        leads: bool,
     },
     /// These associations are as given now; others stay.
     Associations {

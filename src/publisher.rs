@@ -391,7 +391,11 @@ impl Publisher {
     fn end_grace(&mut self) {
         self.grace = None;
         if self.state.awaits_policies() {
-            warn!("no network policies so far, the default Sidecar is served alone");
+            if self.state.remembers_policies() {
+                warn!("no network policies so far: those of the state file are served");
+            } else {
+                warn!("no network policies so far, the default Sidecar is served alone");
+            }
             self.state.release_sidecars();
             self.publish();
         }

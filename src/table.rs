@@ -156,6 +156,7 @@ impl RouteTable {
             Update::AllPushed {
                 routes,
                 associations,
+                leads: _,
             } => {
                 self.facts.routes.replace(false, routes, &mut changes);
                 let touched = self.facts.instances.associate_all(associations);

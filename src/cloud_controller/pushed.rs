@@ -140,13 +140,22 @@ impl Pushed {
         }
     }
 
-    /// Everything at once.
-    pub fn all(&self) -> Update {
+    /// Everything at once; `leads` says whether a route of the message that it comes from does.
+    pub fn all(&self, leads: bool) -> Update {
         let routes = self.routes.values();
         Update::AllPushed {
             routes: routes.map(|route| self.with_destinations(route)).collect(),
             associations: self.associations.values().cloned().collect(),
+            leads,
         }
+    }
+
+    /// Whether a route leads to an app.
+    pub(super) fn leads(&self) -> bool {
+        let mut mappings = self.mappings.keys();
+        mappings.any(|(route, process)| {
+            self.routes.contains_key(route) && self.associations.contains_key(process)
+        })
     }
 
     fn with_destinations(&self, route: &Route) -> Route {

@@ -58,6 +58,8 @@ pub struct Registrar {
     pushed: Pushed,
     journal: Journal,
     has_synced: bool,
+    /// Whether a route of the last BulkSync leads to an app.
+    leads: bool,
     /// If the BulkSync before was not believed: the first ticket that can confirm it.
     confirmed_from: Option<u64>,
 }
@@ -73,6 +75,7 @@ impl Registrar {
             pushed: Pushed::default(),
             journal: Journal::default(),
             has_synced: false,
+            leads: false,
             confirmed_from: None,
         }
     }
@@ -164,6 +167,7 @@ impl Registrar {
     fn replace(&mut self, sync: BulkSync) -> Result<Option<Report>, Refused> {
         let newer = self.journal.close(&sync.ticket)?;
         let is_empty = sync.pushed.sizes().routes == 0;
+        let leads = sync.pushed.leads();
         let mut pushed = sync.pushed;
         let kept = pushed.keep(&sync.unclear, &self.pushed)?;
         for change in newer {
@@ -178,8 +182,9 @@ impl Registrar {
         self.confirmed_from = None;
         self.journal.overtake(&sync.ticket);
         let confirms = self.io.confirmations.borrow().routes.is_some();
-        let is_news = !self.has_synced || pushed != self.pushed || confirms;
-        self.pushed = pushed;
+        let is_other = pushed != self.pushed || leads != self.leads;
+        let is_news = !self.has_synced || is_other || confirms;
+        (self.pushed, self.leads) = (pushed, leads);
         self.io
             .feed
             .dropped_in_read(sync.dropped.into_iter().collect());
@@ -197,7 +202,7 @@ impl Registrar {
             gate.open();
         }
         let basis = Basis::read_since(sync.began);
-        Ok(is_news.then(|| self.pushed.all().on(basis)))
+        Ok(is_news.then(|| self.pushed.all(leads).on(basis)))
     }
 
     /// One that was under way when the doubt arose may come from the same query.

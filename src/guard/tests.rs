@@ -229,6 +229,36 @@ fn a_read_that_was_under_way_with_the_first_confirms_nothing() {
 }
 
 #[test]
+fn restrictions_wait_for_reads_that_say_something_of_them_but_not_an_operator() {
+    let restricted = Served {
+        restrictions: 1,
+        ..ONE
+    };
+    let losses = (0..30).map(|route| (route, restricted)).collect();
+    let served = Served {
+        restrictions: 100,
+        ..amount(100)
+    };
+    let mut world = World::of(100);
+    let mut read = |guard: &mut Guard<u32>, restrictions| {
+        world.pass(20);
+        let basis = Basis::Read(Reading {
+            restrictions,
+            began: world.now,
+            ended: world.now,
+        });
+        let verdict = guard.judge(Source::Routes, basis, &losses, served, world.now);
+        verdict.hold.len()
+    };
+    let mut guard = Guard::new(Settings::default());
+    for says in [true, false, false, false] {
+        assert_eq!(read(&mut guard, says), 30);
+    }
+    assert!(guard.accept(Source::Routes));
+    assert_eq!(read(&mut guard, false), 0);
+}
+
+#[test]
 fn what_was_asked_for_by_name_begins_and_confirms_nothing() {
     let mut world = World::of(100);
     let lacks = |route| route < 30;

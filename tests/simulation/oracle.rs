@@ -68,6 +68,8 @@ struct Inner {
     homes: BTreeMap<usize, Home>,
     /// The daemons that began without a state file and were told no policies yet, and since when.
     without_policies: BTreeMap<usize, Instant>,
+    /// When daemons, this process of one or another, were told the policies last.
+    told_policies: BTreeMap<usize, Instant>,
     /// The daemons that began without one, and when.
     without_file: BTreeMap<usize, Instant>,
     /// When daemons began.
@@ -127,6 +129,7 @@ impl Oracle {
             views: BTreeMap::new(),
             homes: BTreeMap::new(),
             without_policies: BTreeMap::new(),
+            told_policies: BTreeMap::new(),
             without_file: BTreeMap::new(),
             began_at: BTreeMap::new(),
         })))
@@ -196,6 +199,7 @@ impl Oracle {
     /// What a daemon was told of the policies last, it was told then.
     pub(super) fn told_policies(&self, daemon: usize, at: Instant) {
         let mut inner = self.inner();
+        inner.told_policies.insert(daemon, at);
         if inner
             .without_policies
             .get(&daemon)
@@ -232,8 +236,13 @@ impl Oracle {
         }
         let is_past_grace = inner.is_past_grace(sink);
         let may_lack_tcp = inner.may_lack_tcp(sink);
+        let home = inner.homes.get(&sink);
+        let told_policies = home.and_then(|home| inner.told_policies.get(&home.daemon));
+        let told_policies = told_policies.copied();
         let truth = &inner.world.truth;
-        let is_known = |since: Instant| since + YOUNG <= now && inner.was_saved(sink, since);
+        let is_known = |since: Instant, unsaved: Duration| {
+            since + YOUNG <= now && inner.was_saved(sink, since, unsaved)
+        };
         // Endpoints are counted: a lie that hides one of a hostname's and has a new one takes nothing away by that.
         let is_exchanged = |host: &String| {
             let mut gained = view.pairs.difference(&before.pairs);
@@ -242,7 +251,11 @@ impl Oracle {
         for lost in before.pairs.difference(&view.pairs) {
             let since = truth.since.get(lost).filter(|_| !is_exchanged(&lost.0));
             let is_lacking = may_lack_tcp && lost.0.starts_with(TCP_DOMAIN);
-            if is_at_home && !is_lacking && since.is_some_and(|since| is_known(*since)) {
+            // Nobody waits for TCP routes beside a state file, and the process before may have read one late.
+            let is_tcp = lost.0.starts_with(TCP_DOMAIN);
+            let unsaved = if is_tcp { UNSAVED + 2 * YOUNG } else { UNSAVED };
+            let is_known = since.is_some_and(|since| is_known(*since, unsaved));
+            if is_at_home && !is_lacking && is_known {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
         }
@@ -253,6 +266,8 @@ impl Oracle {
         };
         for lost in before.reaches.difference(&view.reaches) {
             let since = truth.reaches.get(lost).filter(|_| !is_exchanged(&lost.0));
+            // A daemon that was not told since then shows that late, with the Sidecars that it kept back.
+            let is_known = |since| is_known(since, UNSAVED) && told_policies > Some(since);
             if is_at_home && !is_past_grace && since.is_some_and(|since| is_known(*since)) {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));
             }
@@ -380,13 +395,13 @@ impl Inner {
     }
 
     /// Whether what is true since then was not too new to be in what the daemon of a sink began with, or is long since.
-    fn was_saved(&self, sink: usize, since: Instant) -> bool {
+    fn was_saved(&self, sink: usize, since: Instant, unsaved: Duration) -> bool {
         let began = self
             .homes
             .get(&sink)
             .and_then(|home| self.began_at.get(&home.daemon));
         began.is_none_or(|began| {
-            since + UNSAVED <= *began || since > *began || began.elapsed() > 2 * YOUNG
+            since + unsaved <= *began || since > *began || began.elapsed() > 2 * YOUNG
         })
     }
 

@@ -259,7 +259,8 @@ impl Network {
     pub(super) fn fate_of(&self, peer: &str, said: &str) -> (Fate, Rng) {
         let mut rng = self.rng(said);
         let (fate, _) = self.fate(peer, &mut rng);
-        (self.after_lies(fate, said), rng)
+        let knows_nothing = self.knows_nothing(peer, said);
+        (self.after_lies(fate, said, knows_nothing), rng)
     }
 
     fn fate(&self, peer: &str, rng: &mut Rng) -> (Fate, Duration) {
@@ -288,7 +289,7 @@ impl Network {
 
     /// Who tells the same lie three times is believed: that is what agreeing reads are for. So nobody does, in whatever parts
     /// of a read it lies; what is asked for by name is one of the three.
-    fn after_lies(&self, fate: Fate, asked: &str) -> Fate {
+    fn after_lies(&self, fate: Fate, asked: &str, knows_nothing: bool) -> Fate {
         let mut state = self.state();
         let part = Part::of(asked, &self.0.tcp_domain);
         let lies = state.lies.entry(part.read).or_default();
@@ -300,8 +301,9 @@ impl Network {
             return fate;
         }
         let most = MAX_LIES - u32::from(lies.has_named);
-        // That nothing runs, and nothing is to, is what an empty BBS says.
-        let is_over = lies.reads >= most || lies.is_lie && asked.contains("/v1/desired");
+        // To who knows nothing, that nothing runs, and nothing is to, is what an empty BBS says.
+        let is_over =
+            lies.reads >= most || knows_nothing && lies.is_lie && asked.contains("/v1/desired");
         let fate = if fate == Fate::Lie && is_over {
             Fate::Answered
         } else {
@@ -317,7 +319,12 @@ impl Network {
         let asked = format!("{} {:?}", request.url, request.body);
         let mut rng = self.rng(&asked);
         let (fate, time) = self.fate(&host, &mut rng);
-        let fate = self.after_lies(fate, &asked);
+        let knows_nothing = self.knows_nothing(&host, &asked);
+        let fate = if request.url.path() == EVENTS {
+            fate
+        } else {
+            self.after_lies(fate, &asked, knows_nothing)
+        };
         self.0.trace.note(format!("{fate:?} {asked}"));
         clock::wait(time / 2, 0).await;
         match fate {
@@ -347,7 +354,6 @@ impl Network {
             whole = self.perhaps_stale(asked.clone(), whole, fate);
         }
         if fate == Fate::Lie {
-            let knows_nothing = self.knows_nothing(&host, &asked);
             lies::tell(&mut rng, &path, &mut whole.body, knows_nothing);
         }
         clock::wait(time / 2, 0).await;

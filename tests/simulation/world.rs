@@ -591,6 +591,13 @@ impl World {
             until.get_or_insert(now);
         }
         let mut pairs = BTreeSet::new();
+        // Who has not heard of a binding yet hears of a mapping that is newer.
+        for route in self.routes.values().filter(|route| route.is_bound) {
+            for app in &route.apps {
+                let mapping = (route.host.clone(), app.clone());
+                mapped.entry(mapping).or_insert(Some(now));
+            }
+        }
         for route in self.routes.values().filter(|route| !route.is_bound) {
             for app in &route.apps {
                 mapped.insert((route.host.clone(), app.clone()), None);

@@ -137,6 +137,7 @@ impl FullReads {
         }
         // Until something is served, there is nothing that a read could be compared with.
         let verdict = if self.has_synced() && !context.is_starting() {
+            self.first = FirstRead::default();
             Ok(())
         } else {
             let is_first_doubt = !self.first.is_doubted();
@@ -203,12 +204,12 @@ impl FullReads {
         if let Some(synced) = context.io.synced.take() {
             synced.open();
         }
+        let mut next = context.settings.full_read_interval;
         if may_hold && !reading.restrictions {
             // Restrictions that are held wait for their bindings, and the rest for the next read.
-            self.schedule.failed(Duration::ZERO);
-        } else {
-            self.schedule.succeeded(context.settings.full_read_interval);
+            next = next.min(context.settings.confirm_after * context.client.slowdown());
         }
+        self.schedule.succeeded(next);
         if std::mem::take(&mut self.read_again) {
             self.schedule.make_due();
         }

@@ -180,6 +180,7 @@ impl TcpPoller {
         let verdict = if is_starting {
             self.first.judge(found(&read))
         } else {
+            self.first = FirstRead::default();
             Ok(())
         };
         let kept = keep(&mut read, &self.index, &self.io.routes);

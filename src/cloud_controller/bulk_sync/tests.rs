@@ -62,7 +62,8 @@ fn reads_all_three_lists_whatever_their_order() {
     let Update::AllPushed {
         routes,
         associations,
-    } = pushed.all()
+        leads: true,
+    } = pushed.all(pushed.leads())
     else {
         panic!("everything at once");
     };

@@ -153,6 +153,7 @@ impl Followed {
             Update::AllPushed {
                 routes,
                 associations,
+                ..
             } => {
                 self.routes = by_guid(routes).collect();
                 self.associations = by_process(associations).collect();
@@ -203,7 +204,7 @@ proptest! {
                 followed.follow(update);
             }
             let mut whole = Followed::default();
-            whole.follow(pushed.all());
+            whole.follow(pushed.all(true));
             prop_assert_eq!(&followed, &whole);
         }
         for route in followed.routes.values() {

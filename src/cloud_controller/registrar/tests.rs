@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
+use smallvec::smallvec;
 use tokio::{sync::Semaphore, sync::watch, time::advance};
 
 use super::*;
 use crate::{
     cloud_controller::journal::READ,
     feed::{Feeds, Status},
-    model::{Confirmations, Route, Update, Workload},
+    model::{Association, Confirmations, Route, Update, Workload},
     readiness::Readiness,
 };
 
@@ -47,12 +48,16 @@ impl Rig {
     }
 
     fn replace(&mut self, ticket: Ticket, guids: &[usize]) -> Result<Option<Report>, Refused> {
+        self.replace_by(ticket, routes(guids))
+    }
+
+    fn replace_by(&mut self, ticket: Ticket, pushed: Pushed) -> Result<Option<Report>, Refused> {
         let places = Arc::new(Semaphore::new(1));
         self.registrar.replace(BulkSync {
             _place: places.try_acquire_owned().unwrap(),
             ticket,
             began: Instant::now(),
-            pushed: routes(guids),
+            pushed,
             unclear: Unclear::default(),
             dropped: Vec::new(),
         })
@@ -174,6 +179,34 @@ async fn what_changes_while_a_bulk_sync_is_under_way_outlives_it() {
     rig.registrar.apply(&delete(1)).unwrap();
     rig.replace(ticket, &[1, 2]).unwrap();
     assert_eq!(rig.registrar.pushed, routes(&[2, 3]));
+}
+
+#[tokio::test]
+async fn whether_a_bulk_sync_leads_anywhere_is_said_without_what_changed_shortly_before_it() {
+    let leading = [
+        upsert(1),
+        Change::Map(("1".into(), "p".into()), 1),
+        Change::Associate(Association {
+            process: "p".into(),
+            diego_processes: smallvec!["d".into()],
+        }),
+    ];
+    let mut rig = Rig::new();
+    for change in &leading {
+        rig.registrar.apply(change).unwrap();
+    }
+    for (own, expected) in [(0, false), (leading.len(), true)] {
+        let mut pushed = routes(&[1]);
+        for change in &leading[..own] {
+            pushed.take(change.clone()).unwrap();
+        }
+        let ticket = rig.registrar.journal.open();
+        let report = rig.replace_by(ticket, pushed).unwrap().unwrap();
+        let Update::AllPushed { routes, leads, .. } = report.update else {
+            panic!("all at once");
+        };
+        assert_eq!((routes[0].destinations.len(), leads), (1, expected));
+    }
 }
 
 /// Fault 43 too: Cloud Controller reads its database before it opens the stream.

@@ -203,6 +203,7 @@ fn an_instance_of_two_processes_is_one_endpoint() {
     table.apply(Update::AllPushed {
         routes: routes.to_vec(),
         associations: vec![association("a"), association("b")],
+        leads: true,
     });
     table.apply(Update::AllInstances(vec![one.into()]));
     assert_eq!(

@@ -30,7 +30,7 @@ fn warn_of_others(source: Source, lost: Served) {
 #[derive(Debug)]
 pub(super) struct Start {
     doubt: StartDoubt,
-    /// How many routes led to an app when all were told last.
+    /// How many routes led to an app when all were told last: none if none did of the message itself.
     mapped: u64,
 }
 
@@ -73,6 +73,7 @@ impl State {
         let served = self.served(source);
         let is_first = self.expects(&update, basis);
         let are_all_routes = matches!(update, Update::AllRoutes(_) | Update::AllPushed { .. });
+        let leads_nowhere = matches!(update, Update::AllPushed { leads: false, .. });
         let mut changes = self.table.apply(update);
         let (mut losses, mut displaced) = changes.take_losses();
         if basis == Basis::Asked && source == Source::Routes && !self.has_published() {
@@ -86,7 +87,11 @@ impl State {
             losses.extend(self.table.shortfall());
         }
         if are_all_routes && !self.has_published() {
-            self.start.mapped = self.table.leading();
+            self.start.mapped = if leads_nowhere {
+                0
+            } else {
+                self.table.leading()
+            };
         }
         self.end_start_doubt(basis);
         let is_unreached = source == Source::Routes && self.is_start_doubted();
@@ -145,12 +150,17 @@ impl State {
         is_open && !self.has_published() && is_held()
     }
 
-    /// A complete read ends the doubt where it has more. What was asked for by name does not.
+    /// A complete read ends the doubt where it has more, also of TCP routes. What was asked for by name does not.
     fn end_start_doubt(&mut self, basis: Basis) {
-        if !matches!(basis, Basis::Read(_)) {
+        let StartDoubt::Open(unreached) = self.start.doubt else {
+            return;
+        };
+        if !matches!(basis, Basis::Read(_)) || !self.is_start_doubted() {
             return;
         }
-        if self.is_start_doubted() && !self.reaches_nobody() {
+        let of_tcp = self.table.served(Source::TcpRoutes).endpoints;
+        let is_reached = self.guard.lets_pass(unreached.saturating_sub(of_tcp));
+        if is_reached || !self.reaches_nobody() {
             self.start.doubt = StartDoubt::Over;
         }
     }

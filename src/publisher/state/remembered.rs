@@ -30,6 +30,7 @@ impl State {
             Join::Associated => Update::AllPushed {
                 routes,
                 associations: saved.associations,
+                leads: true,
             },
         };
         let policies = saved.policies.clone().map(Update::AllPolicies);
@@ -47,6 +48,12 @@ impl State {
             processes: saved.processes,
             has_policies: saved.policies.is_some(),
         });
+    }
+
+    /// Whether the state file has policies, and nothing that is silent was stood in for yet.
+    pub fn remembers_policies(&self) -> bool {
+        let remembered = self.remembered.as_ref();
+        remembered.is_some_and(|remembered| remembered.has_policies)
     }
 
     /// Sources have been silent since the start: what was known of them is served from now on.

@@ -170,6 +170,7 @@ fn pushed(ports: &[u16], policies: Vec<Policy>) -> RouteTable {
     table.apply(Update::AllPushed {
         routes: vec![to],
         associations: vec![],
+        leads: true,
     });
     table.apply(Update::AllPolicies(policies));
     table.apply(running(ports));

@@ -42,6 +42,7 @@ fn table(instances: &[(&str, String)], associations: Vec<Association>) -> RouteT
             route("r3", "other.example.com", "", &[OTHER]),
         ],
         associations,
+        leads: true,
     });
     let instances = instances.iter();
     table.apply(Update::AllInstances(
@@ -124,6 +125,7 @@ fn a_bulk_sync_replaces_routes_and_associations_at_once() {
     let update = || Update::AllPushed {
         routes: vec![route("r1", "blue.example.com", "", &[BLUE])],
         associations: vec![],
+        leads: true,
     };
     let changes = table.apply(update());
     assert_eq!(
@@ -257,6 +259,7 @@ impl Pushed {
             Self::All(routes, associations) => Update::AllPushed {
                 routes,
                 associations,
+                leads: true,
             },
             Self::Routes(current) => Update::Routes {
                 current,

@@ -305,3 +305,32 @@ async fn a_later_read_of_nothing_has_to_be_confirmed_too_while_nothing_is_served
     polling.fails(false).await;
     assert!(polling.reports.try_recv().is_err(), "it was not believed");
 }
+
+#[tokio::test]
+async fn a_read_that_is_doubted_is_not_repeated_at_once_while_something_is_held() {
+    let foundation = Foundation::new().await;
+    let (_, route) = add_route(&foundation, 1024, &["echo"]);
+    let settings = Settings {
+        confirm_after: NEVER,
+        ..foundation.settings()
+    };
+    let mut beside = Polling::start(Settings {
+        tail_audit_events: true,
+        ..foundation.settings()
+    });
+    beside.all_routes().await;
+    let mut polling = TcpPolling::start(&settings, Duration::from_millis(20));
+    assert_eq!(polling.next().await.len(), 1);
+    foundation.capi.state().spoil(&route);
+    polling.confirmations.send_replace(Confirmations {
+        is_starting: true,
+        tcp_routes: Some(Instant::now()),
+        ..Confirmations::default()
+    });
+    polling.fails(true).await;
+    // One that was under way may not have been asked to confirm anything.
+    let reads = foundation.capi.count(Endpoint::Routes);
+    let looks = foundation.capi.count(Endpoint::AuditEvents);
+    soon(foundation.capi.requested(Endpoint::AuditEvents, looks + 20)).await;
+    assert!(foundation.capi.count(Endpoint::Routes) <= reads + 1);
+}

@@ -64,6 +64,7 @@ impl Foundation {
             Update::AllPushed {
                 routes,
                 associations: Vec::new(),
+                leads: true,
             }
         } else {
             Update::AllRoutes(routes)

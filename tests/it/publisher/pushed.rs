@@ -67,6 +67,7 @@ async fn pushed_routes_are_joined_by_associations_without_a_question_to_cloud_co
         .send(Update::AllPushed {
             routes: vec![route],
             associations: vec![],
+            leads: true,
         })
         .await;
     let entries = Kind::ServiceEntry;

@@ -179,6 +179,23 @@ async fn a_start_that_serves_nobody_does_not_wait_where_few_run_or_somebody_is_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bulk_sync_that_leads_nowhere_by_itself_is_doubted_at_a_start_whatever_was_said_just_before()
+ {
+    let restarted = Restarted::with(None);
+    let told = |leads| Update::AllPushed {
+        routes: routes(),
+        associations: vec![],
+        leads,
+    };
+    let list = instances(2 * ROUTES);
+    restarted.read(Update::AllInstances(list)).await;
+    restarted.read(told(false)).await;
+    assert_eq!(restarted.entries(), None);
+    restarted.read(told(true)).await;
+    assert_eq!(restarted.entries(), Some(2 * ROUTES));
+}
+
+#[tokio::test(start_paused = true)]
 async fn first_lists_that_lack_different_halves_in_turn_are_served_when_each_was_lacking_long_enough()
  {
     let restarted = Restarted::with(Some(saved()));

@@ -80,6 +80,32 @@ async fn all_others_are_published_without_them_after_half_a_minute_and_with_them
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_whose_instances_have_tcp_routes_alone_does_not_wait_where_those_come_last() {
+    let mut running = running();
+    let begun = Instant::now();
+    let read = async |update: Update| {
+        let now = Instant::now();
+        let basis = Basis::Read(Reading {
+            began: now,
+            ended: now,
+            restrictions: true,
+        });
+        running.updates.send(update.on(basis)).await.unwrap();
+    };
+    let instances = (0..20).map(|n| foundation::instance(n % 10, n / 10, 61_000));
+    read(Update::AllRoutes(Vec::new())).await;
+    read(Update::AllInstances(instances.collect())).await;
+    let mut held = running.outputs.held.clone();
+    let held = held.wait_for(|held| !held.is_empty()).await.unwrap()[0].clone();
+    assert_eq!(held.part.amount.endpoints, 20);
+    let routes = (0..10).map(|n| tcp(n, 1024 + u16::try_from(n).unwrap()));
+    read(Update::AllTcpRoutes(routes.collect())).await;
+    let first = running.next().await;
+    assert_eq!(first.get(Kind::VirtualService).unwrap().len(), 10);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_of_one_encodes_what_it_concerns_and_no_gateway() {
     let mut running = running();
     tell_others(&running, 20).await;
