@@ -251,9 +251,15 @@ impl Oracle {
         for lost in before.pairs.difference(&view.pairs) {
             let since = truth.since.get(lost).filter(|_| !is_exchanged(&lost.0));
             let is_lacking = may_lack_tcp && lost.0.starts_with(TCP_DOMAIN);
-            // Nobody waits for TCP routes beside a state file, and the process before may have read one late.
-            let is_tcp = lost.0.starts_with(TCP_DOMAIN);
-            let unsaved = if is_tcp { UNSAVED + 2 * YOUNG } else { UNSAVED };
+            let unsaved = if lost.0.starts_with(TCP_DOMAIN) {
+                // Nobody waits for them beside a state file, and the process before may have read one late.
+                UNSAVED + 2 * YOUNG
+            } else if inner.world.pushes {
+                // What is pushed first may be of before, and nothing is asked for after it.
+                YOUNG
+            } else {
+                UNSAVED
+            };
             let is_known = since.is_some_and(|since| is_known(*since, unsaved));
             if is_at_home && !is_lacking && is_known {
                 failures.push(format!("sink {sink} ({speaks:?}) has lost {lost:?}"));

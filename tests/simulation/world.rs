@@ -104,7 +104,7 @@ pub(super) struct World {
     pub(super) policies: PolicyServer,
     pub(super) truth: Truth,
     /// Whether Cloud Controller pushes its routes, to a mesh that has none of TCP and knows no route services.
-    pushes: bool,
+    pub(super) pushes: bool,
     rng: Rng,
     domains: [DomainGuid; 3],
     apps: BTreeMap<AppGuid, App>,
