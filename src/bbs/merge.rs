@@ -324,7 +324,7 @@ impl Merge {
     }
 
     fn observe(&mut self, observation: Observation, heard: Heard) {
-        if self.tombstones.covers(&observation.guid, observation.tag) {
+        if self.tombstones.cover(&observation) {
             return;
         }
         if let Some(known) = self.instances.get_mut(&observation.guid) {
@@ -355,7 +355,8 @@ impl Merge {
             Some(_) => self.remove(&gone.guid, changes),
             None => {}
         }
-        self.tombstones.insert(gone.guid.clone(), gone.tag, now);
+        let guid = gone.guid.clone();
+        self.tombstones.insert(guid, gone.tag, gone.since, now);
     }
 
     fn remove(&mut self, guid: &InstanceGuid, changes: &mut InstanceChanges) {

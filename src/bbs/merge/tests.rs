@@ -267,6 +267,17 @@ fn what_was_removed_comes_back_under_another_incarnation() {
 }
 
 #[test]
+fn what_an_instance_was_before_its_evacuation_does_not_come_back_after_its_end() {
+    let mut bench = Bench::serving(at(2, 0, 299));
+    bench.event(Event::Removed(at(2, 0, 299)));
+    // It ran under the incarnation before, and that is heard of late.
+    bench.observe(at(1, 2, 287));
+    assert!(!bench.is_served());
+    bench.list(listed(vec![at(1, 2, 287)]));
+    assert!(!bench.is_served());
+}
+
+#[test]
 fn of_two_rows_for_one_instance_the_later_one_is_true() {
     for rows in [
         vec![withheld(at(1, 5, 100)), at(2, 0, 101)],
