@@ -151,6 +151,11 @@ impl Oracle {
         inner.failures.push(format!("{at:.3} s: {what}"));
     }
 
+    /// Whether something was not as it must be.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.inner().failures.is_empty()
+    }
+
     /// The first that was not as it must be, with what happened before.
     pub(super) fn verdict(&self) -> Result<(), String> {
         let inner = self.inner();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::pending,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     sync::{Arc, Mutex},
@@ -241,6 +242,10 @@ impl Pilot {
                 response = stream.next() => {
                     let Some(response) = response else { return };
                     self.take(&response, &mut answered, state, &unanswered);
+                    if self.oracle.has_failed() {
+                        // The run is over, and a daemon that sends on and on would let no time pass.
+                        pending::<()>().await;
+                    }
                     let at = Duration::from_millis(self.rng.u64(0..500));
                     let at = self.after(at);
                     unanswered.push((at, response));
