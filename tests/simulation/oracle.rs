@@ -74,6 +74,8 @@ struct Inner {
     without_file: BTreeMap<usize, Instant>,
     /// When daemons began.
     began_at: BTreeMap<usize, Instant>,
+    /// When the last of their earlier processes ended that had served anything, and so written it down.
+    saved_at: BTreeMap<usize, Instant>,
 }
 
 /// The daemon that a sink reads from.
@@ -132,6 +134,7 @@ impl Oracle {
             told_policies: BTreeMap::new(),
             without_file: BTreeMap::new(),
             began_at: BTreeMap::new(),
+            saved_at: BTreeMap::new(),
         })))
     }
 
@@ -176,7 +179,13 @@ impl Oracle {
 
     /// A daemon begins, and finds no state file or a whole one.
     pub(super) fn begins(&self, daemon: usize, has_file: bool) {
+        let has_served = self.serves(daemon);
         let mut inner = self.inner();
+        let began = inner.began;
+        let saved_at = inner.saved_at.entry(daemon).or_insert(began);
+        if has_served {
+            *saved_at = Instant::now();
+        }
         for home in inner
             .homes
             .values_mut()
@@ -407,13 +416,12 @@ impl Inner {
 
     /// Whether what is true since then was not too new to be in what the daemon of a sink began with, or is long since.
     fn was_saved(&self, sink: usize, since: Instant, unsaved: Duration) -> bool {
-        let began = self
-            .homes
-            .get(&sink)
-            .and_then(|home| self.began_at.get(&home.daemon));
-        began.is_none_or(|began| {
-            since + unsaved <= *began || since > *began || began.elapsed() > 2 * YOUNG
-        })
+        let home = self.homes.get(&sink);
+        let at = |times: &BTreeMap<usize, Instant>| times.get(&home?.daemon).copied();
+        let Some((began, saved)) = at(&self.began_at).zip(at(&self.saved_at)) else {
+            return true;
+        };
+        since + unsaved <= saved || since > began || began.elapsed() > 2 * YOUNG
     }
 
     /// Whether the daemon of a sink began a while ago without a state file: then nobody else waits for TCP routes, which
