@@ -139,7 +139,7 @@ impl Merge {
             let known: Option<&Known> = self.instances.get(guid);
             known.is_none_or(|known| known.last_event > news.mark)
         };
-        let is_removed = |(guid, tag): &(InstanceGuid, Tag)| self.tombstones.covers(guid, *tag);
+        let is_removed = |(guid, tag): &(InstanceGuid, Tag)| self.tombstones.has_ended(guid, *tag);
         news.changed.iter().all(is_heard_of) && news.gone.iter().all(is_removed)
     }
 
@@ -324,7 +324,7 @@ impl Merge {
     }
 
     fn observe(&mut self, observation: Observation, heard: Heard) {
-        if self.tombstones.cover(&observation) {
+        if self.tombstones.covers(&observation) {
             return;
         }
         if let Some(known) = self.instances.get_mut(&observation.guid) {

@@ -248,22 +248,20 @@ impl Reconciler {
         let ended = self.merge.ended(&event);
         let mut changes = self.merge.event(event, Instant::now());
         changes.gone.extend(ended);
-        let mut running = Vec::new();
+        let mut running = InstanceChanges::default();
         if let Some(event) = ends {
             self.merge.repeat_end(&event, &mut changes);
             // Of what goes on running, only a list that is in doubt can take something away.
             let goes_on = |instance: &mut Arc<Instance>| instance.routable;
-            running.extend(changes.current.extract_if(.., goes_on));
+            running.current = changes.current.extract_if(.., goes_on).collect();
         }
         for guid in self.merge.take_kept() {
             self.feed.dropped(kept(&guid));
         }
         self.read_doubtful();
-        let running = InstanceChanges {
-            current: running,
-            gone: Vec::new(),
-        };
-        self.publish(running, Basis::Asked).await?;
+        if !running.is_empty() {
+            self.publish(running, Basis::Asked).await?;
+        }
         self.publish(changes, basis).await
     }
 

@@ -58,16 +58,17 @@ impl Tombstones {
     }
 
     /// Whether the incarnation of the tag is known to be gone.
-    pub(super) fn covers(&self, guid: &InstanceGuid, tag: Tag) -> bool {
+    pub(super) fn has_ended(&self, guid: &InstanceGuid, tag: Tag) -> bool {
         let gone = self.instances.get(guid);
         gone.is_some_and(|gone| gone.epochs.contains(&tag.epoch))
     }
 
     /// Whether what was observed is of something that is known to be gone.
-    pub(super) fn cover(&self, observed: &Observation) -> bool {
+    pub(super) fn covers(&self, observed: &Observation) -> bool {
         let gone = self.instances.get(&observed.guid);
-        gone.is_some_and(|gone| observed.since < gone.since)
-            || self.covers(&observed.guid, observed.tag)
+        gone.is_some_and(|gone| {
+            observed.since < gone.since || gone.epochs.contains(&observed.tag.epoch)
+        })
     }
 
     /// Forgets what was inserted long before `now`.

@@ -184,6 +184,20 @@ async fn while_something_is_held_events_take_away_what_they_end_and_nothing_else
 }
 
 #[tokio::test]
+async fn while_something_is_held_a_process_that_is_scaled_down_loses_what_ends_alone() {
+    let mut rig = Rig::with(LONG, |bbs| running(bbs, "p", 40)).await;
+    lie_of_desired(&rig.bbs, |row| row.instances = 0);
+    rig.read_now().await;
+    rig.bbs.scale("p", 39);
+    let (basis, current) = rig.next_event().await;
+    assert_eq!((basis, current.len()), (Basis::Asked, 39));
+    assert!(current.iter().all(|instance| instance.routable));
+    let (basis, current) = rig.next_event().await;
+    assert_eq!((basis, current.len()), (Basis::Told, 1));
+    assert!(!current[0].routable);
+}
+
+#[tokio::test]
 async fn a_later_list_before_anything_is_served_is_judged_like_the_first() {
     let mut peers = Peers::start().await;
     peers.settings.sync_interval = LONG;
