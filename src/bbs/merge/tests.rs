@@ -278,6 +278,15 @@ fn what_an_instance_was_before_its_evacuation_does_not_come_back_after_its_end()
 }
 
 #[test]
+fn each_incarnation_that_was_removed_stays_so() {
+    let mut bench = Bench::serving(at(1, 0, 287));
+    bench.event(Event::Removed(at(1, 0, 287)));
+    bench.event(Event::Removed(at(2, 0, 299)));
+    bench.observe(at(1, 3, 305));
+    assert!(!bench.is_served());
+}
+
+#[test]
 fn of_two_rows_for_one_instance_the_later_one_is_true() {
     for rows in [
         vec![withheld(at(1, 5, 100)), at(2, 0, 101)],

@@ -39,8 +39,13 @@ pub(super) struct Start {
 enum StartDoubt {
     /// Not yet.
     Possible,
-    /// By so many instances that run and have no route.
-    Open(u64),
+    /// By what runs, and what of it has no route.
+    Open {
+        /// How many instances run.
+        running: u64,
+        /// How many of them have no route of TCP, nor any other.
+        unreached: u64,
+    },
     /// No longer. Nor is it where a state file says more, or nobody says what runs.
     Over,
 }
@@ -130,10 +135,11 @@ impl State {
     /// sinks hold those of an earlier process. Later reads have to agree. Beside a state file there is more to compare with.
     pub(super) fn doubt_start(&mut self, now: Instant) {
         let of_tcp = self.table.served(Source::TcpRoutes).endpoints;
-        let unreached = self.table.answering().saturating_sub(of_tcp);
+        let running = self.table.answering();
+        let unreached = running.saturating_sub(of_tcp);
         let is_new = self.start.doubt == StartDoubt::Possible && !self.guard.lets_pass(unreached);
         if is_new && self.reaches_nobody() {
-            self.start.doubt = StartDoubt::Open(unreached);
+            self.start.doubt = StartDoubt::Open { running, unreached };
             let losses = self.unreached().collect();
             let nothing = Served::default();
             let verdict = self
@@ -146,20 +152,20 @@ impl State {
     /// Whether the first snapshot waits for reads that agree that it is to serve nobody.
     pub(super) fn is_start_doubted(&self) -> bool {
         let is_held = || self.guard.holds(&Subject::EveryInstance).is_some();
-        let is_open = matches!(self.start.doubt, StartDoubt::Open(_));
+        let is_open = matches!(self.start.doubt, StartDoubt::Open { .. });
         is_open && !self.has_published() && is_held()
     }
 
     /// A complete read ends the doubt where it has more, also of TCP routes. What was asked for by name does not.
     fn end_start_doubt(&mut self, basis: Basis) {
-        let StartDoubt::Open(unreached) = self.start.doubt else {
+        let StartDoubt::Open { running, .. } = self.start.doubt else {
             return;
         };
         if !matches!(basis, Basis::Read(_)) || !self.is_start_doubted() {
             return;
         }
         let of_tcp = self.table.served(Source::TcpRoutes).endpoints;
-        let is_reached = self.guard.lets_pass(unreached.saturating_sub(of_tcp));
+        let is_reached = self.guard.lets_pass(running.saturating_sub(of_tcp));
         if is_reached || !self.reaches_nobody() {
             self.start.doubt = StartDoubt::Over;
         }
@@ -185,7 +191,7 @@ impl State {
             ..Served::default()
         };
         let unreached = match self.start.doubt {
-            StartDoubt::Open(instances) => Some((Subject::EveryInstance, lost(instances))),
+            StartDoubt::Open { unreached, .. } => Some((Subject::EveryInstance, lost(unreached))),
             StartDoubt::Possible | StartDoubt::Over => None,
         };
         unreached.into_iter()

@@ -79,19 +79,41 @@ async fn all_others_are_published_without_them_after_half_a_minute_and_with_them
     assert_eq!(first.get(Kind::VirtualService).unwrap().len(), 4);
 }
 
+/// A complete read that takes no time.
+async fn reads(running: &Running, update: Update) {
+    let now = Instant::now();
+    let basis = Basis::Read(Reading {
+        began: now,
+        ended: now,
+        restrictions: true,
+    });
+    running.updates.send(update.on(basis)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_lacks_all_but_tcp_routes_stays_in_doubt_whatever_else_is_read() {
+    let running = running();
+    let instances = (0..30).map(|n| foundation::instance(n, 0, 61_000));
+    let routes = (0..10).map(|n| tcp(n, 1024 + u16::try_from(n).unwrap()));
+    let routes: Vec<_> = routes.collect();
+    reads(&running, Update::AllTcpRoutes(routes.clone())).await;
+    reads(&running, Update::AllInstances(instances.collect())).await;
+    for _ in 0..2 {
+        reads(&running, Update::AllRoutes(Vec::new())).await;
+        reads(&running, Update::AllTcpRoutes(routes.clone())).await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+        tokio::task::yield_now().await;
+        let held = running.outputs.held.borrow()[0].part.amount;
+        assert_eq!(held.endpoints, 20);
+        assert!(running.outputs.snapshots.borrow().is_none());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_whose_instances_have_tcp_routes_alone_does_not_wait_where_those_come_last() {
     let mut running = running();
     let begun = Instant::now();
-    let read = async |update: Update| {
-        let now = Instant::now();
-        let basis = Basis::Read(Reading {
-            began: now,
-            ended: now,
-            restrictions: true,
-        });
-        running.updates.send(update.on(basis)).await.unwrap();
-    };
+    let read = async |update| reads(&running, update).await;
     let instances = (0..20).map(|n| foundation::instance(n % 10, n / 10, 61_000));
     read(Update::AllRoutes(Vec::new())).await;
     read(Update::AllInstances(instances.collect())).await;
